@@ -1,0 +1,27 @@
+/* Bounded parsing of hostile JSON with jansson.
+ *
+ * jansson needs up to 79 bytes of memory for a byte of text, so a text is first scanned, without
+ * allocating, for its length, depth and number of values. Only then is it parsed, with duplicate
+ * keys and invalid UTF-8 refused. Thread-safe. */
+#pragma once
+
+#include <jansson.h>
+#include <stddef.h>
+
+struct json_limits {
+    size_t max_bytes;
+    size_t max_depth;  /* `[[1]]` has depth 2 */
+    size_t max_values; /* every scalar, array, object and object key counts one */
+};
+
+/* Where and why a text was refused. line and column count from 1; column in bytes. */
+struct json_problem {
+    unsigned line;
+    unsigned column;
+    char message[160];
+};
+
+/* Parses `n_bytes` bytes (no NUL needed, none allowed inside) holding one object or array.
+ * 0 and a new reference; -E2BIG (a limit), -EBADMSG (malformed) or -ENOMEM, with `ret_problem` set. */
+int json_parse(const char *text, size_t n_bytes, const struct json_limits *limits, json_t **ret,
+               struct json_problem *ret_problem);

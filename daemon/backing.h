@@ -1,0 +1,57 @@
+/* The arena's memory: one memfd, mapped read-write and shared, once.
+ *
+ * commit = boot: every page is committed before backing_new returns, on all cores. commit = load:
+ * the file's size is the arena's high-water mark and grows with it, because a reader of a hole of a
+ * longer file would commit memory behind the ledger; the loader commits the pages.
+ * The file's mode is 0400 and it has no seals; MADV_DONTDUMP keeps it out of cores. */
+#pragma once
+
+#include "common/cleanup.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum huge_pages { HUGE_PAGES_AUTO, HUGE_PAGES_NEVER, HUGE_PAGES_RESERVED };
+enum commit { COMMIT_BOOT, COMMIT_LOAD };
+
+struct backing_config {
+    uint64_t capacity_bytes;
+    enum huge_pages huge_pages;
+    enum commit commit;
+    bool mlock;
+};
+
+enum { BACKING_WHY_MAX = 512 };
+
+struct backing;
+
+/* Obtains the memory. 0; -EINVAL (less than a page), -ENOMEM (the machine or a cgroup has less, or
+ * the huge-page pool is too small), -EPERM (mlock) or another errno, with `ret_why` saying what was
+ * asked for, what there is, and what would help. Refuses before anything is committed. */
+int backing_new(const struct backing_config *config, struct backing **ret,
+                char ret_why[static BACKING_WHY_MAX]);
+struct backing *backing_free(struct backing *backing);
+DEFINE_CLEANUP(struct backing *, backing_free);
+
+unsigned char *backing_base(const struct backing *backing); /* of the one mapping; capacity_bytes long */
+int backing_fd(const struct backing *backing);              /* borrowed */
+uint64_t backing_capacity_bytes(const struct backing *backing); /* rounded down to pages */
+uint64_t backing_page_bytes(const struct backing *backing);
+/* What was obtained: "plain-pages", "transparent-huge-pages" or "reserved-huge-pages". */
+const char *backing_name(const struct backing *backing);
+enum commit backing_commit(const struct backing *backing);
+
+/* commit = load: makes [0, mark_bytes) usable; the new part counts as pending until
+ * backing_committed reports that somebody has written it all. No-op with commit = boot. Loop
+ * thread only. 0 or a negative errno (-ENOMEM: the machine no longer has the room; nothing changed). */
+int backing_grow(struct backing *backing, uint64_t mark_bytes, uint64_t *ret_new_bytes);
+void backing_committed(struct backing *backing, uint64_t new_bytes);
+
+/* Commits pages without changing their bytes. Any thread. 0 or a negative errno. */
+int backing_populate(struct backing *backing, uint64_t offset_bytes, uint64_t n_bytes);
+
+/* The ledger that the monitor compares the operating system with: what is certainly committed, and
+ * what may be on top of it (loads in flight). */
+uint64_t backing_committed_bytes(const struct backing *backing);
+uint64_t backing_pending_bytes(const struct backing *backing);

@@ -1,0 +1,44 @@
+/* One client's request to make layers of one model resident, in execution order: the scheduler
+ * decides, the loader fills, layer by layer. */
+#pragma once
+
+#include "daemon/loader.h"
+#include "daemon/scheduler.h"
+
+struct loads;
+struct load;
+
+struct load_progress {
+    uint64_t layers_done, layers_total;
+    uint64_t bytes_done, bytes_total;
+    uint64_t hits, loaded, must_unload, evicted, flushed;
+};
+
+/* How a load ended: error 0 and ERROR_NONE (all resident), a refusal (`verdict` tells the figures),
+ * or a negative errno of the loader for `layer`. */
+struct load_end {
+    enum error refusal;
+    int error;
+    const struct layer *layer;
+    const struct verdict *verdict; /* with OUT_OF_MEMORY, MUST_UNLOAD, BUSY */
+};
+
+struct load_hooks {
+    void (*progress)(const struct load_progress *progress, const struct layer *layer, void *context);
+    /* Last; the load is gone afterwards. */
+    void (*ended)(const struct load_progress *progress, const struct load_end *end, void *context);
+};
+
+int loads_new(struct scheduler *scheduler, struct loader *loader, uint64_t (*now_usec)(void),
+              struct loads **ret);
+struct loads *loads_free(struct loads *loads);
+DEFINE_CLEANUP(struct loads *, loads_free);
+
+/* Loads `n_layers` layers from `first` on. `ended` may run before this returns (all resident, or
+ * refused), and then *ret is NULL. 0 or -ENOMEM. */
+int load_start(struct loads *loads, struct model *model, uint32_t first, uint32_t n_layers,
+               enum on_full on_full, const struct load_hooks *hooks, void *context,
+               struct load **ret);
+
+/* The client is gone: no hook runs any more; a layer that nobody else waits for is cancelled. */
+void load_cancel(struct load *load);

@@ -1,0 +1,153 @@
+/* The scheduler: what is loaded, what gives way, what is refused.
+ *
+ * Requests and a `now` go in, decisions come out. No clock, no I/O, no JSON, no event loop; it is
+ * single-threaded. It owns the models and the arena's bookkeeping; the loader fills what it
+ * reserved and reports back with scheduler_complete or scheduler_abandon.
+ *
+ * Invariant: the pages of all resident and loading layers never exceed the capacity, and pages of a
+ * loading layer belong to nobody else until the loader has reported. */
+#pragma once
+
+#include "common/error.h"
+#include "daemon/model.h"
+#include "daemon/policy.h"
+
+enum {
+    SCHEDULER_MODELS_MAX = 1024,
+    SCHEDULER_LAYERS_MAX = 1000000 /* of all models */
+};
+
+enum on_full {
+    ON_FULL_EVICT, /* evict the victims and go on */
+    ON_FULL_ASK    /* change nothing; the caller decides */
+};
+
+/* "evict", "ask"; 0 or -EINVAL. */
+int on_full_parse(const char *text, enum on_full *ret);
+const char *on_full_name(enum on_full on_full);
+
+enum decision {
+    DECISION_LOADED,
+    DECISION_MUST_UNLOAD,
+    DECISION_OUT_OF_MEMORY,
+    DECISION_BUSY,
+    DECISION_COUNT
+};
+const char *decision_name(enum decision decision); /* "loaded", "must-unload", ... */
+
+/* What became of a request. */
+enum outcome {
+    OUTCOME_HIT,     /* the layer is resident */
+    OUTCOME_RESERVED, /* the caller fills the pages, then completes or abandons */
+    OUTCOME_LOADING, /* somebody else is filling it: wait for that */
+    OUTCOME_REFUSED  /* `decision` says how */
+};
+
+/* The answer to a request. victims: those that were evicted (OUTCOME_RESERVED), or that would have
+ * to be (DECISION_MUST_UNLOAD, OUTCOME_REFUSED); blockers: the loading layers that stand in the way
+ * (DECISION_BUSY). Release with verdict_done; the layers are borrowed until the next call that
+ * changes the scheduler. */
+struct verdict {
+    enum outcome outcome;
+    enum decision decision;    /* the first one: must-unload also when victims were then evicted */
+    uint64_t requested_bytes;  /* the footprint */
+    uint64_t available_bytes;  /* free, before any eviction */
+    uint64_t capacity_bytes;
+    bool flushed;              /* everything was evicted by one reset */
+    struct victims victims;
+    struct layer **blockers;   /* owned */
+    size_t n_blockers;
+};
+void verdict_done(struct verdict *verdict);
+
+enum scheduler_event_type {
+    EVENT_MODEL_ADDED,
+    EVENT_MODEL_REMOVED,
+    EVENT_LAYER_LOADING,
+    EVENT_LAYER_LOADED,
+    EVENT_LAYER_ABANDONED, /* a load was cancelled or failed */
+    EVENT_LAYER_EVICTED,   /* gave way to another, or was unloaded */
+    EVENT_FLUSHED,         /* every resident layer went at once; no EVENT_LAYER_EVICTED for each */
+    EVENT_REFUSED,         /* `decision` tells which */
+    EVENT_POLICY_CHANGED
+};
+
+struct scheduler_event {
+    enum scheduler_event_type type;
+    const struct model *model; /* or NULL */
+    const struct layer *layer; /* or NULL */
+    enum decision decision;    /* EVENT_REFUSED */
+    uint64_t bytes;            /* weights that came, went (flushed: all of them) or were refused */
+    uint64_t n_layers;         /* EVENT_FLUSHED: how many went */
+};
+
+/* Told of every change after it has been made. May read the scheduler, not change it. */
+typedef void (*scheduler_observer)(const struct scheduler_event *event, void *context);
+
+struct scheduler_stats {
+    uint64_t n_models, layers_resident, layers_loading, hits, misses;
+    uint64_t decisions[DECISION_COUNT]; /* loaded counts a miss when its load is complete */
+    uint64_t evictions;                 /* layers that gave way to another */
+    uint64_t flushes;                   /* times that everything gave way at once */
+    uint64_t loaded_bytes;              /* weights brought in since the start */
+};
+
+struct scheduler;
+
+/* Takes the arena, also on failure. 0 or -ENOMEM. */
+int scheduler_new(struct arena *arena, const struct policy *policy, struct scheduler **ret);
+struct scheduler *scheduler_free(struct scheduler *scheduler); /* loads in flight must be over */
+DEFINE_CLEANUP(struct scheduler *, scheduler_free);
+
+/* At most one observer; NULL for none. */
+void scheduler_set_observer(struct scheduler *scheduler, scheduler_observer observer, void *context);
+
+/* A dry run's playground: the same models, residents in the same order of use and loads in flight,
+ * in an arena of the same size; counters at zero, no observer. Because placement depends on the
+ * number of free pages only, it decides exactly as the original would. 0 or -ENOMEM. */
+int scheduler_clone(const struct scheduler *scheduler, struct scheduler **ret);
+
+/* Why a model was refused: the first layer that can never fit, or the limit that was reached. */
+struct model_refusal {
+    enum error error; /* ERROR_ALREADY_LOADED, ERROR_OUT_OF_MEMORY, ERROR_LIMIT_EXCEEDED */
+    const char *layer; /* OUT_OF_MEMORY; borrowed from the definition */
+    uint64_t requested_bytes, available_bytes, capacity_bytes;
+    const char *limit; /* LIMIT_EXCEEDED: "models" or "layers" */
+    uint64_t maximum;
+};
+
+/* Registers a model, nothing loaded; takes a reference of its own. 0; -EPERM with `ret_refusal` set
+ * (nothing changed, the refusal is counted); -ENOMEM. */
+int scheduler_add_model(struct scheduler *scheduler, struct definition *definition,
+                        struct model **ret, struct model_refusal *ret_refusal);
+
+/* Evicts its layers and forgets it. 0, or -EBUSY while a layer of it is loading. */
+int scheduler_remove_model(struct scheduler *scheduler, struct model *model);
+
+struct model *scheduler_find_model(const struct scheduler *scheduler, const char *name);
+struct model *scheduler_first_model(const struct scheduler *scheduler);
+
+enum layer_state scheduler_layer_state(const struct scheduler *scheduler, const struct layer *layer);
+uint64_t scheduler_layer_pages(const struct scheduler *scheduler, const struct layer *layer);
+
+/* Asks for a layer to be resident. 0 with a verdict, or -ENOMEM (nothing changed). */
+int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_full on_full,
+                      uint64_t now_usec, struct verdict *ret);
+
+/* The loader's report on a reserved layer: its bytes are in place, or its pages may be freed. */
+void scheduler_complete(struct scheduler *scheduler, struct layer *layer, uint64_t now_usec);
+void scheduler_abandon(struct scheduler *scheduler, struct layer *layer);
+
+/* Evicts one resident layer (an absent one is no error). 0, or -EBUSY while it is loading. */
+int scheduler_unload_layer(struct scheduler *scheduler, struct layer *layer);
+
+/* Evicts everything in O(1). 0, or -EBUSY while anything is loading. */
+int scheduler_reset(struct scheduler *scheduler);
+
+/* Every layer that is loading, appended to an owned array. 0 or -ENOMEM. */
+int scheduler_loading(const struct scheduler *scheduler, struct layer ***ret, size_t *ret_n);
+
+void scheduler_set_policy(struct scheduler *scheduler, const struct policy *policy);
+const struct policy *scheduler_policy(const struct scheduler *scheduler);
+const struct arena *scheduler_arena(const struct scheduler *scheduler);
+void scheduler_get_stats(const struct scheduler *scheduler, struct scheduler_stats *ret);

@@ -1,0 +1,38 @@
+/* JSON objects <-> plain structs, by table. A method's parameters are decoded by its table before
+ * any logic runs; replies are encoded by the same kind of table. */
+#pragma once
+
+#include <jansson.h>
+#include <stddef.h>
+
+enum field_type {
+    FIELD_BOOL,    /* bool */
+    FIELD_U64,     /* uint64_t; a JSON integer from 0 to 2^63-1 */
+    FIELD_I64,     /* int64_t */
+    FIELD_REAL,    /* double */
+    FIELD_STRING,  /* const char *; decoded: borrowed from the JSON, NULL if absent */
+    FIELD_OBJECT,  /* an embedded struct, described by `fields` */
+    FIELD_JSON     /* json_t *; decoded: borrowed, NULL if absent; encoded: a new reference is kept */
+};
+
+enum field_flags {
+    FIELD_REQUIRED = 1 << 0, /* decoding fails without it */
+    FIELD_NULLABLE = 1 << 1  /* encoding leaves out a NULL string or JSON, and a U64 of UINT64_MAX */
+};
+
+struct field {
+    const char *key;
+    enum field_type type;
+    size_t offset;
+    unsigned flags;
+    const struct field *fields; /* FIELD_OBJECT: ends with a NULL key */
+};
+
+/* Decodes `object` (NULL and JSON null count as {}) into the zero-initialised struct `ret`. An
+ * absent or null key leaves its member untouched, so that defaults can be set beforehand. Strings
+ * may not hold NUL. 0, or -EINVAL with the first missing, unknown, wrongly typed or out-of-range
+ * key in `ret_key` (borrowed from the table or the object). */
+int fields_decode(const struct field *fields, json_t *object, void *ret, const char **ret_key);
+
+/* A new object, or NULL when out of memory. A U64 above 2^63-1 is encoded as 2^63-1. */
+json_t *fields_encode(const struct field *fields, const void *source);

@@ -1,0 +1,68 @@
+/* Bytes and descriptors <-> one message, over a non-blocking Unix stream socket.
+ *
+ * A message is one JSON text and one NUL. Descriptors ride on the first byte of their message, and
+ * the kernel may merge a preceding message into the same recvmsg. So the reader peeks (no control
+ * buffer), finds the NUL and receives exactly up to it: descriptors can then belong to no other
+ * message. Where there is no NUL it consumes what came, so that polling cannot spin.
+ * Source of the framing: https://varlink.org and UAPI.20. */
+#pragma once
+
+#include "common/cleanup.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    FRAME_FDS_MAX = 253, /* descriptors with one message: the kernel's SCM_MAX_FD */
+    FRAME_PEEK_BYTES = 4096
+};
+
+struct frame {
+    char *text;    /* NUL-terminated, owned */
+    size_t n_bytes; /* without the NUL */
+    int fds[FRAME_FDS_MAX]; /* owned; -1 once taken */
+    size_t n_fds;
+};
+
+/* Frees the text and closes every descriptor that was not taken. Safe on a zeroed frame. */
+void frame_done(struct frame *frame);
+
+struct frame_reader;
+/* `max_bytes` bounds a message without its NUL. NULL when out of memory. */
+struct frame_reader *frame_reader_new(size_t max_bytes);
+struct frame_reader *frame_reader_free(struct frame_reader *reader); /* closes pending descriptors */
+
+/* Reads at most one message from `fd`.
+ *   1  a message, owned by the caller
+ *   0  the peer has ended its side, at a message's end
+ *   -EAGAIN   nothing whole yet
+ *   -EMSGSIZE the message is longer than max_bytes
+ *   -EBADMSG  descriptors were lost (MSG_CTRUNC); every one that arrived was closed
+ *   -ECONNRESET the peer ended inside a message, or another negative errno */
+int frame_read(struct frame_reader *reader, int fd, struct frame *ret);
+
+/* Whether part of a message has been read: the caller's clock for slow peers. */
+bool frame_reader_partial(const struct frame_reader *reader);
+
+/* Whether the last frame_read saw bytes beyond the message that it returned. */
+bool frame_reader_more(const struct frame_reader *reader);
+
+struct frame_writer;
+struct frame_writer *frame_writer_new(void);
+struct frame_writer *frame_writer_free(struct frame_writer *writer);
+
+/* Queues one message: `text` (malloc'ed; taken, also on failure) and duplicates of `fds`.
+ * 0, -ENOMEM or -EMFILE. */
+int frame_write(struct frame_writer *writer, char *text, size_t n_bytes, const int *fds,
+                size_t n_fds);
+
+/* Sends what the socket takes. 0 when nothing is left, -EAGAIN, or another negative errno.
+ * Never raises SIGPIPE. */
+int frame_flush(struct frame_writer *writer, int fd);
+
+/* Bytes queued and not yet sent. */
+uint64_t frame_writer_pending_bytes(const struct frame_writer *writer);
+
+DEFINE_CLEANUP(struct frame_reader *, frame_reader_free);
+DEFINE_CLEANUP(struct frame_writer *, frame_writer_free);
