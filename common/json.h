@@ -22,6 +22,7 @@ struct json_problem {
 };
 
 /* Parses `n_bytes` bytes (no NUL needed, none allowed inside) holding one object or array.
- * 0 and a new reference; -E2BIG (a limit), -EBADMSG (malformed) or -ENOMEM, with `ret_problem` set. */
+ * 0 and a new reference; -E2BIG (a limit), -EBADMSG (malformed) or -ENOMEM, with `ret_problem` set.
+ */
 int json_parse(const char *text, size_t n_bytes, const struct json_limits *limits, json_t **ret,
                struct json_problem *ret_problem);

@@ -9,7 +9,7 @@ int size_parse(const char *text, uint64_t *ret_bytes);
 
 enum { SIZE_TEXT_MAX = 32 };
 
-/* "50.0 MiB", "8192 B": one decimal from KiB on. Returns `text`. */
+/* "50.0 MiB", "512 B": one decimal from KiB on. Returns `text`. */
 char *size_format(uint64_t bytes, char text[static SIZE_TEXT_MAX]);
 
 /* "1s", "500ms", "20us", "1min", "2h", also joined ("1min 30s"); a bare number is seconds.

@@ -42,10 +42,12 @@ struct arena_stats {
 /* `capacity_bytes` is rounded down to `page_bytes` (a power of two). 0, -EINVAL if that leaves no
  * page, -ENOMEM. */
 int arena_new(uint64_t capacity_bytes, uint64_t page_bytes, struct arena **ret);
-struct arena *arena_free(struct arena *arena); /* allocations must be released with their owners first */
+/* Allocations must be released with their owners first. */
+struct arena *arena_free(struct arena *arena);
 DEFINE_CLEANUP(struct arena *, arena_free);
 
-/* Whole pages for `bytes` starting `shift_bytes` into the first page. 0 or -EOVERFLOW. */
+/* Whole pages for `bytes` starting `shift_bytes` into the first page. 0, or -EOVERFLOW if those
+ * pages are more than 2^64-1 bytes. */
 int arena_footprint(const struct arena *arena, uint64_t bytes, uint64_t shift_bytes,
                     uint64_t *ret_pages);
 
@@ -53,6 +55,10 @@ int arena_footprint(const struct arena *arena, uint64_t bytes, uint64_t shift_by
  * older one is recycled. 0, -ENOSPC if and only if fewer pages are free, or -ENOMEM; on failure
  * nothing changes. */
 int arena_alloc(struct arena *arena, uint64_t n_pages, struct allocation *allocation);
+
+/* Puts by what the next arena_alloc may need, so that it cannot fail with -ENOMEM whatever is
+ * released or reset until then. 0 or -ENOMEM. */
+int arena_prepare(struct arena *arena);
 
 /* Gives the pages back (none, if the allocation is of an older generation). Cannot fail. */
 void arena_release(struct arena *arena, struct allocation *allocation);
@@ -69,7 +75,7 @@ uint64_t arena_free_pages(const struct arena *arena);
 /* The most pages, counted from the arena's start, that have ever been in use. */
 uint64_t arena_high_water_pages(const struct arena *arena);
 
-/* O(free extents). */
+/* O(free extents), not counted as steps. */
 void arena_get_stats(const struct arena *arena, struct arena_stats *ret);
 
 /* Extents visited since arena_new, for tests that count instead of timing. */

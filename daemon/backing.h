@@ -34,24 +34,34 @@ int backing_new(const struct backing_config *config, struct backing **ret,
 struct backing *backing_free(struct backing *backing);
 DEFINE_CLEANUP(struct backing *, backing_free);
 
-unsigned char *backing_base(const struct backing *backing); /* of the one mapping; capacity_bytes long */
-int backing_fd(const struct backing *backing);              /* borrowed */
+/* Of the one mapping; capacity_bytes long. */
+unsigned char *backing_base(const struct backing *backing);
+int backing_fd(const struct backing *backing);                  /* borrowed */
+int backing_read_only_fd(const struct backing *backing);        /* borrowed; what clients map */
 uint64_t backing_capacity_bytes(const struct backing *backing); /* rounded down to pages */
 uint64_t backing_page_bytes(const struct backing *backing);
-/* What was obtained: "plain-pages", "transparent-huge-pages" or "reserved-huge-pages". */
+/* What was obtained: "plain-pages", "transparent-huge-pages" or "reserved-huge-pages". With commit
+ * = boot, transparent means that the mapping holds at least one such page (smaps); with commit =
+ * load, that a scratch memfd was given one at start. Where that fails, the mapping keeps to plain
+ * pages. */
 const char *backing_name(const struct backing *backing);
 enum commit backing_commit(const struct backing *backing);
 
 /* commit = load: makes [0, mark_bytes) usable; the new part counts as pending until
  * backing_committed reports that somebody has written it all. No-op with commit = boot. Loop
- * thread only. 0 or a negative errno (-ENOMEM: the machine no longer has the room; nothing changed). */
+ * thread only. 0 or a negative errno (-ENOMEM: the machine no longer has the room), and then
+ * nothing changed. */
 int backing_grow(struct backing *backing, uint64_t mark_bytes, uint64_t *ret_new_bytes);
 void backing_committed(struct backing *backing, uint64_t new_bytes);
 
-/* Commits pages without changing their bytes. Any thread. 0 or a negative errno. */
+/* Commits pages without changing their bytes. The range begins on a page of the system, lies below
+ * the mark and is nobody else's to write. Any thread. 0 or a negative errno. */
 int backing_populate(struct backing *backing, uint64_t offset_bytes, uint64_t n_bytes);
 
 /* The ledger that the monitor compares the operating system with: what is certainly committed, and
  * what may be on top of it (loads in flight). */
 uint64_t backing_committed_bytes(const struct backing *backing);
 uint64_t backing_pending_bytes(const struct backing *backing);
+/* What the kernel may commit beyond both: with commit = load, the rest of a transparent huge page
+ * that reaches past the mark; else 0. */
+uint64_t backing_ahead_bytes(const struct backing *backing);

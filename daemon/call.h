@@ -2,7 +2,10 @@
  *
  * A method either answers before it returns, or keeps the call, sets hooks and answers later from
  * the loop. Exactly one final answer (call_reply, call_error) ends a call; after it, or after the
- * `cancelled` hook has run, the call must not be touched. Loop thread only. */
+ * `cancelled` hook has run, the call must not be touched. Hooks run from the loop, never inside one
+ * of the functions below. A oneway call is handled like any other, but nothing is sent, not even an
+ * error. A call whose descriptors were lost on the way (the daemon had no more) never reaches its
+ * method; it gets IOFailed("receive descriptors", "EMFILE"). Loop thread only. */
 #pragma once
 
 #include "common/error.h"
@@ -20,14 +23,15 @@ struct method {
     const char *name; /* without the interface: "Stats" */
     enum tier tier;
     void (*handle)(struct call *call, void *context);
-    bool takes_fds; /* descriptors with any other method are closed and refused */
+    bool takes_fds; /* with any other method, descriptors are closed and the call gets
+                       InvalidParameter("fileDescriptors") */
 };
 
 struct interface {
-    const char *name;        /* "io.edgemind.manager" */
-    const char *description; /* the interface file's text */
+    const char *name;             /* "io.edgemind.manager" */
+    const char *description;      /* the interface file's text */
     const struct method *methods; /* ends with a NULL name */
-    void *context;           /* handed to every handler */
+    void *context;                /* handed to every handler */
 };
 
 struct call_hooks {
@@ -48,11 +52,21 @@ size_t call_n_fds(const struct call *call);
 
 void call_set_hooks(struct call *call, const struct call_hooks *hooks, void *context);
 
+/* Sends a duplicate of `fd` with the call's next reply; returns its index there, which is 0. */
+uint64_t call_attach_fd(struct call *call, int fd);
+
+/* What a method keeps with the connection, NULL at first; `ended` is told when the connection has
+ * ended, after an open call was cancelled. */
+void *call_connection_data(const struct call *call);
+void call_set_connection_data(struct call *call, void *data, void (*ended)(void *data));
+
 /* Final and intermediate replies; `parameters` is taken, NULL stands for {}, and an allocation that
  * failed ends the connection. call_continue does nothing unless call_more. */
 void call_reply(struct call *call, json_t *parameters);
 void call_continue(struct call *call, json_t *parameters);
 void call_error(struct call *call, enum error error, json_t *parameters);
+/* For errors of interfaces that enum error does not know. */
+void call_error_named(struct call *call, const char *wire_name, json_t *parameters);
 void call_invalid_parameter(struct call *call, const char *parameter);
 /* IOFailed(operation, errnoName) from a negative errno. */
 void call_io_failed(struct call *call, const char *operation, int error);

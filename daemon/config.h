@@ -1,10 +1,11 @@
-/* The daemon's options: one table drives the file, the command line, the defaults, the reload,
- * --help and the check that the man page names every one. */
+/* The daemon's options: one table (option.h) drives the file, the command line, the defaults, the
+ * reload, --help and the check that the man page names every one. */
 #pragma once
 
-#include "daemon/backing.h"
-#include "daemon/scheduler.h"
 #include "common/log.h"
+#include "daemon/backing.h"
+#include "daemon/loader.h"
+#include "daemon/scheduler.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,6 +22,7 @@ struct config {
     char *socket_group;
     char *admin_group;
     char *model_dir;
+    enum io_mode io;
     uint64_t loaders;
     uint64_t monitor_interval_usec;
     uint64_t overhead_limit_bytes;
@@ -39,9 +41,10 @@ enum { CONFIG_WHY_MAX = 512 };
 /* What main should do after parsing. */
 enum config_action { CONFIG_RUN, CONFIG_CHECKED, CONFIG_HELP, CONFIG_VERSION };
 
-/* Defaults, then the file (a missing default file is no error, a missing --config is one), then the
- * command line. 0, or a negative errno with `ret_why` naming file and line, or the argument, and
- * what is allowed there. argv is kept for reload (borrowed). */
+/* Defaults, then the file (a missing default file is no error, a missing --config is one; with
+ * --simulate the default file is not read), then the command line. 0, or a negative errno with
+ * `ret_why` naming file and line, or the argument, and what is allowed there. argv is kept for
+ * reload (borrowed). */
 int config_load(int argc, char **argv, struct config *ret, enum config_action *ret_action,
                 char ret_why[static CONFIG_WHY_MAX]);
 void config_done(struct config *config);

@@ -7,8 +7,9 @@
 enum { HEADROOM_SOURCE_MAX = 256 };
 
 struct headroom {
-    uint64_t available_bytes;          /* the smallest of all */
-    char source[HEADROOM_SOURCE_MAX];  /* where it comes from: "MemAvailable", "memory.max of /a/b" */
+    uint64_t available_bytes; /* the smallest of all */
+    /* Where it comes from: "MemAvailable", "memory.max of /a/b". */
+    char source[HEADROOM_SOURCE_MAX];
 };
 
 /* `proc` and `sys_fs_cgroup` are "/proc" and "/sys/fs/cgroup" but in tests. 0 or a negative errno

@@ -15,30 +15,34 @@ struct load_progress {
 };
 
 /* How a load ended: error 0 and ERROR_NONE (all resident), a refusal (`verdict` tells the figures),
- * or a negative errno of the loader for `layer`. */
+ * or a negative errno of the scheduler or loader for `layer`. */
 struct load_end {
     enum error refusal;
     int error;
     const struct layer *layer;
-    const struct verdict *verdict; /* with OUT_OF_MEMORY, MUST_UNLOAD, BUSY */
+    const struct verdict *verdict; /* with a refusal */
 };
 
 struct load_hooks {
-    void (*progress)(const struct load_progress *progress, const struct layer *layer, void *context);
+    void (*progress)(const struct load_progress *progress, const struct layer *layer,
+                     void *context);
     /* Last; the load is gone afterwards. */
     void (*ended)(const struct load_progress *progress, const struct load_end *end, void *context);
 };
 
-int loads_new(struct scheduler *scheduler, struct loader *loader, uint64_t (*now_usec)(void),
-              struct loads **ret);
-struct loads *loads_free(struct loads *loads);
+int loads_new(struct scheduler *scheduler, struct loader *loader, struct loads **ret);
+struct loads *loads_free(struct loads *loads); /* after the workers: no fill may be in flight */
 DEFINE_CLEANUP(struct loads *, loads_free);
 
-/* Loads `n_layers` layers from `first` on. `ended` may run before this returns (all resident, or
- * refused), and then *ret is NULL. 0 or -ENOMEM. */
+/* Loads `n_layers` layers from `first` on. *ret is set before any hook runs; `ended` may run before
+ * this returns (all resident, or refused), and the load is gone then. 0 or -ENOMEM. */
 int load_start(struct loads *loads, struct model *model, uint32_t first, uint32_t n_layers,
                enum on_full on_full, const struct load_hooks *hooks, void *context,
                struct load **ret);
+
+/* How far it is, with the bytes of the layer that is being filled; *ret_layer is that layer. */
+void load_get_progress(const struct load *load, struct load_progress *ret,
+                       const struct layer **ret_layer);
 
 /* The client is gone: no hook runs any more; a layer that nobody else waits for is cancelled. */
 void load_cancel(struct load *load);

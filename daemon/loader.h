@@ -1,8 +1,10 @@
 /* Fills the pages that the scheduler reserved for a layer, on the worker threads, in chunks.
  *
- * A layer without weights is zero-filled: its memory is really written, and nothing of an earlier
- * layer shows through. A cancelled fill is acknowledged only when no thread writes any more and
- * every new page is committed; until then the pages are the layer's. */
+ * Weights are read from their files straight into the arena; the rest of the pages is zeroed, so
+ * that nothing of an earlier layer shows through. A layer without weights is all zero, and its
+ * memory is really written. Reads are of whole PIECE_ALIGN_BYTES blocks at congruent offsets, so
+ * that O_DIRECT needs no bounce buffer. A cancelled fill is acknowledged only when no thread writes
+ * any more and every new page is committed; until then the pages are the layer's. */
 #pragma once
 
 #include "daemon/backing.h"
@@ -11,23 +13,30 @@
 
 enum { LOADER_CHUNK_BYTES = 1 << 20 };
 
+/* How weight files are read. auto: past the page cache when they are cold, through it when they are
+ * warm. A file that takes no O_DIRECT is read through the cache in any case. */
+enum io_mode { IO_AUTO, IO_DIRECT, IO_BUFFERED };
+
 struct loader;
 
 /* `backing` may be NULL (simulation): then nothing is written, and the rest happens as usual. */
 int loader_new(struct workers *workers, struct backing *backing, const struct arena *arena,
-               struct loader **ret);
+               enum io_mode io, struct loader **ret);
 struct loader *loader_free(struct loader *loader); /* no fill may be in flight */
 DEFINE_CLEANUP(struct loader *, loader_free);
 
-/* Loop thread, later: 0, -ECANCELED or another negative errno. layer->fill is NULL again. */
+/* Loop thread, later: 0, -ECANCELED, -ESTALE (a weight file has changed) or another negative errno.
+ * layer->fill is NULL again. */
 typedef void (*loader_done)(struct layer *layer, int error, void *context);
 
-/* Starts to fill a layer in LAYER_LOADING; sets layer->fill. 0, or a negative errno, and then
- * `done` is not called. */
+/* Starts to fill a layer in LAYER_LOADING; sets layer->fill. Belongs right after the layer's pages
+ * were reserved: no pages that came later may be filled, or reserved, before. 0, or a negative
+ * errno (the pages must then be given back), and then `done` is not called. */
 int loader_fill(struct loader *loader, struct layer *layer, loader_done done, void *context);
 
-/* Asks a fill in flight to stop; `done` follows with -ECANCELED, or with 0 if it was too late. */
+/* Asks a fill in flight to stop; `done` follows with -ECANCELED, or with 0 if all was
+ * written by then. */
 void loader_cancel(struct loader *loader, struct layer *layer);
 
-/* Bytes of the layer that are in place. */
+/* Bytes of the layer that a fill in flight has put in place; 0 when there is none. */
 uint64_t loader_progress_bytes(const struct layer *layer);

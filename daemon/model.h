@@ -1,5 +1,5 @@
 /* Models and their layers as the scheduler keeps them. Held by value so that ten thousand layers
- * stay cheap; only scheduler.c and policy.c write them. */
+ * stay cheap; only the scheduler writes them. */
 #pragma once
 
 #include "common/definition.h"
@@ -18,23 +18,33 @@ struct layer {
     struct model *model;
     struct allocation allocation; /* an older generation means: absent */
     uint64_t used_usec;           /* last hit or load */
-    struct layer *older, *newer;  /* the residents by last use; meaningless unless resident */
-    struct fill *fill;            /* the loader's work in progress, or NULL; the loader's to set */
-    uint32_t index;               /* in the model, in execution order */
-    enum layer_state state;       /* as of the allocation's generation: read it with layer_state */
+    struct layer *older, *newer; /* the residents by last use, or the loading layers by their start;
+                                    meaningless when absent */
+    struct fill *fill;           /* the loader's work in progress, or NULL; the loader's to set */
+    uint32_t index;              /* in the model, in execution order */
+    uint32_t n_pins : 30;        /* holds on a resident layer: while there is one, it stays */
+    enum layer_state state : 2;  /* as of the allocation's generation: read it with layer_state */
 };
 
 struct model {
     struct definition *definition; /* a reference */
     struct layer *layers;          /* definition->n_layers of them */
     struct model *next;            /* in order of registration */
-    uint64_t n_loading;
+    uint64_t n_loading, n_pinned;
+    uint64_t n_resident, resident_bytes; /* as of `epoch`: scheduler_model_resident reads them */
+    uint64_t epoch;
 };
 
 static inline const struct layer_definition *layer_definition(const struct layer *layer)
 {
     return &layer->model->definition->layers[layer->index];
 }
+
+/* All layers absent; takes a reference of its own. NULL when out of memory. */
+struct model *model_new(struct definition *definition);
+
+/* Releases the layers' pages too. */
+struct model *model_free(struct model *model, struct arena *arena);
 
 /* Borrowed; NULL if there is none. */
 struct layer *model_find_layer(struct model *model, const char *name);

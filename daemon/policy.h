@@ -18,6 +18,7 @@ struct victims {
 
 struct policy {
     const char *name;
+    bool everything; /* it chooses all there is, which the scheduler then evicts at once */
     /* Appends victims until they cover needed_pages; the caller has checked that they can. 0 or
      * -ENOMEM. */
     int (*choose)(const struct policy_view *view, struct victims *victims);

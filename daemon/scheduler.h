@@ -37,25 +37,25 @@ const char *decision_name(enum decision decision); /* "loaded", "must-unload", .
 
 /* What became of a request. */
 enum outcome {
-    OUTCOME_HIT,     /* the layer is resident */
+    OUTCOME_HIT,      /* the layer is resident */
     OUTCOME_RESERVED, /* the caller fills the pages, then completes or abandons */
-    OUTCOME_LOADING, /* somebody else is filling it: wait for that */
-    OUTCOME_REFUSED  /* `decision` says how */
+    OUTCOME_LOADING,  /* somebody else is filling it: wait for that */
+    OUTCOME_REFUSED   /* `decision` says how */
 };
 
 /* The answer to a request. victims: those that were evicted (OUTCOME_RESERVED), or that would have
- * to be (DECISION_MUST_UNLOAD, OUTCOME_REFUSED); blockers: the loading layers that stand in the way
- * (DECISION_BUSY). Release with verdict_done; the layers are borrowed until the next call that
- * changes the scheduler. */
+ * to be (DECISION_MUST_UNLOAD, OUTCOME_REFUSED); blockers: the loading layers that stand in the
+ * way, beside those that are pinned (DECISION_BUSY). Release with verdict_done; the layers are
+ * borrowed until the next call that changes the scheduler. */
 struct verdict {
     enum outcome outcome;
-    enum decision decision;    /* the first one: must-unload also when victims were then evicted */
-    uint64_t requested_bytes;  /* the footprint */
-    uint64_t available_bytes;  /* free, before any eviction */
+    enum decision decision;   /* the first one: must-unload also when victims were then evicted */
+    uint64_t requested_bytes; /* the footprint */
+    uint64_t available_bytes; /* free, before any eviction */
     uint64_t capacity_bytes;
-    bool flushed;              /* everything was evicted by one reset */
+    bool flushed; /* everything that was resident gave way at once */
     struct victims victims;
-    struct layer **blockers;   /* owned */
+    struct layer **blockers; /* owned */
     size_t n_blockers;
 };
 void verdict_done(struct verdict *verdict);
@@ -72,6 +72,7 @@ enum scheduler_event_type {
     EVENT_POLICY_CHANGED
 };
 
+/* Valid during the call. A model that is refused, or was removed, is gone afterwards. */
 struct scheduler_event {
     enum scheduler_event_type type;
     const struct model *model; /* or NULL */
@@ -84,6 +85,8 @@ struct scheduler_event {
 /* Told of every change after it has been made. May read the scheduler, not change it. */
 typedef void (*scheduler_observer)(const struct scheduler_event *event, void *context);
 
+/* Every request is a hit or a miss, whatever came of it; one for a layer that is loading already is
+ * a miss without a decision of its own. A model that is refused as too large is one decision. */
 struct scheduler_stats {
     uint64_t n_models, layers_resident, layers_loading, hits, misses;
     uint64_t decisions[DECISION_COUNT]; /* loaded counts a miss when its load is complete */
@@ -100,7 +103,8 @@ struct scheduler *scheduler_free(struct scheduler *scheduler); /* loads in fligh
 DEFINE_CLEANUP(struct scheduler *, scheduler_free);
 
 /* At most one observer; NULL for none. */
-void scheduler_set_observer(struct scheduler *scheduler, scheduler_observer observer, void *context);
+void scheduler_set_observer(struct scheduler *scheduler, scheduler_observer observer,
+                            void *context);
 
 /* A dry run's playground: the same models, residents in the same order of use and loads in flight,
  * in an arena of the same size; counters at zero, no observer. Because placement depends on the
@@ -109,7 +113,7 @@ int scheduler_clone(const struct scheduler *scheduler, struct scheduler **ret);
 
 /* Why a model was refused: the first layer that can never fit, or the limit that was reached. */
 struct model_refusal {
-    enum error error; /* ERROR_ALREADY_LOADED, ERROR_OUT_OF_MEMORY, ERROR_LIMIT_EXCEEDED */
+    enum error error;  /* ERROR_ALREADY_LOADED, ERROR_OUT_OF_MEMORY, ERROR_LIMIT_EXCEEDED */
     const char *layer; /* OUT_OF_MEMORY; borrowed from the definition */
     uint64_t requested_bytes, available_bytes, capacity_bytes;
     const char *limit; /* LIMIT_EXCEEDED: "models" or "layers" */
@@ -121,13 +125,19 @@ struct model_refusal {
 int scheduler_add_model(struct scheduler *scheduler, struct definition *definition,
                         struct model **ret, struct model_refusal *ret_refusal);
 
-/* Evicts its layers and forgets it. 0, or -EBUSY while a layer of it is loading. */
+/* Evicts its layers and forgets it. 0, or -EBUSY while a layer of it is loading or pinned. */
 int scheduler_remove_model(struct scheduler *scheduler, struct model *model);
 
 struct model *scheduler_find_model(const struct scheduler *scheduler, const char *name);
 struct model *scheduler_first_model(const struct scheduler *scheduler);
 
-enum layer_state scheduler_layer_state(const struct scheduler *scheduler, const struct layer *layer);
+/* How many of its layers are resident, and their weights' bytes (`ret_bytes` may be NULL). O(1). */
+uint64_t scheduler_model_resident(const struct scheduler *scheduler, const struct model *model,
+                                  uint64_t *ret_bytes);
+
+enum layer_state scheduler_layer_state(const struct scheduler *scheduler,
+                                       const struct layer *layer);
+/* What it holds in the arena; 0 when absent. */
 uint64_t scheduler_layer_pages(const struct scheduler *scheduler, const struct layer *layer);
 
 /* Asks for a layer to be resident. 0 with a verdict, or -ENOMEM (nothing changed). */
@@ -138,13 +148,22 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
 void scheduler_complete(struct scheduler *scheduler, struct layer *layer, uint64_t now_usec);
 void scheduler_abandon(struct scheduler *scheduler, struct layer *layer);
 
-/* Evicts one resident layer (an absent one is no error). 0, or -EBUSY while it is loading. */
+/* Holds a resident layer: it is neither evicted nor unloaded until every hold is given back. */
+void scheduler_pin(struct scheduler *scheduler, struct layer *layer);
+void scheduler_unpin(struct scheduler *scheduler, struct layer *layer);
+uint64_t scheduler_pinned_pages(const struct scheduler *scheduler);
+
+/* Evicts one resident layer (an absent one is no error). 0, or -EBUSY while it is loading or
+ * pinned.
+ */
 int scheduler_unload_layer(struct scheduler *scheduler, struct layer *layer);
 
-/* Evicts everything in O(1). 0, or -EBUSY while anything is loading. */
+/* Evicts everything in O(1), whatever is resident; counts neither flush nor eviction, because
+ * nothing gave way to another. 0, or -EBUSY while anything is loading or pinned. */
 int scheduler_reset(struct scheduler *scheduler);
 
-/* Every layer that is loading, appended to an owned array. 0 or -ENOMEM. */
+/* Every layer that is loading, in the order in which they started; a new array of borrowed layers,
+ * NULL if there is none. 0 or -ENOMEM. */
 int scheduler_loading(const struct scheduler *scheduler, struct layer ***ret, size_t *ret_n);
 
 void scheduler_set_policy(struct scheduler *scheduler, const struct policy *policy);

@@ -9,8 +9,8 @@
 void service_log_to_journal(void);
 
 /* Sockets that the service manager (or a parent that speaks its protocol) passed: calls `take` for
- * each Unix stream socket with whether it is listening; `take` owns the descriptor. Returns how many, or a
- * negative errno. */
+ * each Unix stream socket with whether it is listening; `take` owns the descriptor. Returns how
+ * many, or a negative errno. */
 int service_take_sockets(int (*take)(int fd, bool listening, void *context), void *context);
 
 void service_ready(const char *status);

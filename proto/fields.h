@@ -6,18 +6,18 @@
 #include <stddef.h>
 
 enum field_type {
-    FIELD_BOOL,    /* bool */
-    FIELD_U64,     /* uint64_t; a JSON integer from 0 to 2^63-1 */
-    FIELD_I64,     /* int64_t */
-    FIELD_REAL,    /* double */
-    FIELD_STRING,  /* const char *; decoded: borrowed from the JSON, NULL if absent */
-    FIELD_OBJECT,  /* an embedded struct, described by `fields` */
-    FIELD_JSON     /* json_t *; decoded: borrowed, NULL if absent; encoded: a new reference is kept */
+    FIELD_BOOL,   /* bool */
+    FIELD_U64,    /* uint64_t; a JSON integer from 0 to 2^63-1 */
+    FIELD_I64,    /* int64_t */
+    FIELD_REAL,   /* double */
+    FIELD_STRING, /* const char *; decoded: borrowed from the JSON, NULL if absent */
+    FIELD_OBJECT, /* an embedded struct, described by `fields` */
+    FIELD_JSON /* json_t *; decoded: borrowed, NULL if absent; encoded: a new reference is kept */
 };
 
 enum field_flags {
     FIELD_REQUIRED = 1 << 0, /* decoding fails without it */
-    FIELD_NULLABLE = 1 << 1  /* encoding leaves out a NULL string or JSON, and a U64 of UINT64_MAX */
+    FIELD_NULLABLE = 1 << 1 /* encoding leaves out a NULL string or JSON, and a U64 of UINT64_MAX */
 };
 
 struct field {
@@ -36,3 +36,8 @@ int fields_decode(const struct field *fields, json_t *object, void *ret, const c
 
 /* A new object, or NULL when out of memory. A U64 above 2^63-1 is encoded as 2^63-1. */
 json_t *fields_encode(const struct field *fields, const void *source);
+
+/* The same as a malloc'ed compact text, without making JSON values in between, and with `before`
+ * and `after` put around it. 0 or -ENOMEM. */
+int fields_format(const struct field *fields, const void *source, const char *before,
+                  const char *after, char **ret_text, size_t *ret_bytes);

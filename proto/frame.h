@@ -1,10 +1,11 @@
 /* Bytes and descriptors <-> one message, over a non-blocking Unix stream socket.
  *
  * A message is one JSON text and one NUL. Descriptors ride on the first byte of their message, and
- * the kernel may merge a preceding message into the same recvmsg. So the reader peeks (no control
- * buffer), finds the NUL and receives exactly up to it: descriptors can then belong to no other
- * message. Where there is no NUL it consumes what came, so that polling cannot spin.
- * Source of the framing: https://varlink.org and UAPI.20. */
+ * the kernel may merge a preceding message into the same recvmsg. So the reader peeks, without a
+ * control buffer: that tells whether there are descriptors, and takes none. If there are, it
+ * receives exactly up to the first NUL, and they can belong to no other message; if not, it
+ * receives all that it has seen. Where there is no NUL it consumes what came, so that polling
+ * cannot spin. Source of the framing: https://varlink.org and UAPI.20. */
 #pragma once
 
 #include "common/cleanup.h"
@@ -19,8 +20,8 @@ enum {
 };
 
 struct frame {
-    char *text;    /* NUL-terminated, owned */
-    size_t n_bytes; /* without the NUL */
+    char *text;             /* NUL-terminated, owned */
+    size_t n_bytes;         /* without the NUL */
     int fds[FRAME_FDS_MAX]; /* owned; -1 once taken */
     size_t n_fds;
 };
@@ -31,29 +32,36 @@ void frame_done(struct frame *frame);
 struct frame_reader;
 /* `max_bytes` bounds a message without its NUL. NULL when out of memory. */
 struct frame_reader *frame_reader_new(size_t max_bytes);
-struct frame_reader *frame_reader_free(struct frame_reader *reader); /* closes pending descriptors */
+struct frame_reader *
+frame_reader_free(struct frame_reader *reader); /* closes pending descriptors */
 
-/* Reads at most one message from `fd`.
+/* From now on messages are received many at a time, where no descriptors forbid it. The caller must
+ * then ask frame_reader_more before it waits for the socket. */
+void frame_reader_read_ahead(struct frame_reader *reader);
+
+/* Reads one message from `fd`, or what was received ahead of it. Always the same `fd`.
  *   1  a message, owned by the caller
  *   0  the peer has ended its side, at a message's end
  *   -EAGAIN   nothing whole yet
  *   -EMSGSIZE the message is longer than max_bytes
- *   -EBADMSG  descriptors were lost (MSG_CTRUNC); every one that arrived was closed
+ *   -EBADMSG  a message whose descriptors were lost (MSG_CTRUNC, or more than FRAME_FDS_MAX): `ret`
+ *             has its text, owned by the caller, and no descriptor; those that arrived are closed
  *   -ECONNRESET the peer ended inside a message, or another negative errno */
 int frame_read(struct frame_reader *reader, int fd, struct frame *ret);
 
 /* Whether part of a message has been read: the caller's clock for slow peers. */
 bool frame_reader_partial(const struct frame_reader *reader);
 
-/* Whether the last frame_read saw bytes beyond the message that it returned. */
+/* Whether more may follow the message that the last frame_read returned, in the reader or in the
+ * socket. If false, there was not a byte beyond it (the end of the stream is not looked for). */
 bool frame_reader_more(const struct frame_reader *reader);
 
 struct frame_writer;
 struct frame_writer *frame_writer_new(void);
 struct frame_writer *frame_writer_free(struct frame_writer *writer);
 
-/* Queues one message: `text` (malloc'ed; taken, also on failure) and duplicates of `fds`.
- * 0, -ENOMEM or -EMFILE. */
+/* Queues one message: `text` (malloc'ed, NUL-terminated; taken, also on failure) and duplicates of
+ * `fds`, at most FRAME_FDS_MAX. 0, -ENOMEM or -EMFILE. */
 int frame_write(struct frame_writer *writer, char *text, size_t n_bytes, const int *fds,
                 size_t n_fds);
 

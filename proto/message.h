@@ -2,6 +2,8 @@
  * known here. */
 #pragma once
 
+#include "proto/fields.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,16 +15,16 @@ enum {
 };
 
 struct message_call {
-    json_t *root;           /* owns the rest */
-    const char *method;     /* "io.edgemind.manager.Stats" */
-    json_t *parameters;     /* an object, never NULL */
+    json_t *root;               /* owns the rest */
+    const char *method;         /* "io.edgemind.manager.Stats" */
+    json_t *parameters;         /* an object, never NULL */
     bool oneway, more, upgrade; /* at most one is true */
 };
 
 struct message_reply {
     json_t *root;
-    json_t *parameters;     /* an object, never NULL */
-    const char *error;      /* wire name, or NULL */
+    json_t *parameters; /* an object, never NULL */
+    const char *error;  /* wire name, or NULL */
     bool continues;
 };
 
@@ -40,3 +42,6 @@ int message_format_call(const char *method, json_t *parameters, bool oneway, boo
                         char **ret_text, size_t *ret_bytes);
 int message_format_reply(const char *error, json_t *parameters, bool continues, char **ret_text,
                          size_t *ret_bytes);
+/* A successful reply whose parameters are encoded by table. */
+int message_format_reply_fields(const struct field *fields, const void *source, bool continues,
+                                char **ret_text, size_t *ret_bytes);

@@ -1,0 +1,43 @@
+/* emctl's command line: global and verb options before or after the verb, and the operands. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+struct verb;
+
+/* Options of single verbs; every other option is global. */
+enum verb_options {
+    OPTION_ON_FULL = 1 << 0,
+    OPTION_CAPACITY = 1 << 1,
+    OPTION_POLICY = 1 << 2,
+    OPTION_NAME = 1 << 3,
+    OPTION_TENSORS = 1 << 4,
+    OPTION_FORCE = 1 << 5
+};
+
+enum { OPERANDS_MAX = 3 };
+
+/* Everything is borrowed from argv; NULL for what was not given. */
+struct arguments {
+    const struct verb *verb;
+    const char *operands[OPERANDS_MAX];
+    unsigned n_operands;
+    const char *socket;
+    const char *on_full;  /* "evict" or "ask" */
+    const char *policy;   /* as given: which ones there are is the daemon's to say */
+    const char *capacity; /* a size above 0 */
+    const char *name;     /* fit for a model */
+    bool tensors, force;
+    bool json, help, version;
+};
+
+/* `verbs` ends with a NULL name. EXIT_DONE, or EXIT_USAGE after a line on standard error. With
+ * `help` or `version` the operands were not checked. */
+int arguments_parse(int argc, char **argv, const struct verb *verbs, struct arguments *ret);
+
+const struct verb *arguments_find_verb(const struct verb *verbs, const char *name); /* or NULL */
+
+/* One line for each option that is global (`options` is 0) or in `options`. */
+void arguments_print_options(FILE *out, unsigned options);

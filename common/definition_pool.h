@@ -1,0 +1,18 @@
+/* Memory of one definition: many small pieces, freed together. */
+#pragma once
+
+#include "common/cleanup.h"
+
+#include <stddef.h>
+
+struct definition_pool;
+
+struct definition_pool *definition_pool_new(void); /* NULL when out of memory */
+struct definition_pool *definition_pool_free(struct definition_pool *pool);
+DEFINE_CLEANUP(struct definition_pool *, definition_pool_free);
+
+/* `n_bytes` uninitialised bytes, aligned to 8. NULL when out of memory. */
+void *definition_pool_alloc(struct definition_pool *pool, size_t n_bytes);
+
+/* Room for a string of `n_bytes` bytes and its NUL, which is written; not aligned. */
+char *definition_pool_string(struct definition_pool *pool, size_t n_bytes);

@@ -1,0 +1,180 @@
+/* Scan, then parse. The scan reads tokens, not grammar: it counts at least as many values as
+ * jansson will make of a well-formed text, and leaves malformed ones to jansson. It also finds the
+ * start of the token that jansson stumbled over, since jansson reports where it stopped reading. */
+#include "common/json.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+__attribute__((format(printf, 4, 5))) static void
+set_problem(struct json_problem *problem, const char *text, size_t offset, const char *format, ...)
+{
+    size_t line_start = 0;
+    va_list arguments;
+
+    problem->line = 1;
+    for (const char *p = text; (p = memchr(p, '\n', (size_t)(text + offset - p))); p++) {
+        problem->line++;
+        line_start = (size_t)(p + 1 - text);
+    }
+    problem->column = (unsigned)(offset - line_start) + 1;
+    va_start(arguments, format);
+    vsnprintf(problem->message, sizeof problem->message, format, arguments);
+    va_end(arguments);
+}
+
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static bool is_punctuation(char c)
+{
+    return c == '{' || c == '}' || c == '[' || c == ']' || c == ',' || c == ':';
+}
+
+/* Moves `*offset` behind the next token and returns the token's start, n_bytes if there is none. */
+static size_t next_token(const char *text, size_t n_bytes, size_t *offset)
+{
+    size_t i = *offset;
+
+    while (i < n_bytes && is_space(text[i]))
+        i++;
+    size_t start = i;
+    if (i < n_bytes && text[i] == '"') {
+        for (i++; i < n_bytes && text[i] != '"'; i++)
+            if (text[i] == '\\')
+                i++;
+        i++;
+    } else if (i < n_bytes && is_punctuation(text[i])) {
+        i++;
+    } else {
+        while (i < n_bytes && !is_space(text[i]) && !is_punctuation(text[i]) && text[i] != '"')
+            i++;
+    }
+    *offset = i < n_bytes ? i : n_bytes;
+    return start;
+}
+
+static int scan(const char *text, size_t n_bytes, const struct json_limits *limits,
+                struct json_problem *problem)
+{
+    if (n_bytes > limits->max_bytes) {
+        set_problem(problem, text, limits->max_bytes, "longer than %zu bytes", limits->max_bytes);
+        return -E2BIG;
+    }
+    const char *nul = memchr(text, '\0', n_bytes);
+    if (nul) {
+        set_problem(problem, text, (size_t)(nul - text), "NUL byte");
+        return -EBADMSG;
+    }
+
+    size_t depth = 0, n_values = 0;
+    for (size_t offset = 0;;) {
+        size_t token = next_token(text, n_bytes, &offset);
+        if (token == n_bytes)
+            return 0;
+        char c = text[token];
+        if (c == ',' || c == ':')
+            continue;
+        if (c == ']' || c == '}') {
+            depth -= depth > 0;
+            continue;
+        }
+        if (c == '[' || c == '{') {
+            if (depth == limits->max_depth) {
+                set_problem(problem, text, token, "nested deeper than %zu levels", depth);
+                return -E2BIG;
+            }
+            depth++;
+        }
+        if (n_values == limits->max_values) {
+            set_problem(problem, text, token, "more than %zu values", n_values);
+            return -E2BIG;
+        }
+        n_values++;
+    }
+}
+
+/* Where a reader should look, when jansson stopped at `stop`: inside a string that very byte, else
+ * the start of the token that was read last. */
+static size_t culprit(const char *text, size_t n_bytes, size_t stop)
+{
+    size_t offset = 0, token;
+
+    do {
+        token = next_token(text, n_bytes, &offset);
+    } while (offset < stop && offset < n_bytes);
+    if (token >= stop || (text[token] == '"' && offset != stop))
+        return stop;
+    return token;
+}
+
+static int refuse(const char *text, size_t n_bytes, json_error_t *error,
+                  struct json_problem *problem)
+{
+    static const struct {
+        const char *theirs, *ours;
+    } texts[] = {
+        {"unable to decode byte", "invalid UTF-8"},
+        {"premature end of input", "the text ends too early"},
+        {"end of file expected", "nothing may follow the outermost value"},
+        {"unexpected newline", "newline in a string"},
+        {"too big", "integer beyond 64 bits"},
+        {"real number overflow", "number too large"},
+        {"\\u0000 is not allowed", "NUL character in a string"},
+        {"NUL byte in object key", "NUL character in a key"},
+        {"duplicate object key", "duplicate key"},
+        {"'[' or '{' expected", "an object or an array is expected"},
+        {"invalid token", "not a JSON value"},
+        {"unexpected token", "a value is expected"},
+        {"string or '}' expected", "a key or '}' is expected"},
+        {"':' expected", "':' is expected"},
+        {"'}' expected", "',' or '}' is expected"},
+        {"']' expected", "',' or ']' is expected"},
+    };
+    size_t stop = error->position < 0 ? 0 : (size_t)error->position;
+
+    /* jansson says nothing when an allocation fails. */
+    if (error->text[0] == '\0' || json_error_code(error) == json_error_out_of_memory) {
+        set_problem(problem, text, 0, "out of memory");
+        return -ENOMEM;
+    }
+    if (stop > n_bytes)
+        stop = n_bytes;
+    if (json_error_code(error) == json_error_premature_end_of_input)
+        stop = n_bytes;
+    else if (strncmp(error->text, "invalid escape", strlen("invalid escape")) == 0)
+        stop--; /* only here jansson has already read the culprit */
+    else if (json_error_code(error) != json_error_invalid_utf8)
+        stop = culprit(text, n_bytes, stop);
+
+    /* The text behind " near " is the peer's. */
+    char *near = strstr(error->text, " near ");
+    if (near)
+        *near = '\0';
+    const char *message = error->text;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if (strncmp(error->text, texts[i].theirs, strlen(texts[i].theirs)) == 0)
+            message = texts[i].ours;
+    set_problem(problem, text, stop, "%s", message);
+    return -EBADMSG;
+}
+
+int json_parse(const char *text, size_t n_bytes, const struct json_limits *limits, json_t **ret,
+               struct json_problem *ret_problem)
+{
+    json_error_t error;
+
+    int r = scan(text, n_bytes, limits, ret_problem);
+    if (r < 0)
+        return r;
+    json_t *json = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &error);
+    if (!json)
+        return refuse(text, n_bytes, &error, ret_problem);
+    *ret = json;
+    return 0;
+}

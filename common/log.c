@@ -1,0 +1,100 @@
+/* The log. Owns level and sink, and that an entry is one line: control characters become '?', so
+ * that a name chosen by a peer cannot forge an entry or drive a terminal. */
+#include "common/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LINE_MAX_BYTES = 2048 };
+
+static const char *const level_names[] = {
+    [LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARNING] = "warning", [LOG_LEVEL_NOTICE] = "notice",
+    [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_DEBUG] = "debug",
+};
+
+/* One write(2), so that entries of several threads or processes do not mix. */
+static void write_to_stderr(enum log_level level, const char *line, const struct log_field *fields,
+                            size_t n_fields)
+{
+    char text[LINE_MAX_BYTES + 64];
+
+    (void)level;
+    (void)fields;
+    (void)n_fields;
+    int n = snprintf(text, sizeof text, "%.48s: %s\n", program_invocation_short_name, line);
+    /* Nobody is left to be told that the log itself failed. */
+    if (write(STDERR_FILENO, text, (size_t)n) < 0)
+        return;
+}
+
+static atomic_int max_level = LOG_LEVEL_INFO;
+static log_sink current_sink = write_to_stderr;
+
+int log_level_parse(const char *text, enum log_level *ret)
+{
+    for (enum log_level level = LOG_LEVEL_ERROR; level <= LOG_LEVEL_DEBUG; level++)
+        if (strcmp(text, level_names[level]) == 0) {
+            *ret = level;
+            return 0;
+        }
+    return -EINVAL;
+}
+
+const char *log_level_name(enum log_level level)
+{
+    return level_names[level];
+}
+
+void log_set_level(enum log_level level)
+{
+    max_level = (int)level;
+}
+
+void log_set_sink(log_sink sink)
+{
+    current_sink = sink ? sink : write_to_stderr;
+}
+
+static void clean(char *line)
+{
+    for (unsigned char *p = (unsigned char *)line; *p; p++)
+        if (*p < 0x20 || *p == 0x7f)
+            *p = '?';
+        else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* C1 controls in UTF-8 */
+            p[0] = p[1] = '?';
+}
+
+/* Ends a line that was too long in "...", at a character's boundary. */
+static void mark_cut(char line[static LINE_MAX_BYTES])
+{
+    size_t end = LINE_MAX_BYTES - sizeof "...";
+
+    while (end > 0 && ((unsigned char)line[end] & 0xc0) == 0x80)
+        end--;
+    memcpy(line + end, "...", sizeof "...");
+}
+
+void log_write(enum log_level level, const struct log_field *fields, size_t n_fields,
+               const char *format, ...)
+{
+    if ((int)level > max_level)
+        return;
+
+    int saved_errno = errno;
+    char line[LINE_MAX_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    int n = vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    if (n >= 0) {
+        if ((size_t)n >= sizeof line)
+            mark_cut(line);
+        clean(line);
+        current_sink(level, line, fields, n_fields);
+    }
+    errno = saved_errno;
+}

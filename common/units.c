@@ -1,0 +1,159 @@
+/* Sizes and durations as text. Everything is integer arithmetic; a fraction is cut off below one
+ * byte or one microsecond. Locale plays no part. */
+#include "common/units.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+struct unit {
+    const char *name;
+    uint64_t factor;
+};
+
+static const struct unit sizes[] = {
+    {"", 1},
+    {"B", 1},
+    {"K", UINT64_C(1) << 10},
+    {"M", UINT64_C(1) << 20},
+    {"G", UINT64_C(1) << 30},
+    {"T", UINT64_C(1) << 40},
+    {"P", UINT64_C(1) << 50},
+    {"E", UINT64_C(1) << 60},
+    {NULL, 0},
+};
+
+static const struct unit durations[] = {
+    {"", 1000000},
+    {"us", 1},
+    {"ms", 1000},
+    {"s", 1000000},
+    {"min", 60 * UINT64_C(1000000)},
+    {"h", 3600 * UINT64_C(1000000)},
+    {"d", 24 * 3600 * UINT64_C(1000000)},
+    {NULL, 0},
+};
+
+static size_t digits(const char *text)
+{
+    return strspn(text, "0123456789");
+}
+
+/* Reads one number and its unit at `*text`, and moves behind them. `ret_bare` tells that the unit
+ * was the empty one. */
+static int parse_quantity(const char **text, const struct unit *units, uint64_t *ret, int *ret_bare)
+{
+    const char *p = *text;
+    size_t n = digits(p), n_fraction = 0;
+    const char *fraction = "";
+
+    if (n == 0)
+        return -EINVAL;
+    const char *whole = p;
+    p += n;
+    if (*p == '.') {
+        fraction = p + 1;
+        n_fraction = digits(fraction);
+        if (n_fraction == 0)
+            return -EINVAL;
+        p = fraction + n_fraction;
+    }
+
+    size_t n_blank = strspn(p, " ");
+    if (p[n_blank] >= 'A') /* "50 M", but nothing of "50 " */
+        p += n_blank;
+    size_t n_unit = strcspn(p, " .0123456789");
+    const struct unit *unit = units;
+    while (unit->name && (strlen(unit->name) != n_unit || memcmp(unit->name, p, n_unit) != 0))
+        unit++;
+    if (!unit->name)
+        return -EINVAL;
+
+    uint64_t value = 0;
+    for (size_t i = 0; i < n; i++)
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(whole[i] - '0'), &value))
+            return -ERANGE;
+    if (__builtin_mul_overflow(value, unit->factor, &value))
+        return -ERANGE;
+
+    /* 19 digits times the largest factor, 2^60, stay below 2^124. */
+    unsigned __int128 numerator = 0, denominator = 1;
+    for (size_t i = 0; i < n_fraction && i < 19; i++) {
+        numerator = numerator * 10 + (unsigned)(fraction[i] - '0');
+        denominator *= 10;
+    }
+    if (__builtin_add_overflow(value, (uint64_t)(numerator * unit->factor / denominator), &value))
+        return -ERANGE;
+
+    *text = p + n_unit;
+    *ret = value;
+    *ret_bare = n_unit == 0;
+    return 0;
+}
+
+int size_parse(const char *text, uint64_t *ret_bytes)
+{
+    uint64_t bytes;
+    int bare;
+
+    int r = parse_quantity(&text, sizes, &bytes, &bare);
+    if (r < 0)
+        return r;
+    if (*text != '\0')
+        return -EINVAL;
+    *ret_bytes = bytes;
+    return 0;
+}
+
+char *size_format(uint64_t bytes, char text[static SIZE_TEXT_MAX])
+{
+    static const char prefixes[] = "KMGTPE";
+
+    if (bytes < 1024) {
+        snprintf(text, SIZE_TEXT_MAX, "%u B", (unsigned)bytes);
+        return text;
+    }
+    for (unsigned i = 0;; i++) {
+        uint64_t unit = UINT64_C(1) << (10 * (i + 1));
+        uint64_t tenths = bytes / unit * 10 + (bytes % unit * 10 + unit / 2) / unit;
+        /* What rounds to 1024.0 belongs to the next unit. */
+        if (tenths < 10240 || prefixes[i + 1] == '\0') {
+            snprintf(text, SIZE_TEXT_MAX, "%u.%u %ciB", (unsigned)(tenths / 10),
+                     (unsigned)(tenths % 10), prefixes[i]);
+            return text;
+        }
+    }
+}
+
+int duration_parse(const char *text, uint64_t *ret_usec)
+{
+    uint64_t sum = 0, part;
+    int bare;
+
+    for (unsigned n = 0;; n++) {
+        int r = parse_quantity(&text, durations, &part, &bare);
+        if (r < 0)
+            return r;
+        if (bare && (n > 0 || *text != '\0'))
+            return -EINVAL;
+        if (__builtin_add_overflow(sum, part, &sum))
+            return -ERANGE;
+        if (*text == '\0')
+            break;
+        text += strspn(text, " ");
+    }
+    *ret_usec = sum;
+    return 0;
+}
+
+int round_up(uint64_t value, uint64_t unit, uint64_t *ret)
+{
+    uint64_t rest = value % unit, result;
+
+    if (__builtin_add_overflow(value, rest ? unit - rest : 0, &result))
+        return -EOVERFLOW;
+    *ret = result;
+    return 0;
+}

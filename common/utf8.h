@@ -1,0 +1,16 @@
+/* UTF-8 text of unknown origin. Pure functions. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Decodes the character that begins `text`. Its length, at most `n_bytes`; 0 if it is malformed. */
+size_t utf8_character(const char *text, size_t n_bytes, uint32_t *ret);
+
+/* C0, DEL, C1. */
+bool utf8_is_control(uint32_t character);
+
+/* Bytes of the longest prefix of well-formed `text` that has at most `max_bytes` and cuts no
+ * character: a precision for "%.*s". */
+int utf8_prefix(const char *text, int max_bytes);

@@ -1,0 +1,394 @@
+/* The composition root. Built in the order of struct daemon, taken down in reverse; the only file
+ * that knows every part. */
+#include "daemon/daemon.h"
+
+#include "common/clock.h"
+#include "common/units.h"
+#include "daemon/listen_socket.h"
+#include "daemon/methods.h"
+#include "daemon/server.h"
+#include "daemon/service.h"
+#include "proto/interface.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+
+struct daemon {
+    struct config *config;
+    int argc;
+    char **argv;
+
+    struct backing *backing;
+    struct scheduler *scheduler; /* owns the arena */
+    struct workers *workers;
+    struct loader *loader;
+    struct loads *loads;
+    struct monitor *monitor;
+    struct events *events;
+    struct event_base *base;
+    struct server *server;
+
+    struct manager manager;
+    struct interface interfaces[2];
+    struct peer_rules rules;
+    char *socket_path; /* of our own socket, to be removed at the end */
+    char status[256];
+
+    struct event *sigterm, *sigint, *sighup, *work, *sampling, *watchdog;
+};
+
+static const struct server_info server_info = {
+    .vendor = "EdgeMind",
+    .product = "edgemindd",
+    .version = EDGEMIND_VERSION,
+    .url = "https://varlink.org",
+};
+
+static struct timeval timeval_of(uint64_t usec)
+{
+    return (struct timeval){(time_t)(usec / 1000000), (suseconds_t)(usec % 1000000)};
+}
+
+/* One line about the arena for `systemctl status`, sent when it changes. */
+static void tell_status(struct daemon *daemon)
+{
+    const struct sample *sample = monitor_last(daemon->monitor);
+    const struct arena *arena = scheduler_arena(daemon->scheduler);
+    uint64_t page_bytes = arena_page_bytes(arena);
+    struct scheduler_stats stats;
+    char status[sizeof(daemon->status)], used[SIZE_TEXT_MAX], capacity[SIZE_TEXT_MAX];
+
+    scheduler_get_stats(daemon->scheduler, &stats);
+    snprintf(
+        status, sizeof(status), "%s of %s used (%s), %" PRIu64 " layers of %" PRIu64 " models%s%s",
+        size_format((arena_capacity_pages(arena) - arena_free_pages(arena)) * page_bytes, used),
+        size_format(arena_capacity_pages(arena) * page_bytes, capacity),
+        daemon->backing ? backing_name(daemon->backing) : "simulated", stats.layers_resident,
+        stats.n_models, sample->aligned ? "" : "; the system disagrees with the ledger",
+        sample->swap_bytes + sample->arena_swapped_bytes > 0 ? "; swapped out" : "");
+    if (strcmp(status, daemon->status) != 0) {
+        strcpy(daemon->status, status);
+        service_status(status);
+    }
+}
+
+static void on_terminate(evutil_socket_t signal, short what, void *context)
+{
+    struct daemon *daemon = context;
+    (void)what;
+    log_info("ending on %s", strsignal((int)signal));
+    event_base_loopbreak(daemon->base);
+}
+
+static void on_last_user_gone(void *context)
+{
+    struct daemon *daemon = context;
+    event_base_loopbreak(daemon->base);
+}
+
+static void on_work(evutil_socket_t fd, short what, void *context)
+{
+    struct daemon *daemon = context;
+    (void)fd;
+    (void)what;
+    workers_dispatch(daemon->workers);
+}
+
+static void on_sampling(evutil_socket_t fd, short what, void *context)
+{
+    struct daemon *daemon = context;
+    (void)fd;
+    (void)what;
+    int r = monitor_sample(daemon->monitor);
+    if (r < 0)
+        log_warn("cannot sample memory: %s", strerror(-r));
+    events_on_sample(daemon->events, monitor_last(daemon->monitor));
+    tell_status(daemon);
+}
+
+static void on_watchdog(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    (void)context;
+    service_watchdog();
+}
+
+/* (gid_t)-1 for no name. */
+static int find_group(const char *name, const char *option, gid_t *ret)
+{
+    const struct group *group = name ? getgrnam(name) : NULL;
+    if (name && !group) {
+        log_error("%s: there is no group %s", option, name);
+        return -ENOENT;
+    }
+    *ret = group ? group->gr_gid : (gid_t)-1;
+    return 0;
+}
+
+/* What a running daemon takes over from its configuration; also done once at the start. */
+static int apply_config(struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    struct timeval interval = timeval_of(config->monitor_interval_usec);
+    gid_t admin_gid;
+    int r = find_group(config->admin_group, "admin-group", &admin_gid);
+    if (r < 0)
+        return r;
+
+    daemon->rules.admin_gid = admin_gid;
+    server_set_rules(daemon->server, &daemon->rules);
+    server_set_limits(daemon->server, &(struct server_limits){config->max_connections,
+                                                              config->max_connections_per_user});
+    daemon->manager.on_full = config->on_full;
+    daemon->manager.model_dir = config->model_dir;
+    daemon->manager.overhead_limit_bytes = config->overhead_limit_bytes;
+    if (scheduler_policy(daemon->scheduler) != config->policy)
+        scheduler_set_policy(daemon->scheduler, config->policy);
+    log_set_level(config->log_level);
+    return event_add(daemon->sampling, &interval) < 0 ? -ENOMEM : 0;
+}
+
+static void on_reload(evutil_socket_t signal, short what, void *context)
+{
+    struct daemon *daemon = context;
+    struct config next;
+    enum config_action action;
+    char why[CONFIG_WHY_MAX];
+    (void)signal;
+    (void)what;
+
+    service_reloading();
+    int r = config_load(daemon->argc, daemon->argv, &next, &action, why);
+    if (r < 0) {
+        log_error("the old configuration stays: %s", why);
+        service_ready(daemon->status);
+        return;
+    }
+
+    bool reloadable;
+    unsigned cursor = 0;
+    for (const char *name;
+         (name = config_next_difference(daemon->config, &next, &cursor, &reloadable));)
+        if (!reloadable)
+            log_warn("%s changed, but takes effect only at the next start", name);
+    struct config previous = *daemon->config;
+    *daemon->config = next;
+    if (apply_config(daemon) < 0) {
+        log_error("the old configuration stays");
+        *daemon->config = previous;
+        config_done(&next);
+    } else {
+        config_done(&previous);
+        events_on_reload(daemon->events);
+    }
+    service_ready(daemon->status);
+}
+
+static int fail(const char *what, int error)
+{
+    log_error("%s: %s", what, strerror(-error));
+    return error;
+}
+
+/* The arena, and what works on it. */
+static int build_memory(struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+    struct arena *arena;
+    int r;
+
+    if (!config->simulate) {
+        char why[BACKING_WHY_MAX];
+        r = backing_new(&(struct backing_config){config->capacity_bytes, config->huge_pages,
+                                                 config->commit, config->mlock},
+                        &daemon->backing, why);
+        if (r < 0) {
+            log_error("%s", why);
+            return r;
+        }
+        page_bytes = backing_page_bytes(daemon->backing);
+    }
+    if ((r = arena_new(config->capacity_bytes, page_bytes, &arena)) < 0) {
+        log_error("capacity: %" PRIu64 " bytes are less than one page of %" PRIu64,
+                  config->capacity_bytes, page_bytes);
+        return r;
+    }
+    if ((r = scheduler_new(arena, config->policy, &daemon->scheduler)) < 0 ||
+        (r = workers_new((unsigned)config->loaders, &daemon->workers)) < 0 ||
+        (r = loader_new(daemon->workers, daemon->backing, arena, config->io, &daemon->loader)) <
+            0 ||
+        (r = loads_new(daemon->scheduler, daemon->loader, &daemon->loads)) < 0 ||
+        (r = monitor_new(daemon->backing, "/proc", &daemon->monitor)) < 0)
+        return fail("cannot start", r);
+    return 0;
+}
+
+static int build_server(struct daemon *daemon)
+{
+    struct event_config *event_config = event_config_new();
+    if (event_config &&
+        event_config_require_features(event_config, EV_FEATURE_ET | EV_FEATURE_EARLY_CLOSE) == 0)
+        daemon->base = event_base_new_with_config(event_config);
+    if (event_config)
+        event_config_free(event_config);
+    daemon->events = events_new();
+    if (!daemon->base || !daemon->events)
+        return fail("cannot make an event loop", -ENOMEM);
+
+    daemon->manager = (struct manager){
+        .base = daemon->base,
+        .scheduler = daemon->scheduler,
+        .backing = daemon->backing,
+        .workers = daemon->workers,
+        .loads = daemon->loads,
+        .monitor = daemon->monitor,
+        .events = daemon->events,
+        .started_usec = clock_monotonic_usec(),
+        .pid = getpid(),
+    };
+    leases_init(&daemon->manager.leases, daemon->scheduler);
+    daemon->interfaces[0] = (struct interface){
+        .name = MANAGER_INTERFACE,
+        .description = manager_interface_text,
+        .methods = manager_methods,
+        .context = &daemon->manager,
+    };
+    int r = server_new(daemon->base, daemon->interfaces, &server_info, &daemon->server);
+    if (r < 0)
+        return fail("cannot make a server", r);
+    daemon->manager.server = daemon->server;
+    scheduler_set_observer(daemon->scheduler, events_on_scheduler, daemon->events);
+    return 0;
+}
+
+static int build_events(struct daemon *daemon)
+{
+    struct event_base *base = daemon->base;
+    daemon->sigterm = evsignal_new(base, SIGTERM, on_terminate, daemon);
+    daemon->sigint = evsignal_new(base, SIGINT, on_terminate, daemon);
+    daemon->sighup = evsignal_new(base, SIGHUP, on_reload, daemon);
+    daemon->work =
+        event_new(base, workers_fd(daemon->workers), EV_READ | EV_PERSIST, on_work, daemon);
+    daemon->sampling = event_new(base, -1, EV_PERSIST, on_sampling, daemon);
+    daemon->watchdog = event_new(base, -1, EV_PERSIST, on_watchdog, daemon);
+
+    struct timeval interval = timeval_of(service_watchdog_interval_usec());
+    if (!daemon->sigterm || !daemon->sigint || !daemon->sighup || !daemon->work ||
+        !daemon->sampling || !daemon->watchdog || event_add(daemon->sigterm, NULL) < 0 ||
+        event_add(daemon->sigint, NULL) < 0 || event_add(daemon->sighup, NULL) < 0 ||
+        event_add(daemon->work, NULL) < 0 ||
+        (evutil_timerisset(&interval) && event_add(daemon->watchdog, &interval) < 0))
+        return fail("cannot watch for events", -ENOMEM);
+    return 0;
+}
+
+static int take_socket(int fd, bool listening, void *context)
+{
+    struct daemon *daemon = context;
+    if (!listening) {
+        server_on_adopted_end(daemon->server, on_last_user_gone, daemon);
+        return server_adopt(daemon->server, fd);
+    }
+    daemon->rules.member_gid = listen_socket_group(fd);
+    return server_listen(daemon->server, fd);
+}
+
+static int open_sockets(struct daemon *daemon)
+{
+    int n = service_take_sockets(take_socket, daemon);
+    if (n < 0)
+        return fail("cannot use the sockets that were passed", n);
+    if (n > 0)
+        return 0;
+
+    gid_t gid;
+    int r = find_group(daemon->config->socket_group, "socket-group", &gid);
+    if (r < 0)
+        return r;
+    char *path =
+        daemon->config->socket ? strdup(daemon->config->socket) : listen_socket_default_path();
+    if (!path) {
+        log_error("where to listen? Give --socket=PATH, or set XDG_RUNTIME_DIR");
+        return -EINVAL;
+    }
+    int fd = listen_socket_open(path, gid);
+    if (fd < 0) {
+        log_error("cannot listen on %s: %s", path,
+                  fd == -EADDRINUSE ? "another daemon listens there, or the file is no socket"
+                                    : strerror(-fd));
+        free(path);
+        return fd;
+    }
+    daemon->socket_path = path;
+    r = take_socket(fd, true, daemon);
+    return r < 0 ? fail("cannot listen", r) : 0;
+}
+
+static int build(struct daemon *daemon)
+{
+    int r;
+    if ((r = build_memory(daemon)) < 0 || (r = build_server(daemon)) < 0 ||
+        (r = build_events(daemon)) < 0 || (r = open_sockets(daemon)) < 0 ||
+        (r = apply_config(daemon)) < 0)
+        return r;
+    if ((r = monitor_sample(daemon->monitor)) < 0)
+        return fail("cannot sample memory", r);
+    events_on_sample(daemon->events, monitor_last(daemon->monitor));
+    return 0;
+}
+
+static void event_freep(struct event **event)
+{
+    if (*event)
+        event_free(*event);
+}
+
+static void take_down(struct daemon *daemon)
+{
+    if (daemon->socket_path)
+        unlink(daemon->socket_path);
+    free(daemon->socket_path);
+    server_free(daemon->server);   /* cancels the calls, and with them the loads */
+    workers_free(daemon->workers); /* reports what was in flight */
+    event_freep(&daemon->sigterm);
+    event_freep(&daemon->sigint);
+    event_freep(&daemon->sighup);
+    event_freep(&daemon->work);
+    event_freep(&daemon->sampling);
+    event_freep(&daemon->watchdog);
+    if (daemon->base)
+        event_base_free(daemon->base);
+    loads_free(daemon->loads);
+    loader_free(daemon->loader);
+    scheduler_free(daemon->scheduler);
+    events_free(daemon->events);
+    monitor_free(daemon->monitor);
+    backing_free(daemon->backing);
+    libevent_global_shutdown();
+}
+
+int daemon_run(struct config *config, int argc, char **argv)
+{
+    struct daemon daemon = {
+        .config = config,
+        .argc = argc,
+        .argv = argv,
+        .rules = {(gid_t)-1, (gid_t)-1},
+    };
+    int r = build(&daemon);
+    if (r == 0) {
+        tell_status(&daemon);
+        service_ready(daemon.status);
+        log_info("ready: %s", daemon.status);
+        event_base_dispatch(daemon.base);
+        service_stopping();
+    }
+    take_down(&daemon);
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

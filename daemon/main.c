@@ -1,0 +1,42 @@
+/* edgemindd: options, then the daemon. */
+#include "daemon/daemon.h"
+#include "daemon/service.h"
+
+#include <malloc.h>
+#include <signal.h>
+
+int main(int argc, char **argv)
+{
+    struct config config;
+    enum config_action action;
+    char why[CONFIG_WHY_MAX];
+
+    /* Threads share one heap: a heap each would be overhead beside the arena. */
+    mallopt(M_ARENA_MAX, 1);
+    signal(SIGPIPE, SIG_IGN);
+    service_log_to_journal();
+
+    int r = config_load(argc, argv, &config, &action, why);
+    if (r < 0) {
+        log_error("%s", why);
+        return 2;
+    }
+
+    int status = 0;
+    switch (action) {
+    case CONFIG_HELP:
+        config_print_help(stdout);
+        break;
+    case CONFIG_VERSION:
+        printf("edgemindd %s\n", EDGEMIND_VERSION);
+        break;
+    case CONFIG_CHECKED:
+        break;
+    case CONFIG_RUN:
+        log_set_level(config.log_level);
+        status = daemon_run(&config, argc, argv);
+        break;
+    }
+    config_done(&config);
+    return status;
+}

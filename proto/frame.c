@@ -1,0 +1,403 @@
+/* Owns the bytes and descriptors of one message that is being read, and of all that wait to be
+ * sent.
+ *
+ * Invariant of the reader: what it holds belongs to one message only, because it never receives
+ * beyond a NUL. Invariant of the writer: descriptors go with the first byte of their message, in a
+ * sendmsg of their own, and are closed as soon as that byte is sent.
+ * What the text means is left to proto/message, waiting and clocks to the caller. */
+#include "proto/frame.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+enum { BATCH_MESSAGES = 64 /* with one sendmsg */ };
+
+struct frame_reader {
+    size_t max_bytes;
+    char *text; /* what came of a message; with its NUL only while frame_read runs */
+    size_t n_bytes, n_allocated;
+    int fds[FRAME_FDS_MAX];
+    size_t n_fds;
+    bool fds_lost;
+    char *ahead; /* received behind the last message: the n_ahead bytes at ahead + ahead_offset */
+    size_t ahead_offset, n_ahead;
+    bool reads_ahead;
+    bool socket_more; /* false only if a peek has just shown that the socket holds no more */
+};
+
+struct output {
+    struct output *next;
+    char *text;
+    size_t n_bytes; /* with the NUL */
+    size_t n_sent;
+    size_t n_fds; /* 0 once they are sent */
+    int fds[];
+};
+
+struct frame_writer {
+    struct output *first, **end;
+    uint64_t pending_bytes;
+};
+
+static void close_all(int *fds, size_t *n_fds)
+{
+    for (size_t i = 0; i < *n_fds; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    *n_fds = 0;
+}
+
+void frame_done(struct frame *frame)
+{
+    free(frame->text);
+    frame->text = NULL;
+    frame->n_bytes = 0;
+    close_all(frame->fds, &frame->n_fds);
+}
+
+struct frame_reader *frame_reader_new(size_t max_bytes)
+{
+    struct frame_reader *reader = calloc(1, sizeof *reader);
+
+    if (reader)
+        reader->max_bytes = max_bytes;
+    return reader;
+}
+
+struct frame_reader *frame_reader_free(struct frame_reader *reader)
+{
+    if (!reader)
+        return NULL;
+    close_all(reader->fds, &reader->n_fds);
+    free(reader->text);
+    free(reader->ahead);
+    free(reader);
+    return NULL;
+}
+
+void frame_reader_read_ahead(struct frame_reader *reader)
+{
+    reader->reads_ahead = true;
+}
+
+bool frame_reader_partial(const struct frame_reader *reader)
+{
+    return reader->n_bytes > 0;
+}
+
+bool frame_reader_more(const struct frame_reader *reader)
+{
+    return reader->n_ahead > 0 || reader->socket_more;
+}
+
+/* Makes room for `n_text` bytes more and, if they end the message, its NUL. 0, -EMSGSIZE or
+ * -ENOMEM. */
+static int reserve(struct frame_reader *reader, size_t n_text, bool whole)
+{
+    if (n_text > reader->max_bytes - reader->n_bytes)
+        return -EMSGSIZE;
+    size_t needed = reader->n_bytes + n_text + whole;
+    if (needed <= reader->n_allocated)
+        return 0;
+    if (!whole && needed < 2 * reader->n_allocated)
+        needed = 2 * reader->n_allocated;
+    char *text = realloc(reader->text, needed);
+    if (!text)
+        return -ENOMEM;
+    reader->text = text;
+    reader->n_allocated = needed;
+    return 0;
+}
+
+static void take_fds(struct frame_reader *reader, struct msghdr *header)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < n_fds; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+            if (reader->n_fds < FRAME_FDS_MAX) {
+                reader->fds[reader->n_fds++] = fd;
+            } else {
+                close(fd);
+                reader->fds_lost = true;
+            }
+        }
+    }
+    if (header->msg_flags & MSG_CTRUNC)
+        reader->fds_lost = true;
+}
+
+/* Adds bytes up to and with the first NUL to the message. How many that are, or a negative errno.
+ */
+static ssize_t add(struct frame_reader *reader, const char *bytes, size_t n_bytes)
+{
+    const char *nul = memchr(bytes, '\0', n_bytes);
+    size_t n_text = nul ? (size_t)(nul - bytes) : n_bytes, n = n_text + (nul != NULL);
+
+    int r = reserve(reader, n_text, nul != NULL);
+    if (r < 0)
+        return r;
+    memcpy(reader->text + reader->n_bytes, bytes, n);
+    reader->n_bytes += n;
+    return (ssize_t)n;
+}
+
+static ssize_t receive_message(int fd, struct msghdr *header, int flags)
+{
+    ssize_t n;
+
+    do {
+        n = recvmsg(fd, header, MSG_DONTWAIT | flags);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+/* Receives what belongs to the message and not a byte beyond it, so that descriptors that come are
+ * its own. `peeked` is what lies in the socket. */
+static ssize_t receive_exactly(struct frame_reader *reader, int fd, const char *peeked,
+                               size_t n_peeked)
+{
+    union {
+        char bytes[CMSG_SPACE(FRAME_FDS_MAX * sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    const char *nul = memchr(peeked, '\0', n_peeked);
+    size_t n_text = nul ? (size_t)(nul - peeked) : n_peeked;
+
+    int r = reserve(reader, n_text, nul != NULL);
+    if (r < 0)
+        return r;
+    struct iovec part = {.iov_base = reader->text + reader->n_bytes,
+                         .iov_len = n_text + (nul != NULL)};
+    struct msghdr header = {.msg_iov = &part,
+                            .msg_iovlen = 1,
+                            .msg_control = control.bytes,
+                            .msg_controllen = sizeof control.bytes};
+    ssize_t n = receive_message(fd, &header, MSG_CMSG_CLOEXEC);
+    if (n > 0) {
+        take_fds(reader, &header);
+        reader->n_bytes += (size_t)n;
+    }
+    return n;
+}
+
+/* Receives bytes that come without descriptors, into where they were peeked to; what is not the
+ * message's is kept for later. */
+static ssize_t receive_plain(struct frame_reader *reader, int fd, char *bytes, size_t n_peeked)
+{
+    struct iovec part = {.iov_base = bytes, .iov_len = n_peeked};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+
+    ssize_t n = receive_message(fd, &header, 0);
+    if (n <= 0)
+        return n;
+    ssize_t n_added = add(reader, bytes, (size_t)n);
+    if (n_added < 0 || n_added == n)
+        return n_added;
+    size_t n_ahead = (size_t)(n - n_added);
+    reader->ahead = malloc(n_ahead);
+    if (!reader->ahead)
+        return -ENOMEM;
+    memcpy(reader->ahead, bytes + n_added, n_ahead);
+    reader->ahead_offset = 0;
+    reader->n_ahead = n_ahead;
+    return n;
+}
+
+/* Takes bytes from the socket. How many, 0 at the end of the stream, or a negative errno. */
+static ssize_t receive(struct frame_reader *reader, int fd)
+{
+    char peeked[FRAME_PEEK_BYTES];
+    struct iovec part = {.iov_base = peeked, .iov_len = sizeof peeked};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+
+    ssize_t n = receive_message(fd, &header, MSG_PEEK);
+    if (n <= 0)
+        return n;
+    size_t n_peeked = (size_t)n;
+    /* Without a control buffer the flag tells that descriptors ride on these bytes, and none is
+     * installed. A peek stops behind them, whatever follows. */
+    bool with_fds = header.msg_flags & MSG_CTRUNC;
+    if (with_fds || !reader->reads_ahead)
+        n = receive_exactly(reader, fd, part.iov_base, n_peeked);
+    else
+        n = receive_plain(reader, fd, part.iov_base, n_peeked);
+    reader->socket_more = with_fds || n_peeked == sizeof peeked || n < (ssize_t)n_peeked;
+    return n;
+}
+
+/* Goes on with what was received ahead. */
+static ssize_t take_ahead(struct frame_reader *reader)
+{
+    ssize_t n = add(reader, reader->ahead + reader->ahead_offset, reader->n_ahead);
+
+    if (n < 0)
+        return n;
+    reader->ahead_offset += (size_t)n;
+    reader->n_ahead -= (size_t)n;
+    reader->socket_more = true; /* for all that was seen of it */
+    if (reader->n_ahead == 0)
+        free(TAKE_PTR(reader->ahead));
+    return n;
+}
+
+/* Hands the whole message over and makes the reader ready for the next one. */
+static int finish(struct frame_reader *reader, struct frame *ret)
+{
+    bool fds_lost = reader->fds_lost;
+
+    if (fds_lost)
+        close_all(reader->fds, &reader->n_fds);
+    ret->text = TAKE_PTR(reader->text);
+    ret->n_bytes = reader->n_bytes - 1;
+    ret->n_fds = reader->n_fds;
+    memcpy(ret->fds, reader->fds, reader->n_fds * sizeof reader->fds[0]);
+    reader->n_bytes = reader->n_allocated = reader->n_fds = 0;
+    reader->fds_lost = false;
+    return fds_lost ? -EBADMSG : 1;
+}
+
+int frame_read(struct frame_reader *reader, int fd, struct frame *ret)
+{
+    do {
+        ssize_t n = reader->n_ahead > 0 ? take_ahead(reader) : receive(reader, fd);
+        if (n == 0)
+            return frame_reader_partial(reader) ? -ECONNRESET : 0;
+        if (n < 0)
+            return (int)n;
+    } while (reader->text[reader->n_bytes - 1] != '\0');
+    return finish(reader, ret);
+}
+
+struct frame_writer *frame_writer_new(void)
+{
+    struct frame_writer *writer = calloc(1, sizeof *writer);
+
+    if (writer)
+        writer->end = &writer->first;
+    return writer;
+}
+
+static void output_free(struct output *output)
+{
+    close_all(output->fds, &output->n_fds);
+    free(output->text);
+    free(output);
+}
+
+struct frame_writer *frame_writer_free(struct frame_writer *writer)
+{
+    if (!writer)
+        return NULL;
+    while (writer->first) {
+        struct output *output = writer->first;
+        writer->first = output->next;
+        output_free(output);
+    }
+    free(writer);
+    return NULL;
+}
+
+int frame_write(struct frame_writer *writer, char *text, size_t n_bytes, const int *fds,
+                size_t n_fds)
+{
+    _cleanup_(freep) char *owned = text;
+
+    assert(n_fds <= FRAME_FDS_MAX);
+    assert(text[n_bytes] == '\0');
+    struct output *output = malloc(sizeof *output + n_fds * sizeof output->fds[0]);
+    if (!output)
+        return -ENOMEM;
+    *output = (struct output){.n_bytes = n_bytes + 1};
+    while (output->n_fds < n_fds) {
+        int copy = fcntl(fds[output->n_fds], F_DUPFD_CLOEXEC, 0);
+        if (copy < 0) {
+            int error = -errno;
+            output_free(output);
+            return error;
+        }
+        output->fds[output->n_fds++] = copy;
+    }
+    output->text = TAKE_PTR(owned);
+    *writer->end = output;
+    writer->end = &output->next;
+    writer->pending_bytes += output->n_bytes;
+    return 0;
+}
+
+/* Books what a sendmsg took: frees what is sent whole. */
+static void advance(struct frame_writer *writer, size_t n_sent)
+{
+    writer->pending_bytes -= n_sent;
+    while (n_sent > 0) {
+        struct output *output = writer->first;
+        size_t n = output->n_bytes - output->n_sent;
+
+        close_all(output->fds, &output->n_fds);
+        if (n_sent < n) {
+            output->n_sent += n_sent;
+            return;
+        }
+        n_sent -= n;
+        writer->first = output->next;
+        if (!writer->first)
+            writer->end = &writer->first;
+        output_free(output);
+    }
+}
+
+/* Sends a batch: a message with descriptors alone, else as many without as there are. */
+static ssize_t send_batch(const struct frame_writer *writer, int fd)
+{
+    union {
+        char bytes[CMSG_SPACE(FRAME_FDS_MAX * sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct iovec parts[BATCH_MESSAGES];
+    struct msghdr header = {.msg_iov = parts};
+    const struct output *first = writer->first;
+
+    for (const struct output *output = first; output && header.msg_iovlen < BATCH_MESSAGES;
+         output = output->next) {
+        if (output != first && (output->n_fds > 0 || first->n_fds > 0))
+            break;
+        parts[header.msg_iovlen++] = (struct iovec){.iov_base = output->text + output->n_sent,
+                                                    .iov_len = output->n_bytes - output->n_sent};
+    }
+    if (first->n_fds > 0) {
+        size_t n_fd_bytes = first->n_fds * sizeof(int);
+        header.msg_control = control.bytes;
+        header.msg_controllen = CMSG_SPACE(n_fd_bytes);
+        memset(control.bytes, 0, header.msg_controllen);
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = CMSG_LEN(n_fd_bytes);
+        memcpy(CMSG_DATA(rights), first->fds, n_fd_bytes);
+    }
+    return sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+int frame_flush(struct frame_writer *writer, int fd)
+{
+    while (writer->first) {
+        ssize_t n = send_batch(writer, fd);
+        if (n >= 0)
+            advance(writer, (size_t)n);
+        else if (errno != EINTR)
+            return -errno;
+    }
+    return 0;
+}
+
+uint64_t frame_writer_pending_bytes(const struct frame_writer *writer)
+{
+    return writer->pending_bytes;
+}

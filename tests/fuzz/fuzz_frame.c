@@ -1,0 +1,93 @@
+/* The input is what a peer sends: first a byte for the sizes of the pieces in which it arrives,
+ * then the stream. A piece of a multiple of 8 bytes carries a descriptor. */
+#include "proto/frame.h"
+#include "proto/message.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define REQUIRE(condition) \
+    do {                   \
+        if (!(condition))  \
+            abort();       \
+    } while (0)
+
+enum { BYTES_MAX = 4000 };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
+
+static void send_piece(int fd, const uint8_t *data, size_t n_bytes)
+{
+    static const int passed = STDERR_FILENO;
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {.bytes = {0}};
+    struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = n_bytes};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+
+    if (n_bytes % 8 == 0) {
+        header.msg_control = control.bytes;
+        header.msg_controllen = sizeof control.bytes;
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = CMSG_LEN(sizeof passed);
+        memcpy(CMSG_DATA(rights), &passed, sizeof passed);
+    }
+    REQUIRE(sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n_bytes);
+}
+
+/* Takes what is there. 0, or an error after which the connection is closed. */
+static int read_all(struct frame_reader *reader, int fd)
+{
+    for (;;) {
+        struct frame frame = {0};
+        int r = frame_read(reader, fd, &frame);
+        if (r == 1 || r == -EBADMSG) {
+            struct message_call call;
+            REQUIRE(frame.n_bytes <= BYTES_MAX && strlen(frame.text) == frame.n_bytes);
+            REQUIRE(r == 1 || frame.n_fds == 0);
+            if (message_parse_call(frame.text, frame.n_bytes, &call) == 0) {
+                REQUIRE(call.method && json_is_object(call.parameters));
+                REQUIRE(call.oneway + call.more + call.upgrade <= 1);
+                message_call_done(&call);
+            }
+            frame_done(&frame);
+            continue;
+        }
+        REQUIRE(r == 0 || r == -EAGAIN || r == -EMSGSIZE || r == -ECONNRESET || r == -ENOMEM);
+        return r == -EAGAIN ? 0 : r == 0 ? 1 : r;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
+{
+    int fds[2];
+
+    if (n_bytes == 0)
+        return 0;
+    unsigned step = *data++;
+    n_bytes--;
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    struct frame_reader *reader = frame_reader_new(BYTES_MAX);
+    int r = reader ? 0 : -ENOMEM;
+    for (unsigned i = 1; n_bytes > 0 && r == 0; i++) {
+        size_t n = 1 + (size_t)step * i % 251;
+        if (n > n_bytes)
+            n = n_bytes;
+        send_piece(fds[0], data, n);
+        data += n;
+        n_bytes -= n;
+        r = read_all(reader, fds[1]);
+        REQUIRE(r <= 0);
+    }
+    close(fds[0]);
+    if (r == 0)
+        REQUIRE(read_all(reader, fds[1]) != 0);
+    frame_reader_free(reader);
+    close(fds[1]);
+    return 0;
+}

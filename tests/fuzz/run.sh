@@ -1,0 +1,47 @@
+#!/bin/bash
+# Fuzzes the parsers of hostile input, each target in turn, from its corpus in tests/fuzz/corpus.
+#   tests/fuzz/run.sh BUILD SECONDS [TARGET...]
+# Prints a line a target; exits 1 if one crashed, leaked, hung or grew beyond 512 MiB: what did it
+# is then in BUILD/fuzz/TARGET. Exits 77 where clang has no libFuzzer.
+set -u -o pipefail
+build=$(realpath -m "${1:?usage: run.sh BUILD SECONDS [TARGET...]}")/fuzz
+seconds=${2:?usage: run.sh BUILD SECONDS [TARGET...]}
+shift 2
+[ $# -gt 0 ] || set -- safetensors gguf definition frame
+cd "$(dirname "$0")/../.." || exit 1
+status=0
+
+sanitize='address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
+flags="-std=gnu11 -D_GNU_SOURCE -I. -O1 -g -fsanitize=fuzzer,$sanitize"
+mkdir -p "$build"
+echo 'int LLVMFuzzerTestOneInput(void); int LLVMFuzzerTestOneInput(void) { return 0; }' >"$build/probe.c"
+if ! clang $flags -o "$build/probe" "$build/probe.c" 2>"$build/probe.log"; then
+    echo "SKIP  fuzzing: clang with libFuzzer is not installed (packages clang, libclang-rt-dev)"
+    exit 77
+fi
+if ! make -j"$(nproc)" BUILD="$build" CC=clang CFLAGS='-O1 -g' SANITIZE="-fsanitize=fuzzer-no-link,$sanitize" \
+    "$build/libcommon.a" >"$build/build.log" 2>&1; then
+    echo "FAILED  fuzzing: does not build"
+    cat "$build/build.log"
+    exit 1
+fi
+
+for target in "$@"; do
+    work=$build/$target
+    rm -rf "$work"
+    mkdir -p "$work"
+    cp -r "tests/fuzz/corpus/$target" "$work/corpus"
+    if clang $flags -o "$build/fuzz_$target" "tests/fuzz/fuzz_$target.c" "$build/libcommon.a" \
+        $(pkg-config --libs jansson) -pthread >"$work/log" 2>&1 &&
+        "$build/fuzz_$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=512 -max_len=8192 \
+            -dict="tests/fuzz/$target.dict" -artifact_prefix="$work/" -print_final_stats=1 \
+            "$work/corpus" >"$work/log" 2>&1; then
+        echo "ok  $target: $(awk '/number_of_executed_units/ { print $2 }' "$work/log") inputs," \
+            "$(find "$work/corpus" -type f | wc -l) of them kept"
+    else
+        echo "FAILED  $target: see $work"
+        tail -n 40 "$work/log"
+        status=1
+    fi
+done
+exit $status

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Installs the Debian packages that a goal needs and the machine lacks, saying which.
+#   tests/install-packages.sh build|demo|check|bench
+set -eu
+
+build='gcc libc6-dev make pkg-config libevent-dev libinih-dev libjansson-dev libsmartcols-dev libsystemd-dev'
+demo='jq'
+check="check clang clang-format cppcheck dbus libclang-rt-14-dev mandoc procps python3 systemd systemd-container util-linux valgrind varlink-go"
+bench='python3 redis-server redis-tools'
+
+case ${1:?usage: install-packages.sh build|demo|check|bench} in
+build) wanted=$build ;;
+demo) wanted="$build $demo" ;;
+check) wanted="$build $demo $check" ;;
+bench) wanted="$build $bench" ;;
+*) echo "install-packages.sh: unknown goal $1" >&2; exit 2 ;;
+esac
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "This is no Debian; make sure that the equivalents of these are installed: $wanted"
+    exit 0
+fi
+missing=
+for package in $wanted; do
+    case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true) in
+    installed) ;;
+    *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "Missing packages. Run as root: apt-get install --no-install-recommends$missing" >&2
+    exit 1
+fi
+echo "Installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q=2 >/dev/null
+apt-get install -q=2 --no-install-recommends $missing >/dev/null

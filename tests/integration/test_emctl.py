@@ -1,0 +1,373 @@
+"""emctl as people and scripts use it: help, exit codes, pipes, terminals, and where it looks."""
+import fcntl
+import itertools
+import json
+import os
+import pty
+import select
+import socket
+import struct
+import subprocess
+import termios
+import threading
+import unittest
+
+import wire
+from harness import (EMCTL, FFN10, MIB, TIMEOUT, TestCase, clean_environment, run, sized_model,
+                     wait_until)
+
+VERBS = ("load-model", "load-layer", "unload-model", "unload-layer", "reset", "list", "stats",
+         "plan", "watch", "set-policy", "version")
+
+
+class CommandLine(TestCase):
+    def test_help(self):
+        for words in (["--help"], *[[verb, "--help"] for verb in VERBS]):
+            with self.subTest(words=words):
+                result = self.assertExit(0, run(EMCTL, *words))
+                self.assertIn("Usage", result.out)
+                self.assertEqual(result.err, "")
+                self.assertLessEqual(max(map(len, result.out.splitlines())), 100)
+        text = run(EMCTL, "--help").out
+        for verb in VERBS:
+            self.assertIn(verb, text)
+        self.assertIn("--on-full", run(EMCTL, "load-model", "--help").out)
+
+    def test_usage(self):
+        for words in ([], ["nope"], ["--nope"], ["stats", "--nope"], ["stats", "extra"],
+                      ["load-model"], ["load-layer", "m"], ["load-layer", "a", "b", "c"],
+                      ["unload-layer", "m"], ["unload-model"], ["reset", "x"], ["plan"],
+                      ["set-policy"], ["stats", "--on-full=ask"],
+                      ["load-model", "--on-full=maybe", "f"], ["load-model", "--on-full"],
+                      ["--socket"], ["--socket=", "stats"],
+                      ["stats", "--json=yes"], ["plan", "--capacity=lots", "f"],
+                      ["plan", "--capacity=0", "f"]):
+            with self.subTest(words=words):
+                result = self.assertExit(2, run(EMCTL, *words))
+                self.assertEqual(result.out, "")
+                self.assertIn("--help", result.err)
+
+    def test_no_daemon(self):
+        nowhere = self.directory() / "s"
+        definition = nowhere.parent / "m.json"
+        definition.write_text(sized_model("m", 1))
+        for words in (["stats"], ["list"], ["reset"], ["watch"], ["load-model", definition],
+                      ["plan", definition], ["set-policy", "lru"]):
+            with self.subTest(words=words):
+                result = self.assertExit(3, run(EMCTL, "--socket", nowhere, *words))
+                self.assertIn(str(nowhere), result.err)
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(nowhere))
+            self.assertExit(3, run(EMCTL, "--socket", nowhere, "stats"))
+        self.assertExit(3, run(EMCTL, "--socket=" + "x" * 200, "stats"))
+
+    def test_version(self):
+        out = self.assertExit(0, run(EMCTL, "--version")).out
+        self.assertRegex(out, r"^emctl \d+\.\d+\.\d+\n$")
+
+    def test_a_daemon_that_is_none(self):
+        """Rubbish or the end instead of a reply: an error, never a crash."""
+        path = self.directory() / "s"
+        for answer in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n\0", b"{}\0", b"[]\0", b"\0", b"{\0",
+                       b'{"parameters":{}}\0', b'{"parameters":{"arena":3}}\0',
+                       b'{"error":"com.example.Odd","parameters":{"a":"\\u001b[31m"}}\0',
+                       b'{"error":"io.edgemind.manager.Busy"}\0', b'{"error":3}\0',
+                       b'{"parameters":{"arena":' + b"[" * 5000 + b"]" * 5000 + b"}}\0"):
+            with self.subTest(answer=answer[:60]), FakeDaemon(path, answer):
+                result = run(EMCTL, "--socket", path, "stats")
+                self.assertGreater(result.code, 0, result)
+                self.assertTrue(result.err)
+                self.assertNotIn("\x1b", result.err + result.out)
+
+
+class FakeDaemon:
+    """Answers one connection's first call with fixed bytes, then hangs up."""
+
+    def __init__(self, path, answer):
+        self.path, self.answer = str(path), answer
+
+    def __enter__(self):
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.path)
+        self.listener.listen(1)
+        self.listener.settimeout(TIMEOUT)
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        connection, _ = self.listener.accept()
+        with connection:
+            connection.settimeout(TIMEOUT)
+            connection.recv(1 << 16)
+            connection.sendall(self.answer)
+
+    def __exit__(self, *_):
+        self.thread.join()
+        self.listener.close()
+        os.unlink(self.path)
+
+
+class WithDaemon(TestCase):
+    options = {"capacity": "50M"}
+
+    def test_exit_codes(self):
+        emctl, directory = self.daemon.emctl, self.daemon.directory
+        good, big, bad = directory / "good", directory / "big", directory / "bad.json"
+        good.write_text(sized_model("good", 30 * MIB, 30 * MIB))
+        big.write_text(sized_model("big", 51 * MIB))
+        bad.write_text('{"name": "m",\n "layers": 3}')
+        self.assertExit(0, emctl("load-model", good))
+        self.assertExit(1, emctl("load-model", good))  # already
+        self.assertExit(1, emctl("load-model", directory / "nope"))
+        self.assertExit(1, emctl("load-model", directory))
+        self.assertExit(2, emctl("load-model", good, "--on-full=never"))
+        self.assertExit(4, emctl("load-model", big))
+        result = self.assertExit(5, emctl("load-layer", "good", "l0", "--on-full=ask"))
+        self.assertIn("good/l1", result.err)
+        self.assertExit(7, emctl("load-layer", "good", "l9"))
+        result = self.assertExit(8, emctl("load-model", bad))
+        self.assertIn("bad.json", result.err)
+        self.assertIn("layers", result.err)
+        bad.write_text('{"name": "m",\n "layers": }')
+        self.assertIn("bad.json:2:", self.assertExit(8, emctl("load-model", bad)).err)
+        for verb in ("list", "stats"):
+            self.assertEqual(self.assertExit(0, emctl(verb)).err, "")
+
+    def test_busy(self):
+        """Exit 6, while another client's long load goes on."""
+        with self.daemon.connect() as c:
+            c.send_call("LoadModel", {"definition": sized_model("m", *[20 * MIB] * 900)}, more=True)
+            c.reply("LoadModel")
+            stop = threading.Event()
+
+            def drain():
+                c.socket.settimeout(0.05)
+                while not stop.is_set():
+                    try:
+                        c.socket.recv(1 << 16)
+                    except socket.timeout:
+                        pass
+            reader = threading.Thread(target=drain)
+            reader.start()
+            try:
+                result = wait_until(lambda: self.result_if_busy(), "reset to meet a load")
+            finally:
+                stop.set()
+                reader.join()
+        self.assertIn("m/l", result.err)
+        self.assertUnharmed()
+
+    def result_if_busy(self):
+        result = self.daemon.emctl("reset")
+        return result if result.code == 6 else None
+
+    def test_json_is_the_reply(self):
+        self.daemon.call("LoadModel", definition=sized_model("m", 1, MIB))
+        with self.daemon.connect() as c:
+            for words, method, parameters in (
+                    (["list"], "List", {}), (["list", "m"], "List", {"model": "m"}),
+                    (["plan", FFN10], "Plan", {"definition": FFN10.read_text()}),
+                    (["set-policy", "lru"], "SetPolicy", {"policy": "lru"})):
+                with self.subTest(words=words):
+                    printed = self.assertExit(0, self.daemon.emctl(*words, "--json")).out
+                    c.send_call(method, parameters)
+                    raw = c.receive()
+                    self.assertEqual(json.loads(printed), json.loads(raw)["parameters"])
+                    self.assertIn(printed.strip().encode(), raw)
+        printed = self.assertExit(0, self.daemon.emctl("stats", "--json")).out
+        self.assertEqual(list(json.loads(printed)),
+                         ["arena", "scheduler", "monitor", "control", "daemon"])
+        # An error is on stderr for people, and on stdout for programs.
+        result = self.assertExit(7, self.daemon.emctl("load-layer", "m", "nope", "--json"))
+        self.assertEqual(json.loads(result.out), {"error": "io.edgemind.manager.NotFound",
+                                                  "parameters": {"kind": "layer", "name": "nope"}})
+        self.assertIn("nope", result.err)
+
+    def test_json_progress(self):
+        out = self.assertExit(0, self.daemon.emctl("load-model", FFN10, "--json")).out
+        lines = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual(lines[-1]["resident"], 4)
+        self.assertNotIn("layer", lines[-1])
+
+    def test_plan(self):
+        before = self.daemon.stats()["scheduler"]
+        for words in ([], ["--capacity=50M"]):
+            result = self.assertExit(0, self.daemon.emctl("plan", FFN10, *words))
+            for i in range(10):
+                self.assertIn("dense_%d" % i, result.out)
+            self.assertIn("must-unload", result.out)
+        self.assertEqual(self.daemon.stats()["scheduler"], before)
+
+        def plan(*words, code=0):
+            return json.loads(self.assertExit(code, self.daemon.emctl("plan", "--json", *words)).out)
+        self.assertEqual(plan(FFN10), plan(FFN10, "--capacity=50M"))
+        large = plan(FFN10, "--capacity=8G")
+        self.assertEqual((large["capacityBytes"], large["mustUnload"], large["resident"]),
+                         (8 << 30, 0, 10))
+        self.assertEqual(plan(FFN10, "--capacity=50M", "--policy=lru")["evictions"], 4)
+        result = self.assertExit(4, self.daemon.emctl("plan", "--json", "--capacity=1M", FFN10))
+        self.assertEqual(json.loads(result.out)["outOfMemory"], 10)
+
+    def test_plan_needs_no_daemon(self):
+        environment = clean_environment(EDGEMIND_SOCKET="/nonexistent/s")
+        result = run(EMCTL, "plan", FFN10, "--capacity=8G", "--json", env=environment)
+        self.assertEqual(json.loads(self.assertExit(0, result).out)["loaded"], 10)
+        self.assertExit(3, run(EMCTL, "plan", FFN10, env=environment))
+
+    def test_pipes_and_full_disks(self):
+        with open(self.daemon.directory / "many", "w") as file:
+            file.write(sized_model("many", *[1] * 1500))
+        self.assertExit(0, self.daemon.emctl("load-model", file.name))
+        environment = clean_environment(EDGEMIND_SOCKET=self.daemon.socket)
+        for words in (["list", "many"], ["list", "many", "--json"], ["--help"]):
+            with self.subTest(words=words):
+                read, write = os.pipe()
+                os.close(read)  # a reader that has gone: quietly over
+                done = subprocess.run([EMCTL, *words], env=environment, stdout=write,
+                                      stderr=subprocess.PIPE, timeout=TIMEOUT)
+                os.close(write)
+                self.assertEqual(done.stderr, b"")
+                with open("/dev/full", "wb") as full:
+                    done = subprocess.run([EMCTL, *words], env=environment, stdout=full,
+                                          stderr=subprocess.PIPE, timeout=TIMEOUT)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(b"standard output", done.stderr)
+
+    def test_list_of_more_than_a_reply_holds(self):
+        path = self.daemon.directory / "many"
+        path.write_text(sized_model("many", *[1] * 2500))
+        self.assertExit(0, self.daemon.emctl("load-model", path))
+        out = self.assertExit(0, self.daemon.emctl("list", "many")).out
+        for name in ("l0 ", "l999 ", "l1000 ", "l2499 "):
+            self.assertIn(name, out)
+
+    def test_definitions_are_looked_up(self):
+        here, there = self.directory(), self.directory()
+        (there / "m.json").write_text(sized_model("there", 1))
+
+        def load(*words, **variables):
+            environment = clean_environment(EDGEMIND_SOCKET=self.daemon.socket, **variables)
+            return run(EMCTL, "load-model", *words, env=environment, cwd=here)
+        path = "%s:%s" % (here / "nope", there)
+        self.assertExit(0, load("m.json", EDGEMIND_PATH=path))
+        self.assertEqual(self.daemon.call("List")["models"][0]["name"], "there")
+        (here / "m.json").write_text(sized_model("here", 1))
+        self.assertExit(0, load("m.json", EDGEMIND_PATH=path))  # the current directory comes first
+        self.assertEqual(self.daemon.call("List")["models"][1]["name"], "here")
+        (here / "m.json").unlink()
+        self.assertExit(1, load("./m.json", EDGEMIND_PATH=path))  # a path is a path
+        result = self.assertExit(1, load("n.json", EDGEMIND_PATH=path))
+        self.assertIn(str(there / "n.json"), result.err)
+
+    def test_socket_is_looked_up(self):
+        daemon = self.daemon
+        nowhere = "/nonexistent/s"
+        clean = clean_environment
+        self.assertExit(0, run(EMCTL, "stats", env=clean(EDGEMIND_SOCKET=daemon.socket)))
+        for words in (["--socket", daemon.socket, "stats"],
+                      ["stats", "--socket=%s" % daemon.socket]):
+            self.assertExit(0, run(EMCTL, *words, env=clean(EDGEMIND_SOCKET=nowhere)))
+        self.assertExit(3, run(EMCTL, "stats", "--socket", nowhere,
+                               env=clean(EDGEMIND_SOCKET=daemon.socket)))
+        if os.path.exists("/run/edgemind/io.edgemind.manager"):
+            self.skipTest("this machine runs a daemon of its own")
+        runtime = self.directory()
+        (runtime / "edgemind").mkdir()
+        (runtime / "edgemind" / "io.edgemind.manager").symlink_to(daemon.socket)
+        result = run(EMCTL, "stats", "--json", env=clean(XDG_RUNTIME_DIR=runtime))
+        self.assertEqual(json.loads(self.assertExit(0, result).out)["daemon"]["pid"], daemon.pid)
+
+    def test_watch(self):
+        environment = clean_environment(EDGEMIND_SOCKET=self.daemon.socket)
+        policies = itertools.cycle(("lru", "flush-all"))
+        with subprocess.Popen([EMCTL, "watch", "--json"], env=environment, bufsize=0,
+                              stdout=subprocess.PIPE) as watcher:
+            os.set_blocking(watcher.stdout.fileno(), False)
+            text = bytearray()
+
+            def told():  # when it begins to watch is its own affair
+                self.daemon.call("SetPolicy", policy=next(policies))
+                text.extend(watcher.stdout.read() or b"")
+                return b"policy-changed" in text
+            try:
+                wait_until(told, "an event")
+            finally:
+                watcher.terminate()
+        self.assertUnharmed()
+
+    def test_version_of_both(self):
+        out = self.assertExit(0, self.daemon.emctl("version")).out
+        self.assertGreaterEqual(out.count(self.daemon.stats()["daemon"]["version"]), 2)
+
+
+class Terminal(TestCase):
+    options = {"capacity": "50M"}
+
+    def on_terminal(self, *words, columns=80, **variables):
+        """Runs emctl with a terminal of this width as its output. Returns (exit code, text)."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        environment = clean_environment(EDGEMIND_SOCKET=self.daemon.socket, TERM="xterm",
+                                        **variables)
+        process = subprocess.Popen([str(word) for word in (EMCTL, *words)], env=environment,
+                                   stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        text = b""
+        while select.select([ours], [], [], TIMEOUT)[0]:
+            try:
+                data = os.read(ours, 1 << 16)
+            except OSError:  # EIO: the other side is closed
+                break
+            if not data:
+                break
+            text += data
+        os.close(ours)
+        return process.wait(TIMEOUT), text.decode()
+
+    def test_colour(self):
+        self.daemon.call("LoadModel", definition=sized_model("m", MIB))
+        _, text = self.on_terminal("list", "m", NO_COLOR="1")
+        self.assertNotRegex(text, "\x1b\\[[0-9;]*m")
+        for words in (["list", "m"], ["stats"]):
+            self.assertNotIn("\x1b", self.daemon.emctl(*words).out)  # no terminal, no colour
+
+    def test_narrow(self):
+        name = "a-model-with-quite-a-long-name"
+        self.daemon.call("LoadModel", definition=sized_model(name, 1, 2, 3))
+        for columns in (40, 80, 200):
+            for words in (["list"], ["list", name], ["stats"]):
+                with self.subTest(columns=columns, words=words):
+                    code, text = self.on_terminal(*words, columns=columns, NO_COLOR="1")
+                    self.assertEqual(code, 0)
+                    if columns >= 80:
+                        self.assertLessEqual(max(map(len, text.splitlines())), columns, text)
+
+    def test_progress(self):
+        code, text = self.on_terminal("load-model", FFN10)
+        self.assertEqual(code, 0, text)
+        self.assertIn("\r", text)
+        result = self.daemon.emctl("load-layer", "ffn10", "dense_0")
+        self.assertNotIn("\r", result.out + result.err)
+        self.assertExit(0, self.daemon.emctl("unload-model", "ffn10"))
+        result = self.assertExit(0, self.daemon.emctl("load-model", FFN10))  # no terminal, no bar
+        self.assertNotIn("\r", result.out + result.err)
+
+    def test_hostile_names(self):
+        """A name may hold anything; a terminal must not obey it."""
+        definition = json.dumps({"name": "evil\x1b]0;x\x07\n\u202e", "layers":
+                                 [{"name": "\x1b[2Jl\r\n\t", "bytes": 1}]})
+        try:
+            self.daemon.call("LoadModel", definition=definition)
+        except wire.VarlinkError as refused:
+            self.assertEqual(refused.error, "InvalidDefinition")  # as good
+            return
+        name = self.daemon.call("List")["models"][0]["name"]
+        for words in (["list"], ["list", name], ["list", "--json"],
+                      ["unload-layer", name, "x\x1b[2J"]):
+            _, text = self.on_terminal(*words, NO_COLOR="1")
+            for order in ("\x1b]", "\x1b[2J", "\x07"):
+                self.assertNotIn(order, text)
+
+
+if __name__ == "__main__":
+    unittest.main()

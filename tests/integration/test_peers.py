@@ -1,0 +1,182 @@
+"""Bad peers, and too many: slow ones, deaf ones, crowds. Memory stays bounded, and
+everybody else is served."""
+import array
+import json
+import select
+import socket
+import time
+import unittest
+
+import wire
+from harness import IS_ROOT, MIB, TIMEOUT, sanitized, sized_model, wait_until
+from hostile import HostileTestCase
+
+
+class Limits(HostileTestCase):
+    def test_models(self):
+        with self.daemon.connect() as c:
+            for i in range(1023):  # with the innocent one: 1,024
+                c.call("LoadModel", definition=sized_model("m%d" % i, 1))
+            found = self.assertVarlinkError("LimitExceeded", c.call, "LoadModel",
+                                            definition=sized_model("m", 1))
+            self.assertEqual(found, {"limit": "models", "maximum": 1024})
+            for i in range(1023):
+                c.call("UnloadModel", model="m%d" % i)
+
+    def test_overhead(self):
+        """A daemon that already uses more than it may beyond the arena takes no more work."""
+        daemon = self.start(overhead_limit="1M")
+        found = self.assertVarlinkError("LimitExceeded", daemon.call, "LoadModel",
+                                        definition=sized_model("m", 1))
+        self.assertEqual(found, {"limit": "overhead-limit", "maximum": MIB})
+        self.assertUnharmed(daemon)
+
+
+class Peers(HostileTestCase):
+    def test_slow_peers(self):
+        """Ten seconds from a message's first byte to its NUL, however steadily bytes come."""
+        call = b'{"method": "io.edgemind.manager.Stats"}' + b" " * 1000
+        silent, trickling = self.daemon.connect(), [self.daemon.connect() for _ in range(5)]
+        try:
+            start = time.monotonic()
+            ended, position = set(), 0
+            while len(ended) < len(trickling) and time.monotonic() < start + 10 + TIMEOUT:
+                for c in set(trickling) - ended:
+                    try:
+                        c.socket.send(call[position:position + 1])
+                    except (BrokenPipeError, ConnectionResetError):
+                        pass
+                position += 1
+                readable, _, _ = select.select(list({c.socket for c in trickling}
+                                                    - {c.socket for c in ended}), [], [], 1)
+                for c in trickling:
+                    if c.socket in readable:
+                        self.assertTrue(c.at_end())
+                        ended.add(c)
+                self.daemon.stats()
+            self.assertEqual(len(ended), len(trickling))
+            self.assertGreaterEqual(time.monotonic() - start, 9)
+            self.assertIn("arena", silent.call("Stats"))  # one that has begun nothing may stay
+        finally:
+            for c in [silent, *trickling]:
+                c.close()
+
+    def fill(self, connection, data):
+        """Sends copies of `data` until the socket takes no more for a while, or the peer ends."""
+        connection.socket.settimeout(0.3)
+        try:
+            for _ in range(20000):
+                connection.socket.sendall(data)
+        except (socket.timeout, BrokenPipeError, ConnectionResetError):
+            return
+        self.fail("the daemon takes whatever comes while nobody reads its replies")
+
+    def test_never_reads(self):
+        """Pending output is bounded, and reading stops meanwhile."""
+        call = json.dumps({"method": wire.qualified("Stats")}).encode() + b"\0"
+        listing = json.dumps({"method": wire.qualified("List"), "parameters": {"model": "innocent"},
+                              "more": True}).encode() + b"\0"
+        before = self.daemon.overhead_bytes()
+        connections = [self.daemon.connect() for _ in range(4)]
+        try:
+            for c, data in zip(connections, (call, listing, call * 100, listing * 100)):
+                self.fill(c, data)
+                self.daemon.stats()
+            if not sanitized():
+                self.assertLess(self.daemon.overhead_bytes() - before, 24 * MIB)
+        finally:
+            for c in connections:
+                c.close()
+
+    def test_watcher_that_never_reads(self):
+        """Is told how much it missed, and closed; the others get every event."""
+        deaf = self.daemon.connect()
+        try:
+            deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.send_call("Watch", more=True)
+            with self.daemon.connect() as c:
+                c.call("SetPolicy", policy="lru")
+                layers = [{"name": "l%d" % i + "x" * 200, "bytes": 1} for i in range(2000)]
+                self.daemon.load(json.dumps({"name": "noise", "layers": layers}))
+                for _ in range(5):
+                    c.call("Reset")
+                    c.call("UnloadModel", model="noise")
+                    self.daemon.load(json.dumps({"name": "noise", "layers": layers}))
+                c.call("UnloadModel", model="noise")
+                for layer in ("l0", "l1"):
+                    c.call("LoadLayer", model="innocent", layer=layer)
+            missed, reply = 0, deaf.reply("Watch")
+            while reply is not None and "error" not in reply:
+                missed = reply["parameters"]["missed"]
+                if not reply.get("continues"):
+                    break
+                reply = deaf.reply("Watch")
+            self.assertGreater(missed, 0)
+        finally:
+            deaf.close()
+
+    def test_hang_ups(self):
+        """At every moment of a call's life."""
+        call = json.dumps({"method": wire.qualified("Stats")}).encode() + b"\0"
+        for i in range(0, len(call) + 1, 3):
+            with self.daemon.connect() as c:
+                c.send(call[:i])
+        for _ in range(100):
+            with self.daemon.connect() as c:
+                c.send(call * 20)
+        reset = array.array("i", [1, 0])
+        for _ in range(50):
+            with self.daemon.connect() as c:
+                c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+                c.send_call("Watch", more=True)
+
+
+class Crowds(HostileTestCase):
+    options = {"capacity": "20M", "max_connections": 20, "max_connections_per_user": 8,
+               "model_dir": "/usr/share"}
+
+    def open_many(self, n):
+        """Opens connections, and returns those that are served. All are closed after the test."""
+        served = []
+        for _ in range(n):
+            c = self.connect()
+            try:
+                c.send_call("Stats")
+                if "error" not in (c.reply("Stats") or {"error": 1}):
+                    served.append(c)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+        return served
+
+    def test_limits(self):
+        served = self.open_many(60)
+        self.assertEqual(len(served), 20 + 4 if IS_ROOT else 8)  # four places are kept for root
+        for c in served:  # those that were let in stay served
+            c.call("List")
+        for c in served:
+            c.close()
+        wait_until(lambda: self.can_connect(), "a free place")
+
+    def can_connect(self):
+        try:
+            return self.daemon.stats()
+        except (EOFError, OSError, wire.VarlinkError):
+            return None
+
+
+class ThreeHundred(HostileTestCase):
+    options = {"capacity": "20M", "model_dir": "/usr/share"}
+    open_many, can_connect = Crowds.open_many, Crowds.can_connect
+
+    def test_three_hundred(self):
+        served = self.open_many(300)
+        self.assertEqual(len(served), 256 + 4 if IS_ROOT else 32)
+        if not sanitized():
+            self.assertLess(self.daemon.overhead_bytes(), self.overhead_max)
+        for c in served:
+            c.close()
+        wait_until(self.can_connect, "a free place")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,644 @@
+"""Weight files: every byte in the arena is the file's, however the file is read and wherever it lies."""
+import array
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from harness import (BUILD, INTERFACES, IS_ROOT, MIB, PAGE, ROOT, TIMEOUT, TestCase, run,
+                     sized_model, writable_setting)
+import wire
+
+sys.path.insert(0, str(ROOT / "tests"))
+import generate_weights as generate  # noqa: E402
+
+DISK_FILE_SYSTEMS = ("ext2/ext3", "ext4", "xfs", "btrfs", "f2fs")
+WRITE = {"safetensors": generate.write_safetensors, "gguf": generate.write_gguf}
+DTYPES = {"safetensors": generate.SAFETENSORS_DTYPES, "gguf": generate.GGUF_DTYPES}
+BLOCK = {"safetensors": "model.layers", "gguf": "blk"}
+
+
+class Client(wire.Varlink):
+    """A connection that keeps the descriptors that come with replies."""
+
+    def __init__(self, daemon):
+        self.fds = []
+        super().__init__(daemon.socket, INTERFACES, TIMEOUT)
+
+    def receive(self):
+        while b"\0" not in self.buffer:
+            data, rights, _, _ = self.socket.recvmsg(1 << 16, socket.CMSG_SPACE(4 * 8),
+                                                     socket.MSG_CMSG_CLOEXEC)
+            for _, _, numbers in rights:
+                fds = array.array("i")
+                fds.frombytes(numbers)
+                self.fds.extend(fds)
+            if not data:
+                assert not self.buffer, "the daemon ended inside a message"
+                return None
+            self.buffer += data
+        message, self.buffer = self.buffer.split(b"\0", 1)
+        return message
+
+    def close(self):
+        super().close()
+        while self.fds:
+            os.close(self.fds.pop())
+
+    @contextlib.contextmanager
+    def leased(self, model, layer):
+        """The layer's Acquire reply and its bytes, read through the arena's descriptor."""
+        reply = self.call("Acquire", model=model, layer=layer)
+        assert (reply.get("arenaFileDescriptor") is not None) == (not hasattr(self, "arena")), reply
+        if not hasattr(self, "arena"):
+            self.arena = self.fds[reply["arenaFileDescriptor"]]
+        yield reply, b"".join(os.pread(self.arena, s["length"], s["offset"])
+                              for s in reply["segments"])
+        self.call("Release", lease=reply["lease"])
+
+    def load_model(self, path, weights=(), method="LoadModel", flags=os.O_RDONLY, **parameters):
+        """LoadModel of a file and the weight files that it names, beside it, by descriptor."""
+        with self.passed(path, weights, flags) as (sources, fds):
+            return self.call(method, dict(parameters, **sources), fds)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def passed(path, weights=(), flags=os.O_RDONLY):
+        """A call's parameters and descriptors."""
+        path = pathlib.Path(path)
+        fds = []
+        try:
+            for file in (path, *(path.parent / name for name in weights)):
+                fds.append(os.open(file, flags | os.O_CLOEXEC))
+            named = [{"path": name, "fileDescriptor": i + 1} for i, name in enumerate(weights)]
+            yield {"definitionFileDescriptor": 0, "weights": named or None}, fds
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+
+def file_bytes(placed):
+    with open(placed.path, "rb") as file:
+        return os.pread(file.fileno(), placed.bytes, placed.offset)
+
+
+def make_cold(path):
+    """Takes a file out of the page cache."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def every_dtype(kind):
+    """One layer a dtype, of odd sizes; before them one of several reads; the last one ends the file
+    at an odd place."""
+    tensors = [generate.Tensor("%s.0.large" % BLOCK[kind], "I8", (2 * MIB + 4321,))]
+    for i, (name, (elements, size, *_)) in enumerate(DTYPES[kind].items()):
+        rows = (9973 + 131 * i) // size
+        tensors.append(generate.Tensor("%s.%d.w" % (BLOCK[kind], i + 1), name, (rows, elements)))
+    tensors.append(generate.Tensor("%s.%d.w" % (BLOCK[kind], len(tensors)), "I8", (3, 1, 337)))
+    return tensors
+
+
+def disk_directory():
+    """A directory on a disk, or None."""
+    for directory in ("/var/tmp", BUILD, "/tmp", os.path.expanduser("~")):
+        found = run("stat", "-f", "-c", "%T", directory).out.strip()
+        if found in DISK_FILE_SYSTEMS and os.access(directory, os.W_OK):
+            return str(directory)
+    return None
+
+
+class WeightsTestCase(TestCase):
+    def client(self, daemon=None):
+        client = Client(daemon or self.daemon)
+        self.addCleanup(client.close)
+        return client
+
+    def temporary(self, parent):
+        path = pathlib.Path(tempfile.mkdtemp(prefix="em-", dir=parent))
+        self.addCleanup(shutil.rmtree, path)
+        return path
+
+    def disk(self):
+        """A private directory on a disk, where direct reads are possible."""
+        parent = disk_directory()
+        if not parent:
+            self.skipTest("needs a directory on a disk")
+        return self.temporary(parent)
+
+    def memory(self):
+        """A private directory in tmpfs."""
+        if run("stat", "-f", "-c", "%T", "/dev/shm").out.strip() != "tmpfs":
+            self.skipTest("needs a tmpfs at /dev/shm")
+        return self.temporary("/dev/shm")
+
+    def overlay(self):
+        """A private directory in an overlayfs whose layers lie on a disk."""
+        if not IS_ROOT:
+            self.skipTest("needs root")
+        base = self.disk()
+        for name in ("lower", "upper", "work", "merged"):
+            (base / name).mkdir()
+        mounted = run("mount", "-t", "overlay", "overlay", "-o",
+                      "lowerdir={0}/lower,upperdir={0}/upper,workdir={0}/work".format(base),
+                      base / "merged")
+        if mounted.code:
+            self.skipTest("needs to mount an overlay: " + mounted.err.strip())
+        self.addCleanup(run, "umount", base / "merged")
+        return base / "merged"
+
+    def assertBytes(self, client, model, placed):
+        """Every tensor that the arena holds is the one in the file, and none is missing."""
+        expected = {tensor.name: tensor for tensor in placed}
+        for layer in client.call("List", model=model)["layers"]:
+            with client.leased(model, layer["name"]) as (reply, data):
+                self.assertEqual(len(data), reply["bytes"])
+                self.assertEqual(layer["bytes"], reply["bytes"])
+                self.assertEqual(reply["layer"], layer["name"])
+                self.assertEqual(len(reply["tensors"]), layer["tensors"])
+                for tensor in reply["tensors"]:
+                    wanted = expected.pop(tensor["name"])
+                    self.assertEqual((tensor["dtype"], tensor["shape"], tensor["bytes"]),
+                                     (wanted.dtype, list(wanted.shape), wanted.bytes))
+                    found = data[tensor["offset"]:tensor["offset"] + tensor["bytes"]]
+                    self.assertEqual(sha256(found), sha256(file_bytes(wanted)), wanted)
+        self.assertEqual(expected, {})
+
+    def assertEvicted(self, client, model):
+        client.call("Reset")
+        self.assertEqual({layer["state"] for layer in client.call("List", model=model)["layers"]},
+                         {"absent"})
+
+    def source_flags(self, path, daemon=None):
+        """The open flags of the daemon's descriptor of a file."""
+        process = pathlib.Path("/proc/%d" % (daemon or self.daemon).pid)
+        for fd in os.listdir(process / "fd"):
+            if os.readlink(process / "fd" / fd) == str(path):
+                info = (process / "fdinfo" / fd).read_text()
+                return int(re.search(r"^flags:\s*(\d+)", info, re.M).group(1), 8)
+        self.fail("the daemon has no descriptor of %s" % path)
+
+
+class EveryByte(WeightsTestCase):
+    """Both formats, every dtype; read directly and through the page cache; data that begins on a
+    page, on a sector and at odd places; in one run of pages and in many; after a reload."""
+
+    def check_everything(self, daemon, directory, io=None):
+        client = self.client(daemon)
+        for kind in ("safetensors", "gguf"):
+            tensors = every_dtype(kind)
+            for shift in (0, 512, 1, 4095, None):
+                alignment = {"alignment": 1 if shift in (1, 4095) else 32} if kind == "gguf" else {}
+                with self.subTest(kind=kind, shift=shift, directory=str(directory), io=io):
+                    path = directory / ("model.%s" % kind)
+                    placed = WRITE[kind](str(path), tensors, seed=7, shift=shift, **alignment)
+                    if shift is not None:
+                        self.assertEqual(placed[0].offset % 4096, shift)
+                    last = placed[-1]
+                    self.assertEqual(last.offset + last.bytes, path.stat().st_size)
+                    make_cold(path)
+                    self.check_model(client, path, placed)
+                    if io and directory_takes_direct(directory):
+                        flags = self.source_flags(path, daemon)
+                        self.assertEqual(bool(flags & os.O_DIRECT), io == "direct")
+                    client.call("UnloadModel", model="m")
+        self.assertUnharmed(daemon)
+
+    def check_model(self, client, path, placed):
+        loaded = client.load_model(path, name="m")
+        self.assertEqual(loaded["resident"], loaded["layersTotal"])
+        self.assertBytes(client, "m", placed)
+        self.assertEvicted(client, "m")
+        self.assertBytes(client, "m", placed)  # Acquire brings them back
+        self.assertEvicted(client, "m")
+        self.fragment(client)
+        self.assertBytes(client, "m", placed)
+        layers = client.call("List", model="m")["layers"]
+        self.assertGreater(max(layer["extents"] for layer in layers), 10)
+        client.call("UnloadModel", model="filler")
+
+    @staticmethod
+    def fragment(client):
+        """Every second 64 KiB of the arena is taken."""
+        n = client.call("Stats")["arena"]["capacityBytes"] >> 16
+        client.call("LoadModel", definition=sized_model("filler", *[1 << 16] * n))
+        for i in range(0, n, 2):
+            client.call("UnloadLayer", model="filler", layer="l%d" % i)
+
+    def check_ways(self, directory, **options):
+        for io in ("direct", "buffered", "auto"):
+            daemon = self.start(capacity="8M", io=io, **options)
+            self.check_everything(daemon, directory, io if io != "auto" else None)
+            daemon.stop()
+
+    def test_disk(self):
+        self.check_ways(self.disk())
+
+    def test_disk_commit_load(self):
+        self.check_ways(self.disk(), commit="load")
+
+    def test_tmpfs(self):
+        self.check_ways(self.memory())
+
+    def test_overlay(self):
+        self.check_ways(self.overlay())
+
+
+def directory_takes_direct(directory):
+    with tempfile.NamedTemporaryFile(dir=directory) as file:
+        flags = fcntl.fcntl(file, fcntl.F_GETFL)
+        try:
+            fcntl.fcntl(file, fcntl.F_SETFL, flags | os.O_DIRECT)
+        except OSError:
+            return False
+        return True
+
+
+class LargerPages(WeightsTestCase):
+    """The same bytes, where a page is not four KiB."""
+
+    def check(self, **options):
+        directory = self.disk()
+        for io in ("direct", "buffered"):
+            daemon = self.start(io=io, **options)
+            client = self.client(daemon)
+            for kind, shift in (("safetensors", 1), ("safetensors", 0), ("gguf", 32)):
+                path = directory / ("model.%s" % kind)
+                placed = WRITE[kind](str(path), every_dtype(kind), shift=shift)
+                client.load_model(path, name="m")
+                self.assertBytes(client, "m", placed)
+                self.assertEvicted(client, "m")
+                self.assertBytes(client, "m", placed)
+                client.call("UnloadModel", model="m")
+            self.assertUnharmed(daemon)
+            backing = daemon.stats()["arena"]["backing"]
+            client.close()  # its descriptor holds the arena's pages
+            daemon.stop()
+        return backing
+
+    def test_reserved(self):
+        pool = pathlib.Path("/proc/sys/vm/nr_hugepages")
+        writable_setting(self, pool, str(int(pool.read_text()) + 48))
+        free = int(re.search(r"HugePages_Free:\s*(\d+)",
+                             pathlib.Path("/proc/meminfo").read_text()).group(1))
+        if free < 48:
+            self.skipTest("needs 48 huge pages: the machine has only %d left" % free)
+        self.assertEqual(self.check(capacity="96M", huge_pages="reserved"), "reserved-huge-pages")
+
+    def test_transparent(self):
+        for commit in ("boot", "load"):
+            self.check(capacity="12M", huge_pages="auto", commit=commit)
+
+
+class Reload(WeightsTestCase):
+    """More layers than fit: each comes back as it was, whatever lay in its place meanwhile."""
+
+    def test_cycles(self):
+        directory = self.disk()
+        for kind in ("safetensors", "gguf"):
+            for policy in ("lru", "flush-all"):
+                daemon = self.start(capacity="4M", policy=policy)
+                client = self.client(daemon)
+                tensors = generate.model(kind, blocks=12, block_bytes=MIB - 4321)
+                placed = WRITE[kind](str(directory / "w"), tensors, shift=4064)
+                loaded = client.load_model(directory / "w", name="m")
+                self.assertGreater(loaded["mustUnload"], 0)
+                self.assertLess(loaded["resident"], loaded["layersTotal"])
+                for _ in range(3):
+                    self.assertBytes(client, "m", placed)
+                self.assertGreater(daemon.stats()["scheduler"]["misses"], 40)
+                daemon.stop()
+
+    def test_leased_bytes_stay(self):
+        """What is leased keeps its bytes while everything else comes and goes around it."""
+        daemon = self.start(capacity="4M", policy="lru")
+        directory = self.disk()
+        tensors = generate.model("safetensors", blocks=12, block_bytes=MIB - 4321)
+        placed = generate.write_safetensors(str(directory / "w"), tensors)
+        holder, client = self.client(), self.client()
+        client.load_model(directory / "w", name="m")
+        with holder.leased("m", "model.layers.3") as (reply, data):
+            for _ in range(2):
+                self.assertBytes(client, "m", placed)
+            again = b"".join(os.pread(holder.arena, s["length"], s["offset"])
+                             for s in reply["segments"])
+            self.assertEqual(sha256(again), sha256(data))
+            self.assertGreater(daemon.stats()["arena"]["leasedBytes"], 0)
+        self.assertEqual(daemon.stats()["arena"]["leasedBytes"], 0)
+
+    def client(self, daemon=None):
+        return super().client(daemon or self.daemons[-1])
+
+    def test_the_descriptor_shows_all_and_changes_nothing(self):
+        """The arena's descriptor is read-only, and stays so."""
+        self.start(capacity="4M")
+        directory = self.disk()
+        generate.write_safetensors(str(directory / "w"), [generate.Tensor("t", "U8", (9,))])
+        client = self.client()
+        client.load_model(directory / "w", name="m")
+        with client.leased("m", "t"):
+            with self.assertRaises(OSError):
+                os.pwrite(client.arena, b"x", 0)
+            with self.assertRaises(OSError):
+                os.ftruncate(client.arena, 0)
+            self.assertEqual(fcntl.fcntl(client.arena, fcntl.F_GETFL) & os.O_ACCMODE, os.O_RDONLY)
+
+
+class Sources(WeightsTestCase):
+    """The ways in which a model with weights can come."""
+
+    options = {"capacity": "16M"}
+
+    def test_sharded(self):
+        directory = self.disk()
+        tensors = generate.model("safetensors", blocks=6, block_bytes=MIB // 2 + 77)
+        placed = generate.write_sharded(str(directory), tensors, shards=4, shift=3)
+        shards = sorted({os.path.basename(tensor.path) for tensor in placed})
+        self.assertGreater(len(shards), 2)
+        client = self.client()
+        client.load_model(directory / "model.safetensors.index.json", shards[::-1], name="m")
+        self.assertBytes(client, "m", placed)
+        self.assertEvicted(client, "m")
+        self.assertBytes(client, "m", placed)
+        # The order of execution: embedding, blocks, norm, head.
+        names = [layer["name"] for layer in client.call("List", model="m")["layers"]]
+        self.assertEqual(names, ["model.embed_tokens", *("model.layers.%d" % i for i in range(6)),
+                                 "model.norm", "lm_head"])
+
+    def test_a_block_in_two_shards(self):
+        """One layer of two files, with a tensor of the one between those of the other."""
+        directory = self.disk()
+        one = [generate.Tensor("h.0." + name, "U8", (5000 + i,)) for i, name in enumerate("ab")]
+        placed = generate.write_safetensors(str(directory / "1.st"), one, seed=1, shift=17)
+        two = [generate.Tensor("h.0.c", "I16", (70001,)), generate.Tensor("h.1.c", "F32", (9,))]
+        placed += generate.write_safetensors(str(directory / "2.st"), two, seed=2, shift=4001)
+        index = {"weight_map": {t.name: os.path.basename(t.path) for t in placed}}
+        (directory / "index.json").write_text(json.dumps(index))
+        client = self.client()
+        client.load_model(directory / "index.json", ["1.st", "2.st"], name="m")
+        self.assertBytes(client, "m", placed)
+        self.assertEqual([(x["name"], x["tensors"]) for x in client.call("List", model="m")["layers"]],
+                         [("h.0", 3), ("h.1", 1)])
+
+    def test_own_grouping(self):
+        """A definition groups tensors its way, in its order, and may leave some out."""
+        directory = self.disk()
+        for kind in ("safetensors", "gguf"):
+            tensors = every_dtype(kind)
+            placed = WRITE[kind](str(directory / "w"), tensors, shift=32)
+            wanted = [placed[i] for i in (9, 1, 20, 0, 5, 19)]
+            layers = [{"name": name, "tensors": [{"name": t.name, "dtype": t.dtype.lower(),
+                                                  "shape": t.shape} for t in group]}
+                      for name, group in (("late", wanted[:3]), ("early", wanted[3:]))]
+            definition = {"name": "own", "weights": "w", "layers": layers}
+            (directory / "model.json").write_text(json.dumps(definition))
+            client = self.client()
+            client.load_model(directory / "model.json", ["w"])
+            self.assertBytes(client, "own", wanted)
+            self.assertEqual([x["name"] for x in client.call("List", model="own")["layers"]],
+                             ["late", "early"])
+            self.assertEvicted(client, "own")
+            self.assertBytes(client, "own", wanted)
+            client.call("UnloadModel", model="own")
+            # The same definition, inline.
+            with Client.passed(directory / "w") as (_, fds):
+                client.call("LoadModel", {"definition": json.dumps(definition), "weights": [
+                    {"path": "w", "fileDescriptor": 0}]}, fds)
+            self.assertBytes(client, "own", wanted)
+            client.call("UnloadModel", model="own")
+
+    def test_names(self):
+        directory = self.disk()
+        tensors = [generate.Tensor("blk.0.w", "F32", (4,))]
+        generate.write_gguf(str(directory / "w"), tensors, name="Own Name")
+        client = self.client()
+        self.assertEqual(client.load_model(directory / "w")["model"], "Own Name")
+        self.assertEqual(client.load_model(directory / "w", name="given")["model"], "given")
+        with self.assertRaises(wire.VarlinkError) as caught:
+            client.load_model(directory / "w", name="given")
+        self.assertEqual(caught.exception.error, "AlreadyLoaded")
+        generate.write_gguf(str(directory / "n"), tensors)
+        with self.assertRaises(wire.VarlinkError) as caught:
+            client.load_model(directory / "n")
+        self.assertEqual(caught.exception.error, "InvalidDefinition")
+        self.assertIn("name", caught.exception.parameters["message"])
+
+    def test_descriptors_are_kept_and_given_back(self):
+        """A model holds its files, also when they have no name any more, until it is unloaded."""
+        directory = self.disk()
+        tensors = generate.model("safetensors", blocks=3)
+        placed = generate.write_sharded(str(directory), tensors, shards=3)
+        contents = {tensor.name: file_bytes(tensor) for tensor in placed}
+        shards = sorted({os.path.basename(tensor.path) for tensor in placed})
+        client = self.client()
+        client.call("List")
+        n_fds = self.daemon.n_fds()
+        client.load_model(directory / "model.safetensors.index.json", shards, name="m")
+        self.assertFds(n_fds + len(shards))
+        client.load_model(directory / "model.safetensors.index.json", shards, name="m",
+                          method="Plan")
+        self.assertFds(n_fds + len(shards))
+        for shard in shards:
+            (directory / shard).unlink()
+        self.assertEvicted(client, "m")
+        for layer in client.call("List", model="m")["layers"]:
+            with client.leased("m", layer["name"]) as (reply, data):
+                for tensor in reply["tensors"]:
+                    self.assertEqual(data[tensor["offset"]:tensor["offset"] + tensor["bytes"]],
+                                     contents[tensor["name"]])
+        client.call("UnloadModel", model="m")
+        self.assertFds(n_fds)
+
+    def test_one_descriptor_for_two_models(self):
+        """The flags of a descriptor are shared with its sender: direct reads must not get in the
+        way of reading its header again."""
+        directory = self.disk()
+        placed = generate.write_safetensors(str(directory / "w"), generate.model("safetensors"))
+        make_cold(directory / "w")
+        client = self.client()
+        with Client.passed(directory / "w") as (source, fds):
+            for name in "abc":
+                client.call("LoadModel", dict(source, name=name), fds)
+        for name in "abc":
+            self.assertBytes(client, name, placed)
+
+    def test_list_tensors(self):
+        """What List tells of a layer is what Acquire tells."""
+        directory = self.disk()
+        tensors = [generate.Tensor("h.0.t%04d" % i, "U16", (i % 5, 3)) for i in range(2500)]
+        placed = generate.write_safetensors(str(directory / "w"), tensors)
+        client = self.client()
+        client.load_model(directory / "w", name="m")
+        listed = []
+        for reply, continues in client.stream("List", model="m", layer="h.0"):
+            self.assertEqual(reply["total"], 2500)
+            self.assertLessEqual(len(reply["tensors"]), 1000)
+            self.assertTrue(reply["tensors"])
+            listed += reply["tensors"]
+        self.assertFalse(continues)
+        self.assertEqual(sorted(t["name"] for t in listed), sorted(t.name for t in tensors))
+        self.assertBytes(client, "m", placed)
+        with client.leased("m", "h.0") as (reply, _):
+            self.assertEqual(reply["tensors"], listed)
+
+
+class ModelDir(WeightsTestCase):
+    """A path below model-dir, and nothing else that a path can mean."""
+
+    def setUp(self):
+        super().setUp()
+        self.top = self.disk()
+        self.models = self.top / "models"
+        self.models.mkdir()
+        self.daemon = self.start(capacity="16M", model_dir=self.models)
+
+    def load_path(self, path, **parameters):
+        client = self.client()
+        return client, client.call("LoadModel", path=str(path), **parameters)
+
+    def test_every_source(self):
+        sub = self.models / "sub"
+        tensors = generate.model("safetensors", blocks=3, block_bytes=100001)
+        placed = generate.write_sharded(str(sub), tensors, shift=5)
+        client, loaded = self.load_path("sub/model.safetensors.index.json")
+        self.assertBytes(client, loaded["model"], placed)
+        _, loaded = self.load_path("sub/model.safetensors.index.json", name="n")
+        self.assertEqual(loaded["model"], "n")
+
+        placed = generate.write_safetensors(str(sub / "w.safetensors"), tensors)
+        client, loaded = self.load_path("sub/w.safetensors")
+        self.assertEqual(loaded["model"], "w")
+        self.assertBytes(client, "w", placed)
+
+        gguf = generate.write_gguf(str(self.models / "g.gguf"), generate.model("gguf"))
+        client, loaded = self.load_path("./g.gguf")
+        self.assertBytes(client, "g", gguf)
+
+        one = placed[2]
+        definition = {"name": "d", "weights": "w.safetensors", "layers": [
+            {"name": "l", "tensors": [{"name": one.name, "dtype": one.dtype, "shape": one.shape}]}]}
+        (sub / "d.json").write_text(json.dumps(definition))
+        client, _ = self.load_path("sub/../sub/d.json")
+        self.assertBytes(client, "d", [one])
+        (self.models / "link.json").symlink_to("sub/d.json")  # its weights are looked for beside it
+        client.call("UnloadModel", model="d")
+        with self.assertRaises(wire.VarlinkError) as caught:
+            self.load_path("link.json")
+        self.assertEqual(caught.exception.error, "InvalidDefinition")
+        (sub / "link.json").symlink_to("d.json")
+        client, _ = self.load_path("sub/link.json")
+        self.assertBytes(client, "d", [one])
+
+    def test_refused(self):
+        generate.write_safetensors(str(self.top / "secret"), generate.model("safetensors"))
+        generate.write_safetensors(str(self.models / "w"), generate.model("safetensors"))
+        (self.models / "out").symlink_to("../secret")
+        (self.models / "absolute").symlink_to(self.top / "secret")
+        (self.models / "back").symlink_to(self.models / "w")
+        (self.models / "up").symlink_to("..")
+        (self.models / "dangling").symlink_to("nothing")
+        os.mkfifo(self.models / "fifo")
+        (self.models / "directory").mkdir()
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(str(self.models / "socket"))
+        if IS_ROOT:
+            try:
+                os.mknod(self.models / "device", 0o20666, os.makedev(1, 5))  # zeros without end
+            except PermissionError:
+                pass
+        (self.models / "sneaky.json").write_text(json.dumps(
+            {"name": "s", "weights": "out",
+             "layers": [{"name": "l", "tensors": [{"name": "lm_head.weight", "dtype": "i8",
+                                                   "shape": [65536]}]}]}))
+        for bad in ("../secret", "/etc/passwd", "/", "sneaky.json"):
+            (self.models / "index.json").write_text(json.dumps({"weight_map": {"t": bad}}))
+        self.client().call("List")
+        n_fds = self.daemon.n_fds()
+        for path in ("../secret", str(self.top / "secret"), str(self.models / "w"), "/etc/passwd",
+                     "/dev/zero", "/proc/self/environ", "..", "../models/w", "up/secret", "out",
+                     "absolute", "back", "dangling", "fifo", "directory", ".", "", "socket", "device",
+                     "w/", "w/w", "missing", "x" * 300, "x/" * 3000 + "x", "sneaky.json",
+                     "index.json"):
+            for method in ("LoadModel", "Plan"):
+                with self.subTest(path=path[:60], method=method), self.daemon.connect() as c:
+                    with self.assertRaises(wire.VarlinkError) as caught:
+                        c.call(method, path=path)
+                    self.assertIn(caught.exception.error,
+                                  ("IOFailed", "InvalidDefinition", "NotFound"))
+        self.assertEqual(self.daemon.call("List")["models"], [])
+        self.assertFds(n_fds)
+        self.assertUnharmed()
+
+    def test_weights_parameter_and_path(self):
+        """A file that came with the call goes before the one beside the definition."""
+        one = generate.Tensor("t", "U8", (1000,))
+        layers = [{"name": "l", "tensors": [{"name": "t", "dtype": "u8", "shape": [1000]}]}]
+        (self.models / "d.json").write_text(
+            json.dumps({"name": "d", "weights": "w", "layers": layers}))
+        generate.write_safetensors(str(self.models / "w"), [one], seed=1)
+        placed = generate.write_safetensors(str(self.top / "w"), [one], seed=2)
+        client = self.client()
+        with Client.passed(self.top / "w") as (_, fds):
+            client.call("LoadModel", {"path": "d.json",
+                                      "weights": [{"path": "w", "fileDescriptor": 0}]}, fds)
+        self.assertBytes(client, "d", placed)
+
+    def test_without_model_dir(self):
+        generate.write_safetensors(str(self.models / "w"), generate.model("safetensors"))
+        other = self.start(capacity="16M")
+        for path in ("w", str(self.models / "w")):
+            found = self.assertVarlinkError("org.varlink.service.InvalidParameter", other.call,
+                                            "LoadModel", path=path)
+            self.assertEqual(found["parameter"], "path")
+
+
+class EmctlCat(WeightsTestCase):
+    """emctl writes the same bytes: every tensor of every dtype, and whole layers."""
+
+    options = {"capacity": "16M"}
+
+    def cat(self, *words):
+        """The SHA-256 of what it writes."""
+        path = self.daemon.directory / "out"
+        with open(path, "wb") as out:
+            done = subprocess.run([str(BUILD / "emctl"), "cat", *words], stdout=out,
+                                  stderr=subprocess.PIPE, timeout=TIMEOUT,
+                                  env={"EDGEMIND_SOCKET": str(self.daemon.socket)})
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        return sha256(path.read_bytes())
+
+    def test_every_dtype(self):
+        directory = self.disk()
+        for kind in ("safetensors", "gguf"):
+            path = directory / ("model.%s" % kind)
+            placed = WRITE[kind](str(path), every_dtype(kind), shift=4064)
+            loaded = self.daemon.emctl("load-model", path)
+            self.assertExit(0, loaded)
+            model = self.daemon.call("List")["models"][0]["name"]
+            for tensor in placed:
+                layer = tensor.name.rpartition(".")[0]
+                expected = sha256(file_bytes(tensor))
+                self.assertEqual(self.cat(model, layer, tensor.name), expected, tensor)
+                self.assertEqual(self.cat(model, layer), expected, tensor)
+            self.assertExit(0, self.daemon.emctl("reset"))
+            self.assertEqual(self.cat(model, layer), expected)
+            self.assertExit(0, self.daemon.emctl("unload-model", model))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,361 @@
+"""Weights streaming through an arena that is much smaller: what memory it takes, who is served
+meanwhile, how progress is told, and what hanging up in the middle leaves."""
+import os
+import select
+import signal
+import threading
+import time
+import unittest
+
+from harness import MIB, sanitized, wait_until
+from test_memory import rss_slack
+from test_weights import WeightsTestCase, file_bytes, generate, make_cold, sha256
+import wire
+
+OVERHEAD_MAX = 8 * MIB
+
+
+class Sampler(threading.Thread):
+    """Asks the kernel, as fast as it answers, until `stop`."""
+
+    def __init__(self, daemon):
+        super().__init__()
+        self.daemon_process, self.over, self.samples = daemon, threading.Event(), []
+        self.arena = daemon.arena_path()
+        self.start()
+
+    def run(self):
+        while not self.over.is_set():
+            self.samples.append((self.daemon_process.status(),
+                                 os.stat(self.arena).st_blocks * 512))
+
+    def stop(self):
+        self.over.set()
+        self.join()
+        return self.samples
+
+
+class Asker(threading.Thread):
+    """Calls Stats again and again; keeps each latency in usec and what was loaded by then."""
+
+    def __init__(self, daemon):
+        super().__init__()
+        self.connection, self.over = daemon.connect(), threading.Event()
+        self.answers = []
+        self.start()
+
+    def run(self):
+        with self.connection as connection:
+            while not self.over.is_set():
+                begin = time.perf_counter()
+                scheduler = connection.call("Stats")["scheduler"]
+                usec = (time.perf_counter() - begin) * 1e6
+                self.answers.append((usec, scheduler["bytesLoaded"], scheduler["layersLoading"]))
+
+    def stop(self):
+        self.over.set()
+        self.join()
+        return self.answers
+
+
+def percentile(values, part):
+    return sorted(values)[int(len(values) * part)]
+
+
+class Stream(WeightsTestCase):
+    """1 GiB through 256 MiB."""
+
+    def check_stream(self, path, placed, **options):
+        capacity = 256 * MIB
+        daemon = self.start(capacity=capacity, **options)
+        total = sum(tensor.bytes for tensor in placed)
+
+        asker = Asker(daemon)
+        wait_until(lambda: len(asker.answers) >= 1000, "answers of an idle daemon")
+        idle = [usec for usec, _, _ in asker.stop()]
+
+        client = self.client(daemon)
+        sampler, asker = Sampler(daemon), Asker(daemon)
+        begin = time.perf_counter()
+        try:
+            loaded = client.load_model(path, name="m")
+            seconds = time.perf_counter() - begin
+        finally:
+            samples, answers = sampler.stop(), asker.stop()
+        self.assertEqual(loaded["bytesDone"], total)
+
+        # Memory, as the kernel tells it.
+        self.assertGreater(len(samples), 20)
+        for status, arena_bytes in samples:
+            self.assertLessEqual(status["RssShmem"], capacity + rss_slack(status))
+            self.assertLessEqual(arena_bytes, capacity)
+        anonymous = max(status["RssAnon"] for status, _ in samples)
+        overhead = max(status["VmRSS"] - status["RssShmem"] for status, _ in samples)
+        if not sanitized():
+            self.assertLess(overhead, OVERHEAD_MAX)
+
+        # The loop never waited for the load: answers came all along it.
+        meanwhile = [answer for answer in answers if 0 < answer[1] < total]
+        self.assertGreater(len(meanwhile), 50)
+        self.assertGreater(len({loaded for _, loaded, _ in meanwhile}), 128 / 4)
+        busy = [usec for usec, _, _ in meanwhile]
+        print("%s: %.2f GB/s; Stats p99 %.0f us idle, %.0f us in %d answers; overhead %.1f MiB, "
+              "of it %.1f MiB anonymous" % (
+                  options, total / seconds / 1e9, percentile(idle, 0.99), percentile(busy, 0.99),
+                  len(busy), overhead / MIB, anonymous / MIB), flush=True)
+
+        # What is there now is right.
+        resident = [layer["name"] for layer in client.call("List", model="m")["layers"]
+                    if layer["state"] == "resident"]
+        self.assertGreater(len(resident), 1)
+        for name in resident[-3:]:
+            with client.leased("m", name) as (reply, data):
+                for tensor in reply["tensors"]:
+                    wanted = next(t for t in placed if t.name == tensor["name"])
+                    found = data[tensor["offset"]:tensor["offset"] + tensor["bytes"]]
+                    self.assertEqual(sha256(found), sha256(file_bytes(wanted)))
+        monitor = daemon.wait_sample()
+        self.assertTrue(monitor["aligned"], monitor)
+        self.assertUnharmed(daemon)
+        client.close()
+        daemon.stop()
+
+    def test_1_gib_through_256_mib(self):
+        directory = self.disk()
+        tensors = generate.model("safetensors", blocks=128, block_bytes=8 * MIB)
+        placed = generate.write_safetensors(str(directory / "w"), tensors, shift=1000)
+        # Just written, so warm, until the last.
+        for options in ({"io": "buffered", "commit": "load"}, {"io": "auto", "policy": "lru"},
+                        {"io": "direct"}):
+            with self.subTest(options=options):
+                if options["io"] == "direct":
+                    make_cold(directory / "w")
+                self.check_stream(directory / "w", placed, **options)
+
+
+class Progress(WeightsTestCase):
+    options = {"capacity": "48M"}
+
+    def test_monotonic_and_complete(self):
+        directory = self.disk()
+        tensors = generate.model("safetensors", blocks=20, block_bytes=9 * MIB + 1)
+        placed = generate.write_safetensors(str(directory / "w"), tensors)
+        total = sum(tensor.bytes for tensor in placed)
+        client = self.client()
+        with client.passed(directory / "w") as (source, fds):
+            replies = list(client.stream("LoadModel", dict(source, name="m"), fds))
+        self.assertEqual([continues for _, continues in replies[:-1]], [True] * (len(replies) - 1))
+        before = {"bytesDone": 0, "layersDone": 0, "loaded": 0, "hits": 0}
+        for reply, continues in replies:
+            self.assertEqual((reply["bytesTotal"], reply["layersTotal"]), (total, 23))
+            for key in before:
+                self.assertGreaterEqual(reply[key], before[key], reply)
+            self.assertLessEqual(reply["bytesDone"], total)
+            self.assertEqual(reply.get("layer") is not None, continues)
+            before = {key: reply[key] for key in before}
+        self.assertGreater(len(replies), 5)
+        self.assertEqual((before["bytesDone"], before["layersDone"]), (total, 23))
+
+    def test_inside_a_layer(self):
+        """A single layer takes long: its bytes count as they arrive."""
+        directory = self.disk()
+        path = directory / "w"
+        placed = generate.write_safetensors(str(path), [generate.Tensor("t", "U8", (40 * MIB,))])
+        client = self.client()
+        client.load_model(path, name="m")
+        client.call("UnloadModel", model="m")
+
+        def told():
+            with client.passed(path) as (source, fds):
+                client.send_call("LoadModel", dict(source, name="m"), fds, more=True)
+            # Long enough stopped in the middle for the daemon's clock to tick.
+            seen = []
+            while True:
+                self.daemon.process.send_signal(signal.SIGSTOP)
+                time.sleep(0.05)
+                self.daemon.process.send_signal(signal.SIGCONT)
+                readable, _, _ = select.select([client.socket], [], [], 0.001)
+                if readable or client.buffer:
+                    reply = client.reply("LoadModel")
+                    seen.append(reply["parameters"]["bytesDone"])
+                    if not reply.get("continues"):
+                        break
+            client.call("UnloadModel", model="m")
+            self.assertEqual(seen, sorted(seen))
+            self.assertEqual(seen[-1], placed[0].bytes)
+            return [n for n in seen if 0 < n < placed[0].bytes]
+        wait_until(told, "progress inside a layer")
+
+
+class Several(WeightsTestCase):
+    """Models that load at the same time share the loaders, and get their own bytes."""
+
+    options = {"capacity": "160M", "loaders": 2}
+
+    def setUp(self):
+        super().setUp()
+        self.paths = self.disk()
+
+    def write(self, name, blocks, block_bytes):
+        tensors = generate.model("safetensors", blocks, block_bytes, embedding_bytes=0)
+        path = self.paths / name
+        return path, generate.write_safetensors(str(path), tensors, seed=ord(name[0]))
+
+    def start_together(self, names):
+        """Sends LoadModel of each on a connection of its own; the daemon gets all at once."""
+        clients = [self.client() for _ in names]
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            for client, name in zip(clients, names):
+                with client.passed(self.paths / name) as (source, fds):
+                    client.send_call("LoadModel", dict(source, name=name), fds, more=True)
+        finally:
+            self.daemon.process.send_signal(signal.SIGCONT)
+        return clients
+
+    def loaded_order(self, watcher, n):
+        """The models of the next `n` layers that were loaded."""
+        order = []
+        while len(order) < n:
+            reply = watcher.reply("Watch")
+            self.assertEqual(reply["parameters"]["missed"], 0)
+            order += [event["model"] for event in reply["parameters"]["events"]
+                      if event["event"] == "layer-loaded"]
+        return order
+
+    def test_all_progress(self):
+        """Nobody waits for another's end: whenever one is done, the others are well on their way.
+        Their replies tell so, too."""
+        names = "abc"
+        placed = {name: self.write(name, 24, 2 * MIB)[1] for name in names}
+        watcher = self.daemon.connect()
+        self.addCleanup(watcher.close)
+        watcher.send_call("Watch", more=True)
+        watcher.reply("Watch")
+        clients = self.start_together(names)
+        replies, done = [], set()
+        while len(done) < len(names):
+            readable, _, _ = select.select([client.socket for client in clients], [], [], 60)
+            self.assertTrue(readable)
+            for name, client in zip(names, clients):
+                while name not in done and (client.socket in readable or b"\0" in client.buffer):
+                    readable = [socket for socket in readable if socket is not client.socket]
+                    reply = client.reply("LoadModel")
+                    self.assertNotIn("error", reply)
+                    replies.append(name)
+                    if not reply.get("continues"):
+                        done.add(name)
+        order = self.loaded_order(watcher, 24 * len(names))
+        first_end = min(max(i for i, name in enumerate(order) if name == one) for one in names)
+        for name in names:
+            self.assertGreater(order[:first_end].count(name), 6, order)
+            turns = sum(1 for x, y in zip(order, order[1:]) if x != y)
+            self.assertGreater(turns, 12, order)
+            self.assertGreater(replies.count(name), 1)
+        for name, client in zip(names, clients):
+            self.assertBytes(client, name, placed[name])
+        self.assertUnharmed()
+
+    def test_two_sizes(self):
+        """A small model is done long before a large one that was there first."""
+        self.write("large", 60, 2 * MIB)
+        self.write("small", 6, MIB)
+        watcher = self.daemon.connect()
+        self.addCleanup(watcher.close)
+        watcher.send_call("Watch", more=True)
+        watcher.reply("Watch")
+        clients = self.start_together(["large", "small"])
+        for client in clients:
+            while client.reply("LoadModel").get("continues"):
+                pass
+        order = self.loaded_order(watcher, 66)
+        last = max(i for i, name in enumerate(order) if name == "small")
+        self.assertLess(last, 40, order)
+
+    def test_more_than_fits(self):
+        """Two that evict each other's layers: both end, or are told that the other is loading."""
+        daemon = self.start(capacity="24M", policy="lru")
+        self.daemon = daemon
+        placed = {name: self.write(name, 10, 4 * MIB)[1] for name in "xy"}
+        clients = self.start_together("xy")
+        for client in clients:
+            try:
+                for _ in iter(lambda: client.result("LoadModel").get("layer"), None):
+                    pass
+            except wire.VarlinkError as refused:
+                self.assertEqual(refused.error, "Busy")
+        self.assertUnharmed()
+        for name, client in zip("xy", clients):
+            self.assertBytes(client, name, placed[name])
+
+
+class HangUp(WeightsTestCase):
+    options = {"capacity": "64M"}
+
+    def test_in_the_middle(self):
+        """What was complete stays, what was half loaded is gone, and the model can go on."""
+        directory = self.disk()
+        tensors = generate.model("safetensors", blocks=24, block_bytes=2 * MIB)
+        placed = generate.write_safetensors(str(directory / "w"), tensors)
+        other = self.client()
+        other.call("List")
+        n_fds = self.daemon.n_fds()
+        cancelled = 0
+        for i in range(30):
+            make_cold(directory / "w")
+            with self.daemon.connect() as client:
+                with other.passed(directory / "w") as (source, fds):
+                    client.send_call("LoadModel", dict(source, name="m"), fds, more=True)
+                for _ in range(i % 12):
+                    client.reply("LoadModel")
+            wait_until(lambda: not other.call("Stats")["scheduler"]["layersLoading"], "the end")
+            self.assertUnharmed()
+            if not other.call("List")["models"]:
+                self.assertFds(n_fds)
+                continue
+            layers = other.call("List", model="m")["layers"]
+            states = [layer["state"] for layer in layers]
+            self.assertLessEqual(set(states), {"absent", "resident"})
+            self.assertEqual(sum(layer["footprintBytes"] for layer in layers),
+                             other.call("Stats")["arena"]["usedBytes"])
+            # In execution order: no hole before the last that came.
+            n_resident = states.count("resident")
+            self.assertEqual(states, ["resident"] * n_resident + ["absent"] * (27 - n_resident))
+            cancelled += n_resident < 27
+            if i % 10 == 9:
+                self.assertBytes(other, "m", placed)
+            other.call("UnloadModel", model="m")
+            self.assertFds(n_fds)
+        self.assertGreater(cancelled, 5)
+
+    def test_a_lease_that_is_not_wanted_any_more(self):
+        """Hanging up in the middle of Acquire."""
+        directory = self.disk()
+        placed = generate.write_safetensors(str(directory / "w"),
+                                            [generate.Tensor("t", "U8", (48 * MIB,))])
+        other = self.client()
+        other.load_model(directory / "w", name="m")
+        for i in range(10):
+            other.call("Reset")
+            with self.daemon.connect() as client:
+                client.send_call("Acquire", {"model": "m", "layer": "t"})
+                if i % 2:
+                    other.call("List")
+            wait_until(lambda: not other.call("Stats")["scheduler"]["layersLoading"], "the end")
+            stats = self.assertUnharmed()
+            self.assertEqual(stats["arena"]["leasedBytes"], 0)
+        self.assertBytes(other, "m", placed)
+
+    def test_stop_in_the_middle(self):
+        directory = self.disk()
+        generate.write_safetensors(str(directory / "w"),
+                                   generate.model("safetensors", blocks=20, block_bytes=8 * MIB))
+        client = self.client()
+        with client.passed(directory / "w") as (source, fds):
+            client.send_call("LoadModel", dict(source, name="m"), fds, more=True)
+        client.reply("LoadModel")
+        self.daemon.stop()
+
+
+if __name__ == "__main__":
+    unittest.main()

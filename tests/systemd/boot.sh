@@ -1,0 +1,99 @@
+#!/bin/bash
+# Boots a real systemd in a container on a throw-away copy of this machine's file system, installs
+# EdgeMind there with `make install`, and runs inside.sh. Exits with its status; 77 where the machine
+# does not allow it. Everything lives in a private mount namespace and goes with it.
+#   tests/systemd/boot.sh BUILD
+set -eu -o pipefail
+
+skip() {
+    echo "SKIP the test with a real systemd: $1"
+    exit 77
+}
+
+# In the namespace, with the tree in place of the original's name: mounts, copies, boots.
+if [ "${1:-}" = --in-namespace ]; then
+    source=$2 build=$3 work=$4
+    mount -t tmpfs -o mode=0755 edgemind-boot "$work/mount"
+    cd "$work/mount"
+    mkdir upper overlay root
+    mount -t overlay -o "lowerdir=/,upperdir=$work/mount/upper,workdir=$work/mount/overlay" overlay root
+    mkdir -p root/usr/src/edgemind/build root/var/lib/edgemind-boot
+    tar -C "$source" --format=posix --exclude-vcs --exclude=./build -cf - . |
+        tar -C root/usr/src/edgemind -xf -
+    tar -C "$build" --format=posix --exclude=./tests --exclude=./logs --exclude=./sanitized -cf - . |
+        tar -C root/usr/src/edgemind/build -xf -
+    rm -f root/usr/sbin/policy-rc.d
+    # What this machine has installed is none of the test's business.
+    rm -rf root/var/log/journal root/etc/edgemind root/etc/systemd/system/*.wants
+    cat >root/etc/systemd/system/edgemind-test.service <<-'UNIT'
+	[Unit]
+	SuccessAction=exit-force
+	FailureAction=exit-force
+	[Service]
+	Type=oneshot
+	TimeoutStartSec=150s
+	WorkingDirectory=/usr/src/edgemind
+	StandardOutput=append:/results/output
+	StandardError=inherit
+	ExecStart=/bin/bash tests/systemd/inside.sh
+	UNIT
+    mkdir root/results
+    mount -t tmpfs -o mode=0755 edgemind-boot /run # what nspawn leaves there goes too
+    # SIGTERM must end it at once, not shut it down.
+    exec timeout --kill-after=5 180 systemd-nspawn -q -D "$work/mount/root" --boot --register=no \
+        --keep-unit --private-network --link-journal=no --settings=no --resolv-conf=off \
+        --timezone=off --kill-signal=SIGKILL --capability=CAP_IPC_LOCK --bind="$work/results:/results" \
+        -- systemd.unit=edgemind-test.service systemd.show_status=0 systemd.journald.forward_to_console=0
+fi
+
+build=$(realpath "${1:?usage: boot.sh BUILD}")
+source=$(realpath "$(dirname "$0")/../..")
+
+[ "$(id -u)" -eq 0 ] || skip 'only root can run it'
+for program in systemd-nspawn systemctl unshare jq python3; do
+    command -v $program >/dev/null || skip "$program is not installed"
+done
+[ -x /lib/systemd/systemd ] || skip 'systemd is not installed'
+unshare -m true 2>/dev/null || skip 'mount namespaces are not allowed here'
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/edgemind-boot-XXXXXX")
+booting=
+clean_up() {
+    if [ -n "$booting" ]; then
+        kill "$booting" 2>/dev/null || true
+        wait "$booting" 2>/dev/null || true
+    fi
+    rm -rf --one-file-system "$work"
+    # nspawn leaves the control groups that it made below ours.
+    local hierarchy name path
+    while IFS=: read -r hierarchy name path; do
+        case $hierarchy:$name in
+        0:) set -- /sys/fs/cgroup /sys/fs/cgroup/unified ;;
+        *:name=systemd) set -- /sys/fs/cgroup/systemd ;;
+        *) continue ;;
+        esac
+        for top; do
+            find "$top$path/payload" "$top$path/supervisor" -depth -type d -exec rmdir {} + 2>/dev/null || true
+        done
+    done </proc/self/cgroup
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+mkdir "$work/mount" "$work/results"
+
+# In the background, so that a signal to this script is answered at once.
+unshare -m --propagation private -- bash "$0" --in-namespace "$source" "$build" "$work" \
+    >"$work/console" 2>&1 </dev/null &
+booting=$!
+status=0
+wait "$booting" || status=$?
+booting=
+
+if [ ! -s "$work/results/output" ]; then
+    tail -n 20 "$work/console"
+    skip "the container did not boot (status $status, see above)"
+fi
+cat "$work/results/output"
+[ "$status" -eq 0 ] || tail -n 20 "$work/console"
+exit "$status"

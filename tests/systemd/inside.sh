@@ -1,0 +1,231 @@
+#!/bin/bash
+# Runs inside the container that boot.sh boots, as root, in the copied tree: installs, and uses the
+# service as its owner would. A line a check; on failure the journal follows.
+set -u -o pipefail
+
+conf=/etc/edgemind/edgemindd.conf
+socket=/run/edgemind/io.edgemind.manager
+n_failed=0
+
+# check TEXT COMMAND...
+check() {
+    local text=$1 output status=0
+    shift
+    output=$("$@" 2>&1) || status=$?
+    if [ $status -eq 0 ]; then
+        echo "ok      $text"
+    else
+        echo "FAILED  $text"
+        printf '%s\n' "\$ $*" "$output" "exit status $status" | sed 's/^/        /'
+        n_failed=$((n_failed + 1))
+    fi
+}
+
+# exits STATUS COMMAND...
+exits() {
+    local expected=$1 status=0
+    shift
+    "$@" || status=$?
+    [ $status -eq "$expected" ]
+}
+
+# soon COMMAND...: until it succeeds, for at most 10 s.
+soon() {
+    local deadline=$((SECONDS + 10)) output
+    until output=$("$@" 2>&1); do
+        if [ $SECONDS -ge $deadline ]; then
+            printf '%s\n' "$output"
+            return 1
+        fi
+        sleep 0.05
+    done
+}
+
+shows() { # PROPERTY VALUE
+    local value
+    value=$(systemctl show -P "$1" edgemindd.service)
+    echo "$1=$value"
+    [[ $value == $2 ]]
+}
+differs() { ! shows "$1" "$2"; }
+stats() { emctl stats --json | tee /dev/stderr | jq -e "$1"; }
+journal() { # MATCH... -- PATTERN
+    local matches=()
+    while [ "$1" != -- ]; do
+        matches+=("$1")
+        shift
+    done
+    journalctl --sync
+    journalctl --no-pager -o cat -u edgemindd.service ${matches[@]+"${matches[@]}"} | grep -E -- "$2"
+}
+as() { # USER COMMAND...
+    local user=$1
+    shift
+    runuser -u "$user" -- "$@"
+}
+finish() {
+    if [ $n_failed -gt 0 ]; then
+        echo '--- the journal'
+        journalctl --no-pager -o short-precise -u edgemindd.service -u edgemindd.socket | tail -n 200
+    fi
+    [ $n_failed -eq 0 ]
+    exit
+}
+process_status() { # FIELD: a line of the daemon's /proc/PID/status, without its name
+    sed -n "s/^$1:[[:space:]]*//p" "/proc/$(systemctl show -P MainPID edgemindd.service)/status"
+}
+# The programs lie on a tmpfs here, so some pages of theirs count as shared memory too.
+arena_is() { # FIELD KIB
+    local kib
+    kib=$(process_status "$1" | sed 's/ kB//')
+    echo "$1=$kib"
+    [ "$kib" -ge "$2" ] && [ "$kib" -lt $(($2 + 1024)) ]
+}
+owned() { # PATH OWNER MODE
+    [ "$(stat -c '%U:%G %a' "$1" | tee /dev/stderr)" = "$2 $3" ]
+}
+set_option() { # NAME VALUE
+    sed -i "/^$1 =/d" $conf && echo "$1 = $2" >>$conf
+}
+shipped_conf() { cp systemd/edgemindd.conf $conf; }
+
+# --- install
+check 'make install' make install PREFIX=/usr BUILD=build
+check 'the installed programs are there' test -x /usr/sbin/edgemindd -a -x /usr/bin/emctl
+check 'the user is there' id edgemind
+check 'the directory of the socket is there' owned /run/edgemind edgemind:edgemind 755
+check 'systemd finds nothing wrong with the units' \
+    systemd-analyze verify --man=no edgemindd.service edgemindd.socket
+check 'the shipped configuration is valid' edgemindd --check-config
+useradd -M -G edgemind member && useradd -M stranger || n_failed=$((n_failed + 1))
+
+[ $n_failed -eq 0 ] || finish
+
+# --- start, load, look
+check 'systemctl start edgemindd' systemctl start edgemindd
+[ $n_failed -eq 0 ] || finish
+check 'it is active' systemctl is-active edgemindd.service edgemindd.socket
+check 'it runs as its own user' test "$(process_status Uid | awk '{ print $2 }')" = "$(id -u edgemind)"
+check 'without capabilities' test "$(process_status CapBnd)" = 0000000000000000
+check 'the socket is for the group' owned $socket root:edgemind 660
+check 'systemctl status tells about the arena' shows StatusText '*of 50.0 MiB used*'
+check 'it logged that it is ready' journal _SYSTEMD_UNIT=edgemindd.service PRIORITY=6 -- '^ready'
+check 'the arena is committed' arena_is RssShmem 51200
+check 'a member of the group may plan' as member emctl plan ffn10.json
+check 'emctl load-model ffn10.json' emctl load-model ffn10.json
+check 'six layers came, one had to unload, four are left' stats '
+    .arena.capacityBytes == 50 * 1048576 and .arena.commit == "boot"
+    and .scheduler.layersLoaded == 4 and .scheduler.decisions.mustUnload == 1
+    and .scheduler.decisions.loaded == 10 and .scheduler.flushes == 1
+    and .scheduler.evictions == 6 and .scheduler.decisions.outOfMemory == 0'
+check 'the operating system agrees' stats '
+    .monitor.aligned and .monitor.driftBytes == 0
+    and .monitor.arenaFileBytes == 50 * 1048576 and .monitor.swapBytes == 0'
+check 'the flush is in the journal' journal EDGEMIND_EVENT=flushed SYSLOG_IDENTIFIER=edgemindd -- 'all 6'
+
+# --- who may
+check 'a member of the group may look' as member emctl stats
+check 'and list' as member emctl list
+check 'but not load' exits 9 as member emctl load-model ffn10.json
+check 'nor reset' exits 9 as member emctl reset
+check 'nor set' exits 9 as member emctl set-policy lru
+check 'nothing changed' stats '.scheduler.layersLoaded == 4 and .scheduler.policy == "flush-all"'
+check 'the daemon'\''s own user may' as edgemind emctl set-policy flush-all
+check 'anybody else may not even look' bash -c '! runuser -u stranger -- emctl stats'
+
+# --- reload
+set_option policy lru
+set_option log-level debug
+set_option loaders 3
+check 'systemctl reload edgemindd' systemctl reload edgemindd
+check 'the new policy holds' soon stats '.scheduler.policy == "lru"'
+check 'the reload is in the journal' soon journal EDGEMIND_EVENT=reloaded -- .
+check 'as is what needs a restart' journal PRIORITY=4 -- '^loaders '
+check 'emctl reset' emctl reset
+check 'emctl load-layer' emctl load-layer ffn10 dense_3
+check 'each layer is in the journal at debug' \
+    journal EDGEMIND_MODEL=ffn10 EDGEMIND_LAYER=dense_3 EDGEMIND_EVENT=layer-loaded PRIORITY=7 -- .
+set_option policy nonsense
+check 'reload with a mistake' systemctl reload edgemindd
+check 'names file and line' soon journal PRIORITY=3 -- "$conf:[0-9]+: 'nonsense' is not valid for policy"
+check 'and changes nothing' stats '.scheduler.policy == "lru" and .scheduler.layersLoaded == 1'
+
+# --- the watchdog, faster than shipped
+check 'the watchdog is on' shows WatchdogUSec 30s
+mkdir -p /run/systemd/system/edgemindd.service.d
+printf '[Service]\nWatchdogSec=1s\n' >/run/systemd/system/edgemindd.service.d/test.conf
+shipped_conf
+set_option capacity 4M # a container may not raise RLIMIT_MEMLOCK, which is 8M
+set_option mlock yes
+set_option model-dir /usr/share/edgemind/models
+systemctl daemon-reload
+check 'systemctl restart edgemindd, with mlock' systemctl restart edgemindd
+check 'the arena is locked' arena_is VmLck 4096
+fed=$(systemctl show -P WatchdogTimestampMonotonic edgemindd.service)
+check 'the watchdog is fed' soon differs WatchdogTimestampMonotonic "$fed"
+
+# --- a path below model-dir, under the unit's system call filter
+load_path() {
+    python3 - "$1" <<-'PYTHON'
+	import json, socket, sys
+	peer = socket.socket(socket.AF_UNIX)
+	peer.connect("/run/edgemind/io.edgemind.manager")
+	call = {"method": "io.edgemind.manager.LoadModel", "parameters": {"path": sys.argv[1]}}
+	peer.sendall(json.dumps(call).encode() + b"\0")
+	reply = b""
+	while not reply.endswith(b"\0"):
+	    reply += peer.recv(65536) or sys.exit("hung up")
+	print(reply[:-1].decode())
+	sys.exit("error" in json.loads(reply[:-1]))
+	PYTHON
+}
+echo '{"name": "small", "layers": [{"name": "a", "bytes": 4096}]}' >/usr/share/edgemind/models/small.json
+check 'a path below model-dir can be loaded' load_path small.json
+check 'one that leads out cannot' exits 1 load_path ../../../../etc/passwd
+
+# --- crash, stop, socket activation
+check 'kill -9' systemctl kill --kill-whom=main --signal=KILL edgemindd.service
+check 'it comes back after a crash' soon shows NRestarts 1
+check 'and is ready' soon systemctl is-active edgemindd.service
+check 'systemctl stop edgemindd' systemctl stop edgemindd.service
+check 'it ended cleanly' shows Result success
+check 'with status 0' shows ExecMainStatus 0
+check 'and said so' journal -- '^ending on Terminated'
+check 'the socket is still there' owned $socket root:edgemind 660
+check 'it is stopped' exits 3 systemctl is-active edgemindd.service
+check 'the first call starts it' as member emctl stats
+check 'it is active again' systemctl is-active edgemindd.service
+
+# --- a wrong configuration
+systemctl stop edgemindd.service edgemindd.socket
+set_option capacity lots
+check 'it does not start' exits 1 systemctl start edgemindd.service
+check 'says why' soon journal PRIORITY=3 -- "$conf:[0-9]+: 'lots' is not valid for capacity"
+check 'and is not tried again' shows NRestarts 0
+check 'its status tells wrong configuration' shows ExecMainStatus 2
+shipped_conf
+set_option capacity 100000G
+check 'nor with more than the machine has' exits 1 systemctl start edgemindd.service
+check 'without being killed' shows ExecMainStatus 1
+systemctl stop edgemindd.service edgemindd.socket
+shipped_conf
+rm -r /run/systemd/system/edgemindd.service.d
+systemctl daemon-reload
+check 'it starts again once corrected' systemctl start edgemindd.service
+
+# --- remove
+echo '# changed' >>$conf
+check 'make install over it' make install PREFIX=/usr BUILD=build
+check 'keeps the configuration' grep -q '^# changed' $conf
+check 'the unit is hardened' systemd-analyze security --threshold=20 edgemindd.service
+systemd-analyze security --no-pager edgemindd.service | tail -n 1
+check 'make install with DESTDIR' make install PREFIX=/opt/em BUILD=build DESTDIR=/tmp/staged
+check 'names its own directories' grep -q '^ExecStart=/opt/em/sbin/edgemindd$' \
+    -r /tmp/staged --include=edgemindd.service
+check 'make uninstall' make uninstall PREFIX=/usr
+check 'stops it' exits 3 systemctl is-active edgemindd.service
+remains=$(find /usr /etc /run -name '*edgemind*' -not -path '/usr/src/*' -not -name '*edgemind-test*' | sort)
+check 'leaves the configuration only' \
+    test "$remains" = "$(printf '%s\n' /etc/edgemind $conf /run/edgemind)"
+
+finish

@@ -1,0 +1,466 @@
+/* What the tests of call, connection and server share: a server on a real event loop, a small
+ * interface whose methods do what a test asks for, and a client that talks to it.
+ *
+ * Everything runs in one thread: the client's side pumps the loop while it waits, so nothing races,
+ * and after settle() the server has dealt with all that was sent. */
+#pragma once
+
+#include "common/clock.h"
+#include "daemon/server.h"
+#include "proto/frame.h"
+
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+enum { KEPT_MAX = 8, GIVE_UP_USEC = 120 * 1000 * 1000 };
+
+/* The context of test.peer's methods. */
+struct record {
+    struct call *kept[KEPT_MAX]; /* NULL once answered or cancelled */
+    unsigned n_kept, n_cancelled, n_drained, n_handled;
+    uint64_t most_pending_bytes;
+    struct call *answer_when_cancelled;
+};
+
+struct fixture {
+    size_t n_open; /* descriptors before the test */
+    struct event_base *base;
+    struct server *server;
+    struct record record;
+    struct interface interfaces[2];
+    char directory[32], path[64];
+};
+
+struct client {
+    struct fixture *fixture;
+    int fd;
+    struct frame_reader *reader;
+};
+
+static const char test_description[] = "interface test.peer\nmethod Echo() -> ()\n";
+
+static inline size_t count_open(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    size_t n = 0;
+
+    ck_assert_ptr_nonnull(directory);
+    while (readdir(directory))
+        n++;
+    closedir(directory);
+    return n;
+}
+
+/* Methods. */
+
+static inline void handle_echo(struct call *call, void *context)
+{
+    ((struct record *)context)->n_handled++;
+    call_reply(call, json_incref(call_parameters(call)));
+}
+
+static inline void kept_cancelled(void *context)
+{
+    struct record *record = context;
+
+    record->n_cancelled++;
+    if (record->answer_when_cancelled)
+        call_reply(TAKE_PTR(record->answer_when_cancelled), NULL);
+}
+
+static inline void kept_drained(void *context)
+{
+    ((struct record *)context)->n_drained++;
+}
+
+static inline void handle_keep(struct call *call, void *context)
+{
+    static const struct call_hooks hooks = {kept_cancelled, kept_drained};
+    struct record *record = context;
+
+    record->n_handled++;
+    record->kept[record->n_kept++] = call;
+    call_set_hooks(call, &hooks, record);
+}
+
+/* Replies with a string of `bytes` bytes. */
+static inline void handle_big(struct call *call, void *context)
+{
+    json_int_t n = json_integer_value(json_object_get(call_parameters(call), "bytes"));
+    char *text = malloc((size_t)n + 1);
+
+    ((struct record *)context)->n_handled++;
+    memset(text, 'b', (size_t)n);
+    text[n] = '\0';
+    call_reply(call, json_pack("{s:s}", "text", text));
+    free(text);
+}
+
+struct streaming {
+    struct record *record;
+    struct call *call;
+    json_int_t next, count, bytes;
+};
+
+static inline void stream_on(void *context)
+{
+    struct streaming *streaming = context;
+    char *text = malloc((size_t)streaming->bytes + 1);
+
+    memset(text, 's', (size_t)streaming->bytes);
+    text[streaming->bytes] = '\0';
+    while (streaming->next < streaming->count &&
+           call_pending_bytes(streaming->call) <= CALL_PENDING_MAX) {
+        call_continue(streaming->call, json_pack("{s:I, s:s}", "i", streaming->next, "text", text));
+        streaming->next++;
+        uint64_t pending_bytes = call_pending_bytes(streaming->call);
+        if (pending_bytes > streaming->record->most_pending_bytes)
+            streaming->record->most_pending_bytes = pending_bytes;
+    }
+    free(text);
+    if (streaming->next == streaming->count) {
+        call_reply(streaming->call, json_pack("{s:I}", "i", streaming->next));
+        free(streaming);
+    }
+}
+
+static inline void stream_drained(void *context)
+{
+    ((struct streaming *)context)->record->n_drained++;
+    stream_on(context);
+}
+
+static inline void stream_cancelled(void *context)
+{
+    ((struct streaming *)context)->record->n_cancelled++;
+    free(context);
+}
+
+/* `count` replies of `bytes` bytes and one more, as fast as the peer takes them. */
+static inline void handle_stream(struct call *call, void *context)
+{
+    static const struct call_hooks hooks = {stream_cancelled, stream_drained};
+    json_t *parameters = call_parameters(call);
+    struct streaming *streaming = malloc(sizeof *streaming);
+
+    *streaming = (struct streaming){context, call, 0,
+                                    json_integer_value(json_object_get(parameters, "count")),
+                                    json_integer_value(json_object_get(parameters, "bytes"))};
+    call_set_hooks(call, &hooks, streaming);
+    stream_on(streaming);
+}
+
+static inline void handle_decode(struct call *call, void *context)
+{
+    static const struct field fields[] = {{"number", FIELD_U64, 0, FIELD_REQUIRED}, {0}};
+    uint64_t number;
+    (void)context;
+
+    if (call_decode(call, fields, &number))
+        call_reply_fields(call, fields, &number);
+}
+
+/* Replies with the size of file `index` and the number of descriptors. */
+static inline void handle_take(struct call *call, void *context)
+{
+    struct stat status;
+    int fd = call_take_fd(
+        call, (uint64_t)json_integer_value(json_object_get(call_parameters(call), "index")));
+    (void)context;
+
+    if (fd < 0) {
+        call_io_failed(call, "take", fd);
+        return;
+    }
+    ck_assert_int_eq(fstat(fd, &status), 0);
+    close(fd);
+    call_reply(call, json_pack("{s:I, s:I}", "size", (json_int_t)status.st_size, "fds",
+                               (json_int_t)call_n_fds(call)));
+}
+
+static inline void handle_twice(struct call *call, void *context)
+{
+    (void)context;
+    call_continue(call, json_pack("{s:i}", "i", 1));
+    call_reply(call, json_pack("{s:i}", "i", 2));
+}
+
+static inline void handle_busy(struct call *call, void *context)
+{
+    ((struct record *)context)->n_handled++;
+    call_error(call, ERROR_BUSY, json_pack("{s:i}", "leasesTotal", 0));
+}
+
+static const struct method test_methods[] = {
+    {"Echo", TIER_ANYONE, handle_echo, false},
+    {"Keep", TIER_ANYONE, handle_keep, false},
+    {"Big", TIER_ANYONE, handle_big, false},
+    {"Stream", TIER_ANYONE, handle_stream, false},
+    {"Decode", TIER_ANYONE, handle_decode, false},
+    {"Take", TIER_ANYONE, handle_take, true},
+    {"Twice", TIER_ANYONE, handle_twice, false},
+    {"Busy", TIER_ANYONE, handle_busy, false},
+    {"Member", TIER_MEMBER, handle_decode, false},
+    {"Admin", TIER_ADMIN, handle_decode, false},
+    {0},
+};
+
+/* The server's side. */
+
+static inline int listen_at(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    strcpy(address.sun_path, path);
+    ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(chmod(path, 0666), 0);
+    ck_assert_int_eq(listen(fd, SOMAXCONN), 0);
+    return fd;
+}
+
+static inline void setup(struct fixture *fixture)
+{
+    static const struct server_info info = {"Vendor", "Product", "1", "https://example.org"};
+    struct event_config *config = event_config_new();
+
+    *fixture = (struct fixture){.n_open = count_open(), .directory = "/tmp/test_server.XXXXXX"};
+    fixture->interfaces[0] =
+        (struct interface){"test.peer", test_description, test_methods, &fixture->record};
+    event_config_require_features(config, EV_FEATURE_ET | EV_FEATURE_EARLY_CLOSE);
+    fixture->base = event_base_new_with_config(config);
+    event_config_free(config);
+    ck_assert_ptr_nonnull(fixture->base);
+    ck_assert_ptr_nonnull(mkdtemp(fixture->directory));
+    ck_assert_int_eq(chmod(fixture->directory, 0755), 0);
+    snprintf(fixture->path, sizeof fixture->path, "%s/socket", fixture->directory);
+    ck_assert_int_eq(server_new(fixture->base, fixture->interfaces, &info, &fixture->server), 0);
+    ck_assert_int_eq(server_listen(fixture->server, listen_at(fixture->path)), 0);
+}
+
+/* Every descriptor must be closed after it. */
+static inline void teardown(struct fixture *fixture)
+{
+    fixture->server = server_free(fixture->server);
+    event_base_free(fixture->base);
+    unlink(fixture->path);
+    rmdir(fixture->directory);
+    ck_assert_uint_eq(count_open(), fixture->n_open);
+}
+
+static inline void settle(struct fixture *fixture)
+{
+    for (int i = 0; i < 20; i++)
+        event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+}
+
+static inline struct server_stats stats_of(const struct fixture *fixture)
+{
+    struct server_stats stats;
+
+    server_get_stats(fixture->server, &stats);
+    return stats;
+}
+
+/* The loop runs until `condition` holds. */
+#define PUMP_UNTIL(fixture, condition)                                           \
+    for (uint64_t started_usec_ = clock_monotonic_usec(); !(condition);) {       \
+        ck_assert_uint_lt(clock_monotonic_usec() - started_usec_, GIVE_UP_USEC); \
+        event_base_loop((fixture)->base, EVLOOP_NONBLOCK);                       \
+    }
+
+/* The client's side. */
+
+static inline struct client client_of(struct fixture *fixture, int fd)
+{
+    struct client client = {fixture, fd, frame_reader_new(32 << 20)};
+
+    ck_assert_int_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    ck_assert_ptr_nonnull(client.reader);
+    return client;
+}
+
+static inline int connect_to(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    strcpy(address.sun_path, path);
+    ck_assert_int_eq(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+static inline struct client client_new(struct fixture *fixture)
+{
+    return client_of(fixture, connect_to(fixture->path));
+}
+
+static inline void client_close(struct client *client)
+{
+    frame_reader_free(client->reader);
+    close(client->fd);
+    client->fd = -1;
+    client->reader = NULL;
+}
+
+static inline void send_bytes(const struct client *client, const char *bytes, size_t n_bytes)
+{
+    for (size_t n_sent = 0; n_sent < n_bytes;) {
+        ssize_t n = send(client->fd, bytes + n_sent, n_bytes - n_sent, MSG_NOSIGNAL);
+        if (n < 0) {
+            ck_assert_int_eq(errno, EAGAIN);
+            event_base_loop(client->fixture->base, EVLOOP_NONBLOCK);
+            continue;
+        }
+        n_sent += (size_t)n;
+    }
+}
+
+/* The text and its NUL. */
+static inline void send_text(const struct client *client, const char *text)
+{
+    send_bytes(client, text, strlen(text) + 1);
+}
+
+/* Sends a call of test.peer: SEND(&client, "Echo", "{}") or with a flag, "{},\"more\":true". */
+static inline void send_call(const struct client *client, const char *method,
+                             const char *parameters)
+{
+    char text[512];
+
+    int n = snprintf(text, sizeof text, "{\"method\":\"test.peer.%s\",\"parameters\":%s}", method,
+                     parameters);
+    ck_assert_int_lt(n, (int)sizeof text);
+    send_text(client, text);
+}
+
+/* One message with descriptors. */
+static inline void send_fds(const struct client *client, const char *text, const int *fds,
+                            size_t n_fds)
+{
+    struct frame_writer *writer = frame_writer_new();
+
+    ck_assert_int_eq(frame_write(writer, strdup(text), strlen(text), fds, n_fds), 0);
+    ck_assert_int_eq(frame_flush(writer, client->fd), 0);
+    frame_writer_free(writer);
+}
+
+/* The next reply, or NULL at the end. */
+static inline json_t *receive(const struct client *client)
+{
+    struct frame frame = {0};
+    int r;
+
+    PUMP_UNTIL(client->fixture, (r = frame_read(client->reader, client->fd, &frame)) != -EAGAIN);
+    if (r == 0 || r == -ECONNRESET)
+        return NULL;
+    ck_assert_int_eq(r, 1);
+    json_t *reply = json_loads(frame.text, 0, NULL);
+    ck_assert_ptr_nonnull(reply);
+    frame_done(&frame);
+    return reply;
+}
+
+static inline void expect(const struct client *client, const char *text)
+{
+    json_t *reply = receive(client), *wanted = json_loads(text, 0, NULL);
+
+    ck_assert_ptr_nonnull(wanted);
+    ck_assert_msg(reply != NULL, "the end instead of %s", text);
+    char *got = json_dumps(reply, JSON_COMPACT);
+    ck_assert_msg(json_equal(reply, wanted), "%s instead of %s", got, text);
+    free(got);
+    json_decref(reply);
+    json_decref(wanted);
+}
+
+static inline void expect_end(const struct client *client)
+{
+    json_t *reply = receive(client);
+    char *got = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
+    ck_assert_msg(!reply, "%s instead of the end", got);
+}
+
+/* Nothing has been sent to it, and nothing will be unless something happens. */
+static inline void expect_nothing(const struct client *client)
+{
+    char byte;
+
+    settle(client->fixture);
+    ck_assert_int_eq(recv(client->fd, &byte, 1, MSG_PEEK), -1);
+    ck_assert_int_eq(errno, EAGAIN);
+}
+
+/* The connection works. */
+static inline void expect_echo(const struct client *client)
+{
+    send_call(client, "Echo", "{\"x\":[1]}");
+    expect(client, "{\"parameters\":{\"x\":[1]}}");
+}
+
+/* Runs `body` in a child whose limit of open descriptors is set, once it asks for it, from outside:
+ * valgrind only pretends to obey a limit that a process sets for itself. */
+struct limiter {
+    int ask, answer;
+};
+
+/* From now on only `n_more` descriptors can be opened. */
+static inline void limit_fds(const struct limiter *limiter, unsigned n_more)
+{
+    int next = dup(limiter->ask);
+    rlim_t maximum = (rlim_t)next + n_more;
+    char byte;
+
+    close(next);
+    ck_assert_int_eq(write(limiter->ask, &maximum, sizeof maximum), sizeof maximum);
+    ck_assert_int_eq(read(limiter->answer, &byte, 1), 1);
+}
+
+static inline void run_limited(void (*body)(const struct limiter *))
+{
+    int ask[2], answer[2], status;
+    rlim_t maximum;
+
+    ck_assert_int_eq(pipe2(ask, O_CLOEXEC), 0);
+    ck_assert_int_eq(pipe2(answer, O_CLOEXEC), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        body(&(const struct limiter){ask[1], answer[0]});
+        _exit(0);
+    }
+    ck_assert_int_gt(child, 0);
+    close(ask[1]);
+    close(answer[0]);
+    while (read(ask[0], &maximum, sizeof maximum) == sizeof maximum) {
+        const struct rlimit limit = {maximum, maximum};
+        ck_assert_int_eq(prlimit(child, RLIMIT_NOFILE, &limit, NULL), 0);
+        ck_assert_int_eq(write(answer[1], "", 1), 1);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 0);
+    close(ask[0]);
+    close(answer[1]);
+}
+
+static inline int run_suite(Suite *suite)
+{
+    SRunner *runner = srunner_create(suite);
+
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed > 0;
+}

@@ -1,0 +1,154 @@
+/* emctl's command line: options before and after the verb, and everything that is a usage error. */
+#include "client/arguments.h"
+#include "client/verb.h"
+#include "common/error.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct verb verbs[] = {
+    {"load", "MODEL LAYER", 2, 2, OPTION_ON_FULL, NULL, "load"},
+    {"plan", "FILE", 1, 1, OPTION_CAPACITY | OPTION_POLICY, NULL, "plan"},
+    {"list", "[MODEL]", 0, 1, 0, NULL, "list"},
+    {0},
+};
+
+enum { WORDS_MAX = 8 };
+
+/* Parses `words`, ended by NULL, with standard error out of the way. */
+static int parse(const char *const *words, struct arguments *ret)
+{
+    char *argv[WORDS_MAX + 1] = {(char[]){"emctl"}};
+    int argc = 1;
+
+    while (words[argc - 1]) {
+        argv[argc] = (char *)(uintptr_t)words[argc - 1];
+        argc++;
+    }
+    fflush(stderr);
+    int saved = dup(STDERR_FILENO), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    dup2(null, STDERR_FILENO);
+    int r = arguments_parse(argc, argv, verbs, ret);
+    fflush(stderr);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    close(null);
+    return r;
+}
+
+static const struct {
+    const char *words[WORDS_MAX];
+    struct arguments arguments; /* but the verb */
+    const char *verb;
+} good[] = {
+    {{"list"}, {0}, "list"},
+    {{"list", "m"}, {.operands = {"m"}, .n_operands = 1}, "list"},
+    {{"--json", "list"}, {.json = true}, "list"},
+    {{"list", "--json"}, {.json = true}, "list"},
+    {{"--socket", "list", "list"}, {.socket = "list"}, "list"},
+    {{"list", "--socket=a=b"}, {.socket = "a=b"}, "list"},
+    {{"--on-full", "ask", "load", "a", "b"},
+     {.on_full = "ask", .operands = {"a", "b"}, .n_operands = 2},
+     "load"},
+    {{"load", "a", "--on-full=evict", "b"},
+     {.on_full = "evict", .operands = {"a", "b"}, .n_operands = 2},
+     "load"},
+    {{"plan", "f", "--capacity=1.5G", "--policy=x"},
+     {.capacity = "1.5G", .policy = "x", .operands = {"f"}, .n_operands = 1},
+     "plan"},
+    {{"list", "--", "--json"}, {.operands = {"--json"}, .n_operands = 1}, "list"},
+    {{"--", "list"}, {0}, "list"},
+    {{"--help"}, {.help = true}, NULL},
+    {{"load", "--help"}, {.help = true}, "load"},
+    {{"load", "a", "b", "c", "--help"},
+     {.help = true, .operands = {"a", "b"}, .n_operands = 2},
+     "load"},
+    {{"--version"}, {.version = true}, NULL},
+};
+
+static void check_text(const char *got, const char *wanted)
+{
+    if (wanted)
+        ck_assert_str_eq(got, wanted);
+    else
+        ck_assert_ptr_null(got);
+}
+
+START_TEST(accepted)
+{
+    struct arguments arguments;
+    const struct arguments *wanted = &good[_i].arguments;
+
+    ck_assert_int_eq(parse(good[_i].words, &arguments), EXIT_DONE);
+    check_text(arguments.verb ? arguments.verb->name : NULL, good[_i].verb);
+    ck_assert_uint_eq(arguments.n_operands, wanted->n_operands);
+    for (unsigned i = 0; i < OPERANDS_MAX; i++)
+        check_text(arguments.operands[i], wanted->operands[i]);
+    check_text(arguments.socket, wanted->socket);
+    check_text(arguments.on_full, wanted->on_full);
+    check_text(arguments.policy, wanted->policy);
+    check_text(arguments.capacity, wanted->capacity);
+    ck_assert_int_eq(arguments.json, wanted->json);
+    ck_assert_int_eq(arguments.help, wanted->help);
+    ck_assert_int_eq(arguments.version, wanted->version);
+}
+END_TEST
+
+static const char *const bad[][WORDS_MAX] = {
+    {NULL},
+    {"--json"},
+    {"nope"},
+    {"nope", "--help"},
+    {""},
+    {"--nope"},
+    {"--help", "--nope"},
+    {"-h"},
+    {"-"},
+    {"list", "-j"},
+    {"list", "--js"},
+    {"list", "--jsonx"},
+    {"list", "--json=1"},
+    {"list", "a", "b"},
+    {"load", "a"},
+    {"load", "a", "b", "c"},
+    {"list", "--on-full=ask"},
+    {"--on-full=ask", "list"},
+    {"load", "a", "b", "--on-full=maybe"},
+    {"load", "a", "b", "--on-full="},
+    {"load", "a", "b", "--on-full"},
+    {"load", "a", "b", "--capacity=1M"},
+    {"plan", "f", "--capacity=0"},
+    {"plan", "f", "--capacity=lots"},
+    {"plan", "f", "--capacity=-1"},
+    {"plan", "f", "--capacity=99E"},
+    {"list", "--socket="},
+    {"list", "--socket"},
+    {"list", "--", "a", "b"},
+};
+
+START_TEST(refused)
+{
+    struct arguments arguments = {.json = true};
+
+    ck_assert_int_eq(parse(bad[_i], &arguments), EXIT_USAGE);
+    ck_assert(arguments.json); /* untouched */
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("arguments");
+    TCase *tests = tcase_create("arguments");
+
+    tcase_add_loop_test(tests, accepted, 0, (int)(sizeof good / sizeof *good));
+    tcase_add_loop_test(tests, refused, 0, (int)(sizeof bad / sizeof *bad));
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

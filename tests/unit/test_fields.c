@@ -1,0 +1,371 @@
+/* Decoding and encoding by table: every type, every flag, and what must be refused. */
+#include "proto/fields.h"
+
+#include <check.h>
+#include <errno.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct inner {
+    uint64_t count;
+    const char *label;
+};
+
+struct sample {
+    bool flag;
+    uint64_t size;
+    int64_t offset;
+    double ratio;
+    const char *name;
+    struct inner inner;
+    json_t *any;
+};
+
+static const struct field inner_fields[] = {
+    {"count", FIELD_U64, offsetof(struct inner, count), FIELD_REQUIRED},
+    {"label", FIELD_STRING, offsetof(struct inner, label), FIELD_NULLABLE},
+    {0},
+};
+
+static const struct field fields[] = {
+    {"flag", FIELD_BOOL, offsetof(struct sample, flag)},
+    {"size", FIELD_U64, offsetof(struct sample, size), FIELD_NULLABLE},
+    {"offset", FIELD_I64, offsetof(struct sample, offset)},
+    {"ratio", FIELD_REAL, offsetof(struct sample, ratio)},
+    {"name", FIELD_STRING, offsetof(struct sample, name), FIELD_NULLABLE},
+    {"inner", FIELD_OBJECT, offsetof(struct sample, inner), 0, inner_fields},
+    {"any", FIELD_JSON, offsetof(struct sample, any), FIELD_NULLABLE},
+    {0},
+};
+
+static const struct field required[] = {
+    {"size", FIELD_U64, offsetof(struct sample, size), FIELD_REQUIRED},
+    {"name", FIELD_STRING, offsetof(struct sample, name), FIELD_REQUIRED},
+    {0},
+};
+
+static const struct field nothing[] = {{0}};
+
+static json_t *parse(const char *text)
+{
+    json_t *json = json_loads(text, JSON_ALLOW_NUL, NULL);
+    ck_assert_ptr_nonnull(json);
+    return json;
+}
+
+START_TEST(test_decode_all)
+{
+    json_t *json = parse("{\"flag\":true,\"size\":9223372036854775807,\"offset\":-5,\"ratio\":0.5,"
+                         "\"name\":\"x\",\"inner\":{\"count\":3},\"any\":[1]}");
+    struct sample sample = {0};
+    const char *key;
+
+    ck_assert_int_eq(fields_decode(fields, json, &sample, &key), 0);
+    ck_assert(sample.flag);
+    ck_assert_uint_eq(sample.size, INT64_MAX);
+    ck_assert_int_eq(sample.offset, -5);
+    ck_assert_double_eq(sample.ratio, 0.5);
+    ck_assert_str_eq(sample.name, "x");
+    ck_assert_uint_eq(sample.inner.count, 3);
+    ck_assert_ptr_null(sample.inner.label);
+    ck_assert_ptr_eq(sample.any, json_object_get(json, "any"));
+    json_decref(json);
+}
+END_TEST
+
+START_TEST(test_absent_keeps_default)
+{
+    static const char *const texts[] = {
+        "{}", "{\"flag\":null,\"size\":null,\"name\":null,\"inner\":null,\"any\":null}"};
+    const char *key;
+
+    for (size_t i = 0; i < 2; i++) {
+        json_t *json = parse(texts[i]);
+        struct sample sample = {.flag = true, .size = 7, .name = "default", .inner = {9, "y"}};
+        ck_assert_int_eq(fields_decode(fields, json, &sample, &key), 0);
+        ck_assert(sample.flag);
+        ck_assert_uint_eq(sample.size, 7);
+        ck_assert_str_eq(sample.name, "default");
+        ck_assert_uint_eq(sample.inner.count, 9);
+        ck_assert_ptr_null(sample.any);
+        json_decref(json);
+    }
+}
+END_TEST
+
+START_TEST(test_no_object)
+{
+    struct sample sample = {0};
+    const char *key = NULL;
+
+    ck_assert_int_eq(fields_decode(fields, NULL, &sample, &key), 0);
+    ck_assert_int_eq(fields_decode(fields, json_null(), &sample, &key), 0);
+    ck_assert_int_eq(fields_decode(nothing, NULL, NULL, &key), 0);
+    ck_assert_ptr_null(key);
+    ck_assert_int_eq(fields_decode(required, NULL, &sample, &key), -EINVAL);
+    ck_assert_str_eq(key, "size");
+}
+END_TEST
+
+START_TEST(test_refused)
+{
+    static const struct {
+        const char *text, *key;
+    } cases[] = {
+        {"{\"flag\":1}", "flag"},
+        {"{\"flag\":\"true\"}", "flag"},
+        {"{\"size\":-1}", "size"},
+        {"{\"size\":1.0}", "size"},
+        {"{\"size\":1e3}", "size"},
+        {"{\"size\":\"1\"}", "size"},
+        {"{\"size\":true}", "size"},
+        {"{\"offset\":0.5}", "offset"},
+        {"{\"ratio\":\"0.5\"}", "ratio"},
+        {"{\"ratio\":false}", "ratio"},
+        {"{\"name\":1}", "name"},
+        {"{\"name\":[\"x\"]}", "name"},
+        {"{\"name\":\"a\\u0000b\"}", "name"},
+        {"{\"inner\":[]}", "inner"},
+        {"{\"inner\":1}", "inner"},
+        {"{\"inner\":{}}", "count"},
+        {"{\"inner\":{\"count\":null}}", "count"},
+        {"{\"inner\":{\"count\":-1}}", "count"},
+        {"{\"inner\":{\"count\":1,\"size\":1}}", "size"},
+        {"{\"unknown\":null}", "unknown"},
+        {"{\"Flag\":true}", "Flag"},
+        {"{\"\":1}", ""},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        json_t *json = parse(cases[i].text);
+        struct sample sample = {0};
+        const char *key = NULL;
+        ck_assert_int_eq(fields_decode(fields, json, &sample, &key), -EINVAL);
+        ck_assert_str_eq(key, cases[i].key);
+        json_decref(json);
+    }
+}
+END_TEST
+
+START_TEST(test_real_takes_integers)
+{
+    json_t *json = parse("{\"ratio\":-3}");
+    struct sample sample = {0};
+    const char *key;
+
+    ck_assert_int_eq(fields_decode(fields, json, &sample, &key), 0);
+    ck_assert_double_eq(sample.ratio, -3.0);
+    json_decref(json);
+}
+END_TEST
+
+START_TEST(test_required)
+{
+    static const struct {
+        const char *text, *key;
+    } cases[] = {{"{}", "size"},
+                 {"{\"size\":1}", "name"},
+                 {"{\"name\":\"x\"}", "size"},
+                 {"{\"size\":1,\"name\":null}", "name"},
+                 {"{\"size\":1,\"name\":\"\"}", NULL}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        json_t *json = parse(cases[i].text);
+        struct sample sample = {0};
+        const char *key = NULL;
+        ck_assert_int_eq(fields_decode(required, json, &sample, &key), cases[i].key ? -EINVAL : 0);
+        ck_assert_pstr_eq(key, cases[i].key);
+        json_decref(json);
+    }
+}
+END_TEST
+
+/* Both ways to encode must agree. */
+static void assert_encoded(const struct sample *sample, const char *text)
+{
+    json_t *json = fields_encode(fields, sample), *wanted = parse(text);
+    char *formatted;
+    size_t n_bytes;
+
+    ck_assert_int_eq(fields_format(fields, sample, "<", ">", &formatted, &n_bytes), 0);
+    ck_assert_uint_eq(strlen(formatted), n_bytes);
+    ck_assert(formatted[0] == '<' && formatted[n_bytes - 1] == '>');
+    formatted[n_bytes - 1] = '\0';
+    json_t *again = parse(formatted + 1);
+    ck_assert_msg(json_equal(again, wanted), "%s", formatted);
+    json_decref(again);
+    free(formatted);
+
+    ck_assert_msg(json_equal(json, wanted), "%s", json_dumps(json, 0));
+    json_decref(json);
+    json_decref(wanted);
+}
+
+START_TEST(test_encode)
+{
+    struct sample sample = {.flag = true,
+                            .size = 5,
+                            .offset = INT64_MIN,
+                            .ratio = 0.25,
+                            .name = "n",
+                            .inner = {1, "l"},
+                            .any = json_pack("[i]", 1)};
+
+    assert_encoded(&sample, "{\"flag\":true,\"size\":5,\"offset\":-9223372036854775808,"
+                            "\"ratio\":0.25,\"name\":\"n\","
+                            "\"inner\":{\"count\":1,\"label\":\"l\"},\"any\":[1]}");
+    ck_assert_uint_eq(sample.any->refcount, 1);
+    json_decref(sample.any);
+}
+END_TEST
+
+START_TEST(test_encode_leaves_out)
+{
+    struct sample sample = {.size = UINT64_MAX, .inner = {.count = UINT64_MAX}};
+
+    /* count is not nullable. */
+    assert_encoded(&sample, "{\"flag\":false,\"offset\":0,\"ratio\":0.0,"
+                            "\"inner\":{\"count\":9223372036854775807}}");
+    sample.size = (uint64_t)INT64_MAX + 1;
+    sample.inner.count = 0;
+    assert_encoded(&sample, "{\"flag\":false,\"size\":9223372036854775807,\"offset\":0,"
+                            "\"ratio\":0.0,\"inner\":{\"count\":0}}");
+}
+END_TEST
+
+START_TEST(test_format_strings)
+{
+    static const char *const strings[] = {
+        "",      "plain", "\"", "\\", "a\nb\tc", "\x01\x1f", "\x7f", "\xc3\xa9", "\xf0\x9f\x98\x80",
+        "/ <>&'"};
+
+    for (size_t i = 0; i < sizeof strings / sizeof strings[0]; i++) {
+        struct sample sample = {.name = strings[i]};
+        char *text;
+        size_t n_bytes;
+        ck_assert_int_eq(fields_format(fields, &sample, "", "", &text, &n_bytes), 0);
+        json_t *json = parse(text);
+        ck_assert_str_eq(json_string_value(json_object_get(json, "name")), strings[i]);
+        json_decref(json);
+        free(text);
+    }
+}
+END_TEST
+
+START_TEST(test_format_long)
+{
+    enum { N_BYTES = 100000 };
+    char *name = malloc(N_BYTES + 1), *text;
+    size_t n_bytes;
+
+    memset(name, 'n', N_BYTES);
+    name[N_BYTES] = '\0';
+    struct sample sample = {.name = name, .any = json_array()};
+    for (int i = 0; i < 10000; i++)
+        json_array_append_new(sample.any, json_integer(i));
+    ck_assert_int_eq(fields_format(fields, &sample, "", "", &text, &n_bytes), 0);
+    json_t *json = parse(text);
+    ck_assert_str_eq(json_string_value(json_object_get(json, "name")), name);
+    ck_assert(json_equal(json_object_get(json, "any"), sample.any));
+    json_decref(json);
+    json_decref(sample.any);
+    free(text);
+    free(name);
+}
+END_TEST
+
+START_TEST(test_format_nothing)
+{
+    char *text;
+    size_t n_bytes;
+
+    ck_assert_int_eq(fields_format(nothing, NULL, "[", "]", &text, &n_bytes), 0);
+    ck_assert_str_eq(text, "[{}]");
+    free(text);
+}
+END_TEST
+
+START_TEST(test_encode_keeps_a_reference)
+{
+    struct sample sample = {.any = json_array()};
+    json_t *json = fields_encode(fields, &sample);
+
+    json_decref(sample.any);
+    ck_assert_uint_eq(json_array_size(json_object_get(json, "any")), 0);
+    ck_assert(json_is_array(json_object_get(json, "any")));
+    json_decref(json);
+}
+END_TEST
+
+START_TEST(test_encode_fails_whole)
+{
+    static const struct field plain[] = {
+        {"name", FIELD_STRING, offsetof(struct sample, name)},
+        {"any", FIELD_JSON, offsetof(struct sample, any)},
+        {0},
+    };
+    struct sample sample = {.name = "x"};
+    char *text;
+    size_t n_bytes;
+
+    /* Where no NULL may stand, it is what a failed allocation left. */
+    ck_assert_ptr_null(fields_encode(plain, &sample));
+    ck_assert_int_eq(fields_format(plain, &sample, "", "", &text, &n_bytes), -ENOMEM);
+    sample.name = NULL;
+    sample.any = json_true();
+    ck_assert_ptr_null(fields_encode(plain, &sample));
+    ck_assert_int_eq(fields_format(plain, &sample, "", "", &text, &n_bytes), -ENOMEM);
+    sample = (struct sample){.ratio = NAN};
+    ck_assert_ptr_null(fields_encode(fields, &sample));
+    ck_assert_int_eq(fields_format(fields, &sample, "", "", &text, &n_bytes), -ENOMEM);
+    sample = (struct sample){.name = "\xff"};
+    ck_assert_ptr_null(fields_encode(fields, &sample));
+    ck_assert_int_eq(fields_format(fields, &sample, "", "", &text, &n_bytes), -ENOMEM);
+}
+END_TEST
+
+START_TEST(test_round_trip)
+{
+    struct sample sample = {
+        .flag = true, .size = 1, .offset = -1, .ratio = 1e300, .name = "\xc3\xa9"};
+    struct sample copy = {0};
+    json_t *json = fields_encode(fields, &sample);
+    const char *key;
+
+    ck_assert_int_eq(fields_decode(fields, json, &copy, &key), 0);
+    ck_assert_str_eq(copy.name, sample.name);
+    ck_assert_double_eq(copy.ratio, sample.ratio);
+    ck_assert_int_eq(copy.offset, -1);
+    json_decref(json);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("fields");
+    TCase *tcase = tcase_create("fields");
+    tcase_add_test(tcase, test_decode_all);
+    tcase_add_test(tcase, test_absent_keeps_default);
+    tcase_add_test(tcase, test_no_object);
+    tcase_add_test(tcase, test_refused);
+    tcase_add_test(tcase, test_real_takes_integers);
+    tcase_add_test(tcase, test_required);
+    tcase_add_test(tcase, test_encode);
+    tcase_add_test(tcase, test_encode_leaves_out);
+    tcase_add_test(tcase, test_format_strings);
+    tcase_add_test(tcase, test_format_long);
+    tcase_add_test(tcase, test_format_nothing);
+    tcase_add_test(tcase, test_encode_keeps_a_reference);
+    tcase_add_test(tcase, test_encode_fails_whole);
+    tcase_add_test(tcase, test_round_trip);
+    suite_add_tcase(suite, tcase);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed > 0;
+}

@@ -1,0 +1,156 @@
+/* What reaches the sink: levels, one line whatever a name holds, errno kept. */
+#include "common/log.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct {
+    unsigned n;
+    enum log_level level;
+    char line[8192];
+    const struct log_field *fields;
+    size_t n_fields;
+} seen;
+
+static void remember(enum log_level level, const char *line, const struct log_field *fields,
+                     size_t n_fields)
+{
+    seen.n++;
+    seen.level = level;
+    snprintf(seen.line, sizeof seen.line, "%s", line);
+    seen.fields = fields;
+    seen.n_fields = n_fields;
+    errno = EIO;
+}
+
+static void setup(void)
+{
+    memset(&seen, 0, sizeof seen);
+    log_set_sink(remember);
+    log_set_level(LOG_LEVEL_INFO);
+}
+
+static void teardown(void)
+{
+    log_set_sink(NULL);
+    log_set_level(LOG_LEVEL_INFO);
+}
+
+START_TEST(levels)
+{
+    static const char *const names[] = {"error", "warning", "notice", "info", "debug"};
+    enum log_level level = LOG_LEVEL_NOTICE;
+
+    for (int i = 0; i < 5; i++) {
+        ck_assert_int_eq(log_level_parse(names[i], &level), 0);
+        ck_assert_int_eq(level, LOG_LEVEL_ERROR + i);
+        ck_assert_str_eq(log_level_name(level), names[i]);
+    }
+    ck_assert_int_eq(log_level_parse("Error", &level), -EINVAL);
+    ck_assert_int_eq(log_level_parse("", &level), -EINVAL);
+    ck_assert_int_eq(log_level_parse("7", &level), -EINVAL);
+    ck_assert_int_eq(level, LOG_LEVEL_DEBUG);
+}
+END_TEST
+
+START_TEST(less_important_entries_are_dropped)
+{
+    log_debug("debug");
+    ck_assert_uint_eq(seen.n, 0);
+    log_info("info");
+    ck_assert_uint_eq(seen.n, 1);
+    log_set_level(LOG_LEVEL_ERROR);
+    log_warn("warning");
+    ck_assert_uint_eq(seen.n, 1);
+    log_error("number %d", 5);
+    ck_assert_uint_eq(seen.n, 2);
+    ck_assert_int_eq(seen.level, LOG_LEVEL_ERROR);
+    ck_assert_str_eq(seen.line, "number 5");
+}
+END_TEST
+
+START_TEST(errno_and_fields_are_kept)
+{
+    struct log_field field = {"MODEL", "a\nb"};
+
+    errno = ENOENT;
+    log_write(LOG_LEVEL_INFO, &field, 1, "%m");
+    ck_assert_int_eq(errno, ENOENT);
+    ck_assert_str_eq(seen.line, "No such file or directory");
+    ck_assert_ptr_eq(seen.fields, &field);
+    ck_assert_uint_eq(seen.n_fields, 1);
+}
+END_TEST
+
+START_TEST(an_entry_is_one_line)
+{
+    log_info("a%sb", "\n<3>forged\r\x1b[2J\x7f\t\xc2\x9b \xc3\xa9 \xc2\xa9");
+    ck_assert_str_eq(seen.line, "a?<3>forged??[2J???? \xc3\xa9 \xc2\xa9"
+                                "b");
+}
+END_TEST
+
+START_TEST(a_long_entry_is_cut_at_a_character)
+{
+    char text[5000];
+
+    for (int shift = 0; shift < 3; shift++) {
+        memset(text, 'x', sizeof text);
+        for (size_t i = (size_t)shift; i + 3 < sizeof text; i += 3)
+            memcpy(text + i, "\xe2\x82\xac", 3);
+        text[sizeof text - 1] = '\0';
+        log_info("%s", text);
+        size_t n = strlen(seen.line);
+        ck_assert_uint_le(n, 2048);
+        ck_assert_uint_gt(n, 2040);
+        ck_assert_str_eq(seen.line + n - 3, "...");
+        ck_assert_uint_eq((n - 3 - (size_t)shift) % 3, 0);
+        ck_assert_mem_eq(seen.line, text, n - 3);
+    }
+}
+END_TEST
+
+START_TEST(default_sink)
+{
+    char text[4096], expected[128];
+    int ends[2];
+
+    ck_assert_int_eq(pipe(ends), 0);
+    int saved = dup(STDERR_FILENO);
+    dup2(ends[1], STDERR_FILENO);
+    log_set_sink(NULL);
+    log_info("one\ntwo");
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    close(ends[1]);
+    ssize_t n = read(ends[0], text, sizeof text);
+    close(ends[0]);
+    snprintf(expected, sizeof expected, "%s: one?two\n", program_invocation_short_name);
+    ck_assert_int_eq(n, (ssize_t)strlen(expected));
+    ck_assert_mem_eq(text, expected, (size_t)n);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("log");
+    TCase *tests = tcase_create("log");
+
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, levels);
+    tcase_add_test(tests, less_important_entries_are_dropped);
+    tcase_add_test(tests, errno_and_fields_are_kept);
+    tcase_add_test(tests, an_entry_is_one_line);
+    tcase_add_test(tests, a_long_entry_is_cut_at_a_character);
+    tcase_add_test(tests, default_sink);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
