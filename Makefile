@@ -88,6 +88,7 @@ bench:
 # What `make install` puts where. /etc/edgemind is fixed: the programs name it.
 datadir     := $(PREFIX)/share/edgemind
 mandir      := $(PREFIX)/share/man
+completionsdir := $(PREFIX)/share/bash-completion/completions
 confdir     := /etc/edgemind
 unitdir     ?= $(call systemd_dir,systemdsystemunitdir,/usr/lib/systemd/system)
 sysusersdir ?= $(call systemd_dir,sysusersdir,/usr/lib/sysusers.d)
@@ -106,6 +107,7 @@ install: all
 	install -D -m 755 $(BUILD)/emctl $(DESTDIR)$(bindir)/emctl
 	install -D -m 644 daemon/edgemindd.8 $(DESTDIR)$(mandir)/man8/edgemindd.8
 	install -D -m 644 client/emctl.1 $(DESTDIR)$(mandir)/man1/emctl.1
+	install -D -m 644 client/emctl.bash-completion $(DESTDIR)$(completionsdir)/emctl
 	install -D -m 644 client/examples/ffn10.json $(DESTDIR)$(datadir)/models/ffn10.json
 	install -D -m 644 proto/io.edgemind.manager.varlink $(DESTDIR)$(datadir)/io.edgemind.manager.varlink
 	install -D -m 644 systemd/edgemindd.socket $(DESTDIR)$(unitdir)/edgemindd.socket
@@ -127,7 +129,7 @@ ifeq ($(DESTDIR),)
 	-! [ -d /run/systemd/system ] || systemctl disable --now edgemindd.service edgemindd.socket
 endif
 	rm -f $(addprefix $(DESTDIR),$(sbindir)/edgemindd $(bindir)/emctl $(mandir)/man8/edgemindd.8 \
-		$(mandir)/man1/emctl.1 $(unitdir)/edgemindd.socket $(unitdir)/edgemindd.service \
+		$(mandir)/man1/emctl.1 $(completionsdir)/emctl $(unitdir)/edgemindd.socket $(unitdir)/edgemindd.service \
 		$(sysusersdir)/edgemind.conf $(tmpfilesdir)/edgemind.conf)
 	rm -rf $(DESTDIR)$(datadir)
 ifeq ($(DESTDIR),)

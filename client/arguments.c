@@ -61,7 +61,7 @@ static const struct option options[] = {
     {"--policy", "NAME", offsetof(struct arguments, policy), OPTION_POLICY, NULL,
      "which layers give way: flush-all or lru"},
     {"--name", "NAME", offsetof(struct arguments, name), OPTION_NAME, check_name,
-     "the model's name, if FILE is no definition, which has its own"},
+     "what to call the model (a definition has its own name)"},
     {"--tensors", NULL, offsetof(struct arguments, tensors), OPTION_TENSORS, NULL,
      "show each layer's tensors"},
     {"--force", NULL, offsetof(struct arguments, force), OPTION_FORCE, NULL,

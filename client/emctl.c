@@ -9,13 +9,14 @@ static int verb_help(struct session *session);
 
 static const struct verb verbs[] = {
     {"load-model", "FILE", 1, 1, OPTION_ON_FULL | OPTION_NAME, verb_load_model,
-     "load a model's layers, in order"},
+     "load a model: definition, weights or index"},
     {"load-layer", "MODEL LAYER", 2, 2, OPTION_ON_FULL, verb_load_layer, "load one layer"},
     {"unload-model", "MODEL", 1, 1, 0, verb_unload_model, "evict a model's layers and forget it"},
     {"unload-layer", "MODEL LAYER", 2, 2, 0, verb_unload_layer, "evict one layer"},
     {"reset", "", 0, 0, 0, verb_reset, "evict every layer; the models stay known"},
     {"list", "[MODEL]", 0, 1, OPTION_TENSORS, verb_list, "show the models, or a model's layers"},
-    {"cat", "MODEL LAYER [TENSOR]", 2, 3, OPTION_FORCE, verb_cat, "write a layer's weights"},
+    {"cat", "MODEL LAYER [TENSOR]", 2, 3, OPTION_FORCE, verb_cat,
+     "write a layer's weights, or one tensor's"},
     {"stats", "", 0, 0, 0, verb_stats, "show what is used, decided and measured"},
     {"plan", "FILE|MODEL", 1, 1, OPTION_CAPACITY | OPTION_POLICY | OPTION_ON_FULL | OPTION_NAME,
      verb_plan, "show what loading would do; change nothing"},

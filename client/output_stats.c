@@ -45,9 +45,7 @@ __attribute__((format(printf, 3, 4))) static void add(struct row *row, bool want
     row->n_bytes += strlen(row->facts + row->n_bytes);
 }
 
-/* Prints a row: a fact that does not fit goes on the next line. `color` is an escape sequence, or
- * "".
- */
+/* Prints a row: a fact that does not fit goes on the next line. `color` may be "". */
 static void print_row(const struct output *output, const char *label, const char *color,
                       const struct row *row)
 {

@@ -35,7 +35,8 @@ int session_adopt(struct session *session, int fd);
 void session_disconnect(struct session *session);
 
 /* Finds and opens the files of the model that the command line asks for; from then on they are the
- * subject. With `optional` it is no failure if there is no file of that name: `ret` is empty then. */
+ * subject. With `optional` it is no failure if there is no file of that name: `ret` is empty then.
+ */
 int session_open_model(struct session *session, const char *name, bool optional,
                        struct model_files *ret);
 

@@ -16,6 +16,7 @@ struct shards {
     struct weight_file *files;
     struct tensor_file **tables; /* their contents */
     uint32_t n_files;
+    uint64_t n_tensors;
 };
 
 void model_source_done(struct model_source *source)
@@ -127,8 +128,11 @@ static int add_shard(struct shards *shards, struct weight_file *file,
         weight_file_done(file);
         return r;
     }
+    shards->n_tensors += shards->tables[shards->n_files]->n_entries;
     shards->files[shards->n_files++] = *file;
-    return 0;
+    return shards->n_tensors > DEFINITION_TENSORS_MAX
+               ? refuse_file(result, file->path, "with it the model has more than 250,000 tensors")
+               : 0;
 }
 
 static int open_shard(struct model_source *source, struct shards *shards, const char *path,

@@ -54,15 +54,34 @@ stage() {
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
 
-# unit BUILD [PREFIX...]: every unit test, each below the command PREFIX.
-unit() {
-    local tests=$1/tests/unit
+# lane ARRAY [PREFIX...]: the array's tests, one after the other, until one fails.
+lane() {
+    local -n tests=$1
     shift
-    for test in "$tests"/test_*; do
-        case $test in *.o | *.d) continue ;; esac
+    for test in "${tests[@]}"; do
         echo "== $test"
         "$@" "$test" || return 1
     done
+}
+
+# unit BUILD [PREFIX...]: every unit test, each below the command PREFIX, in two lanes side by side.
+# Tests that change settings of the whole system share one lane.
+unit() {
+    local lane status=0 one=() other=()
+    for test in "$1"/tests/unit/test_*; do
+        case $test in
+        *.o | *.d) ;;
+        *_backing | *_headroom | *_loader | *_loader_files | *_monitor) one+=("$test") ;;
+        *) other+=("$test") ;;
+        esac
+    done
+    shift
+    lane one "$@" >"$logs/lane.log" 2>&1 &
+    lane=$!
+    lane other "$@" || status=1
+    wait $lane || status=1
+    cat "$logs/lane.log"
+    return $status
 }
 
 under_valgrind() {

@@ -4,6 +4,7 @@ Every daemon gets a directory, a socket and an empty configuration of its own, a
 has said READY=1, never after a guess of time. Stopping it asserts a clean end. When a test fails,
 the logs of its daemons are printed. BUILD names the directory of the programs (default: build).
 """
+import atexit
 import functools
 import grp
 import json
@@ -37,6 +38,8 @@ IS_ROOT = os.geteuid() == 0
 NOBODY = 65534
 
 INTERFACES = wire.load_interfaces(INTERFACE_FILE.read_text())
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # or a runner's limit would leave daemons
 
 needs_root = unittest.skipUnless(IS_ROOT, "needs root")
 
@@ -123,6 +126,7 @@ class Daemon:
         self.process = None
         self.log = ""
         self.notifications = Notifications(self.directory / "notify")
+        atexit.register(self.discard)  # however the tests end
         try:
             self.start(environment or {}, process or {}, prefix, options)
             if ready:
@@ -274,6 +278,7 @@ class Daemon:
             self.process.wait()
         if self.directory.exists():
             self.notifications.close()
+            atexit.unregister(self.discard)
             self.log = self.read_log()
             shutil.rmtree(self.directory)
 

@@ -1,65 +1,73 @@
 """Weights streaming through an arena that is much smaller: what memory it takes, who is served
 meanwhile, how progress is told, and what hanging up in the middle leaves."""
+import json
 import os
+import pickle
 import select
 import signal
-import threading
 import time
 import unittest
 
 from harness import MIB, sanitized, wait_until
 from test_memory import rss_slack
-from test_weights import WeightsTestCase, file_bytes, generate, make_cold, sha256
+from test_weights import Client, WeightsTestCase, file_bytes, generate, make_cold, sha256
 import wire
 
 OVERHEAD_MAX = 8 * MIB
 
 
-class Sampler(threading.Thread):
-    """Asks the kernel, as fast as it answers, until `stop`."""
+class Child:
+    """A function that runs in a process of its own, so that no interpreter's lock stands between
+    what is measured. It is given a descriptor that becomes readable when it is to stop."""
 
-    def __init__(self, daemon):
-        super().__init__()
-        self.daemon_process, self.over, self.samples = daemon, threading.Event(), []
-        self.arena = daemon.arena_path()
-        self.start()
+    def __init__(self, function):
+        self.reader, writer = os.pipe()
+        stopping, self.stopper = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(self.stopper)
+                with open(writer, "wb") as out:
+                    pickle.dump(function(stopping), out)
+            finally:
+                os._exit(0)
+        os.close(writer)
+        os.close(stopping)
 
-    def run(self):
-        while not self.over.is_set():
-            self.samples.append((self.daemon_process.status(),
-                                 os.stat(self.arena).st_blocks * 512))
+    def is_done(self):
+        return bool(select.select([self.reader], [], [], 0)[0])
 
-    def stop(self):
-        self.over.set()
-        self.join()
-        return self.samples
-
-
-class Asker(threading.Thread):
-    """Calls Stats again and again; keeps each latency in usec and what was loaded by then."""
-
-    def __init__(self, daemon):
-        super().__init__()
-        self.connection, self.over = daemon.connect(), threading.Event()
-        self.answers = []
-        self.start()
-
-    def run(self):
-        with self.connection as connection:
-            while not self.over.is_set():
-                begin = time.perf_counter()
-                scheduler = connection.call("Stats")["scheduler"]
-                usec = (time.perf_counter() - begin) * 1e6
-                self.answers.append((usec, scheduler["bytesLoaded"], scheduler["layersLoading"]))
-
-    def stop(self):
-        self.over.set()
-        self.join()
-        return self.answers
+    def result(self):
+        os.close(self.stopper)
+        with open(self.reader, "rb") as data:
+            data = data.read()
+        os.waitpid(self.pid, 0)
+        return pickle.loads(data)
 
 
-def percentile(values, part):
-    return sorted(values)[int(len(values) * part)]
+def sample(daemon, stopping):
+    """What the kernel tells of the daemon, a few hundred times a second."""
+    samples, arena = [], daemon.arena_path()
+    while not select.select([stopping], [], [], 0.002)[0]:
+        samples.append((daemon.status(), os.stat(arena).st_blocks * 512))
+    return samples
+
+
+def ask(daemon, over):
+    """Calls Stats until `over`: for each its latency in usec and what was loaded by then."""
+    answers = []
+    with daemon.connect() as connection:
+        while not over(answers):
+            begin = time.perf_counter()
+            connection.send_call("Stats")
+            reply = connection.receive()
+            usec = (time.perf_counter() - begin) * 1e6
+            answers.append((usec, json.loads(reply)["parameters"]["scheduler"]["bytesLoaded"]))
+    return answers
+
+
+def percentile(answers, part):
+    return sorted(usec for usec, _ in answers)[int(len(answers) * part)]
 
 
 class Stream(WeightsTestCase):
@@ -70,18 +78,20 @@ class Stream(WeightsTestCase):
         daemon = self.start(capacity=capacity, **options)
         total = sum(tensor.bytes for tensor in placed)
 
-        asker = Asker(daemon)
-        wait_until(lambda: len(asker.answers) >= 1000, "answers of an idle daemon")
-        idle = [usec for usec, _, _ in asker.stop()]
+        def load(_):
+            with Client(daemon) as client:
+                begin = time.perf_counter()
+                loaded = client.load_model(path, name="m")
+                return loaded, time.perf_counter() - begin
 
-        client = self.client(daemon)
-        sampler, asker = Sampler(daemon), Asker(daemon)
-        begin = time.perf_counter()
+        idle = ask(daemon, lambda answers: len(answers) == 2000)
+        sampler = Child(lambda stopping: sample(daemon, stopping))
+        loader = Child(load)
         try:
-            loaded = client.load_model(path, name="m")
-            seconds = time.perf_counter() - begin
+            answers = ask(daemon, lambda _: loader.is_done())
         finally:
-            samples, answers = sampler.stop(), asker.stop()
+            samples = sampler.result()
+            loaded, seconds = loader.result()
         self.assertEqual(loaded["bytesDone"], total)
 
         # Memory, as the kernel tells it.
@@ -97,14 +107,15 @@ class Stream(WeightsTestCase):
         # The loop never waited for the load: answers came all along it.
         meanwhile = [answer for answer in answers if 0 < answer[1] < total]
         self.assertGreater(len(meanwhile), 50)
-        self.assertGreater(len({loaded for _, loaded, _ in meanwhile}), 128 / 4)
-        busy = [usec for usec, _, _ in meanwhile]
+        self.assertGreater(len({loaded for _, loaded in meanwhile}), 128 / 4)
         print("%s: %.2f GB/s; Stats p99 %.0f us idle, %.0f us in %d answers; overhead %.1f MiB, "
               "of it %.1f MiB anonymous" % (
-                  options, total / seconds / 1e9, percentile(idle, 0.99), percentile(busy, 0.99),
-                  len(busy), overhead / MIB, anonymous / MIB), flush=True)
+                  options, total / seconds / 1e9, percentile(idle, 0.99),
+                  percentile(meanwhile, 0.99), len(meanwhile), overhead / MIB, anonymous / MIB),
+              flush=True)
 
         # What is there now is right.
+        client = self.client(daemon)
         resident = [layer["name"] for layer in client.call("List", model="m")["layers"]
                     if layer["state"] == "resident"]
         self.assertGreater(len(resident), 1)
@@ -114,10 +125,10 @@ class Stream(WeightsTestCase):
                     wanted = next(t for t in placed if t.name == tensor["name"])
                     found = data[tensor["offset"]:tensor["offset"] + tensor["bytes"]]
                     self.assertEqual(sha256(found), sha256(file_bytes(wanted)))
+        client.close()
         monitor = daemon.wait_sample()
         self.assertTrue(monitor["aligned"], monitor)
         self.assertUnharmed(daemon)
-        client.close()
         daemon.stop()
 
     def test_1_gib_through_256_mib(self):

@@ -11,7 +11,8 @@
 
 static const struct verb verbs[] = {
     {"load", "MODEL LAYER", 2, 2, OPTION_ON_FULL, NULL, "load"},
-    {"plan", "FILE", 1, 1, OPTION_CAPACITY | OPTION_POLICY, NULL, "plan"},
+    {"plan", "FILE", 1, 1, OPTION_CAPACITY | OPTION_POLICY | OPTION_NAME, NULL, "plan"},
+    {"cat", "MODEL LAYER [TENSOR]", 2, 3, OPTION_FORCE | OPTION_TENSORS, NULL, "cat"},
     {"list", "[MODEL]", 0, 1, 0, NULL, "list"},
     {0},
 };
@@ -61,6 +62,15 @@ static const struct {
      "plan"},
     {{"list", "--", "--json"}, {.operands = {"--json"}, .n_operands = 1}, "list"},
     {{"--", "list"}, {0}, "list"},
+    {{"plan", "f", "--name", "M\xc3\xbcller 7B"},
+     {.name = "M\xc3\xbcller 7B", .operands = {"f"}, .n_operands = 1},
+     "plan"},
+    {{"cat", "m", "l", "t", "--force"},
+     {.operands = {"m", "l", "t"}, .n_operands = 3, .force = true},
+     "cat"},
+    {{"--tensors", "cat", "m", "l"},
+     {.operands = {"m", "l"}, .n_operands = 2, .tensors = true},
+     "cat"},
     {{"--help"}, {.help = true}, NULL},
     {{"load", "--help"}, {.help = true}, "load"},
     {{"load", "a", "b", "c", "--help"},
@@ -92,10 +102,17 @@ START_TEST(accepted)
     check_text(arguments.policy, wanted->policy);
     check_text(arguments.capacity, wanted->capacity);
     ck_assert_int_eq(arguments.json, wanted->json);
+    check_text(arguments.name, wanted->name);
+    ck_assert_int_eq(arguments.tensors, wanted->tensors);
+    ck_assert_int_eq(arguments.force, wanted->force);
     ck_assert_int_eq(arguments.help, wanted->help);
     ck_assert_int_eq(arguments.version, wanted->version);
 }
 END_TEST
+
+#define NAME_16  "0123456789abcdef"
+#define NAME_64  NAME_16 NAME_16 NAME_16 NAME_16
+#define NAME_256 NAME_64 NAME_64 NAME_64 NAME_64 /* one byte too many */
 
 static const char *const bad[][WORDS_MAX] = {
     {NULL},
@@ -124,6 +141,16 @@ static const char *const bad[][WORDS_MAX] = {
     {"plan", "f", "--capacity=lots"},
     {"plan", "f", "--capacity=-1"},
     {"plan", "f", "--capacity=99E"},
+    {"plan", "f", "--name="},
+    {"plan", "f", "--name=a/b"},
+    {"plan", "f", "--name=a\tb"},
+    {"plan", "f", "--name=a\xc2\x9b"},
+    {"plan", "f", "--name=\xff"},
+    {"plan", "f", "--name", NAME_256},
+    {"list", "--name=a"},
+    {"cat", "m", "l", "--force=1"},
+    {"cat", "m"},
+    {"cat", "m", "l", "t", "u"},
     {"list", "--socket="},
     {"list", "--socket"},
     {"list", "--", "a", "b"},

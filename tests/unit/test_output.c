@@ -1,6 +1,7 @@
 /* Both outputs: what people and programs see of a good reply, and that a reply of the wrong shape
  * is refused, never shown and never a crash. */
 #include "client/output.h"
+#include "common/clock.h"
 
 #include <check.h>
 #include <errno.h>
@@ -62,6 +63,21 @@ START_TEST(sentences)
            "ffn10: 10 layers, 80.0 MiB loaded; 1 must-unload evicted 6 layers; 4 resident\n");
     expect(output_text.load_model, &model, LOAD(1, 0, 0, 10),
            "ffn10: 10 layers, 80.0 MiB loaded (1 were there already); 10 resident\n");
+    const struct subject timed = {.model = "m", .layer = "l", .elapsed_usec = 500000};
+    expect(output_text.load_model, &timed, LOAD(0, 1, 6, 4),
+           "ffn10: 10 layers, 80.0 MiB loaded in 0.50 s (160.0 MiB/s); 1 must-unload evicted 6 "
+           "layers; 4 resident\n");
+    expect(output_text.load_model, &timed, LOAD(1, 0, 0, 10),
+           "ffn10: 10 layers, 80.0 MiB loaded in 0.50 s (1 were there already); 10 resident\n");
+    expect(output_text.load_layer, &timed,
+           "{\"hit\":false,\"bytes\":1048576,\"mustUnload\":false,\"evicted\":0}",
+           "m/l: 1.0 MiB loaded in 0.50 s (2.0 MiB/s)\n");
+    expect(output_text.load_layer, &timed,
+           "{\"hit\":false,\"bytes\":1048575,\"mustUnload\":false,\"evicted\":0}",
+           "m/l: 1.0 MiB loaded\n"); /* too little to tell the disk from the asking */
+    expect(output_text.load_layer, &timed,
+           "{\"hit\":true,\"bytes\":1048576,\"mustUnload\":false,\"evicted\":0}",
+           "m/l: 1.0 MiB was there already\n");
     expect(output_text.load_layer, &subject,
            "{\"hit\":false,\"bytes\":2048,\"mustUnload\":true,\"evicted\":1}",
            "m/l: 2.0 KiB loaded; must-unload evicted 1 layer\n");
@@ -100,6 +116,164 @@ START_TEST(tables)
            "LAYER STATE    SIZE FOOTPRINT EXTENTS TENSORS\n"
            "a     absent    1 B         -       -       2\n"
            "b     resident  1 B   4.0 KiB       1       0\n");
+}
+END_TEST
+
+/* A layer, then parts of its tensors. */
+START_TEST(tensor_tables)
+{
+    FILE *file = tmpfile();
+    struct output output;
+    char text[512];
+    json_t *layer = json_pack("{s:s, s:i}", "name", "blk.0", "bytes", 4096),
+           *tensors =
+               json_pack("{s:[{s:s, s:s, s:[i, i], s:i, s:i}]}", "tensors", "name", "blk.0.w",
+                         "dtype", "F32", "shape", 16, 64, "offset", 0, "bytes", 4096),
+           *scalar = json_pack("{s:[{s:s, s:s, s:[], s:i, s:i}]}", "tensors", "name", "s", "dtype",
+                               "U8", "shape", "offset", 0, "bytes", 1),
+           *bad = json_pack("{s:[{s:s, s:s, s:[s], s:i, s:i}]}", "tensors", "name", "s", "dtype",
+                            "U8", "shape", "9", "offset", 0, "bytes", 1);
+
+    output_init(&output, &output_text, file);
+    ck_assert_int_eq(output_text.list_tensors(&output, &subject, tensors), -EBADMSG);
+    ck_assert_int_eq(output_text.list_layer(&output, &subject, layer), 0);
+    ck_assert_int_eq(output_text.list_tensors(&output, &subject, tensors), 0);
+    ck_assert_int_eq(output_text.list_tensors(&output, &subject, scalar), 0);
+    ck_assert_int_eq(output_text.list_tensors(&output, &subject, bad), -EBADMSG);
+    ck_assert_int_eq(output_text.list_tensors(&output, &subject, layer), -EBADMSG);
+    ck_assert_int_eq(output_text.list_layer(&output, &subject, tensors), -EBADMSG);
+    ck_assert_int_eq(output_text.list_end(&output, &subject, NULL), 0);
+    output_done(&output);
+    rewind(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    ck_assert_str_eq(text, "LAYER / TENSOR DTYPE  SHAPE    SIZE\n"
+                           "blk.0                       4.0 KiB\n"
+                           "  blk.0.w      F32    16x64 4.0 KiB\n"
+                           "  s            U8    scalar     1 B\n");
+    fclose(file);
+    json_decref(layer);
+    json_decref(tensors);
+    json_decref(scalar);
+    json_decref(bad);
+}
+END_TEST
+
+#define PLAN(counts, steps)                                                                \
+    "{\"model\":\"m\",\"policy\":\"lru\",\"capacityBytes\":1048576,\"steps\":[" steps "]," \
+    "\"stepsTotal\":1," counts "}"
+#define STEP(decision)                                                             \
+    "{\"layer\":\"l\",\"decision\":\"" decision "\",\"hit\":false,\"bytes\":1024," \
+    "\"victims\":0,\"victimBytes\":0}"
+
+/* Only what happens is counted. */
+START_TEST(plans)
+{
+    expect(output_text.plan, &subject,
+           PLAN("\"hits\":0,\"loaded\":1,\"mustUnload\":0,\"outOfMemory\":0,\"busy\":0,"
+                "\"evictions\":1,\"flushes\":0,\"resident\":1",
+                STEP("loaded")),
+           "LAYER DECISION    SIZE EVICTS EVICTED-SIZE\n"
+           "l     loaded   1.0 KiB      -            -\n"
+           "m into 1.0 MiB, lru: 1 loaded, 1 eviction, 1 resident at the end\n");
+    expect(output_text.plan, &subject,
+           PLAN("\"hits\":0,\"loaded\":0,\"mustUnload\":0,\"outOfMemory\":1,\"busy\":0,"
+                "\"evictions\":0,\"flushes\":0,\"resident\":0",
+                STEP("out-of-memory")),
+           "LAYER DECISION         SIZE EVICTS EVICTED-SIZE\n"
+           "l     out-of-memory 1.0 KiB      -            -\n"
+           "m into 1.0 MiB, lru: 1 out-of-memory\n");
+}
+END_TEST
+
+/* Of a daemon that is well; `well` false: of one that is not. */
+static char *statistics_reply(bool well)
+{
+    json_int_t now = (json_int_t)clock_realtime_usec();
+    json_t *reply = json_pack(
+        "{s:{s:I, s:I, s:I, s:I, s:I, s:I, s:s}, s:{s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:f, s:I}}",
+        "arena", "capacityBytes", (json_int_t)50 << 20, "usedBytes", (json_int_t)20 << 20,
+        "freeBytes", (json_int_t)30 << 20, "leasedBytes", (json_int_t)(well ? 0 : 1 << 20),
+        "committedBytes", (json_int_t)(well ? 50 : 40) << 20, "largestFreeBytes",
+        (json_int_t)(well ? 30 : 10) << 20, "backing", "plain-pages", "monitor", "rssBytes",
+        (json_int_t)55 << 20, "swapBytes", (json_int_t)(well ? 0 : 2 << 20), "arenaSwappedBytes",
+        (json_int_t)(well ? 0 : 3 << 20), "overheadBytes", (json_int_t)5 << 20, "driftBytes",
+        (json_int_t)(well ? 0 : -(4 << 20)), "aligned", well, "availableBytes", (json_int_t)1 << 30,
+        "cpuPercent", well ? 0.0 : 12.5, "sampledAtUsec", well ? now : now - 75000000);
+    json_t *rest =
+        json_pack("{s:{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:{s:i, s:i, s:i}, s:i, s:i, s:i}, "
+                  "s:{s:i, s:i, s:i}, s:{s:s, s:i, s:i}}",
+                  "scheduler", "policy", "lru", "onFull", "ask", "models", 1, "layersLoaded", 2,
+                  "layersLoading", well ? 0 : 1, "hits", 0, "misses", 2, "decisions", "mustUnload",
+                  well ? 0 : 4, "outOfMemory", well ? 0 : 5, "busy", well ? 0 : 6, "evictions",
+                  well ? 0 : 7, "flushes", well ? 0 : 1, "bytesLoaded", 20 << 20, "control",
+                  "connections", 1, "requests", 3, "errors", well ? 0 : 2, "daemon", "version",
+                  "0.1.0", "pid", 4711, "uptimeUsec", 200000000);
+
+    ck_assert_ptr_nonnull(reply);
+    ck_assert_ptr_nonnull(rest);
+    ck_assert_int_eq(json_object_update(reply, rest), 0);
+    char *text = json_dumps(reply, 0);
+    json_decref(reply);
+    json_decref(rest);
+    return text;
+}
+
+START_TEST(statistics)
+{
+    char *well = statistics_reply(true), *unwell = statistics_reply(false);
+
+    expect(output_text.stats, &subject, well,
+           "arena      [################........................]  40%  20.0 MiB of 50.0 MiB used\n"
+           "           30.0 MiB free, plain-pages\n"
+           "verdict    aligned: the system agrees\n"
+           "memory     55.0 MiB RSS, 5.0 MiB of it beside the arena\n"
+           "machine    1.0 GiB available\n"
+           "layers     2 resident, 1 model known\n"
+           "requests   0 hits, 2 misses, 20.0 MiB loaded\n"
+           "policy     lru, ask when full\n"
+           "daemon     edgemindd 0.1.0, pid 4711, up 3 min 20 s\n"
+           "           1 connection, 3 requests\n");
+    expect(
+        output_text.stats, &subject, unwell,
+        "arena      [################........................]  40%  20.0 MiB of 50.0 MiB used\n"
+        "           30.0 MiB free, 10.0 MiB in one piece, 1.0 MiB in use by clients or loads, "
+        "40.0 MiB committed, plain-pages\n"
+        "verdict    NOT ALIGNED with the system, -4.0 MiB off, 3.0 MiB of the arena swapped out, "
+        "as of 1 min 15 s ago\n"
+        "memory     55.0 MiB RSS, 5.0 MiB of it beside the arena, 2.0 MiB swapped out\n"
+        "machine    1.0 GiB available\n"
+        "layers     2 resident, 1 loading, 1 model known\n"
+        "requests   0 hits, 2 misses, 20.0 MiB loaded\n"
+        "           4 must-unload, 7 layers evicted, 1 flush, 5 out-of-memory, 6 busy\n"
+        "policy     lru, ask when full\n"
+        "daemon     edgemindd 0.1.0, pid 4711, up 3 min 20 s, 12.5% CPU\n"
+        "           1 connection, 3 requests, 2 errors\n");
+    free(well);
+    free(unwell);
+}
+END_TEST
+
+/* At every width: no line is wider (but for a fact that alone is), and a screen is enough. */
+START_TEST(statistics_fit)
+{
+    char *unwell = statistics_reply(false), line[256];
+    json_t *reply = json_loads(unwell, 0, NULL);
+
+    for (unsigned width = 1; width < 200; width++) {
+        FILE *file = tmpfile();
+        struct output output;
+        size_t n_lines = 0;
+        output_init(&output, &output_text, file);
+        output.width = width;
+        ck_assert_int_eq(output_text.stats(&output, &subject, reply), 0);
+        rewind(file);
+        for (; fgets(line, sizeof line, file); n_lines++)
+            ck_assert_msg(width < 48 || strlen(line) - 1 <= width, "%u: %s", width, line);
+        ck_assert(width < 80 || n_lines <= 24);
+        fclose(file);
+    }
+    json_decref(reply);
+    free(unwell);
 }
 END_TEST
 
@@ -208,6 +382,10 @@ int main(void)
 
     tcase_add_test(tests, sentences);
     tcase_add_test(tests, tables);
+    tcase_add_test(tests, tensor_tables);
+    tcase_add_test(tests, plans);
+    tcase_add_test(tests, statistics);
+    tcase_add_test(tests, statistics_fit);
     tcase_add_test(tests, event_lines);
     tcase_add_test(tests, json_is_verbatim);
     tcase_add_loop_test(tests, wrong_shapes, 0, (int)(sizeof wrong / sizeof *wrong));

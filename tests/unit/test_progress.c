@@ -114,9 +114,51 @@ START_TEST(remaining_time)
     state.bytes_total = 76 * MIB;
     progress_format(&state, 120, line);
     ck_assert_ptr_nonnull(strstr(line, "  1:15 left"));
+    state.bytes_done = state.bytes_total - 1; /* never "0:00 left" */
+    progress_format(&state, 120, line);
+    ck_assert_ptr_nonnull(strstr(line, "  0:01 left"));
     state.bytes_done = state.bytes_total;
     progress_format(&state, 120, line);
     ck_assert_ptr_null(strstr(line, "left"));
+}
+END_TEST
+
+#define SECOND UINT64_C(1000000)
+
+/* At first the mean, later what the last seconds brought. */
+START_TEST(rate_is_smooth)
+{
+    struct progress_rate rate = {0};
+
+    progress_rate_update(&rate, 10 * MIB, SECOND);
+    ck_assert_double_eq_tol(rate.bytes_per_second, 10 * MIB, 1);
+    progress_rate_update(&rate, 40 * MIB, 2 * SECOND);
+    ck_assert_double_eq_tol(rate.bytes_per_second, 20 * MIB, 1);
+    double before = rate.bytes_per_second;
+    progress_rate_update(&rate, 240 * MIB, 2 * SECOND + SECOND / 10); /* one chunk of luck */
+    ck_assert_double_gt(rate.bytes_per_second, before);
+    ck_assert_double_lt(rate.bytes_per_second, 2000 * (double)MIB / 10);
+    /* The disk has become slow: 1 MiB/s. */
+    for (uint64_t i = 1; i <= 600; i++)
+        progress_rate_update(&rate, 240 * MIB + i * MIB / 10, 3 * SECOND + i * SECOND / 10);
+    ck_assert_double_eq_tol(rate.bytes_per_second, MIB, (double)MIB / 100);
+}
+END_TEST
+
+START_TEST(rate_of_odd_clocks)
+{
+    struct progress_rate rate = {0};
+
+    progress_rate_update(&rate, 5, 0);
+    ck_assert_double_eq(rate.bytes_per_second, 0);
+    progress_rate_update(&rate, 5 * MIB, SECOND);
+    progress_rate_update(&rate, 9 * MIB, SECOND); /* no time has passed */
+    ck_assert_double_eq_tol(rate.bytes_per_second, 5 * MIB, 1);
+    progress_rate_update(&rate, 1 * MIB, 2 * SECOND); /* a layer starts over */
+    ck_assert_double_ge(rate.bytes_per_second, 0);
+    ck_assert_double_lt(rate.bytes_per_second, 5 * MIB);
+    progress_rate_update(&rate, UINT64_MAX, UINT64_MAX);
+    ck_assert_double_ge(rate.bytes_per_second, 0);
 }
 END_TEST
 
@@ -172,6 +214,8 @@ int main(void)
     tcase_add_test(tests, share_is_of_the_bytes);
     tcase_add_test(tests, remaining_time);
     tcase_add_test(tests, rate_follows);
+    tcase_add_test(tests, rate_is_smooth);
+    tcase_add_test(tests, rate_of_odd_clocks);
     tcase_add_test(tests, no_terminal);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

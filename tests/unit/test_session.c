@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -38,27 +39,86 @@ static void teardown(void)
     rmdir(directory);
 }
 
-/* Takes one connection's first call, gives `answer` (a message; NULL for none) and hangs up; with
- * `interrupt` the user presses Ctrl-C instead, and the client is waited for. */
+enum { ANSWERS_MAX = 5 };
+
+/* Takes one connection's calls, answers each with its message (`answer`, then `further`; NULL for
+ * none) and hangs up; the first answer carries `fd` if that is above 0. With `interrupt` the user
+ * presses Ctrl-C instead, and the client is waited for. */
 struct daemon {
     const char *answer;
+    const char *further[ANSWERS_MAX];
+    int fd;
     bool interrupt;
-    char call[TEXT_MAX];
-    bool hung_up; /* the client did */
+    char call[TEXT_MAX]; /* the last one */
+    int n_fds;           /* that came with it */
+    bool hung_up;        /* the client did */
 };
+
+/* A byte, and how many descriptors came with it. */
+static bool receive_byte(int fd, char *ret, int *n_fds)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(8 * sizeof(int))];
+    } control;
+    struct iovec vector = {ret, 1};
+    struct msghdr message = {.msg_iov = &vector,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+
+    if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC) != 1)
+        return false;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        int fds[8];
+        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        memcpy(fds, CMSG_DATA(c), n * sizeof(int));
+        for (size_t i = 0; i < n; i++)
+            close(fds[i]);
+        *n_fds += (int)n;
+    }
+    return true;
+}
+
+static bool receive_call(int fd, struct daemon *daemon)
+{
+    size_t n = 0;
+
+    daemon->n_fds = 0;
+    do
+        if (!receive_byte(fd, daemon->call + n, &daemon->n_fds))
+            return false;
+    while (daemon->call[n++] != '\0' && n < sizeof daemon->call);
+    return true;
+}
+
+static void answer(int fd, const char *text, int sent_fd)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {.bytes = {0}};
+    struct iovec vector = {(char *)(uintptr_t)text, strlen(text) + 1};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+
+    if (sent_fd > 0) {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control;
+        control.header = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+        memcpy(CMSG_DATA(&control.header), &sent_fd, sizeof sent_fd);
+    }
+    (void)!sendmsg(fd, &message, MSG_NOSIGNAL);
+}
 
 static void *serve(void *argument)
 {
     struct daemon *daemon = argument;
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    size_t n = 0;
 
-    do
-        if (recv(fd, daemon->call + n, 1, 0) != 1)
-            break;
-    while (daemon->call[n++] != '\0' && n < sizeof daemon->call);
-    if (daemon->answer)
-        (void)!send(fd, daemon->answer, strlen(daemon->answer) + 1, MSG_NOSIGNAL);
+    if (receive_call(fd, daemon) && daemon->answer)
+        answer(fd, daemon->answer, daemon->fd);
+    for (size_t i = 0; i < ANSWERS_MAX && daemon->further[i] && receive_call(fd, daemon); i++)
+        answer(fd, daemon->further[i], -1);
     if (daemon->interrupt) {
         char byte;
         kill(getpid(), SIGINT);
@@ -148,7 +208,9 @@ static const struct {
     {MANAGER "InvalidDefinition",
      "{\"line\":0,\"column\":0,\"path\":\"layers[3].in_features\",\"message\":\"oops\"}",
      EXIT_INVALID_DEFINITION, ": layers[3].in_features: oops\n"},
-    {MANAGER "SourceChanged", "{\"path\":\"w.gguf\"}", EXIT_OTHER, "w.gguf has changed"},
+    {MANAGER "SourceChanged", "{\"path\":\"w.gguf\"}", EXIT_OTHER, "file w.gguf has changed"},
+    {MANAGER "SourceChanged", "{\"path\":\"m\"}", EXIT_OTHER, "the weight file of m has changed"},
+    {MANAGER "SourceChanged", "{}", EXIT_OTHER, "the weight file of m has changed"},
     {MANAGER "LimitExceeded", "{\"limit\":\"models\",\"maximum\":1024}", EXIT_OTHER,
      "at most 1024 (models)"},
     {MANAGER "IOFailed", "{\"operation\":\"pread\",\"errnoName\":\"EIO\"}", EXIT_OTHER,
@@ -267,6 +329,213 @@ START_TEST(calls)
 }
 END_TEST
 
+/* An arena of zeros with "weights" in bytes 4 to 10. */
+static int new_arena(void)
+{
+    int fd = memfd_create("arena", MFD_CLOEXEC);
+    ck_assert_int_eq(ftruncate(fd, 4096), 0);
+    ck_assert_int_eq(pwrite(fd, "weights", 7, 4), 7);
+    return fd;
+}
+
+#define ACQUIRED(tensors)                                                                       \
+    "{\"parameters\":{\"lease\":\"9\",\"layer\":\"l\",\"bytes\":7,\"segments\":[{\"offset\":4," \
+    "\"length\":7}],\"tensors\":[" tensors "],\"arenaFileDescriptor\":0}}"
+#define TENSORS \
+    "{\"name\":\"end\",\"offset\":5,\"bytes\":2},{\"name\":\"\u202e\",\"offset\":0,\"bytes\":3}"
+
+START_TEST(cat)
+{
+    static const struct {
+        const char *tensor, *answer;
+        int status;
+        const char *out;
+    } cases[] = {
+        {NULL, ACQUIRED(""), EXIT_DONE, "weights"},
+        {NULL, ACQUIRED(TENSORS), EXIT_DONE, "weits"}, /* in order, without the gap */
+        {"end", ACQUIRED(TENSORS), EXIT_DONE, "ts"},
+        {"\u202e", ACQUIRED(TENSORS), EXIT_DONE, "wei"}, /* as it is, not as it is shown */
+        {"nope", ACQUIRED(TENSORS), EXIT_NOT_FOUND, ""},
+        {NULL, ACQUIRED("{}"), EXIT_OTHER, ""},
+        {NULL, "{}", EXIT_OTHER, ""},
+        {NULL, "{\"parameters\":{\"arenaFileDescriptor\":1}}", EXIT_OTHER, ""},
+    };
+    const int fd = new_arena();
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct arguments arguments = {.operands = {"m", "l", cases[i].tensor}, .n_operands = 3};
+        struct daemon daemon = {.answer = cases[i].answer, .further = {"{}"}, .fd = fd};
+        ck_assert_int_eq(run(verb_cat, arguments, &daemon), cases[i].status);
+        ck_assert_str_eq(out, cases[i].out);
+        ck_assert_int_eq(*err != '\0', cases[i].status != EXIT_DONE);
+        if (cases[i].status == EXIT_DONE)
+            ck_assert_str_eq(daemon.call, "{\"method\":\"" MANAGER
+                                          "Release\",\"parameters\":{\"lease\":\"9\"}}");
+    }
+    close(fd);
+}
+END_TEST
+
+/* The daemon has started anew, with a smaller arena. */
+START_TEST(cat_of_a_lost_arena)
+{
+    const struct arguments arguments = {.operands = {"m", "l"}, .n_operands = 2};
+    struct daemon daemon = {.answer = ACQUIRED(""), .fd = new_arena()};
+
+    ck_assert_int_eq(ftruncate(daemon.fd, 6), 0);
+    ck_assert_int_eq(run(verb_cat, arguments, &daemon), EXIT_OTHER);
+    ck_assert_ptr_nonnull(strstr(err, "its daemon has gone"));
+    close(daemon.fd);
+    ck_assert_int_eq(run(verb_cat,
+                         (struct arguments){.operands = {"m", "l"}, .n_operands = 2, .json = true},
+                         NULL),
+                     EXIT_USAGE);
+}
+END_TEST
+
+#define LAYER(name)                                                                               \
+    "{\"name\":\"" name "\",\"state\":\"absent\",\"bytes\":4,\"footprintBytes\":0,\"extents\":0," \
+    "\"tensors\":1}"
+#define LAYERS \
+    "{\"models\":[],\"layers\":[" LAYER("a") "," LAYER("\u202e") "],\"tensors\":[],\"total\":2}"
+#define TENSOR_LIST                                                                              \
+    "{\"models\":[],\"layers\":[],\"tensors\":[{\"name\":\"t\",\"dtype\":\"F32\",\"shape\":[1]," \
+    "\"offset\":0,\"bytes\":4}],\"total\":1}"
+
+START_TEST(list_of_tensors)
+{
+    struct arguments arguments = {.operands = {"m"}, .n_operands = 1, .tensors = true};
+    struct daemon daemon = {
+        .answer = "{\"parameters\":" LAYERS "}",
+        .further = {"{\"parameters\":" TENSOR_LIST "}", "{\"parameters\":" TENSOR_LIST "}"}};
+
+    ck_assert_int_eq(run(verb_list, arguments, &daemon), EXIT_DONE);
+    ck_assert_str_eq(daemon.call, "{\"method\":\"" MANAGER "List\",\"parameters\":{\"model\":\"m\","
+                                  "\"layer\":\"\u202e\"},\"more\":true}");
+    ck_assert_str_eq(out, "LAYER / TENSOR DTYPE SHAPE SIZE\n"
+                          "a                           4 B\n"
+                          "  t            F32       1  4 B\n"
+                          "\\u202e                      4 B\n"
+                          "  t            F32       1  4 B\n");
+    arguments.json = true;
+    ck_assert_int_eq(run(verb_list, arguments, &daemon), EXIT_DONE);
+    ck_assert_str_eq(out, LAYERS "\n" TENSOR_LIST "\n" TENSOR_LIST "\n");
+
+    daemon = (struct daemon){.answer = "{\"parameters\":{\"layers\":[{}]}}"};
+    arguments.json = false;
+    ck_assert_int_eq(run(verb_list, arguments, &daemon), EXIT_OTHER);
+    daemon = (struct daemon){.answer = "{}"};
+    ck_assert_int_eq(run(verb_list, arguments, &daemon), EXIT_OTHER);
+    ck_assert_int_eq(run(verb_list, (struct arguments){.tensors = true}, NULL), EXIT_USAGE);
+}
+END_TEST
+
+/* Puts a file into the directory, returns its path; static storage. */
+static const char *put(const char *name, const char *text, size_t n)
+{
+    static char path[128];
+
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    FILE *file = fopen(path, "w");
+    ck_assert_uint_eq(fwrite(text, 1, n, file), n);
+    ck_assert_int_eq(fclose(file), 0);
+    return path;
+}
+
+#define GGUF "GGUF\3\0\0\0"
+
+/* A problem names the user's file, not the model by which the daemon knows it. */
+START_TEST(load_of_weights)
+{
+    const char *path = put("w.gguf", GGUF, sizeof GGUF - 1);
+    struct arguments arguments = {.operands = {path}, .n_operands = 1};
+    struct daemon daemon = {.answer = "{\"error\":\"" MANAGER "InvalidDefinition\",\"parameters\":"
+                                      "{\"line\":0,\"column\":0,\"path\":\"blk.0.w\",\"message\":"
+                                      "\"w: too short\"}}"};
+    char expected[256];
+
+    ck_assert_int_eq(run(verb_load_model, arguments, &daemon), EXIT_INVALID_DEFINITION);
+    ck_assert_str_eq(daemon.call, "{\"method\":\"" MANAGER "LoadModel\",\"parameters\":"
+                                  "{\"definitionFileDescriptor\":0,\"name\":\"w\"}}");
+    ck_assert_int_eq(daemon.n_fds, 1);
+    snprintf(expected, sizeof expected, "%s: blk.0.w: too short\n", path);
+    ck_assert_str_eq(err, expected);
+
+    daemon.answer = "{\"error\":\"" MANAGER "SourceChanged\",\"parameters\":{\"path\":\"n\"}}";
+    arguments.name = "n";
+    ck_assert_int_eq(run(verb_load_model, arguments, &daemon), EXIT_OTHER);
+    ck_assert_ptr_nonnull(strstr(daemon.call, "\"name\":\"n\""));
+    snprintf(expected, sizeof expected, "emctl: %s has changed", path);
+    ck_assert_ptr_eq(strstr(err, expected), err);
+    unlink(path);
+}
+END_TEST
+
+START_TEST(load_of_shards)
+{
+    static const char map[] = "{\"weight_map\":{\"a\":\"w1\",\"b\":\"w2\"}}";
+    struct arguments arguments = {.n_operands = 1};
+    struct daemon daemon = {.answer = "{\"error\":\"" MANAGER "SourceChanged\",\"parameters\":"
+                                      "{\"path\":\"w2\"}}"};
+
+    put("w1", "", 0);
+    put("w2", "", 0);
+    arguments.operands[0] = put("index", map, sizeof map - 1);
+    ck_assert_int_eq(run(verb_load_model, arguments, &daemon), EXIT_OTHER);
+    ck_assert_int_eq(daemon.n_fds, 3);
+    ck_assert_ptr_nonnull(strstr(daemon.call, "{\"path\":\"w2\",\"fileDescriptor\":2}"));
+    ck_assert_ptr_nonnull(strstr(err, "/index: weight file w2 has changed"));
+
+    unlink(put("w2", "", 0));
+    put("index", map, sizeof map - 1);
+    ck_assert_int_eq(run(verb_load_model, arguments, NULL), EXIT_OTHER);
+    ck_assert_ptr_nonnull(
+        strstr(err, "/index names the weight file w2, but there is no file /tmp/"));
+    unlink(put("w1", "", 0));
+    unlink(put("index", "", 0));
+}
+END_TEST
+
+START_TEST(name_of_a_definition)
+{
+    const struct arguments arguments = {
+        .operands = {put("d", "{}", 2)}, .n_operands = 1, .name = "n"};
+
+    ck_assert_int_eq(run(verb_load_model, arguments, NULL), EXIT_USAGE);
+    ck_assert_ptr_nonnull(strstr(err, "/d is none"));
+    unlink(put("d", "", 0));
+}
+END_TEST
+
+/* Of a file, of a model, and one whose load would be refused. */
+START_TEST(plan)
+{
+#define PLANNED(n)                                                                                \
+    "{\"parameters\":{\"model\":\"m\",\"policy\":\"lru\",\"capacityBytes\":1048576,\"steps\":[]," \
+    "\"stepsTotal\":0,\"hits\":0,\"loaded\":0,\"mustUnload\":0,\"outOfMemory\":" #n               \
+    ",\"busy\":0,\"evictions\":0,\"flushes\":0,\"resident\":0}}"
+    struct arguments arguments = {.operands = {"no-such-file"}, .n_operands = 1};
+    struct daemon daemon = {.answer = PLANNED(0)};
+
+    ck_assert_int_eq(run(verb_plan, arguments, &daemon), EXIT_DONE);
+    ck_assert_int_eq(daemon.n_fds, 0);
+    ck_assert_ptr_nonnull(strstr(daemon.call, "{\"model\":\"no-such-file\"}"));
+    ck_assert_str_eq(err, "");
+    /* A directory is no file, but a model may have its name. */
+    ck_assert_int_eq(chdir("/"), 0);
+    arguments.operands[0] = "tmp";
+    ck_assert_int_eq(run(verb_plan, arguments, &daemon), EXIT_DONE);
+    arguments.operands[0] = "/tmp";
+    ck_assert_int_eq(run(verb_plan, arguments, NULL), EXIT_OTHER);
+    arguments.operands[0] = put("d", "{}", 2);
+    daemon.answer = PLANNED(3);
+    ck_assert_int_eq(run(verb_plan, arguments, &daemon), EXIT_OUT_OF_MEMORY);
+    ck_assert_int_eq(daemon.n_fds, 1);
+    ck_assert_ptr_nonnull(strstr(err, "3 layers are larger than the arena's 1.0 MiB"));
+    unlink(arguments.operands[0]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("session");
@@ -280,6 +549,13 @@ int main(void)
     tcase_add_test(tests, talks_rubbish);
     tcase_add_test(tests, interrupted_load);
     tcase_add_test(tests, calls);
+    tcase_add_test(tests, cat);
+    tcase_add_test(tests, cat_of_a_lost_arena);
+    tcase_add_test(tests, list_of_tensors);
+    tcase_add_test(tests, load_of_weights);
+    tcase_add_test(tests, load_of_shards);
+    tcase_add_test(tests, name_of_a_definition);
+    tcase_add_test(tests, plan);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
