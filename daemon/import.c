@@ -1,5 +1,6 @@
 /* Imports: one job of one step each. What the parsers allocated is given back to the system before
- * the result travels, so that a large header leaves no trace in the daemon's RSS. */
+ * the result travels, and a result that is not kept afterwards, so that a large header leaves no
+ * trace in the daemon's RSS. */
 #include "daemon/import.h"
 
 #include <errno.h>
@@ -32,6 +33,7 @@ static void import_finish(struct job *job, int error)
     definition_unref(import->result.definition);
     model_source_done(&import->source);
     free(import);
+    malloc_trim(0); /* a definition that nobody keeps may be large */
 }
 
 int import_start(struct workers *workers, struct model_source *source, import_done done,

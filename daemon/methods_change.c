@@ -1,6 +1,8 @@
 /* The methods that take away or set: UnloadLayer, UnloadModel, Reset, SetPolicy. */
 #include "daemon/methods.h"
 
+#include <malloc.h>
+
 struct name_parameters {
     const char *model, *layer;
 };
@@ -50,6 +52,7 @@ void method_unload_model(struct call *call, void *context)
         !(model = manager_find_model(manager, call, parameters.model)))
         return;
     answer_unless_busy(manager, call, scheduler_remove_model(manager->scheduler, model));
+    malloc_trim(0); /* the budget is the system's, not the heap's */
 }
 
 void method_reset(struct call *call, void *context)

@@ -32,12 +32,12 @@ def tensor(begin, end, dtype="U8", shape=None):
 
 def gguf(tensors, data=b"", metadata=b"", n_tensors=None, n_metadata=0, version=3, alignment=32):
     """`tensors`: (name, dims, type, offset), as they stand in the file."""
-    text = b"GGUF" + struct.pack("<IQQ", version, len(tensors) if n_tensors is None else n_tensors,
-                                 n_metadata) + metadata
+    parts = [b"GGUF", struct.pack("<IQQ", version, len(tensors) if n_tensors is None else n_tensors,
+                                  n_metadata), metadata]
     for name, dims, kind, offset in tensors:
-        text += generate.gguf_string(name) + struct.pack("<I", len(dims))
-        text += b"".join(struct.pack("<Q", size) for size in dims)
-        text += struct.pack("<IQ", kind, offset)
+        parts += [generate.gguf_string(name), struct.pack("<I", len(dims)),
+                  *(struct.pack("<Q", size) for size in dims), struct.pack("<IQ", kind, offset)]
+    text = b"".join(parts)
     return text + bytes(-len(text) % alignment) + data
 
 
@@ -373,9 +373,7 @@ class Changes(HostileTestCase):
         finally:
             self.daemon.process.send_signal(signal.SIGCONT)
         while reply.get("continues"):
-            done = reply["parameters"]["layersDone"]
             reply = self.c.reply("LoadModel")
-        self.assertLess(done, self.N_LAYERS)
         return reply
 
     def check_changed(self, reply):
@@ -596,12 +594,12 @@ class Faults(HostileTestCase):
             self.assertGreater(n, 50)
             slow.result("LoadLayer")
             # A slow header, too.
-            with slow.connect_again() if hasattr(slow, "connect_again") else self.daemon.connect() \
-                    as other, open(self.path, "rb") as file:
-                other.send_call("LoadModel", {"definitionFileDescriptor": 0, "name": "bad"},
-                                [file.fileno()])
-                for _ in range(50):
-                    self.c.call("Stats")
+            with open(self.path, "rb") as file:
+                slow.send_call("LoadModel", {"definitionFileDescriptor": 0, "name": "bad"},
+                               [file.fileno()])
+            for _ in range(50):
+                self.c.call("Stats")
+            self.assertEqual(self.c.call("List")["total"], 2)
         end()
         wait_until(lambda: self.c.call("Stats")["scheduler"]["layersLoading"] == 0, "the end")
         for model in self.c.call("List")["models"]:
@@ -660,10 +658,10 @@ class Memory(HostileTestCase):
 
     def test_safetensors_metadata(self):
         """One string as long as the header, and very many small ones."""
-        for metadata in ({"a": "x" * (HEADER_MAX - 200)}, {str(i): "" for i in range(1200000)}):
+        for metadata in ({"a": "x" * (HEADER_MAX - 200)}, {str(i): "" for i in range(1100000)}):
             data = safetensors({"__metadata__": metadata, "a": tensor(0, 1)}, b"x")
             self.assertLess(len(data), HEADER_MAX + 9)
-            self.measure("safetensors, metadata", data, 80 * MIB, len(metadata) > 1)
+            self.measure("safetensors, %d metadata" % len(metadata), data, 80 * MIB, True)
 
     def test_gguf(self):
         vocabulary = b"".join(generate.gguf_string("t%d" % i) for i in range(900000))
