@@ -27,6 +27,7 @@ common_objects := $(call objects,$(wildcard common/*.c proto/*.c))
 daemon_objects := $(call objects,$(filter-out daemon/main.c,$(wildcard daemon/*.c)))
 client_objects := $(call objects,$(filter-out client/emctl.c,$(wildcard client/*.c)))
 unit_tests := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+bench_programs := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 integration_programs := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
 
 all: $(BUILD)/edgemindd $(BUILD)/emctl
@@ -82,7 +83,7 @@ lint: all
 
 bench:
 	@tests/install-packages.sh bench
-	@$(MAKE) -j$$(nproc) all $(BUILD)/tests/bench/roundtrip
+	@$(MAKE) -j$$(nproc) all $(bench_programs)
 	@tests/bench/bench.sh $(BUILD)
 
 # What `make install` puts where. /etc/edgemind is fixed: the programs name it.

@@ -6,7 +6,7 @@ set -eu
 build='gcc libc6-dev make pkg-config libevent-dev libinih-dev libjansson-dev libsmartcols-dev libsystemd-dev'
 demo='jq'
 check="check clang clang-format cppcheck dbus libclang-rt-14-dev mandoc procps python3 systemd systemd-container util-linux valgrind varlink-go"
-bench='python3 redis-server redis-tools'
+bench='fio python3 redis-server redis-tools util-linux'
 
 case ${1:?usage: install-packages.sh build|demo|check|bench} in
 build) wanted=$build ;;

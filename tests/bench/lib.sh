@@ -1,0 +1,111 @@
+# What the timings share: sourced with BUILD as the script's first argument. Arms are interleaved
+# within one run and the first round is dropped. Timings are no verdict: a missed goal is printed.
+# shellcheck shell=bash disable=SC2034  # variables of the scripts
+set -eu -o pipefail
+
+build=$(realpath "${1:?usage: $0 BUILD}")
+rounds=5
+directory=$(mktemp -d)
+pids=()
+shmem_enabled=/sys/kernel/mm/transparent_hugepage/shmem_enabled
+shmem_before=
+copy=/dev/shm/edgemind-bench.$$
+
+finish() {
+    [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true
+    wait
+    [ -z "$shmem_before" ] || echo "$shmem_before" >$shmem_enabled
+    rm -rf "$directory" "$copy"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM HUP
+
+# Each arm's seconds (or other figures) lie in a file of its name below the directory.
+# column ARM N: of all rounds but the first, sorted.
+column() { tail -n +2 "$directory/$1" | awk -v n="$2" '{ print $n }' | sort -g; }
+median() { column "$1" "${2:-1}" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+smallest() { column "$1" "${2:-1}" | head -n 1; }
+largest() { column "$1" "${2:-1}" | tail -n 1; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
+
+# goal TEXT VALUE at-least|at-most GOAL
+goal() {
+    awk -v text="$1" -v value="$2" -v sense="$3" -v goal="$4" 'BEGIN {
+        good = sense == "at-least" ? value >= goal : value <= goal
+        printf "%-62s %9s  goal: %s %s%s\n", text, value, sense == "at-least" ? "at least" : "at most", goal,
+            good ? "" : "  MISSED" }'
+}
+
+# seconds COMMAND...
+seconds() {
+    local begin=$EPOCHREALTIME
+    "$@" >/dev/null
+    awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.6f\n", b - a }'
+}
+
+await_socket() {
+    for _ in $(seq 600); do
+        [ -S "$1" ] && return
+        sleep 0.05
+    done
+    echo "$1 did not appear" >&2
+    exit 1
+}
+
+# start_daemon NAME OPTION...: its socket is $directory/NAME.
+start_daemon() {
+    local name=$1
+    shift
+    "$build/edgemindd" --socket="$directory/$name" --model-dir="$directory" --log-level=error "$@" &
+    pids+=($!)
+    await_socket "$directory/$name"
+}
+
+# call NAME METHOD PARAMETERS: prints how many seconds the daemon took.
+call() {
+    "$build/tests/bench/roundtrip" "$directory/$1" call \
+        "{\"method\":\"io.edgemind.manager.$2\",\"parameters\":$3}"
+}
+
+# Lets memfds have transparent huge pages, until the script ends. Fails if the system does not.
+allow_huge_pages() {
+    case $(cat $shmem_enabled 2>/dev/null) in
+    *'[advise]'* | *'[always]'* | *'[within_size]'* | *'[force]'*) return ;;
+    esac
+    [ -w $shmem_enabled ] || return 1
+    local before
+    before=$(sed 's/.*\[\(.*\)\].*/\1/' $shmem_enabled)
+    echo advise >$shmem_enabled 2>/dev/null || return 1
+    shmem_before=$before
+}
+refuse_huge_pages() {
+    [ -z "$shmem_before" ] || echo "$shmem_before" >$shmem_enabled
+    shmem_before=
+}
+
+# needs GIB WHAT: skips the script where there is less memory.
+needs() {
+    local available
+    available=$(awk '$1 == "MemAvailable:" { print int($2 / 1048576) }' /proc/meminfo)
+    [ "$available" -ge "$1" ] && return
+    echo "$2: skipped, needs $1 GiB of memory, $available are available"
+    exit 0
+}
+
+gib=$((1 << 30))
+model=$directory/model.safetensors
+# A model of 1 GiB in 32 layers, on the disk and not only in the page cache.
+make_model() {
+    python3 tests/generate_weights.py safetensors "$model" --blocks 32 --block-bytes 32M >/dev/null
+    sync "$model"
+}
+
+cached_bytes() { fincore --bytes --noheadings --output RES "$model"; }
+make_cold() {
+    dd if="$model" iflag=nocache count=0 status=none
+    [ "$(cached_bytes)" -lt $((gib / 100)) ] || { echo "$model stays in the page cache" >&2; exit 1; }
+}
+make_warm() {
+    cat "$model" >/dev/null
+    [ "$(cached_bytes)" -ge $gib ] || { echo "$model does not stay in the page cache" >&2; exit 1; }
+}
