@@ -346,6 +346,11 @@ uint64_t backing_page_bytes(const struct backing *backing)
     return backing->page_bytes;
 }
 
+bool backing_has_huge_pages(const struct backing *backing)
+{
+    return backing->huge_pages == HUGE_PAGES_RESERVED || backing->huge_bytes > 0;
+}
+
 const char *backing_name(const struct backing *backing)
 {
     if (backing->huge_pages == HUGE_PAGES_RESERVED)

@@ -45,6 +45,7 @@ uint64_t backing_page_bytes(const struct backing *backing);
  * load, that a scratch memfd was given one at start. Where that fails, the mapping keeps to plain
  * pages. */
 const char *backing_name(const struct backing *backing);
+bool backing_has_huge_pages(const struct backing *backing); /* of either kind */
 enum commit backing_commit(const struct backing *backing);
 
 /* commit = load: makes [0, mark_bytes) usable; the new part counts as pending until

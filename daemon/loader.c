@@ -21,6 +21,7 @@ struct loader {
     struct backing *backing;
     const struct arena *arena;
     enum io_mode io;
+    uint64_t chunk_bytes; /* the most that a step writes */
     uint64_t n_fills;
     pthread_mutex_t prepare_lock; /* of one file at a time, so that probes do not meet O_DIRECT */
 };
@@ -57,7 +58,15 @@ int loader_new(struct workers *workers, struct backing *backing, const struct ar
     struct loader *loader = malloc(sizeof *loader);
     if (!loader)
         return -ENOMEM;
-    *loader = (struct loader){workers, backing, arena, io, 0, PTHREAD_MUTEX_INITIALIZER};
+    bool huge = backing && backing_has_huge_pages(backing);
+    *loader = (struct loader){
+        .workers = workers,
+        .backing = backing,
+        .arena = arena,
+        .io = io,
+        .chunk_bytes = huge ? LOADER_HUGE_CHUNK_BYTES : LOADER_CHUNK_BYTES,
+        .prepare_lock = PTHREAD_MUTEX_INITIALIZER,
+    };
     *ret = loader;
     return 0;
 }
@@ -276,8 +285,8 @@ static int add_run(struct fill *fill, struct cursor *cursor, uint64_t n_bytes, u
             cursor->done_bytes = 0;
             continue;
         }
-        if (n > LOADER_CHUNK_BYTES)
-            n = LOADER_CHUNK_BYTES;
+        if (n > fill->loader->chunk_bytes)
+            n = fill->loader->chunk_bytes;
         struct chunk chunk = {
             .offset_bytes = cursor->extent->first_page * cursor->page_bytes + cursor->done_bytes,
             .file_offset_bytes = file_offset_bytes,

@@ -11,7 +11,10 @@
 #include "daemon/model.h"
 #include "daemon/workers.h"
 
-enum { LOADER_CHUNK_BYTES = 1 << 20 };
+/* What one step reads, on plain and on huge pages. The kernel gives the pages of a direct read back
+ * one by one where nothing can be preempted: 4 MiB of plain pages keep the loop waiting twice as
+ * long as 1 MiB, while with huge pages they are few, and the disk is a quarter faster. */
+enum { LOADER_CHUNK_BYTES = 1 << 20, LOADER_HUGE_CHUNK_BYTES = 4 << 20 };
 
 /* How weight files are read. auto: past the page cache when they are cold, through it when they are
  * warm. A file that takes no O_DIRECT is read through the cache in any case. */

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -96,7 +97,9 @@ static void *run(void *argument)
 {
     struct worker *worker = argument;
     struct workers *workers = worker->workers;
-    /* Without the right to it, which nobody lacks, the thread would merely compete. */
+    /* Without the right to it, which nobody lacks, the thread would merely compete. A batch thread
+     * whose read is done does not preempt who runs just then. */
+    (void)pthread_setschedparam(pthread_self(), SCHED_BATCH, &(struct sched_param){0});
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 
     pthread_mutex_lock(&workers->lock);

@@ -2,8 +2,8 @@
  *
  * Jobs take turns (round robin) step by step, and steps of one job may run on several threads at
  * once. Completion is reported on the loop's thread by workers_dispatch, when the pool's descriptor
- * (an eventfd) is readable. Threads run at nice 10: two of them at full speed starve a loop on two
- * cores otherwise. */
+ * (an eventfd) is readable. Threads run at nice 10, and as SCHED_BATCH: two of them at full speed
+ * starve a loop on two cores otherwise. */
 #pragma once
 
 #include "common/cleanup.h"
