@@ -30,6 +30,7 @@ struct daemon {
     struct monitor *monitor;
     struct events *events;
     struct event_base *base;
+    struct waits *waits;
     struct server *server;
 
     struct manager manager;
@@ -229,6 +230,13 @@ static int build_memory(struct daemon *daemon)
     return 0;
 }
 
+static void on_scheduler(const struct scheduler_event *event, void *context)
+{
+    struct daemon *daemon = context;
+    events_on_scheduler(event, daemon->events);
+    waits_on_scheduler(event, daemon->waits);
+}
+
 static int build_server(struct daemon *daemon)
 {
     struct event_config *event_config = event_config_new();
@@ -240,6 +248,9 @@ static int build_server(struct daemon *daemon)
     daemon->events = events_new();
     if (!daemon->base || !daemon->events)
         return fail("cannot make an event loop", -ENOMEM);
+    int r = waits_new(daemon->base, daemon->scheduler, &daemon->waits);
+    if (r < 0)
+        return fail("cannot make an event loop", r);
 
     daemon->manager = (struct manager){
         .base = daemon->base,
@@ -247,6 +258,7 @@ static int build_server(struct daemon *daemon)
         .backing = daemon->backing,
         .workers = daemon->workers,
         .loads = daemon->loads,
+        .waits = daemon->waits,
         .monitor = daemon->monitor,
         .events = daemon->events,
         .started_usec = clock_monotonic_usec(),
@@ -259,11 +271,11 @@ static int build_server(struct daemon *daemon)
         .methods = manager_methods,
         .context = &daemon->manager,
     };
-    int r = server_new(daemon->base, daemon->interfaces, &server_info, &daemon->server);
+    r = server_new(daemon->base, daemon->interfaces, &server_info, &daemon->server);
     if (r < 0)
         return fail("cannot make a server", r);
     daemon->manager.server = daemon->server;
-    scheduler_set_observer(daemon->scheduler, events_on_scheduler, daemon->events);
+    scheduler_set_observer(daemon->scheduler, on_scheduler, daemon);
     return 0;
 }
 
@@ -362,6 +374,7 @@ static void take_down(struct daemon *daemon)
     event_freep(&daemon->work);
     event_freep(&daemon->sampling);
     event_freep(&daemon->watchdog);
+    waits_free(daemon->waits);
     if (daemon->base)
         event_base_free(daemon->base);
     loads_free(daemon->loads);

@@ -195,6 +195,9 @@ void events_on_scheduler(const struct scheduler_event *event, void *context)
              "%s: %s%s%s needs %s", decision_name(event->decision), layer ? layer : "",
              layer && model ? " of " : "", model ? model : "", size);
         break;
+    case EVENT_LAYER_PINNED:
+    case EVENT_LAYER_UNPINNED:
+        break; /* several in each request: no news */
     case EVENT_POLICY_CHANGED:
         emit(context, LOG_LEVEL_INFO, "policy-changed", NULL, NULL, UINT64_MAX,
              "the eviction policy was changed");

@@ -1,4 +1,6 @@
-/* Leases end in three ways: released, their connection's end, and never otherwise. */
+/* A lease ends when it is released, when its run moves on, and with its connection; never
+ * otherwise.
+ */
 #include "daemon/lease.h"
 
 #include <errno.h>
@@ -17,6 +19,7 @@ struct holder *holder_new(struct leases *leases, const struct peer *peer)
     holder->leases = leases;
     holder->peer = *peer;
     TAILQ_INIT(&holder->list);
+    LIST_INIT(&holder->runs);
     LIST_INSERT_HEAD(&leases->holders, holder, entry);
     return holder;
 }
@@ -34,6 +37,8 @@ struct holder *holder_free(struct holder *holder)
 {
     if (!holder)
         return NULL;
+    while (!LIST_EMPTY(&holder->runs))
+        client_run_end(LIST_FIRST(&holder->runs));
     while (!TAILQ_EMPTY(&holder->list))
         give_back(TAILQ_FIRST(&holder->list));
     LIST_REMOVE(holder, entry);
@@ -41,10 +46,22 @@ struct holder *holder_free(struct holder *holder)
     return NULL;
 }
 
-int lease_take(struct holder *holder, struct layer *layer, const struct lease **ret)
+static uint64_t count_leases_of(const struct leases *leases, uid_t uid)
+{
+    const struct holder *holder;
+    uint64_t n = 0;
+    LIST_FOREACH (holder, &leases->holders, entry)
+        if (holder->peer.uid == uid)
+            n += holder->n_leases;
+    return n;
+}
+
+static int take(struct holder *holder, struct layer *layer, struct lease **ret)
 {
     if (holder->n_leases == LEASES_PER_CONNECTION_MAX)
         return -EMFILE;
+    if (count_leases_of(holder->leases, holder->peer.uid) >= LEASES_PER_USER_MAX)
+        return -EDQUOT;
     struct lease *lease = malloc(sizeof *lease);
     if (!lease)
         return -ENOMEM;
@@ -60,14 +77,94 @@ int lease_take(struct holder *holder, struct layer *layer, const struct lease **
     return 0;
 }
 
+int lease_take(struct holder *holder, struct layer *layer, const struct lease **ret)
+{
+    struct lease *lease;
+    int r = take(holder, layer, &lease);
+    if (r == 0)
+        *ret = lease;
+    return r;
+}
+
 int lease_release(struct holder *holder, uint64_t id)
 {
     struct lease *lease;
     TAILQ_FOREACH (lease, &holder->list, entry) {
-        if (lease->id == id) {
+        if (lease->id == id && !lease->is_of_run) {
             give_back(lease);
             return 0;
         }
     }
     return -ENOENT;
+}
+
+uint64_t holder_pinned_pages(const struct holder *holder)
+{
+    const struct lease *lease;
+    uint64_t n_pages = 0;
+    TAILQ_FOREACH (lease, &holder->list, entry) {
+        if (!lease->layer->counted)
+            n_pages += scheduler_layer_pages(holder->leases->scheduler, lease->layer);
+        lease->layer->counted = 1;
+    }
+    TAILQ_FOREACH (lease, &holder->list, entry)
+        lease->layer->counted = 0;
+    return n_pages;
+}
+
+int client_run_begin(struct holder *holder, struct model *model, struct client_run **ret)
+{
+    if (holder->n_runs == RUNS_PER_CONNECTION_MAX)
+        return -EMFILE;
+    struct client_run *run = calloc(1, sizeof *run);
+    if (!run)
+        return -ENOMEM;
+    int r = scheduler_begin_run(holder->leases->scheduler, model, &run->run);
+    if (r < 0) {
+        free(run);
+        return r == -EMFILE ? -EDQUOT : r;
+    }
+    run->holder = holder;
+    run->id = ++holder->leases->last_id;
+    LIST_INSERT_HEAD(&holder->runs, run, entry);
+    holder->n_runs++;
+    *ret = run;
+    return 0;
+}
+
+struct client_run *client_run_end(struct client_run *run)
+{
+    if (!run)
+        return NULL;
+    client_run_leave(run);
+    scheduler_end_run(run->holder->leases->scheduler, run->run);
+    LIST_REMOVE(run, entry);
+    run->holder->n_runs--;
+    free(run);
+    return NULL;
+}
+
+struct client_run *client_run_find(const struct holder *holder, uint64_t id)
+{
+    struct client_run *run;
+    LIST_FOREACH (run, &holder->runs, entry)
+        if (run->id == id)
+            return run;
+    return NULL;
+}
+
+void client_run_leave(struct client_run *run)
+{
+    if (run->lease)
+        give_back(TAKE_PTR(run->lease));
+}
+
+int client_run_enter(struct client_run *run)
+{
+    int r = take(run->holder, run->run->next, &run->lease);
+    if (r < 0)
+        return r;
+    run->lease->is_of_run = true;
+    scheduler_run_enter(run->holder->leases->scheduler, run->run);
+    return 0;
 }

@@ -1,8 +1,8 @@
 /* Loads: who waits for which layer. A load asks the scheduler for one layer at a time, so that
  * decisions fall in execution order; several loads may wait for the same fill.
  *
- * Invariant: a layer that is loading has at least one load waiting for it, or its fill has been
- * asked to stop. */
+ * Invariant: a layer that is loading has at least one load waiting for it, or is read ahead, or its
+ * fill has been asked to stop. */
 #include "daemon/load.h"
 
 #include "common/clock.h"
@@ -105,9 +105,13 @@ static void load_advance(struct load *load)
         switch (verdict.outcome) {
         case OUTCOME_HIT:
             load->progress.hits++;
+            load->progress.ahead += verdict.ahead;
             load_layer_done(load, layer);
             continue;
         case OUTCOME_REFUSED:
+            if (verdict.decision == DECISION_BUSY && load->hooks.blocked &&
+                load->hooks.blocked(layer, load->context))
+                return;
             load_end(load, &(struct load_end){.refusal = refusal_of(verdict.decision),
                                               .layer = layer,
                                               .verdict = &verdict});
@@ -123,6 +127,7 @@ static void load_advance(struct load *load)
             }
             break;
         case OUTCOME_LOADING:
+            load->progress.ahead += verdict.ahead;
             break;
         }
         load->waiting_for = layer;
@@ -200,6 +205,19 @@ int load_start(struct loads *loads, struct model *model, uint32_t first, uint32_
     *ret = load; /* before any hook runs; the hook that ends it may clear it */
     load_advance(load);
     return 0;
+}
+
+void load_resume(struct load *load)
+{
+    load_advance(load);
+}
+
+void load_read_ahead(struct loads *loads, struct run *run)
+{
+    struct layer *layer;
+    if (scheduler_read_ahead(loads->scheduler, run, &layer) == 0 && layer &&
+        loader_fill(loads->loader, layer, fill_done, loads) < 0)
+        scheduler_abandon(loads->scheduler, layer);
 }
 
 void load_get_progress(const struct load *load, struct load_progress *ret,

@@ -12,6 +12,7 @@ struct load_progress {
     uint64_t layers_done, layers_total;
     uint64_t bytes_done, bytes_total;
     uint64_t hits, loaded, must_unload, evicted, flushed;
+    uint64_t ahead; /* of the hits: read ahead for a run */
 };
 
 /* How a load ended: error 0 and ERROR_NONE (all resident), a refusal (`verdict` tells the figures),
@@ -26,6 +27,9 @@ struct load_end {
 struct load_hooks {
     void (*progress)(const struct load_progress *progress, const struct layer *layer,
                      void *context);
+    /* The place of `layer` is taken by leases and loads. True: the load waits until load_resume;
+     * false, or NULL: it ends with ERROR_BUSY. */
+    bool (*blocked)(const struct layer *layer, void *context);
     /* Last; the load is gone afterwards. */
     void (*ended)(const struct load_progress *progress, const struct load_end *end, void *context);
 };
@@ -43,6 +47,13 @@ int load_start(struct loads *loads, struct model *model, uint32_t first, uint32_
 /* How far it is, with the bytes of the layer that is being filled; *ret_layer is that layer. */
 void load_get_progress(const struct load *load, struct load_progress *ret,
                        const struct layer **ret_layer);
+
+/* A blocked load asks again. Hooks may run, and the load may be gone afterwards. */
+void load_resume(struct load *load);
+
+/* Loads what scheduler_read_ahead names, if anything. Nobody waits for it, and what fails is asked
+ * for again when it is used. */
+void load_read_ahead(struct loads *loads, struct run *run);
 
 /* The client is gone: no hook runs any more; a layer that nobody else waits for is cancelled. */
 void load_cancel(struct load *load);

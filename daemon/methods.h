@@ -12,6 +12,7 @@
 #include "daemon/monitor.h"
 #include "daemon/scheduler.h"
 #include "daemon/server.h"
+#include "daemon/waits.h"
 
 /* Borrowed from the composition root, but for the leases. */
 struct manager {
@@ -20,6 +21,7 @@ struct manager {
     struct backing *backing; /* NULL: simulated */
     struct workers *workers;
     struct loads *loads;
+    struct waits *waits;
     struct monitor *monitor;
     struct events *events;
     struct server *server;
@@ -45,6 +47,9 @@ void method_reset(struct call *call, void *context);
 void method_plan(struct call *call, void *context);
 void method_acquire(struct call *call, void *context);
 void method_release(struct call *call, void *context);
+void method_begin_run(struct call *call, void *context);
+void method_next(struct call *call, void *context);
+void method_end_run(struct call *call, void *context);
 void method_list(struct call *call, void *context);
 void method_stats(struct call *call, void *context);
 void method_watch(struct call *call, void *context);

@@ -144,7 +144,7 @@ static void start(struct loading *loading, uint32_t first, uint32_t n_layers,
 
 static void imported(int error, struct model_read_result *result, void *context)
 {
-    static const struct load_hooks hooks = {model_progress, model_ended};
+    static const struct load_hooks hooks = {.progress = model_progress, .ended = model_ended};
     struct loading *loading = context;
     struct definition *definition = result->definition;
     loading->import = NULL;

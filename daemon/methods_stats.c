@@ -11,6 +11,7 @@ struct stats_reply {
     } arena;
     struct {
         const char *policy, *on_full;
+        uint64_t n_waiting;
         struct scheduler_stats stats;
     } scheduler;
     struct {
@@ -55,6 +56,8 @@ static const struct field scheduler_fields[] = {
     {"models", FIELD_U64, AT(scheduler.stats.n_models)},
     {"layersLoaded", FIELD_U64, AT(scheduler.stats.layers_resident)},
     {"layersLoading", FIELD_U64, AT(scheduler.stats.layers_loading)},
+    {"runs", FIELD_U64, AT(scheduler.stats.n_runs)},
+    {"waiting", FIELD_U64, AT(scheduler.n_waiting)},
     {"hits", FIELD_U64, AT(scheduler.stats.hits)},
     {"misses", FIELD_U64, AT(scheduler.stats.misses)},
     {"decisions", FIELD_OBJECT, 0, 0, decision_fields},
@@ -144,6 +147,7 @@ void method_stats(struct call *call, void *context)
     struct stats_reply reply = {
         .scheduler.policy = scheduler_policy(manager->scheduler)->name,
         .scheduler.on_full = on_full_name(manager->on_full),
+        .scheduler.n_waiting = waits_count(manager->waits),
         .monitor.sample = *monitor_last(manager->monitor),
         .monitor.n_samples = monitor_n_samples(manager->monitor),
         .daemon.version = EDGEMIND_VERSION,

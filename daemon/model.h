@@ -22,8 +22,11 @@ struct layer {
                                     meaningless when absent */
     struct fill *fill;           /* the loader's work in progress, or NULL; the loader's to set */
     uint32_t index;              /* in the model, in execution order */
-    uint32_t n_pins : 30;        /* holds on a resident layer: while there is one, it stays */
-    enum layer_state state : 2;  /* as of the allocation's generation: read it with layer_state */
+    uint32_t n_pins : 27;        /* holds on a resident layer: while there is one, it stays */
+    uint32_t keep : 1;          /* its model's runs stream others through the arena, not this one */
+    uint32_t ahead : 1;         /* loaded or loading for a run, and not used since */
+    uint32_t counted : 1;       /* a walk over leases has met it; 0 between walks */
+    enum layer_state state : 2; /* as of the allocation's generation: read it with layer_state */
 };
 
 struct model {
@@ -31,6 +34,8 @@ struct model {
     struct layer *layers;          /* definition->n_layers of them */
     struct model *next;            /* in order of registration */
     uint64_t n_loading, n_pinned;
+    uint32_t n_runs;
+    uint32_t look_ahead;                 /* how many layers before its use a run loads one */
     uint64_t n_resident, resident_bytes; /* as of `epoch`: scheduler_model_resident reads them */
     uint64_t epoch;
 };

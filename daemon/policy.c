@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* The array doubles whenever it is full, that is at each power of two. */
-static int victims_append(struct victims *victims, struct layer *layer)
+int victims_append(struct victims *victims, struct layer *layer)
 {
     size_t n = victims->n_layers;
     if ((n & (n - 1)) == 0) {
@@ -61,7 +61,8 @@ const struct policy policy_lru = {.name = "lru", .choose = choose_least_recent};
 
 const struct policy *policy_find(const char *name)
 {
-    static const struct policy *const policies[] = {&policy_flush_all, &policy_lru};
+    static const struct policy *const policies[] = {&policy_flush_all, &policy_lru,
+                                                    &policy_next_use};
     for (size_t i = 0; i < sizeof policies / sizeof *policies; i++)
         if (strcmp(policies[i]->name, name) == 0)
             return policies[i];

@@ -1,13 +1,15 @@
 /* Eviction policies: which resident layers give way. Pure choice; the scheduler evicts. */
 #pragma once
 
-#include "daemon/model.h"
+#include "daemon/run.h"
 
 /* The layers that may be evicted, as the scheduler hands them to a policy. */
 struct policy_view {
     const struct arena *arena;
-    struct layer *oldest;  /* residents by last use, linked by `newer` */
-    uint64_t needed_pages; /* beyond the pages that are free; > 0 */
+    struct layer *oldest;        /* residents by last use, linked by `newer` */
+    uint64_t n_layers;           /* of them */
+    const struct run_list *runs; /* all that are declared; those of one model stand together */
+    uint64_t needed_pages;       /* beyond the pages that are free; > 0 */
 };
 
 struct victims {
@@ -24,9 +26,21 @@ struct policy {
     int (*choose)(const struct policy_view *view, struct victims *victims);
 };
 
-/* flush-all: every layer. lru: the least recently used first, one that suffices alone preferred. */
+/* flush-all: every layer. lru: the least recently used first, one that suffices alone preferred.
+ * next-use: what no run will use, by last use; then what runs use furthest in the future (L.
+ * Belady, "A study of replacement algorithms for a virtual-storage computer", 1966), layers that
+ * their model keeps last. Without runs it is lru, layer by layer. */
 extern const struct policy policy_flush_all;
 extern const struct policy policy_lru;
+extern const struct policy policy_next_use;
+
+/* As next-use, but only layers that are needed later than `target`, which a run reads ahead, and
+ * none that its model keeps. 0, -ENOSPC if they do not suffice, or -ENOMEM. */
+int policy_choose_for_reading_ahead(const struct policy_view *view, const struct layer *target,
+                                    struct victims *victims);
+
+/* For policies: appends one victim. 0 or -ENOMEM. */
+int victims_append(struct victims *victims, struct layer *layer);
 
 /* Borrowed from a table; NULL if there is none of that name. */
 const struct policy *policy_find(const char *name);

@@ -5,8 +5,9 @@
  * change, so a failed call changes nothing. A flush leaves the layers' states behind as they are:
  * that they hold no pages of the arena's generation makes them absent, so it visits none.
  *
- * Leaves to others: the list of models and its copy (scheduler_models.c), which layers give way
- * (policy), filling pages (loader), waiting and retrying (load). */
+ * Leaves to others: the list of models and its copy (scheduler_models.c), runs and reading ahead
+ * (scheduler_runs.c), which layers give way (policy), filling pages (loader), waiting and retrying
+ * (load). */
 #include "daemon/scheduler.h"
 
 #include "daemon/scheduler_internal.h"
@@ -83,6 +84,14 @@ void scheduler_tell(const struct scheduler *scheduler, const struct scheduler_ev
         scheduler->observer(event, scheduler->context);
 }
 
+static void tell_of_layer(const struct scheduler *scheduler, int type, const struct layer *layer)
+{
+    scheduler_tell(scheduler, &(struct scheduler_event){.type = (enum scheduler_event_type)type,
+                                                        .model = layer->model,
+                                                        .layer = layer,
+                                                        .bytes = layer_definition(layer)->bytes});
+}
+
 /* Counts in (1) or out (-1), the layer's pages still held; adding the two's complement subtracts.
  */
 static void count_resident(struct scheduler *scheduler, const struct layer *layer, int sign)
@@ -120,7 +129,6 @@ int scheduler_step_layer(struct scheduler *scheduler, struct layer *layer, enum 
     };
     enum layer_state from = scheduler_layer_state(scheduler, layer);
     int type = events[from][to];
-    uint64_t bytes = layer_definition(layer)->bytes;
     assert(type >= 0);
 
     if (to == LAYER_LOADING) {
@@ -148,9 +156,7 @@ int scheduler_step_layer(struct scheduler *scheduler, struct layer *layer, enum 
         arena_release(scheduler->arena, &layer->allocation);
     }
     layer->state = to;
-    scheduler_tell(scheduler,
-                   &(struct scheduler_event){
-                       .type = type, .model = layer->model, .layer = layer, .bytes = bytes});
+    tell_of_layer(scheduler, type, layer);
     return 0;
 }
 
@@ -186,6 +192,7 @@ int scheduler_new(struct arena *arena, const struct policy *policy, struct sched
     scheduler->arena = arena;
     scheduler->policy = policy;
     scheduler->models_end = &scheduler->models;
+    LIST_INIT(&scheduler->runs);
     *ret = scheduler;
     return 0;
 }
@@ -194,6 +201,8 @@ struct scheduler *scheduler_free(struct scheduler *scheduler)
 {
     if (!scheduler)
         return NULL;
+    while (!LIST_EMPTY(&scheduler->runs))
+        scheduler_end_run(scheduler, LIST_FIRST(&scheduler->runs));
     arena_reset(scheduler->arena); /* so that no layer's release walks the free list */
     while (scheduler->models) {
         struct model *model = scheduler->models;
@@ -260,6 +269,19 @@ static void evict(struct scheduler *scheduler, struct verdict *verdict)
         scheduler_step_layer(scheduler, verdict->victims.layers[i], LAYER_ABSENT, 0);
 }
 
+void scheduler_reserve(struct scheduler *scheduler, struct layer *layer, uint64_t n_pages,
+                       struct verdict *verdict)
+{
+    if (verdict->decision == DECISION_MUST_UNLOAD) {
+        scheduler->stats.decisions[DECISION_MUST_UNLOAD]++;
+        evict(scheduler, verdict);
+    }
+    layer->ahead = 0;
+    int r = scheduler_step_layer(scheduler, layer, LAYER_LOADING, n_pages);
+    assert(r == 0);
+    (void)r;
+}
+
 /* The layer is absent and larger than what is free, but not than the capacity. */
 static int request_space(struct scheduler *scheduler, uint64_t n_pages, enum on_full on_full,
                          struct verdict *verdict)
@@ -271,9 +293,7 @@ static int request_space(struct scheduler *scheduler, uint64_t n_pages, enum on_
         verdict->n_blockers = scheduler->stats.layers_loading;
         return list_copy(&scheduler->loading, verdict->n_blockers, &verdict->blockers);
     }
-    struct policy_view view = {.arena = scheduler->arena,
-                               .oldest = scheduler->evictable.oldest,
-                               .needed_pages = n_pages - free_pages};
+    struct policy_view view = scheduler_view(scheduler, n_pages - free_pages);
     verdict->outcome = on_full == ON_FULL_EVICT ? OUTCOME_RESERVED : OUTCOME_REFUSED;
     verdict->decision = DECISION_MUST_UNLOAD;
     return scheduler->policy->choose(&view, &verdict->victims);
@@ -290,9 +310,13 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
     uint64_t n_pages = scheduler_footprint(scheduler, layer, &verdict.requested_bytes);
     enum layer_state state = scheduler_layer_state(scheduler, layer);
 
+    if (state != LAYER_ABSENT) {
+        verdict.ahead = layer->ahead;
+        layer->ahead = 0;
+    }
     if (state == LAYER_RESIDENT) {
-        stats->hits++;
-        stats->decisions[DECISION_LOADED]++;
+        stats->hits += !verdict.ahead;
+        stats->decisions[DECISION_LOADED] += !verdict.ahead;
         layer->used_usec = now_usec;
         if (layer->n_pins == 0) {
             list_evictable(scheduler, layer, -1);
@@ -302,7 +326,7 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
         return 0;
     }
     if (state == LAYER_LOADING) {
-        stats->misses++;
+        stats->misses += !verdict.ahead;
         verdict.outcome = OUTCOME_LOADING;
         *ret = verdict;
         return 0;
@@ -329,15 +353,26 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
     if (verdict.outcome == OUTCOME_REFUSED) {
         scheduler_refuse(scheduler, layer, verdict.decision);
     } else {
-        if (verdict.decision == DECISION_MUST_UNLOAD) {
-            stats->decisions[DECISION_MUST_UNLOAD]++;
-            evict(scheduler, &verdict);
-        }
-        r = scheduler_step_layer(scheduler, layer, LAYER_LOADING, n_pages);
-        assert(r == 0);
+        scheduler_reserve(scheduler, layer, n_pages, &verdict);
     }
     *ret = verdict;
     return 0;
+}
+
+bool scheduler_can_place(const struct scheduler *scheduler, const struct layer *layer)
+{
+    uint64_t bytes;
+    return scheduler_layer_state(scheduler, layer) != LAYER_ABSENT ||
+           scheduler_footprint(scheduler, layer, &bytes) <=
+               arena_free_pages(scheduler->arena) + scheduler->can_give_way.pages;
+}
+
+bool scheduler_fits_beside(const struct scheduler *scheduler, const struct layer *layer,
+                           uint64_t n_pages)
+{
+    uint64_t bytes, capacity_pages = arena_capacity_pages(scheduler->arena);
+    return n_pages <= capacity_pages &&
+           scheduler_footprint(scheduler, layer, &bytes) <= capacity_pages - n_pages;
 }
 
 void verdict_done(struct verdict *verdict)
@@ -371,6 +406,7 @@ void scheduler_pin(struct scheduler *scheduler, struct layer *layer)
     list_append(&scheduler->pinned, layer);
     scheduler->pinned_pages += layer->allocation.n_pages;
     layer->model->n_pinned++;
+    tell_of_layer(scheduler, EVENT_LAYER_PINNED, layer);
 }
 
 void scheduler_unpin(struct scheduler *scheduler, struct layer *layer)
@@ -382,6 +418,7 @@ void scheduler_unpin(struct scheduler *scheduler, struct layer *layer)
     scheduler->pinned_pages -= layer->allocation.n_pages;
     layer->model->n_pinned--;
     list_evictable(scheduler, layer, 1);
+    tell_of_layer(scheduler, EVENT_LAYER_UNPINNED, layer);
 }
 
 uint64_t scheduler_pinned_pages(const struct scheduler *scheduler)

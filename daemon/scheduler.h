@@ -11,10 +11,12 @@
 #include "common/error.h"
 #include "daemon/model.h"
 #include "daemon/policy.h"
+#include "daemon/run.h"
 
 enum {
     SCHEDULER_MODELS_MAX = 1024,
-    SCHEDULER_LAYERS_MAX = 1000000 /* of all models */
+    SCHEDULER_LAYERS_MAX = 1000000, /* of all models */
+    SCHEDULER_RUNS_MAX = 1024
 };
 
 enum on_full {
@@ -53,6 +55,7 @@ struct verdict {
     uint64_t requested_bytes; /* the footprint */
     uint64_t available_bytes; /* free, before any eviction */
     uint64_t capacity_bytes;
+    bool ahead;   /* OUTCOME_HIT, OUTCOME_LOADING: it was read ahead for a run */
     bool flushed; /* everything that was resident gave way at once */
     struct victims victims;
     struct layer **blockers; /* owned */
@@ -67,6 +70,8 @@ enum scheduler_event_type {
     EVENT_LAYER_LOADED,
     EVENT_LAYER_ABANDONED, /* a load was cancelled or failed */
     EVENT_LAYER_EVICTED,   /* gave way to another, or was unloaded */
+    EVENT_LAYER_PINNED,    /* held for the first time */
+    EVENT_LAYER_UNPINNED,  /* nobody holds it any more */
     EVENT_FLUSHED,         /* every resident layer went at once; no EVENT_LAYER_EVICTED for each */
     EVENT_REFUSED,         /* `decision` tells which */
     EVENT_POLICY_CHANGED
@@ -86,9 +91,10 @@ struct scheduler_event {
 typedef void (*scheduler_observer)(const struct scheduler_event *event, void *context);
 
 /* Every request is a hit or a miss, whatever came of it; one for a layer that is loading already is
- * a miss without a decision of its own. A model that is refused as too large is one decision. */
+ * a miss without a decision of its own. Reading ahead is a miss, and the use that follows is
+ * nothing more. A model that is refused as too large is one decision. */
 struct scheduler_stats {
-    uint64_t n_models, layers_resident, layers_loading, hits, misses;
+    uint64_t n_models, n_runs, layers_resident, layers_loading, hits, misses;
     uint64_t decisions[DECISION_COUNT]; /* loaded counts a miss when its load is complete */
     uint64_t evictions;                 /* layers that gave way to another */
     uint64_t flushes;                   /* times that everything gave way at once */
@@ -125,7 +131,8 @@ struct model_refusal {
 int scheduler_add_model(struct scheduler *scheduler, struct definition *definition,
                         struct model **ret, struct model_refusal *ret_refusal);
 
-/* Evicts its layers and forgets it. 0, or -EBUSY while a layer of it is loading or pinned. */
+/* Evicts its layers and forgets it. 0, or -EBUSY while a layer of it is loading or pinned, or a run
+ * goes through it. */
 int scheduler_remove_model(struct scheduler *scheduler, struct model *model);
 
 struct model *scheduler_find_model(const struct scheduler *scheduler, const char *name);
@@ -143,6 +150,13 @@ uint64_t scheduler_layer_pages(const struct scheduler *scheduler, const struct l
 /* Asks for a layer to be resident. 0 with a verdict, or -ENOMEM (nothing changed). */
 int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_full on_full,
                       uint64_t now_usec, struct verdict *ret);
+
+/* Whether a request for the layer would be answered otherwise than busy. */
+bool scheduler_can_place(const struct scheduler *scheduler, const struct layer *layer);
+
+/* Whether it would fit if everything but `n_pages` others gave way. */
+bool scheduler_fits_beside(const struct scheduler *scheduler, const struct layer *layer,
+                           uint64_t n_pages);
 
 /* The loader's report on a reserved layer: its bytes are in place, or its pages may be freed. */
 void scheduler_complete(struct scheduler *scheduler, struct layer *layer, uint64_t now_usec);
@@ -165,6 +179,19 @@ int scheduler_reset(struct scheduler *scheduler);
 /* Every layer that is loading, in the order in which they started; a new array of borrowed layers,
  * NULL if there is none. 0 or -ENOMEM. */
 int scheduler_loading(const struct scheduler *scheduler, struct layer ***ret, size_t *ret_n);
+
+/* Runs, see daemon/run.h. -EMFILE at SCHEDULER_RUNS_MAX; -ENOMEM. */
+int scheduler_begin_run(struct scheduler *scheduler, struct model *model, struct run **ret);
+struct run *scheduler_end_run(struct scheduler *scheduler, struct run *run);
+
+/* The run's next layer is in use now: the one after it becomes its next. */
+void scheduler_run_enter(struct scheduler *scheduler, struct run *run);
+
+/* Right after scheduler_run_enter, and only with the policy next-use: the next layer that the run
+ * will miss, if it is time to load it and if only layers that are needed later have to give way. 0
+ * with *ret the layer, whose pages are reserved as by a request, or NULL; -ENOMEM (nothing
+ * changed). */
+int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct layer **ret);
 
 void scheduler_set_policy(struct scheduler *scheduler, const struct policy *policy);
 const struct policy *scheduler_policy(const struct scheduler *scheduler);

@@ -56,7 +56,7 @@ int scheduler_add_model(struct scheduler *scheduler, struct definition *definiti
 
 int scheduler_remove_model(struct scheduler *scheduler, struct model *model)
 {
-    if (model->n_loading > 0 || model->n_pinned > 0)
+    if (model->n_loading > 0 || model->n_pinned > 0 || model->n_runs > 0)
         return -EBUSY;
     for (uint32_t i = 0; i < model->definition->n_layers; i++)
         scheduler_unload_layer(scheduler, &model->layers[i]);
@@ -118,10 +118,22 @@ static int copy_models(const struct scheduler *scheduler, struct scheduler *copy
         if (!to)
             return -ENOMEM;
         link_model(copy, to);
+        to->look_ahead = from->look_ahead;
+        for (uint32_t i = 0; from->n_runs > 0 && i < from->definition->n_layers; i++)
+            to->layers[i].keep = from->layers[i].keep;
         copied[n++] = (struct copied_model){.from = from, .to = to};
     }
     qsort(copied, n, sizeof *copied, compare_copied);
     return 0;
+}
+
+static struct model *copy_of(const struct model *model, const struct scheduler *copy,
+                             const struct copied_model *copied)
+{
+    struct copied_model key = {.from = model};
+    const struct copied_model *found =
+        bsearch(&key, copied, copy->stats.n_models, sizeof *copied, compare_copied);
+    return found->to;
 }
 
 /* Brings the copies of a list's layers to `state`, in the list's order. */
@@ -129,18 +141,33 @@ static int copy_layers(const struct layer_list *list, enum layer_state state,
                        struct scheduler *copy, const struct copied_model *copied)
 {
     for (const struct layer *from = list->oldest; from; from = from->newer) {
-        struct copied_model key = {.from = from->model};
-        const struct copied_model *model =
-            bsearch(&key, copied, copy->stats.n_models, sizeof *copied, compare_copied);
-        struct layer *to = &model->to->layers[from->index];
+        struct layer *to = &copy_of(from->model, copy, copied)->layers[from->index];
         int r = scheduler_step_layer(copy, to, LAYER_LOADING, from->allocation.n_pages);
         if (r < 0)
             return r;
         to->used_usec = from->used_usec;
+        to->ahead = from->ahead;
         if (state == LAYER_RESIDENT)
             scheduler_step_layer(copy, to, LAYER_RESIDENT, 0);
         if (from->n_pins > 0)
             scheduler_pin(copy, to);
+    }
+    return 0;
+}
+
+static int copy_runs(const struct scheduler *scheduler, struct scheduler *copy,
+                     const struct copied_model *copied)
+{
+    const struct run *from;
+    LIST_FOREACH (from, &scheduler->runs, entry) {
+        struct model *model = copy_of(from->model, copy, copied);
+        struct run *to;
+        int r = scheduler_begin_run(copy, model, &to);
+        if (r < 0)
+            return r;
+        to->next = &model->layers[from->next->index];
+        to->ahead = from->ahead ? &model->layers[from->ahead->index] : NULL;
+        to->n_passes = from->n_passes;
     }
     return 0;
 }
@@ -168,6 +195,8 @@ int scheduler_clone(const struct scheduler *scheduler, struct scheduler **ret)
         r = copy_layers(&scheduler->evictable, LAYER_RESIDENT, copy, copied);
     if (r == 0)
         r = copy_layers(&scheduler->pinned, LAYER_RESIDENT, copy, copied);
+    if (r == 0)
+        r = copy_runs(scheduler, copy, copied);
     if (r == 0)
         *ret = TAKE_PTR(copy);
     return r;

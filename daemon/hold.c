@@ -1,0 +1,234 @@
+/* Owns one Acquire or Next from its call to its answer: it waits for its turn, for a place, and for
+ * the bytes, in this order, and any of them may be over at once. */
+#include "daemon/hold.h"
+
+#include "common/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+/* Freed by its answer, or by the peer's going away. */
+struct hold {
+    struct manager *manager;
+    struct call *call;
+    struct holder *holder;
+    struct layer *layer;
+    struct client_run *run; /* NULL: Acquire */
+    struct load *load;      /* NULL before its turn */
+    struct wait wait;
+    uint64_t deadline_usec; /* 0: does not wait */
+};
+
+struct hold_reply {
+    const char *lease, *layer;
+    uint64_t bytes;
+    json_t *segments, *tensors;
+    uint64_t arena_fd_index; /* UINT64_MAX: none */
+    uint64_t index, pass;
+    bool hit;
+};
+
+#define AT(member) offsetof(struct hold_reply, member)
+#define LEASE_FIELDS                                                             \
+    {"lease", FIELD_STRING, AT(lease)}, {"layer", FIELD_STRING, AT(layer)},      \
+        {"bytes", FIELD_U64, AT(bytes)}, {"segments", FIELD_JSON, AT(segments)}, \
+        {"tensors", FIELD_JSON, AT(tensors)},                                    \
+    {                                                                            \
+        "arenaFileDescriptor", FIELD_U64, AT(arena_fd_index), FIELD_NULLABLE     \
+    }
+
+static const struct field acquire_fields[] = {LEASE_FIELDS, {0}};
+static const struct field next_fields[] = {LEASE_FIELDS,
+                                           {"index", FIELD_U64, AT(index)},
+                                           {"pass", FIELD_U64, AT(pass)},
+                                           {"hit", FIELD_BOOL, AT(hit)},
+                                           {0}};
+
+/* Where a resident layer's bytes lie in the arena. */
+static json_t *describe_segments(const struct scheduler *scheduler, const struct layer *layer)
+{
+    uint64_t page_bytes = arena_page_bytes(scheduler_arena(scheduler));
+    uint64_t skip_bytes = layer_definition(layer)->shift_bytes;
+    uint64_t left_bytes = layer_definition(layer)->bytes;
+    json_t *segments = json_array();
+
+    for (const struct extent *extent = layer->allocation.extents; extent && left_bytes > 0;
+         extent = extent->next) {
+        uint64_t n_bytes = extent->n_pages * page_bytes - skip_bytes;
+        if (n_bytes > left_bytes)
+            n_bytes = left_bytes;
+        json_array_append_new(segments,
+                              json_pack("{s:I, s:I}", "offset",
+                                        (json_int_t)(extent->first_page * page_bytes + skip_bytes),
+                                        "length", (json_int_t)n_bytes));
+        left_bytes -= n_bytes;
+        skip_bytes = 0;
+    }
+    return segments;
+}
+
+static void connection_ended(void *context)
+{
+    holder_free(context);
+}
+
+struct holder *hold_find_holder(struct manager *manager, struct call *call)
+{
+    struct holder *holder = call_connection_data(call);
+    if (!holder) {
+        holder = holder_new(&manager->leases, call_peer(call));
+        if (holder)
+            call_set_connection_data(call, holder, connection_ended);
+    }
+    return holder;
+}
+
+static void answer_lease_failure(struct call *call, int error)
+{
+    if (error == -EMFILE)
+        answer_limit(call, "leases of a connection", LEASES_PER_CONNECTION_MAX);
+    else if (error == -EDQUOT)
+        answer_limit(call, "leases of a user", LEASES_PER_USER_MAX);
+    else
+        call_io_failed(call, "lease", error);
+}
+
+/* The layer is resident. */
+static void answer(struct hold *hold, bool hit)
+{
+    struct manager *manager = hold->manager;
+    struct client_run *run = hold->run;
+    struct hold_reply reply = {.index = hold->layer->index,
+                               .pass = run ? run->run->n_passes : 0,
+                               .hit = hit,
+                               .arena_fd_index = UINT64_MAX};
+    const struct lease *lease;
+    int r = run ? client_run_enter(run) : lease_take(hold->holder, hold->layer, &lease);
+    if (r < 0) {
+        answer_lease_failure(hold->call, r);
+        return;
+    }
+    if (run)
+        lease = run->lease;
+
+    char id[24];
+    snprintf(id, sizeof id, "%" PRIu64, lease->id);
+    reply.lease = id;
+    reply.layer = layer_definition(hold->layer)->name;
+    reply.bytes = layer_definition(hold->layer)->bytes;
+    reply.segments = describe_segments(manager->scheduler, hold->layer);
+    reply.tensors = describe_tensors(hold->layer, 0, layer_definition(hold->layer)->n_tensors);
+    if (!hold->holder->has_arena && manager->backing) {
+        reply.arena_fd_index = call_attach_fd(hold->call, backing_read_only_fd(manager->backing));
+        hold->holder->has_arena = true;
+    }
+    call_reply_fields(hold->call, run ? next_fields : acquire_fields, &reply);
+    json_decref(reply.segments);
+    json_decref(reply.tensors);
+}
+
+static void cancelled(void *context)
+{
+    struct hold *hold = context;
+    wait_end(&hold->wait);
+    if (hold->load)
+        load_cancel(hold->load);
+    free(hold);
+}
+
+static void ended(const struct load_progress *progress, const struct load_end *end, void *context)
+{
+    _cleanup_(freep) struct hold *hold = context;
+    if (end->error < 0 || end->refusal != ERROR_NONE) {
+        answer_load_end(hold->manager, hold->call, end);
+        return;
+    }
+    answer(hold, progress->hits > 0 && progress->ahead == 0);
+    if (hold->run)
+        load_read_ahead(hold->manager->loads, hold->run->run);
+}
+
+static void wait_over(bool expired, void *context);
+
+static void begin_wait(struct hold *hold)
+{
+    wait_begin(&hold->wait, hold->manager->waits, hold->layer, hold->deadline_usec,
+               call_peer(hold->call)->tier == TIER_ADMIN, wait_over, hold);
+}
+
+/* Waiting is no use when the caller's own leases alone take too much: while it waits, it cannot
+ * release them. */
+static bool blocked(const struct layer *layer, void *context)
+{
+    struct hold *hold = context;
+    const struct scheduler *scheduler = hold->manager->scheduler;
+    if (hold->deadline_usec == 0 ||
+        !scheduler_fits_beside(scheduler, layer, holder_pinned_pages(hold->holder)))
+        return false;
+    begin_wait(hold);
+    return true;
+}
+
+static void start(struct hold *hold)
+{
+    static const struct load_hooks load_hooks = {.blocked = blocked, .ended = ended};
+    int r = load_start(hold->manager->loads, hold->layer->model, hold->layer->index, 1,
+                       ON_FULL_EVICT, &load_hooks, hold, &hold->load);
+    if (r < 0) {
+        call_io_failed(hold->call, "lease", r);
+        free(hold);
+    }
+}
+
+static void wait_over(bool expired, void *context)
+{
+    struct hold *hold = context;
+    if (expired)
+        hold->deadline_usec = 0;
+    if (hold->load)
+        load_resume(hold->load);
+    else
+        start(hold);
+}
+
+void hold_layer(struct manager *manager, struct call *call, struct holder *holder,
+                struct layer *layer, uint64_t wait_usec, struct client_run *run)
+{
+    static const struct call_hooks call_hooks = {.cancelled = cancelled};
+    struct hold *hold = calloc(1, sizeof *hold);
+    if (!hold) {
+        call_io_failed(call, "lease", -ENOMEM);
+        return;
+    }
+    hold->manager = manager;
+    hold->call = call;
+    hold->holder = holder;
+    hold->layer = layer;
+    hold->run = run;
+    hold->deadline_usec = wait_usec > 0 ? clock_monotonic_usec() + wait_usec : 0;
+    call_set_hooks(call, &call_hooks, hold);
+
+    bool must_queue = wait_usec > 0 &&
+                      waits_ahead_of(manager->waits, call_peer(call)->tier == TIER_ADMIN) &&
+                      scheduler_layer_state(manager->scheduler, layer) == LAYER_ABSENT;
+    if (must_queue)
+        begin_wait(hold);
+    else
+        start(hold);
+}
+
+bool hold_check_wait(struct call *call, uint64_t wait_usec)
+{
+    if (wait_usec <= WAIT_USEC_MAX)
+        return true;
+    call_invalid_parameter(call, "waitUsec");
+    return false;
+}
+
+uint64_t hold_parse_id(const char *text)
+{
+    char *end;
+    errno = 0;
+    uint64_t id = strtoull(text, &end, 10);
+    return errno == 0 && *end == '\0' && *text >= '1' && *text <= '9' ? id : 0;
+}

@@ -1,0 +1,94 @@
+/* BeginRun, Next and EndRun. A connection's runs hang on the connection and end with it. */
+#include "daemon/hold.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+struct begin_parameters {
+    const char *model;
+};
+
+static const struct field begin_fields[] = {
+    {"model", FIELD_STRING, offsetof(struct begin_parameters, model), FIELD_REQUIRED},
+    {0},
+};
+
+void method_begin_run(struct call *call, void *context)
+{
+    struct manager *manager = context;
+    struct begin_parameters parameters = {0};
+    struct model *model;
+    struct client_run *run;
+
+    if (!call_decode(call, begin_fields, &parameters) ||
+        !(model = manager_find_model(manager, call, parameters.model)))
+        return;
+    struct holder *holder = hold_find_holder(manager, call);
+    int r = holder ? client_run_begin(holder, model, &run) : -ENOMEM;
+    if (r == -EMFILE) {
+        answer_limit(call, "runs of a connection", RUNS_PER_CONNECTION_MAX);
+    } else if (r == -EDQUOT) {
+        answer_limit(call, "runs", SCHEDULER_RUNS_MAX);
+    } else if (r < 0) {
+        call_io_failed(call, "run", r);
+    } else {
+        char id[24];
+        snprintf(id, sizeof id, "%" PRIu64, run->id);
+        call_reply(call, json_pack("{s:s, s:I}", "run", id, "layers",
+                                   (json_int_t)model->definition->n_layers));
+    }
+}
+
+/* NULL after an answer that there is none. */
+static struct client_run *find_run(struct call *call, const char *id)
+{
+    const struct holder *holder = call_connection_data(call);
+    struct client_run *run = holder ? client_run_find(holder, hold_parse_id(id)) : NULL;
+    if (!run)
+        answer_not_found(call, "run", id);
+    return run;
+}
+
+struct next_parameters {
+    const char *run;
+    uint64_t wait_usec;
+};
+
+static const struct field next_fields[] = {
+    {"run", FIELD_STRING, offsetof(struct next_parameters, run), FIELD_REQUIRED},
+    {"waitUsec", FIELD_U64, offsetof(struct next_parameters, wait_usec)},
+    {0},
+};
+
+void method_next(struct call *call, void *context)
+{
+    struct next_parameters parameters = {0};
+    struct client_run *run;
+
+    if (!call_decode(call, next_fields, &parameters) ||
+        !hold_check_wait(call, parameters.wait_usec) || !(run = find_run(call, parameters.run)))
+        return;
+    client_run_leave(run);
+    hold_layer(context, call, run->holder, run->run->next, parameters.wait_usec, run);
+}
+
+struct end_parameters {
+    const char *run;
+};
+
+static const struct field end_fields[] = {
+    {"run", FIELD_STRING, offsetof(struct end_parameters, run), FIELD_REQUIRED},
+    {0},
+};
+
+void method_end_run(struct call *call, void *context)
+{
+    struct end_parameters parameters = {0};
+    struct client_run *run;
+    (void)context;
+
+    if (!call_decode(call, end_fields, &parameters) || !(run = find_run(call, parameters.run)))
+        return;
+    client_run_end(run);
+    call_reply(call, NULL);
+}

@@ -1,0 +1,108 @@
+/* Owns the runs: their list, how they go through their models, and what is loaded for them before
+ * it is used. One layer is read ahead at a time, the next that the run will miss: reading deeper
+ * would let the layers of a cycle push each other out, as first in, first out does. */
+#include "daemon/scheduler_internal.h"
+
+#include <errno.h>
+
+int scheduler_begin_run(struct scheduler *scheduler, struct model *model, struct run **ret)
+{
+    if (scheduler->stats.n_runs == SCHEDULER_RUNS_MAX)
+        return -EMFILE;
+    struct run *run = calloc(1, sizeof *run);
+    if (!run)
+        return -ENOMEM;
+    run->model = model;
+    run->next = model->layers;
+
+    struct run *beside = NULL;
+    if (model->n_runs > 0)
+        LIST_FOREACH (beside, &scheduler->runs, entry)
+            if (beside->model == model)
+                break;
+    if (beside)
+        LIST_INSERT_AFTER(beside, run, entry);
+    else
+        LIST_INSERT_HEAD(&scheduler->runs, run, entry);
+    model->n_runs++;
+    scheduler->stats.n_runs++;
+    *ret = run;
+    return 0;
+}
+
+struct run *scheduler_end_run(struct scheduler *scheduler, struct run *run)
+{
+    if (!run)
+        return NULL;
+    LIST_REMOVE(run, entry);
+    run->model->n_runs--;
+    scheduler->stats.n_runs--;
+    free(run);
+    return NULL;
+}
+
+void scheduler_run_enter(struct scheduler *scheduler, struct run *run)
+{
+    uint32_t next = run->next->index + 1;
+    (void)scheduler;
+    if (next == run->model->definition->n_layers) {
+        next = 0;
+        run->n_passes++;
+    }
+    run->next = &run->model->layers[next];
+}
+
+/* The first layer from the run's next one on that is absent, and not too far away; or NULL. */
+static struct layer *next_missing(const struct scheduler *scheduler, const struct run *run)
+{
+    const struct model *model = run->model;
+    uint32_t n_layers = model->definition->n_layers, index = run->next->index;
+
+    if (scheduler_model_resident(scheduler, model, NULL) + model->n_loading == n_layers)
+        return NULL;
+    for (uint32_t i = 0; i < n_layers && i < model->look_ahead; i++) {
+        struct layer *layer = &model->layers[index];
+        if (scheduler_layer_state(scheduler, layer) == LAYER_ABSENT)
+            return layer;
+        index = index + 1 < n_layers ? index + 1 : 0;
+    }
+    return NULL;
+}
+
+/* Read ahead, and not yet used by any run. */
+static bool is_waiting(const struct scheduler *scheduler, const struct layer *layer)
+{
+    return layer && layer->ahead && scheduler_layer_state(scheduler, layer) != LAYER_ABSENT;
+}
+
+int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct layer **ret)
+{
+    struct layer *layer = NULL;
+    if (scheduler->policy == &policy_next_use && !is_waiting(scheduler, run->ahead))
+        layer = next_missing(scheduler, run);
+    *ret = NULL;
+    if (!layer)
+        return 0;
+
+    _cleanup_(verdict_done) struct verdict verdict = {.decision = DECISION_LOADED};
+    uint64_t bytes, n_pages = scheduler_footprint(scheduler, layer, &bytes);
+    uint64_t free_pages = arena_free_pages(scheduler->arena);
+    if (free_pages + scheduler->can_give_way.pages < n_pages)
+        return 0;
+    if (free_pages < n_pages) {
+        struct policy_view view = scheduler_view(scheduler, n_pages - free_pages);
+        verdict.decision = DECISION_MUST_UNLOAD;
+        int r = policy_choose_for_reading_ahead(&view, layer, &verdict.victims);
+        if (r < 0)
+            return r == -ENOSPC ? 0 : r;
+    }
+    int r = arena_prepare(scheduler->arena);
+    if (r < 0)
+        return r;
+    scheduler->stats.misses++;
+    scheduler_reserve(scheduler, layer, n_pages, &verdict);
+    layer->ahead = 1;
+    run->ahead = layer;
+    *ret = layer;
+    return 0;
+}
