@@ -103,7 +103,8 @@ static void answer(struct hold *hold, bool hit)
                                .hit = hit,
                                .arena_fd_index = UINT64_MAX};
     const struct lease *lease;
-    int r = run ? client_run_enter(run) : lease_take(hold->holder, hold->layer, &lease);
+    int r = run ? client_run_enter(run, clock_monotonic_usec())
+                : lease_take(hold->holder, hold->layer, &lease);
     if (r < 0) {
         answer_lease_failure(hold->call, r);
         return;

@@ -136,7 +136,8 @@ struct client_run *client_run_end(struct client_run *run)
 {
     if (!run)
         return NULL;
-    client_run_leave(run);
+    if (run->lease)
+        give_back(run->lease);
     scheduler_end_run(run->holder->leases->scheduler, run->run);
     LIST_REMOVE(run, entry);
     run->holder->n_runs--;
@@ -153,18 +154,19 @@ struct client_run *client_run_find(const struct holder *holder, uint64_t id)
     return NULL;
 }
 
-void client_run_leave(struct client_run *run)
+void client_run_leave(struct client_run *run, uint64_t now_usec)
 {
     if (run->lease)
         give_back(TAKE_PTR(run->lease));
+    scheduler_run_leave(run->holder->leases->scheduler, run->run, now_usec);
 }
 
-int client_run_enter(struct client_run *run)
+int client_run_enter(struct client_run *run, uint64_t now_usec)
 {
     int r = take(run->holder, run->run->next, &run->lease);
     if (r < 0)
         return r;
     run->lease->is_of_run = true;
-    scheduler_run_enter(run->holder->leases->scheduler, run->run);
+    scheduler_run_enter(run->holder->leases->scheduler, run->run, now_usec);
     return 0;
 }

@@ -74,6 +74,6 @@ struct client_run *client_run_end(struct client_run *run);
 struct client_run *client_run_find(const struct holder *holder, uint64_t id); /* or NULL */
 
 /* The run gives its layer back. */
-void client_run_leave(struct client_run *run);
+void client_run_leave(struct client_run *run, uint64_t now_usec);
 /* It holds its next layer, which is resident, and moves on. 0, or as lease_take. */
-int client_run_enter(struct client_run *run);
+int client_run_enter(struct client_run *run, uint64_t now_usec);

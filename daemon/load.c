@@ -28,7 +28,13 @@ struct loads {
     struct scheduler *scheduler;
     struct loader *loader;
     struct load *first;
+    struct {
+        uint64_t n_fills, since_usec; /* in flight; when the time was last added up */
+        uint64_t bytes, usec;         /* lately: halved from time to time */
+    } rate;
 };
+
+enum { RATE_BYTES = 256 << 20 };
 
 int loads_new(struct scheduler *scheduler, struct loader *loader, struct loads **ret)
 {
@@ -83,7 +89,7 @@ static enum error refusal_of(enum decision decision)
     }
 }
 
-static void fill_done(struct layer *layer, int error, void *context);
+static int fill(struct loads *loads, struct layer *layer, bool behind);
 
 /* Asks for one layer after the other until one has to be waited for. Frees the load at its end. */
 static void load_advance(struct load *load)
@@ -119,14 +125,14 @@ static void load_advance(struct load *load)
         case OUTCOME_RESERVED:
             load->progress.evicted += verdict.victims.n_layers;
             load->progress.flushed += verdict.flushed;
-            r = loader_fill(loads->loader, layer, fill_done, loads);
+            r = fill(loads, layer, false);
             if (r < 0) {
-                scheduler_abandon(loads->scheduler, layer);
                 load_end(load, &(struct load_end){.error = r, .layer = layer});
                 return;
             }
             break;
         case OUTCOME_LOADING:
+            loader_hurry(loads->loader, layer);
             load->progress.ahead += verdict.ahead;
             break;
         }
@@ -154,12 +160,47 @@ static void load_wake(struct load *load)
     load_advance(load); /* a fill that another client cancelled is asked for again */
 }
 
+static void fill_done(struct layer *layer, int error, void *context);
+
+static int fill(struct loads *loads, struct layer *layer, bool behind)
+{
+    uint64_t now_usec = clock_monotonic_usec();
+    int r = loader_fill(loads->loader, layer, behind, fill_done, loads);
+    if (r < 0)
+        scheduler_abandon(loads->scheduler, layer);
+    else if (loads->rate.n_fills++ == 0)
+        loads->rate.since_usec = now_usec;
+    return r;
+}
+
+static void count_fill(struct loads *loads, const struct layer *layer, int error, uint64_t now_usec)
+{
+    loads->rate.usec += now_usec - loads->rate.since_usec;
+    loads->rate.since_usec = now_usec;
+    loads->rate.n_fills--;
+    if (error == 0)
+        loads->rate.bytes += layer_definition(layer)->bytes;
+    if (loads->rate.bytes > RATE_BYTES) {
+        loads->rate.bytes /= 2;
+        loads->rate.usec /= 2;
+    }
+}
+
+uint64_t loads_bytes_per_sec(const struct loads *loads)
+{
+    if (loads->rate.usec == 0)
+        return 0;
+    return (uint64_t)((double)loads->rate.bytes * 1e6 / (double)loads->rate.usec);
+}
+
 static void fill_done(struct layer *layer, int error, void *context)
 {
     struct loads *loads = context;
+    uint64_t now_usec = clock_monotonic_usec();
 
+    count_fill(loads, layer, error, now_usec);
     if (error == 0)
-        scheduler_complete(loads->scheduler, layer, clock_monotonic_usec());
+        scheduler_complete(loads->scheduler, layer, now_usec);
     else
         scheduler_abandon(loads->scheduler, layer);
 
@@ -215,9 +256,10 @@ void load_resume(struct load *load)
 void load_read_ahead(struct loads *loads, struct run *run)
 {
     struct layer *layer;
-    if (scheduler_read_ahead(loads->scheduler, run, &layer) == 0 && layer &&
-        loader_fill(loads->loader, layer, fill_done, loads) < 0)
-        scheduler_abandon(loads->scheduler, layer);
+    bool behind = run_reads_ahead(run);
+    for (; scheduler_read_ahead(loads->scheduler, run, &layer) == 0 && layer; behind = true)
+        if (fill(loads, layer, behind) < 0)
+            return;
 }
 
 void load_get_progress(const struct load *load, struct load_progress *ret,

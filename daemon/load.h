@@ -38,6 +38,9 @@ int loads_new(struct scheduler *scheduler, struct loader *loader, struct loads *
 struct loads *loads_free(struct loads *loads); /* after the workers: no fill may be in flight */
 DEFINE_CLEANUP(struct loads *, loads_free);
 
+/* How fast layers have come in lately while any did, all loads together; 0 before the first. */
+uint64_t loads_bytes_per_sec(const struct loads *loads);
+
 /* Loads `n_layers` layers from `first` on. *ret is set before any hook runs; `ended` may run before
  * this returns (all resident, or refused), and the load is gone then. 0 or -ENOMEM. */
 int load_start(struct loads *loads, struct model *model, uint32_t first, uint32_t n_layers,

@@ -361,7 +361,8 @@ static int grow(struct fill *fill)
     return 0;
 }
 
-int loader_fill(struct loader *loader, struct layer *layer, loader_done done, void *context)
+int loader_fill(struct loader *loader, struct layer *layer, bool behind, loader_done done,
+                void *context)
 {
     assert(!layer->fill && arena_holds(loader->arena, &layer->allocation));
 
@@ -375,6 +376,7 @@ int loader_fill(struct loader *loader, struct layer *layer, loader_done done, vo
     fill->job.step = fill_step;
     fill->job.done = fill_done;
     fill->job.n_steps = 1;
+    fill->job.is_behind = behind;
     if (loader->backing) {
         int r = make_chunks(fill);
         if (r == 0)
@@ -389,6 +391,12 @@ int loader_fill(struct loader *loader, struct layer *layer, loader_done done, vo
     loader->n_fills++;
     workers_submit(loader->workers, &fill->job);
     return 0;
+}
+
+void loader_hurry(struct loader *loader, struct layer *layer)
+{
+    if (layer->fill)
+        workers_hurry(loader->workers, &layer->fill->job);
 }
 
 void loader_cancel(struct loader *loader, struct layer *layer)

@@ -32,10 +32,15 @@ DEFINE_CLEANUP(struct loader *, loader_free);
  * layer->fill is NULL again. */
 typedef void (*loader_done)(struct layer *layer, int error, void *context);
 
-/* Starts to fill a layer in LAYER_LOADING; sets layer->fill. Belongs right after the layer's pages
- * were reserved: no pages that came later may be filled, or reserved, before. 0, or a negative
- * errno (the pages must then be given back), and then `done` is not called. */
-int loader_fill(struct loader *loader, struct layer *layer, loader_done done, void *context);
+/* Starts to fill a layer in LAYER_LOADING; sets layer->fill. With `behind`, no further chunk is
+ * begun while another fill has one to begin, until loader_hurry. Belongs right after the layer's
+ * pages were reserved: no pages that came later may be filled, or reserved, before. 0, or a
+ * negative errno (the pages must then be given back), and then `done` is not called. */
+int loader_fill(struct loader *loader, struct layer *layer, bool behind, loader_done done,
+                void *context);
+
+/* The fill in flight, if any, takes its turns like the others from now on. */
+void loader_hurry(struct loader *loader, struct layer *layer);
 
 /* Asks a fill in flight to stop; `done` follows with -ECANCELED, or with 0 if all was
  * written by then. */

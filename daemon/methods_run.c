@@ -1,12 +1,23 @@
 /* BeginRun, Next and EndRun. A connection's runs hang on the connection and end with it. */
 #include "daemon/hold.h"
 
+#include "common/clock.h"
+#include "daemon/planner.h"
+
 #include <errno.h>
 #include <inttypes.h>
 
 struct begin_parameters {
     const char *model;
 };
+
+/* A run begins, or a pass: reading may have got faster, or another run may share the arena now.
+ * Without memory for a better plan the runs go on as before. */
+static void plan_runs(struct manager *manager, struct model *model)
+{
+    struct rehearsal_rates rates = {loads_bytes_per_sec(manager->loads), model->compute_usec};
+    (void)planner_choose(manager->scheduler, model, &rates);
+}
 
 static const struct field begin_fields[] = {
     {"model", FIELD_STRING, offsetof(struct begin_parameters, model), FIELD_REQUIRED},
@@ -33,6 +44,7 @@ void method_begin_run(struct call *call, void *context)
         call_io_failed(call, "run", r);
     } else {
         char id[24];
+        plan_runs(manager, model);
         snprintf(id, sizeof id, "%" PRIu64, run->id);
         call_reply(call, json_pack("{s:s, s:I}", "run", id, "layers",
                                    (json_int_t)model->definition->n_layers));
@@ -62,14 +74,17 @@ static const struct field next_fields[] = {
 
 void method_next(struct call *call, void *context)
 {
+    struct manager *manager = context;
     struct next_parameters parameters = {0};
     struct client_run *run;
 
     if (!call_decode(call, next_fields, &parameters) ||
         !hold_check_wait(call, parameters.wait_usec) || !(run = find_run(call, parameters.run)))
         return;
-    client_run_leave(run);
-    hold_layer(context, call, run->holder, run->run->next, parameters.wait_usec, run);
+    client_run_leave(run, clock_monotonic_usec());
+    if (run->run->next->index == 0)
+        plan_runs(manager, run->run->model);
+    hold_layer(manager, call, run->holder, run->run->next, parameters.wait_usec, run);
 }
 
 struct end_parameters {

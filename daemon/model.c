@@ -27,6 +27,7 @@ struct model *model_free(struct model *model, struct arena *arena)
     for (uint32_t i = 0; i < model->definition->n_layers; i++)
         arena_release(arena, &model->layers[i].allocation);
     definition_unref(model->definition);
+    free(model->begins_bytes);
     free(model->layers);
     free(model);
     return NULL;

@@ -35,7 +35,11 @@ struct model {
     struct model *next;            /* in order of registration */
     uint64_t n_loading, n_pinned;
     uint32_t n_runs;
-    uint32_t look_ahead;                 /* how many layers before its use a run loads one */
+    uint64_t *begins_bytes;     /* while there are runs: the weights before each layer */
+    uint32_t look_ahead, depth; /* of its runs' plan, as is each layer's `keep` */
+    uint64_t compute_usec;      /* of the last whole pass of a run; 0: unknown */
+    uint64_t planned_pages;     /* what the plan was made for, see daemon/planner */
+    double planned_compute_per_page;
     uint64_t n_resident, resident_bytes; /* as of `epoch`: scheduler_model_resident reads them */
     uint64_t epoch;
 };

@@ -59,11 +59,11 @@ const struct policy policy_flush_all = {
     .name = "flush-all", .everything = true, .choose = choose_everything};
 const struct policy policy_lru = {.name = "lru", .choose = choose_least_recent};
 
+const struct policy *const policies[] = {&policy_flush_all, &policy_lru, &policy_next_use, NULL};
+
 const struct policy *policy_find(const char *name)
 {
-    static const struct policy *const policies[] = {&policy_flush_all, &policy_lru,
-                                                    &policy_next_use};
-    for (size_t i = 0; i < sizeof policies / sizeof *policies; i++)
+    for (size_t i = 0; policies[i]; i++)
         if (strcmp(policies[i]->name, name) == 0)
             return policies[i];
     return NULL;

@@ -7,7 +7,6 @@
 struct policy_view {
     const struct arena *arena;
     struct layer *oldest;        /* residents by last use, linked by `newer` */
-    uint64_t n_layers;           /* of them */
     const struct run_list *runs; /* all that are declared; those of one model stand together */
     uint64_t needed_pages;       /* beyond the pages that are free; > 0 */
 };
@@ -42,7 +41,8 @@ int policy_choose_for_reading_ahead(const struct policy_view *view, const struct
 /* For policies: appends one victim. 0 or -ENOMEM. */
 int victims_append(struct victims *victims, struct layer *layer);
 
-/* Borrowed from a table; NULL if there is none of that name. */
+extern const struct policy *const policies[]; /* ends with NULL */
+/* Borrowed from the table; NULL if there is none of that name. */
 const struct policy *policy_find(const char *name);
 
 void victims_done(struct victims *victims);

@@ -1,121 +1,168 @@
 /* Owns the policy next-use. When a layer is used next follows from the runs: each goes through its
- * model in order, so the distance from a run's next layer is known, and is counted in the bytes
- * that the run uses before, which makes runs of different models comparable.
+ * model in order, so the distance from a run's next layer is known. It is counted in the bytes that
+ * the run uses before, which makes runs of different models comparable.
  *
- * Cost: linear in the layers of the models that runs go through, and a logarithm for each victim.
- */
+ * The runs of a model divide its layers into segments: from each run's next layer as far as the
+ * next one of the run before it. A segment's furthest layer is its last. Cost: linear in the runs
+ * for each victim, and in the layers that are passed over. */
 #include "daemon/policy.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
-struct candidate {
-    struct layer *layer;
-    uint64_t next_use_bytes; /* that some run uses before it comes to the layer */
+struct segment {
+    struct model *model;
+    uint32_t start;  /* index of the layer that is used first */
+    uint32_t n_left; /* layers from there on that were not yet looked at */
 };
 
-/* A heap, furthest first; every layer that is kept comes after all others. */
-struct candidates {
-    struct candidate *elements;
+struct segments {
+    struct segment *elements;
     size_t n;
-    uint64_t target_bytes; /* next use of the layer that was asked for */
 };
-
-static bool comes_before(const struct candidate *a, const struct candidate *b)
-{
-    if (a->layer->keep != b->layer->keep)
-        return b->layer->keep;
-    return a->next_use_bytes > b->next_use_bytes;
-}
-
-static void sift_down(struct candidates *heap, size_t i)
-{
-    struct candidate element = heap->elements[i];
-    for (size_t child; (child = 2 * i + 1) < heap->n; i = child) {
-        if (child + 1 < heap->n && comes_before(&heap->elements[child + 1], &heap->elements[child]))
-            child++;
-        if (!comes_before(&heap->elements[child], &element))
-            break;
-        heap->elements[i] = heap->elements[child];
-    }
-    heap->elements[i] = element;
-}
-
-static struct layer *pop(struct candidates *heap)
-{
-    struct layer *layer = heap->elements[0].layer;
-    heap->elements[0] = heap->elements[--heap->n];
-    if (heap->n > 0)
-        sift_down(heap, 0);
-    return layer;
-}
 
 static int compare_index(const void *left, const void *right)
 {
-    const uint32_t *a = left, *b = right;
-    return (*a > *b) - (*a < *b);
+    uint32_t a = ((const struct segment *)left)->start, b = ((const struct segment *)right)->start;
+    return (a > b) - (a < b);
 }
 
-/* Adds the layers of one model that may give way. Its runs stand together, `n_runs` from `run` on.
- */
-static int add_model(struct candidates *candidates, const struct policy_view *view,
-                     const struct run *run, uint32_t n_runs, const struct layer *target)
+/* Every run's segment. The runs of one model stand together. */
+static int find_segments(const struct policy_view *view, struct segments *ret)
 {
-    struct model *model = run->model;
-    uint32_t n_layers = model->definition->n_layers;
-    _cleanup_(freep) uint32_t *starts = reallocarray(NULL, n_runs, sizeof *starts);
-    if (!starts)
+    const struct run *run;
+    size_t n = 0, n_runs = 0;
+    LIST_FOREACH (run, view->runs, entry)
+        n_runs++;
+    /* One more, so that no runs are no failure. */
+    struct segment *segments = calloc(n_runs + 1, sizeof *segments);
+    if (!segments)
         return -ENOMEM;
-    for (uint32_t i = 0; i < n_runs; i++, run = LIST_NEXT(run, entry))
-        starts[i] = run->next->index;
-    qsort(starts, n_runs, sizeof *starts, compare_index);
-
-    /* Each run is the next to come by, as far as the place of the run before it. */
-    for (uint32_t i = 0; i < n_runs; i++) {
-        uint32_t index = starts[i], end = starts[(i + 1) % n_runs];
-        uint64_t bytes = 0;
-        if (index == end && i + 1 < n_runs)
-            continue;
-        do {
-            struct layer *layer = &model->layers[index];
-            if (layer == target)
-                candidates->target_bytes = bytes;
-            if (arena_holds(view->arena, &layer->allocation) && layer->state == LAYER_RESIDENT &&
-                layer->n_pins == 0)
-                candidates->elements[candidates->n++] = (struct candidate){layer, bytes};
-            bytes += layer_definition(layer)->bytes;
-            index = index + 1 < n_layers ? index + 1 : 0;
-        } while (index != end);
+    for (run = LIST_FIRST(view->runs); run;) {
+        struct model *model = run->model;
+        struct segment *first = &segments[n];
+        for (uint32_t i = 0; i < model->n_runs; i++, run = LIST_NEXT(run, entry))
+            segments[n++] = (struct segment){model, run->next->index, 0};
+        qsort(first, model->n_runs, sizeof *first, compare_index);
+        /* Runs at the same place: all but the last have nothing. */
+        for (uint32_t i = 0; i + 1 < model->n_runs; i++)
+            first[i].n_left = first[i + 1].start - first[i].start;
+        segments[n - 1].n_left = model->definition->n_layers - segments[n - 1].start + first->start;
     }
+    *ret = (struct segments){segments, n};
     return 0;
 }
 
-static int find_candidates(const struct policy_view *view, const struct layer *target,
-                           struct candidates *ret)
+static uint32_t index_at(const struct segment *segment, uint32_t n)
 {
-    struct candidates candidates = {
-        .elements = reallocarray(NULL, view->n_layers, sizeof *candidates.elements)};
-    if (!candidates.elements)
-        return -ENOMEM;
+    uint32_t n_layers = segment->model->definition->n_layers;
+    uint32_t left = n_layers - segment->start;
+    return n < left ? segment->start + n : n - left;
+}
 
-    for (const struct run *run = LIST_FIRST(view->runs); run;) {
-        uint32_t n_runs = run->model->n_runs;
-        int r = add_model(&candidates, view, run, n_runs, target);
-        if (r < 0) {
-            free(candidates.elements);
-            return r;
+/* The bytes of the first `n` layers of a segment. */
+static uint64_t distance_bytes(const struct segment *segment, uint32_t n)
+{
+    const struct model *model = segment->model;
+    uint32_t index = index_at(segment, n);
+    uint64_t begin_bytes = model->begins_bytes[segment->start];
+    return index >= segment->start
+               ? model->begins_bytes[index] - begin_bytes
+               : model->begins_bytes[index] + (model->definition->bytes - begin_bytes);
+}
+
+static bool may_give_way(const struct policy_view *view, const struct layer *layer)
+{
+    return arena_holds(view->arena, &layer->allocation) && layer->state == LAYER_RESIDENT &&
+           layer->n_pins == 0;
+}
+
+/* Who gives way first, second and last. */
+enum rank { RANK_STREAMED, RANK_KEPT, RANK_AHEAD };
+
+static enum rank rank_of(const struct layer *layer)
+{
+    return layer->ahead ? RANK_AHEAD : layer->keep ? RANK_KEPT : RANK_STREAMED;
+}
+
+/* Takes the furthest layer of that rank, of all segments, that may give way. NULL if there is none,
+ * or none that is used later than `after_bytes`. */
+static struct layer *take_furthest(const struct policy_view *view, struct segments *segments,
+                                   enum rank rank, uint64_t after_bytes)
+{
+    struct segment *furthest = NULL;
+    uint64_t furthest_bytes = after_bytes;
+    for (struct segment *s = segments->elements; s < segments->elements + segments->n; s++) {
+        for (; s->n_left > 0; s->n_left--) {
+            const struct layer *layer = &s->model->layers[index_at(s, s->n_left - 1)];
+            if (rank_of(layer) == rank && may_give_way(view, layer))
+                break;
         }
-        while (n_runs-- > 0)
-            run = LIST_NEXT(run, entry);
+        uint64_t bytes = s->n_left > 0 ? distance_bytes(s, s->n_left - 1) + 1 : 0;
+        if (bytes > furthest_bytes) {
+            furthest = s;
+            furthest_bytes = bytes;
+        }
     }
-    for (size_t i = candidates.n / 2; i-- > 0;)
-        sift_down(&candidates, i);
-    *ret = candidates;
-    return 0;
+    if (!furthest)
+        return NULL;
+    return &furthest->model->layers[index_at(furthest, --furthest->n_left)];
 }
 
-/* With a target: -ENOSPC if what may give way to it does not suffice. */
+/* How far away the layer is, plus one as in take_furthest. */
+static uint64_t find_distance(const struct segments *segments, const struct layer *layer)
+{
+    for (const struct segment *s = segments->elements; s < segments->elements + segments->n; s++) {
+        uint32_t n_layers = s->model->definition->n_layers;
+        uint32_t n = (layer->index + n_layers - s->start) % n_layers;
+        if (s->model == layer->model && n < s->n_left)
+            return distance_bytes(s, n) + 1;
+    }
+    return UINT64_MAX;
+}
+
+static int append_runs_layers(const struct policy_view *view, const struct layer *target,
+                              struct victims *victims)
+{
+    struct segments segments;
+    int r = find_segments(view, &segments);
+    if (r < 0)
+        return r;
+    uint64_t after_bytes = target ? find_distance(&segments, target) : 0;
+    for (enum rank rank = RANK_STREAMED; r == 0 && victims->pages < view->needed_pages;) {
+        struct layer *layer = take_furthest(view, &segments, rank, after_bytes);
+        if (layer) {
+            r = victims_append(victims, layer);
+        } else if (target) {
+            r = -ENOSPC;
+        } else {
+            assert(rank < RANK_AHEAD);
+            rank++;
+            free(segments.elements);
+            r = find_segments(view, &segments);
+        }
+    }
+    free(segments.elements);
+    return r;
+}
+
+/* Spares victims that the later ones have made needless, the soonest used first. The last one is
+ * needed. */
+static void spare_needless(const struct policy_view *view, struct victims *victims)
+{
+    for (size_t i = victims->n_layers; i-- > 0;) {
+        uint64_t n_pages = victims->layers[i]->allocation.n_pages;
+        if (victims->pages - n_pages < view->needed_pages)
+            continue;
+        victims->pages -= n_pages;
+        victims->n_layers--;
+        memmove(&victims->layers[i], &victims->layers[i + 1],
+                (victims->n_layers - i) * sizeof *victims->layers);
+    }
+}
+
 static int choose(const struct policy_view *view, const struct layer *target,
                   struct victims *victims)
 {
@@ -125,23 +172,9 @@ static int choose(const struct policy_view *view, const struct layer *target,
         if (r < 0)
             return r;
     }
-    if (victims->pages >= view->needed_pages)
-        return 0;
-
-    struct candidates candidates;
-    int r = find_candidates(view, target, &candidates);
-    if (r < 0)
-        return r;
-    while (r == 0 && victims->pages < view->needed_pages) {
-        const struct candidate *first = candidates.n > 0 ? &candidates.elements[0] : NULL;
-        assert(first || target);
-        if (target &&
-            (!first || first->layer->keep || first->next_use_bytes <= candidates.target_bytes))
-            r = -ENOSPC;
-        else
-            r = victims_append(victims, pop(&candidates));
-    }
-    free(candidates.elements);
+    int r = victims->pages < view->needed_pages ? append_runs_layers(view, target, victims) : 0;
+    if (r == 0)
+        spare_needless(view, victims);
     return r;
 }
 

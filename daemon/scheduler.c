@@ -201,8 +201,7 @@ struct scheduler *scheduler_free(struct scheduler *scheduler)
 {
     if (!scheduler)
         return NULL;
-    while (!LIST_EMPTY(&scheduler->runs))
-        scheduler_end_run(scheduler, LIST_FIRST(&scheduler->runs));
+    scheduler_end_runs(scheduler);
     arena_reset(scheduler->arena); /* so that no layer's release walks the free list */
     while (scheduler->models) {
         struct model *model = scheduler->models;

@@ -183,14 +183,21 @@ int scheduler_loading(const struct scheduler *scheduler, struct layer ***ret, si
 /* Runs, see daemon/run.h. -EMFILE at SCHEDULER_RUNS_MAX; -ENOMEM. */
 int scheduler_begin_run(struct scheduler *scheduler, struct model *model, struct run **ret);
 struct run *scheduler_end_run(struct scheduler *scheduler, struct run *run);
+void scheduler_end_runs(struct scheduler *scheduler); /* all of them */
 
-/* The run's next layer is in use now: the one after it becomes its next. */
-void scheduler_run_enter(struct scheduler *scheduler, struct run *run);
+/* Sets how the runs of a model go. Nothing is kept and nothing read ahead before. */
+void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
+                            const struct run_plan *plan);
 
-/* Right after scheduler_run_enter, and only with the policy next-use: the next layer that the run
- * will miss, if it is time to load it and if only layers that are needed later have to give way. 0
- * with *ret the layer, whose pages are reserved as by a request, or NULL; -ENOMEM (nothing
- * changed). */
+/* The run's next layer is in use now: the one after it becomes its next. And: it is used no more.
+ */
+void scheduler_run_enter(struct scheduler *scheduler, struct run *run, uint64_t now_usec);
+void scheduler_run_leave(struct scheduler *scheduler, struct run *run, uint64_t now_usec);
+
+/* Right after scheduler_run_enter, until it names no layer more, and only with the policy next-use:
+ * the next layer that the run will miss, if it is time to load it and if only layers that are
+ * needed later have to give way. 0 with *ret the layer, whose pages are reserved as by a request,
+ * or NULL; -ENOMEM (nothing changed). */
 int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct layer **ret);
 
 void scheduler_set_policy(struct scheduler *scheduler, const struct policy *policy);

@@ -42,7 +42,6 @@ static inline struct policy_view scheduler_view(const struct scheduler *schedule
 {
     return (struct policy_view){.arena = scheduler->arena,
                                 .oldest = scheduler->evictable.oldest,
-                                .n_layers = scheduler->can_give_way.n_layers,
                                 .runs = &scheduler->runs,
                                 .needed_pages = needed_pages};
 }

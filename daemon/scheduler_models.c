@@ -119,6 +119,8 @@ static int copy_models(const struct scheduler *scheduler, struct scheduler *copy
             return -ENOMEM;
         link_model(copy, to);
         to->look_ahead = from->look_ahead;
+        to->depth = from->depth;
+        to->compute_usec = from->compute_usec;
         for (uint32_t i = 0; from->n_runs > 0 && i < from->definition->n_layers; i++)
             to->layers[i].keep = from->layers[i].keep;
         copied[n++] = (struct copied_model){.from = from, .to = to};
@@ -166,7 +168,8 @@ static int copy_runs(const struct scheduler *scheduler, struct scheduler *copy,
         if (r < 0)
             return r;
         to->next = &model->layers[from->next->index];
-        to->ahead = from->ahead ? &model->layers[from->ahead->index] : NULL;
+        for (uint32_t i = 0; i < RUN_DEPTH_MAX; i++)
+            to->ahead[i] = from->ahead[i] ? &model->layers[from->ahead[i]->index] : NULL;
         to->n_passes = from->n_passes;
     }
     return 0;

@@ -3,7 +3,23 @@
  * would let the layers of a cycle push each other out, as first in, first out does. */
 #include "daemon/scheduler_internal.h"
 
+#include <assert.h>
 #include <errno.h>
+
+/* So that distances take no walk. */
+static int sum_layers(struct model *model)
+{
+    uint64_t *begins_bytes = reallocarray(NULL, model->definition->n_layers, sizeof *begins_bytes);
+    uint64_t bytes = 0;
+    if (!begins_bytes)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < model->definition->n_layers; i++) {
+        begins_bytes[i] = bytes;
+        bytes += model->definition->layers[i].bytes;
+    }
+    model->begins_bytes = begins_bytes;
+    return 0;
+}
 
 int scheduler_begin_run(struct scheduler *scheduler, struct model *model, struct run **ret)
 {
@@ -12,6 +28,10 @@ int scheduler_begin_run(struct scheduler *scheduler, struct model *model, struct
     struct run *run = calloc(1, sizeof *run);
     if (!run)
         return -ENOMEM;
+    if (model->n_runs == 0 && sum_layers(model) < 0) {
+        free(run);
+        return -ENOMEM;
+    }
     run->model = model;
     run->next = model->layers;
 
@@ -35,13 +55,31 @@ struct run *scheduler_end_run(struct scheduler *scheduler, struct run *run)
     if (!run)
         return NULL;
     LIST_REMOVE(run, entry);
-    run->model->n_runs--;
+    if (--run->model->n_runs == 0)
+        free(TAKE_PTR(run->model->begins_bytes));
     scheduler->stats.n_runs--;
     free(run);
     return NULL;
 }
 
-void scheduler_run_enter(struct scheduler *scheduler, struct run *run)
+void scheduler_end_runs(struct scheduler *scheduler)
+{
+    while (!LIST_EMPTY(&scheduler->runs))
+        scheduler_end_run(scheduler, LIST_FIRST(&scheduler->runs));
+}
+
+void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
+                            const struct run_plan *plan)
+{
+    (void)scheduler;
+    assert(plan->depth <= RUN_DEPTH_MAX);
+    for (uint32_t i = 0; i < model->definition->n_layers; i++)
+        model->layers[i].keep = plan->keep[i];
+    model->look_ahead = plan->look_ahead;
+    model->depth = plan->depth;
+}
+
+void scheduler_run_enter(struct scheduler *scheduler, struct run *run, uint64_t now_usec)
 {
     uint32_t next = run->next->index + 1;
     (void)scheduler;
@@ -50,6 +88,20 @@ void scheduler_run_enter(struct scheduler *scheduler, struct run *run)
         run->n_passes++;
     }
     run->next = &run->model->layers[next];
+    run->entered_usec = now_usec;
+}
+
+void scheduler_run_leave(struct scheduler *scheduler, struct run *run, uint64_t now_usec)
+{
+    (void)scheduler;
+    if (run->entered_usec == 0)
+        return;
+    run->compute_usec += now_usec - run->entered_usec;
+    run->entered_usec = 0;
+    if (run->next->index == 0) {
+        run->model->compute_usec = run->compute_usec;
+        run->compute_usec = 0;
+    }
 }
 
 /* The first layer from the run's next one on that is absent, and not too far away; or NULL. */
@@ -77,8 +129,11 @@ static bool is_waiting(const struct scheduler *scheduler, const struct layer *la
 
 int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct layer **ret)
 {
-    struct layer *layer = NULL;
-    if (scheduler->policy == &policy_next_use && !is_waiting(scheduler, run->ahead))
+    struct layer *layer = NULL, **slot = NULL;
+    for (uint32_t i = 0; i < run->model->depth; i++)
+        if (!is_waiting(scheduler, run->ahead[i]))
+            slot = &run->ahead[i];
+    if (slot && scheduler->policy == &policy_next_use)
         layer = next_missing(scheduler, run);
     *ret = NULL;
     if (!layer)
@@ -102,7 +157,7 @@ int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct la
     scheduler->stats.misses++;
     scheduler_reserve(scheduler, layer, n_pages, &verdict);
     layer->ahead = 1;
-    run->ahead = layer;
+    *slot = layer;
     *ret = layer;
     return 0;
 }

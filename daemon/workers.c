@@ -1,10 +1,10 @@
-/* Owns the threads and the two queues that jobs pass through: ready (at least one step is not yet
- * started) and finished (`done` is owed).
+/* Owns the threads and the queues that jobs pass through: ready or behind (at least one step is not
+ * yet started) and finished (`done` is owed).
  *
- * Invariant: a job is in the ready queue if and only if next_step < n_steps and no thread is just
- * taking a step of it; it moves to finished exactly once, when next_step is n_steps and n_running
- * is 0. A job that failed or was cancelled has its remaining steps struck out when its turn comes.
- * Every queue operation is O(1), and so is everything that is done for a step. */
+ * Invariant: a job is in the ready or the behind queue if and only if next_step < n_steps and no
+ * thread is just taking a step of it; it moves to finished exactly once, when next_step is n_steps
+ * and n_running is 0. A job that failed or was cancelled has its remaining steps struck out when
+ * its turn comes. Every queue operation is O(1), and so is everything that is done for a step. */
 #include "daemon/workers.h"
 
 #include <assert.h>
@@ -31,7 +31,7 @@ struct worker {
 struct workers {
     pthread_mutex_t lock; /* over the queues, the jobs' fields and what follows */
     pthread_cond_t wake;
-    struct queue ready, finished;
+    struct queue ready, behind, finished;
     bool stopping;
     int event_fd; /* readable while something is finished */
     unsigned n_threads;
@@ -56,6 +56,12 @@ static struct job *pop(struct queue *queue)
     return job;
 }
 
+static void push_ready(struct workers *workers, struct job *job)
+{
+    push(job->is_behind ? &workers->behind : &workers->ready, job);
+    pthread_cond_signal(&workers->wake);
+}
+
 static void finish_if_over(struct workers *workers, struct job *job)
 {
     if (job->next_step < job->n_steps || job->n_running > 0)
@@ -76,10 +82,8 @@ static void run_step(struct workers *workers, struct worker *worker, struct job 
     }
     uint64_t index = job->next_step++;
     job->n_running++;
-    if (job->next_step < job->n_steps) {
-        push(&workers->ready, job);
-        pthread_cond_signal(&workers->wake);
-    }
+    if (job->next_step < job->n_steps)
+        push_ready(workers, job);
     worker->job = job;
     pthread_mutex_unlock(&workers->lock);
     int r = job->step(job, index);
@@ -104,7 +108,7 @@ static void *run(void *argument)
 
     pthread_mutex_lock(&workers->lock);
     for (;;) {
-        struct job *job = pop(&workers->ready);
+        struct job *job = pop(&workers->ready) ?: pop(&workers->behind);
         if (job)
             run_step(workers, worker, job);
         else if (workers->stopping)
@@ -166,6 +170,8 @@ struct workers *workers_free(struct workers *workers)
     workers->stopping = true;
     for (struct job *job = workers->ready.first; job; job = job->next)
         atomic_store(&job->cancelled, true);
+    for (struct job *job = workers->behind.first; job; job = job->next)
+        atomic_store(&job->cancelled, true);
     for (unsigned i = 0; i < workers->n_threads; i++)
         if (workers->threads[i].job)
             atomic_store(&workers->threads[i].job->cancelled, true);
@@ -176,7 +182,7 @@ struct workers *workers_free(struct workers *workers)
 
     while (workers->finished.first)
         workers_dispatch(workers);
-    assert(!workers->ready.first);
+    assert(!workers->ready.first && !workers->behind.first);
     pthread_cond_destroy(&workers->wake);
     pthread_mutex_destroy(&workers->lock);
     close(workers->event_fd);
@@ -195,8 +201,26 @@ void workers_submit(struct workers *workers, struct job *job)
         job->next_step = job->n_steps;
         finish_if_over(workers, job);
     } else {
-        push(&workers->ready, job);
-        pthread_cond_signal(&workers->wake);
+        push_ready(workers, job);
+    }
+    pthread_mutex_unlock(&workers->lock);
+}
+
+void workers_hurry(struct workers *workers, struct job *job)
+{
+    pthread_mutex_lock(&workers->lock);
+    if (job->is_behind) {
+        struct queue others = {0};
+        bool is_queued = false;
+        for (struct job *other; (other = pop(&workers->behind));) {
+            is_queued |= other == job;
+            if (other != job)
+                push(&others, other);
+        }
+        workers->behind = others;
+        job->is_behind = false;
+        if (is_queued)
+            push_ready(workers, job);
     }
     pthread_mutex_unlock(&workers->lock);
 }

@@ -22,6 +22,8 @@ struct job {
     /* Loop thread, exactly once, when no step runs any more: 0, the first error, or -ECANCELED. */
     void (*done)(struct job *job, int error);
 
+    bool is_behind; /* no step of it is started while another job has one to start */
+
     /* The pool's. */
     struct job *next;
     uint64_t next_step, n_running, n_finished;
@@ -37,6 +39,9 @@ DEFINE_CLEANUP(struct workers *, workers_free);
 
 /* Loop thread. `done` never runs before this returns. */
 void workers_submit(struct workers *workers, struct job *job);
+
+/* A job that is behind takes its turns like the others from now on. */
+void workers_hurry(struct workers *workers, struct job *job);
 
 /* No further step is started; `done` follows as usual. Steps may look at job_cancelled. */
 void workers_cancel(struct workers *workers, struct job *job);

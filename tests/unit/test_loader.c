@@ -87,7 +87,7 @@ static void release(struct bench *bench, unsigned i)
 static void start(struct bench *bench, unsigned i, uint64_t bytes)
 {
     reserve(bench, i, bytes);
-    ck_assert_int_eq(loader_fill(bench->loader, &bench->layers[i], done, bench), 0);
+    ck_assert_int_eq(loader_fill(bench->loader, &bench->layers[i], false, done, bench), 0);
     ck_assert_ptr_nonnull(bench->layers[i].fill);
     bench->n_done[i] = 0;
 }
@@ -329,7 +329,7 @@ START_TEST(a_growth_that_fails_changes_nothing)
     ck_assert_int_eq(loader_new(bench->workers, bench->backing, larger, IO_AUTO, &bench->loader),
                      0);
     reserve(bench, 0, 9 * MIB);
-    ck_assert_int_eq(loader_fill(bench->loader, &bench->layers[0], done, bench), -EINVAL);
+    ck_assert_int_eq(loader_fill(bench->loader, &bench->layers[0], false, done, bench), -EINVAL);
     ck_assert_ptr_null(bench->layers[0].fill);
     ck_assert_uint_eq(backing_pending_bytes(bench->backing), 0);
     release(bench, 0);

@@ -162,7 +162,7 @@ static void start(struct bench *bench, struct layer *layer)
         arena_footprint(bench->arena, definition->bytes, definition->shift_bytes, &n_pages), 0);
     ck_assert_int_eq(arena_alloc(bench->arena, n_pages, &layer->allocation), 0);
     bench->n_done[layer->index] = 0;
-    ck_assert_int_eq(loader_fill(bench->loader, layer, done, bench), 0);
+    ck_assert_int_eq(loader_fill(bench->loader, layer, false, done, bench), 0);
 }
 
 static int await(struct bench *bench, const struct layer *layer)

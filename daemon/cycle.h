@@ -1,0 +1,32 @@
+/* A quick model of one run that has a part of the arena to itself: the decisions of the policy
+ * next-use and of reading ahead, without a scheduler. One disk reads one layer after the other.
+ * daemon/rehearsal does the same with the scheduler's own code, some ten times slower. */
+#pragma once
+
+#include "daemon/run.h"
+
+/* Shapes: n_layers elements each. Time is counted in pages read. */
+struct cycle {
+    uint32_t n_layers;
+    const uint64_t *pages;
+    uint64_t capacity_pages;
+    double compute_per_page; /* time to compute with a page, in times to read one */
+    /* The rest is the simulation's. */
+    struct cycle_layer *layers;
+    uint32_t *victims;
+    uint64_t used_pages;
+    uint32_t n_ahead;
+    double now, disk_free;
+    uint64_t read_pages;
+};
+
+/* 0 or -ENOMEM; `pages` is borrowed. */
+int cycle_init(struct cycle *cycle, uint32_t n_layers, const uint64_t *pages,
+               uint64_t capacity_pages, double compute_per_page);
+void cycle_done(struct cycle *cycle);
+
+/* Starts anew, from an empty arena. */
+void cycle_reset(struct cycle *cycle);
+
+/* Goes through the model once. False if a layer found no place. */
+bool cycle_pass(struct cycle *cycle, const struct run_plan *plan);
