@@ -57,7 +57,19 @@ static void append_lease(json_t *leases, uint64_t *n_leases, json_t *lease)
         json_decref(lease);
 }
 
-/* Who stands in the way: the loads in flight, and every lease with its holder. */
+static json_t *name_held(const struct layer *layer, const struct peer *peer,
+                         const struct passwd *user)
+{
+    json_t *lease = name_layer(layer);
+    json_object_set_new(lease, "loading", json_false());
+    json_object_set_new(
+        lease, "user", user ? json_string(user->pw_name) : json_sprintf("%u", (unsigned)peer->uid));
+    json_object_set_new(lease, "pid", json_integer(peer->pid));
+    return lease;
+}
+
+/* Who stands in the way: the loads in flight, and every lease with its holder; of a run that holds
+ * nothing just now, the layer that it comes to. */
 static void answer_blockers(struct manager *manager, struct call *call,
                             struct layer *const *loading, size_t n_loading)
 {
@@ -65,6 +77,7 @@ static void answer_blockers(struct manager *manager, struct call *call,
     uint64_t n_leases = 0;
     const struct holder *holder;
     const struct lease *held;
+    const struct client_run *run;
 
     for (size_t i = 0; i < n_loading; i++) {
         json_t *lease = name_layer(loading[i]);
@@ -74,14 +87,11 @@ static void answer_blockers(struct manager *manager, struct call *call,
     LIST_FOREACH (holder, &manager->leases.holders, entry) {
         const struct passwd *user = getpwuid(holder->peer.uid);
         TAILQ_FOREACH (held, &holder->list, entry) {
-            json_t *lease = name_layer(held->layer);
-            json_object_set_new(lease, "loading", json_false());
-            json_object_set_new(lease, "user",
-                                user ? json_string(user->pw_name)
-                                     : json_sprintf("%u", (unsigned)holder->peer.uid));
-            json_object_set_new(lease, "pid", json_integer(holder->peer.pid));
-            append_lease(leases, &n_leases, lease);
+            append_lease(leases, &n_leases, name_held(held->layer, &holder->peer, user));
         }
+        LIST_FOREACH (run, &holder->runs, entry)
+            if (!run->lease)
+                append_lease(leases, &n_leases, name_held(run->run->next, &holder->peer, user));
     }
     call_error(call, ERROR_BUSY,
                json_pack("{s:o, s:I}", "leases", leases, "leasesTotal", (json_int_t)n_leases));
