@@ -1,10 +1,12 @@
 # EdgeMind. `make help` lists the goals; V=1 shows the commands.
 
 VERSION := 0.1.0
+SOVERSION := 0
 PREFIX  ?= /usr/local
 BUILD   ?= build
 CC      ?= cc
 CFLAGS  ?= -O2 -g
+OBJCOPY ?= $(or $(patsubst %gcc,%objcopy,$(filter %-gcc,$(CC))),objcopy)
 
 bindir  := $(PREFIX)/bin
 sbindir := $(PREFIX)/sbin
@@ -19,18 +21,24 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpo
             -Wformat=2 -Wundef -Wvla -Wwrite-strings -Wimplicit-fallthrough \
             -Wno-missing-field-initializers $(if $(WERROR),-Werror)
 EM_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DEDGEMIND_VERSION='"$(VERSION)"' -I. -pthread -fno-common \
-            -MMD -MP $(WARNINGS) $(SANITIZE) $(shell pkg-config --cflags $(pkgs)) $(CFLAGS)
+            -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -MMD -MP $(WARNINGS) $(SANITIZE) \
+            $(shell pkg-config --cflags $(pkgs)) $(CFLAGS)
 EM_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 common_objects := $(call objects,$(wildcard common/*.c proto/*.c))
 daemon_objects := $(call objects,$(filter-out daemon/main.c,$(wildcard daemon/*.c)))
 client_objects := $(call objects,$(filter-out client/emctl.c,$(wildcard client/*.c)))
+# Of libedgemind, with what it takes from libcommon.
+library_objects := $(call objects,$(addprefix client/,libedgemind.c library_layer.c library_run.c channel.c \
+    mapped_layer.c arena_map.c failure.c refusal.c socket_path.c regular_file.c model_files.c varlink.c safe.c))
+library := $(BUILD)/libedgemind.so
+examples := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard client/examples/*.c))
 unit_tests := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 bench_programs := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 integration_programs := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
 
-all: $(BUILD)/edgemindd $(BUILD)/emctl
+all: $(BUILD)/edgemindd $(BUILD)/emctl $(library) $(BUILD)/libedgemind.a
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -47,7 +55,7 @@ $(BUILD)/%.a:
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 link = @$(if $(V),,echo "  LINK    $@" ;) \
-       $(CC) $(EM_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(shell pkg-config --libs $(1))
+       $(CC) $(EM_LDFLAGS) -o $@ $(filter %.o %.a %.so,$^) $(if $(1),$(shell pkg-config --libs $(1))) $(2)
 
 $(BUILD)/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	$(call link,$(daemon_pkgs) $(common_pkgs))
@@ -55,17 +63,42 @@ $(BUILD)/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/libdaemon.a $(BUILD)/libcomm
 $(BUILD)/emctl: $(BUILD)/client/emctl.o $(BUILD)/libclient.a $(BUILD)/libcommon.a
 	$(call link,$(client_pkgs) $(common_pkgs))
 
+# The shared library exports what edgemind.h declares; in the static one everything else is local.
+shared := -shared -Wl,-soname=libedgemind.so.$(SOVERSION) -Wl,--version-script=client/edgemind.map -Wl,--gc-sections
+$(library).$(VERSION): $(library_objects) $(BUILD)/libcommon.a client/edgemind.map
+	$(call link,$(common_pkgs),$(shared))
+$(library).$(SOVERSION): $(library).$(VERSION)
+$(library): $(library).$(SOVERSION)
+$(library).$(SOVERSION) $(library):
+	$(Q)ln -sf $(<F) $@
+
+$(BUILD)/libedgemind.a: $(library_objects) $(BUILD)/libcommon.a
+	@$(if $(V),,echo "  AR      $@")
+	$(Q)$(CC) -r -nostdlib -o $(BUILD)/libedgemind.o $^
+	$(Q)$(OBJCOPY) --localize-hidden $(BUILD)/libedgemind.o
+	$(Q)rm -f $@ && $(AR) rcs $@ $(BUILD)/libedgemind.o
+
+# As its users link it, but found where it was built.
+rpath = -Wl,-rpath,'$$ORIGIN/$(1)'
+$(BUILD)/client/examples/%.o: EM_CFLAGS += -Iclient -ffp-contract=off
+$(BUILD)/examples/%: $(BUILD)/client/examples/%.o $(library)
+	@mkdir -p $(@D)
+	$(call link,,$(call rpath,..) -lm)
+$(BUILD)/tests/integration/library_check: $(BUILD)/tests/integration/library_check.o $(library)
+	$(call link,,$(call rpath,../..))
+
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclient.a $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	$(call link,check $(pkgs))
 
 $(BUILD)/tests/integration/%: $(BUILD)/tests/integration/%.o $(BUILD)/libclient.a $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	$(call link,$(pkgs))
 
-$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o
+$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libedgemind.a
 	$(call link,$(common_pkgs))
 
 unit-tests: $(unit_tests)
-test-programs: $(integration_programs)
+examples: $(examples)
+test-programs: $(integration_programs) $(examples)
 
 # The README's two commands. Each installs what is missing, builds in parallel and runs.
 demo:
@@ -78,6 +111,15 @@ check:
 	@$(MAKE) -j$$(nproc) all unit-tests test-programs
 	@tests/check.sh $(BUILD)
 
+# The parts of `make check` that need root and much of a machine, alone.
+check-systemd:
+	@tests/install-packages.sh check
+	@$(MAKE) -j$$(nproc) all
+	@tests/systemd/boot.sh $(BUILD)
+
+check-arm64:
+	@tests/arm64.sh $(BUILD)
+
 lint: all
 	@tests/lint.sh $(BUILD)
 
@@ -89,8 +131,11 @@ bench:
 # What `make install` puts where. /etc/edgemind is fixed: the programs name it.
 datadir     := $(PREFIX)/share/edgemind
 mandir      := $(PREFIX)/share/man
+includedir  ?= $(PREFIX)/include
+libdir      ?= $(PREFIX)/lib
 completionsdir := $(PREFIX)/share/bash-completion/completions
 confdir     := /etc/edgemind
+units       := edgemindd.service edgemindd.socket edgemindd@.service edgemindd@.socket
 unitdir     ?= $(call systemd_dir,systemdsystemunitdir,/usr/lib/systemd/system)
 sysusersdir ?= $(call systemd_dir,sysusersdir,/usr/lib/sysusers.d)
 tmpfilesdir ?= $(call systemd_dir,tmpfilesdir,/usr/lib/tmpfiles.d)
@@ -109,16 +154,25 @@ install: all
 	install -D -m 644 daemon/edgemindd.8 $(DESTDIR)$(mandir)/man8/edgemindd.8
 	install -D -m 644 client/emctl.1 $(DESTDIR)$(mandir)/man1/emctl.1
 	install -D -m 644 client/emctl.bash-completion $(DESTDIR)$(completionsdir)/emctl
+	install -D -m 644 $(library).$(VERSION) $(DESTDIR)$(libdir)/libedgemind.so.$(VERSION)
+	ln -sf libedgemind.so.$(VERSION) $(DESTDIR)$(libdir)/libedgemind.so.$(SOVERSION)
+	ln -sf libedgemind.so.$(SOVERSION) $(DESTDIR)$(libdir)/libedgemind.so
+	install -D -m 644 $(BUILD)/libedgemind.a $(DESTDIR)$(libdir)/libedgemind.a
+	install -D -m 644 client/edgemind.pc.in $(DESTDIR)$(libdir)/pkgconfig/edgemind.pc
+	sed -i 's|@prefix@|$(PREFIX)|; s|@includedir@|$(includedir)|; s|@libdir@|$(libdir)|; s|@version@|$(VERSION)|' \
+		$(DESTDIR)$(libdir)/pkgconfig/edgemind.pc
+	install -D -m 644 client/edgemind.h $(DESTDIR)$(includedir)/edgemind.h
+	install -D -m 644 client/libedgemind.3 $(DESTDIR)$(mandir)/man3/libedgemind.3
 	install -D -m 644 client/examples/ffn10.json $(DESTDIR)$(datadir)/models/ffn10.json
 	install -D -m 644 proto/io.edgemind.manager.varlink $(DESTDIR)$(datadir)/io.edgemind.manager.varlink
-	install -D -m 644 systemd/edgemindd.socket $(DESTDIR)$(unitdir)/edgemindd.socket
-	install -D -m 644 systemd/edgemindd.service $(DESTDIR)$(unitdir)/edgemindd.service
-	sed -i 's|@sbindir@|$(sbindir)|' $(DESTDIR)$(unitdir)/edgemindd.service
+	install -D -m 644 -t $(DESTDIR)$(unitdir) $(addprefix systemd/,$(units))
+	sed -i 's|@sbindir@|$(sbindir)|' $(addprefix $(DESTDIR)$(unitdir)/,$(units))
 	install -D -m 644 systemd/sysusers.d/edgemind.conf $(DESTDIR)$(sysusersdir)/edgemind.conf
 	install -D -m 644 systemd/tmpfiles.d/edgemind.conf $(DESTDIR)$(tmpfilesdir)/edgemind.conf
 	[ -e $(DESTDIR)$(confdir)/edgemindd.conf ] || \
 		install -D -m 644 systemd/edgemindd.conf $(DESTDIR)$(confdir)/edgemindd.conf
 ifeq ($(DESTDIR),)
+	! command -v ldconfig >/dev/null || ldconfig
 	! command -v systemd-sysusers >/dev/null || systemd-sysusers $(sysusersdir)/edgemind.conf
 	! command -v systemd-tmpfiles >/dev/null || systemd-tmpfiles --create $(tmpfilesdir)/edgemind.conf
 	! [ -d /run/systemd/system ] || systemctl daemon-reload
@@ -127,10 +181,13 @@ endif
 # Leaves the configuration and the user.
 uninstall:
 ifeq ($(DESTDIR),)
+	-! [ -d /run/systemd/system ] || systemctl stop 'edgemindd@*.socket' 'edgemindd@*.service'
 	-! [ -d /run/systemd/system ] || systemctl disable --now edgemindd.service edgemindd.socket
 endif
 	rm -f $(addprefix $(DESTDIR),$(sbindir)/edgemindd $(bindir)/emctl $(mandir)/man8/edgemindd.8 \
-		$(mandir)/man1/emctl.1 $(completionsdir)/emctl $(unitdir)/edgemindd.socket $(unitdir)/edgemindd.service \
+		$(mandir)/man1/emctl.1 $(mandir)/man3/libedgemind.3 $(includedir)/edgemind.h $(libdir)/libedgemind.a \
+		$(libdir)/libedgemind.so $(libdir)/libedgemind.so.$(SOVERSION) $(libdir)/libedgemind.so.$(VERSION) \
+		$(libdir)/pkgconfig/edgemind.pc $(completionsdir)/emctl $(addprefix $(unitdir)/,$(units)) \
 		$(sysusersdir)/edgemind.conf $(tmpfilesdir)/edgemind.conf)
 	rm -rf $(DESTDIR)$(datadir)
 ifeq ($(DESTDIR),)
@@ -139,18 +196,40 @@ endif
 
 .PHONY: install uninstall FORCE
 
+# The last commit; the same bytes wherever and whenever it is packed.
+dist:
+	@mkdir -p $(BUILD)
+	git -c tar.umask=0022 archive --format=tar --prefix=edgemind-$(VERSION)/ \
+		-o $(BUILD)/edgemind-$(VERSION).tar HEAD
+	gzip -9nf $(BUILD)/edgemind-$(VERSION).tar
+
+# The tree as it is; what dpkg-buildpackage makes lies in BUILD/deb.
+deb_tree := $(BUILD)/deb/edgemind-$(VERSION)
+deb:
+	@tests/install-packages.sh deb
+	rm -rf $(BUILD)/deb
+	mkdir -p $(deb_tree)
+	tar --exclude-vcs --exclude=./build --exclude=./$(BUILD) -cf - . | tar -C $(deb_tree) -xf -
+	cd $(deb_tree) && env -u MAKEFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc
+
+.PHONY: dist deb
+
 help:
-	@echo 'make            build/edgemindd and build/emctl'
+	@echo 'make            build/edgemindd, build/emctl, build/libedgemind.so and .a'
+	@echo 'make examples   build/examples: programs that use the library'
 	@echo 'make demo       the main job, step by step, on a private daemon'
 	@echo 'make check      every test that this machine allows'
 	@echo 'make bench      timings beside the peers'
+	@echo 'make check-systemd, make check-arm64: parts of it, alone'
 	@echo 'make lint       the rules that a program can check'
 	@echo 'make install    honours DESTDIR and PREFIX ($(PREFIX))'
+	@echo 'make dist       build/edgemind-$(VERSION).tar.gz, reproducible'
+	@echo 'make deb        Debian packages in build/deb'
 	@echo 'make clean'
 
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all unit-tests test-programs demo check lint bench help clean
+.PHONY: all examples unit-tests test-programs demo check check-systemd check-arm64 lint bench help clean
 .SECONDARY:
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -path $(BUILD)/deb -prune -o -name '*.d' -type f -print 2>/dev/null)

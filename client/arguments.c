@@ -9,6 +9,7 @@
 
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct option {
@@ -29,6 +30,32 @@ static bool check_capacity(const char *value)
 {
     uint64_t bytes;
     return size_parse(value, &bytes) == 0 && bytes > 0;
+}
+
+static bool check_rate(const char *value)
+{
+    uint64_t bytes;
+    return size_parse(value, &bytes) == 0 && bytes > 0 && bytes <= INT64_MAX;
+}
+
+static bool check_compute(const char *value)
+{
+    uint64_t usec;
+    return duration_parse(value, &usec) == 0 && usec <= INT64_MAX;
+}
+
+static bool check_wait(const char *value)
+{
+    enum { WAIT_USEC_MAX = 60 * 1000 * 1000 }; /* the daemon's limit */
+    uint64_t usec;
+    return duration_parse(value, &usec) == 0 && usec <= WAIT_USEC_MAX;
+}
+
+static bool check_passes(const char *value)
+{
+    enum { PASSES_MAX = 1000 };
+    unsigned long n = strtoul(value, NULL, 10);
+    return value[strspn(value, "0123456789")] == '\0' && n > 0 && n <= PASSES_MAX;
 }
 
 /* A script's unset variable must not lead to the machine's own daemon. */
@@ -58,8 +85,16 @@ static const struct option options[] = {
      "when the arena is full: let layers give way, or stop"},
     {"--capacity", "SIZE", offsetof(struct arguments, capacity), OPTION_CAPACITY, check_capacity,
      "plan for an arena of that size (as 50M), without a daemon"},
-    {"--policy", "NAME", offsetof(struct arguments, policy), OPTION_POLICY, NULL,
-     "which layers give way: flush-all or lru"},
+    {"--policy", "POLICY", offsetof(struct arguments, policy), OPTION_POLICY, NULL,
+     "flush-all, lru, next-use, or all to compare them"},
+    {"--passes", "N", offsetof(struct arguments, passes), OPTION_RUN, check_passes,
+     "show N passes of a run, too (1 to 1000)"},
+    {"--disk-rate", "RATE", offsetof(struct arguments, disk_rate), OPTION_RUN, check_rate,
+     "predict times, reading RATE bytes a second (as 500M)"},
+    {"--compute", "TIME", offsetof(struct arguments, compute), OPTION_RUN, check_compute,
+     "predict times, a pass computing that long (as 2ms)"},
+    {"--wait", "TIME", offsetof(struct arguments, wait), OPTION_WAIT, check_wait,
+     "wait for others' leases, up to TIME a layer (at most 60s)"},
     {"--name", "NAME", offsetof(struct arguments, name), OPTION_NAME, check_name,
      "what to call the model (a definition has its own name)"},
     {"--tensors", NULL, offsetof(struct arguments, tensors), OPTION_TENSORS, NULL,
@@ -171,19 +206,26 @@ static int check_verb(const struct arguments *arguments, unsigned verb_options)
             return usage(verb, "%s takes no option '%s'", verb->name, option->name);
     if (arguments->n_operands < verb->min_operands)
         return usage(verb, "%s needs %s", verb->name, verb->operands);
+    if (verb->takes_command && (!arguments->command || !*arguments->command))
+        return usage(verb, "%s needs a command after '--'", verb->name);
     return EXIT_DONE;
 }
 
 int arguments_parse(int argc, char **argv, const struct verb *verbs, struct arguments *ret)
 {
     struct arguments arguments = {.verb = guess_verb(argc, argv, verbs)};
+    bool takes_command = arguments.verb && arguments.verb->takes_command;
     const char *verb_name = NULL, *surplus = NULL;
     unsigned verb_options = 0;
     bool only_operands = false;
     int r = EXIT_DONE;
 
-    for (int i = 1; i < argc && r == EXIT_DONE; i++) {
-        if (!only_operands && strcmp(argv[i], "--") == 0)
+    if (takes_command)
+        arguments.list = argv + 1; /* words that were dealt with already */
+    for (int i = 1; i < argc && r == EXIT_DONE && !arguments.command; i++) {
+        if (takes_command && verb_name && strcmp(argv[i], "--") == 0)
+            arguments.command = argv + i + 1;
+        else if (!only_operands && strcmp(argv[i], "--") == 0)
             only_operands = true;
         else if (!only_operands && argv[i][0] == '-')
             r = take_option(argc, argv, &i, &arguments, &verb_options);
@@ -191,6 +233,8 @@ int arguments_parse(int argc, char **argv, const struct verb *verbs, struct argu
             verb_name = argv[i];
         else if (arguments.verb && arguments.n_operands < arguments.verb->max_operands)
             arguments.operands[arguments.n_operands++] = argv[i];
+        else if (takes_command)
+            arguments.list[arguments.n_list++] = argv[i];
         else if (!surplus)
             surplus = argv[i];
     }

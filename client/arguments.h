@@ -14,21 +14,31 @@ enum verb_options {
     OPTION_POLICY = 1 << 2,
     OPTION_NAME = 1 << 3,
     OPTION_TENSORS = 1 << 4,
-    OPTION_FORCE = 1 << 5
+    OPTION_FORCE = 1 << 5,
+    OPTION_RUN = 1 << 6,
+    OPTION_WAIT = 1 << 7
 };
 
 enum { OPERANDS_MAX = 3 };
 
-/* Everything is borrowed from argv; NULL for what was not given. */
+/* Everything is borrowed from argv, whose words `list` reorders; NULL for what was not given. */
 struct arguments {
     const struct verb *verb;
     const char *operands[OPERANDS_MAX];
     unsigned n_operands;
+    /* Only of a verb that takes a command: its further operands; and the command, ended by NULL. */
+    char **list;
+    unsigned n_list;
+    char **command;
     const char *socket;
-    const char *on_full;  /* "evict" or "ask" */
-    const char *policy;   /* as given: which ones there are is the daemon's to say */
-    const char *capacity; /* a size above 0 */
-    const char *name;     /* fit for a model */
+    const char *on_full;   /* "evict" or "ask" */
+    const char *policy;    /* as given: which ones there are is the daemon's to say */
+    const char *capacity;  /* a size above 0 */
+    const char *passes;    /* 1 to 1000 */
+    const char *disk_rate; /* a size above 0 that json_int_t holds */
+    const char *compute;   /* a duration that json_int_t holds */
+    const char *wait;      /* a duration of at most a minute */
+    const char *name;      /* fit for a model */
     bool tensors, force;
     bool json, help, version;
 };

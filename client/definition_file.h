@@ -11,7 +11,3 @@
  * then is where it failed, or for -ENOENT every path that was tried, with ", " between. NULL in it
  * when out of memory. */
 int definition_file_open(const char *name, char **ret_path);
-
-/* A descriptor for reading `path`, or a negative errno: -EISDIR or -EINVAL if it is no regular
- * file. Never waits. */
-int regular_file_open(const char *path);

@@ -18,8 +18,11 @@ static const struct verb verbs[] = {
     {"cat", "MODEL LAYER [TENSOR]", 2, 3, OPTION_FORCE, verb_cat,
      "write a layer's weights, or one tensor's"},
     {"stats", "", 0, 0, 0, verb_stats, "show what is used, decided and measured"},
-    {"plan", "FILE|MODEL", 1, 1, OPTION_CAPACITY | OPTION_POLICY | OPTION_ON_FULL | OPTION_NAME,
-     verb_plan, "show what loading would do; change nothing"},
+    {"plan", "FILE|MODEL", 1, 1,
+     OPTION_CAPACITY | OPTION_POLICY | OPTION_RUN | OPTION_ON_FULL | OPTION_NAME, verb_plan,
+     "show what loading and running would do"},
+    {"hold", "MODEL [LAYER...] -- COMMAND [ARG...]", 1, 1, OPTION_WAIT, verb_hold,
+     "hold layers, or all, while a command runs", true},
     {"watch", "", 0, 0, 0, verb_watch, "show events as they happen"},
     {"set-policy", "[POLICY]", 0, 1, OPTION_ON_FULL, verb_set_policy,
      "set what gives way when the arena is full"},
@@ -30,11 +33,18 @@ static const struct verb verbs[] = {
 
 static void print_help(void)
 {
+    enum { OPERANDS_COLUMNS = 20 };
+
     printf("Usage: emctl [OPTION...] VERB [ARGUMENT...]\n\n"
            "Drives edgemindd, which keeps neural-network weights inside a hard RAM budget.\n\n"
            "Verbs:\n");
     for (const struct verb *verb = verbs; verb->name; verb++)
-        printf("  %-12s %-20s  %s\n", verb->name, verb->operands, verb->summary);
+        if (strlen(verb->operands) > OPERANDS_COLUMNS)
+            printf("  %-12s %s\n  %-12s %*s  %s\n", verb->name, verb->operands, "",
+                   OPERANDS_COLUMNS, "", verb->summary);
+        else
+            printf("  %-12s %-*s  %s\n", verb->name, OPERANDS_COLUMNS, verb->operands,
+                   verb->summary);
     printf("\nOptions, before or after the verb:\n");
     arguments_print_options(stdout, 0);
     printf("\n'emctl VERB --help' shows a verb's own options; emctl(1) explains all.\n");

@@ -2,7 +2,7 @@
  * may be opened is definition_path_valid's to say: nothing outside of the file's own directory. */
 #include "client/model_files.h"
 
-#include "client/definition_file.h"
+#include "client/regular_file.h"
 #include "client/safe.h"
 #include "common/json.h"
 #include "common/shard_index.h"
@@ -160,6 +160,18 @@ int model_files_open(const char *path, int fd, struct model_files *ret,
         failure.path = strdup(path);
     *ret_failure = failure;
     return r;
+}
+
+int model_files_set_name(struct model_files *files, const char *name)
+{
+    if (!files->name)
+        return -EINVAL;
+    char *copy = strdup(name);
+    if (!copy)
+        return -ENOMEM;
+    free(files->name);
+    files->name = copy;
+    return 0;
 }
 
 int model_files_describe(const struct model_files *files, json_t *parameters)

@@ -27,6 +27,9 @@ struct model_files_failure {
 int model_files_open(const char *path, int fd, struct model_files *ret,
                      struct model_files_failure *ret_failure);
 void model_files_done(struct model_files *files); /* safe on a zeroed one */
+
+/* What the model is to be called. 0; -EINVAL if it is a definition, which has a name; -ENOMEM. */
+int model_files_set_name(struct model_files *files, const char *name);
 void model_files_failure_done(struct model_files_failure *failure);
 
 /* Adds what LoadModel and Plan call the files to `parameters`; the descriptors go with the message.

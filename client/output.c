@@ -1,4 +1,4 @@
-/* What both outputs share: the look at the terminal, and the stream's end. */
+/* What both outputs share: the look at the terminal, numbers, and the stream's end. */
 #include "client/output.h"
 
 #include <errno.h>
@@ -54,4 +54,15 @@ int output_flush(struct output *output)
     if (poll(&reader, 1, 0) > 0 && reader.revents & POLLERR)
         error = EPIPE;
     return -error;
+}
+
+const char *output_number(json_int_t value, char text[static NUMBER_TEXT_MAX])
+{
+    snprintf(text, NUMBER_TEXT_MAX, "%" JSON_INTEGER_FORMAT, value);
+    return text;
+}
+
+const char *output_size(json_int_t bytes, char text[static SIZE_TEXT_MAX])
+{
+    return size_format(bytes > 0 ? (uint64_t)bytes : 0, text);
 }

@@ -39,9 +39,12 @@ const struct output_ops output_json = {
     .list_layer = nothing,
     .list_tensors = print,
     .stats = print,
-    .plan = print,
     .event = print,
     .policy = print,
     .version = print,
+    .plan = print,
+    .plan_passes = nothing,
+    .plan_policy = print,
+    .plan_comparison = nothing,
     .error = print,
 };

@@ -6,7 +6,6 @@
 #include "common/units.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <string.h>
@@ -72,11 +71,6 @@ static void print_row(const struct output *output, const char *label, const char
     fprintf(output->stream, "%s\n", painted ? "\033[0m" : "");
 }
 
-static const char *size(json_int_t bytes, char text[static SIZE_TEXT_MAX])
-{
-    return size_format(bytes > 0 ? (uint64_t)bytes : 0, text);
-}
-
 /* As size, with the sign that a difference may have. */
 static const char *difference(json_int_t bytes, char text[static SIZE_TEXT_MAX + 1])
 {
@@ -85,21 +79,14 @@ static const char *difference(json_int_t bytes, char text[static SIZE_TEXT_MAX +
     return bytes < 0 ? text : text + 1;
 }
 
-/* "2 d 3 h", "3 min 5 s": the two largest units. */
-static const char *duration(json_int_t usec, char text[static SIZE_TEXT_MAX])
+/* Whole seconds: what the daemon has lived, and how old a sample is. */
+static const char *duration(json_int_t usec, char text[static DURATION_TEXT_MAX])
 {
-    uint64_t seconds = usec > 0 ? (uint64_t)usec / 1000000 : 0;
+    enum { USEC_PER_SEC = 1000000 };
 
-    if (seconds >= 86400)
-        snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 " d %" PRIu64 " h", seconds / 86400,
-                 seconds / 3600 % 24);
-    else if (seconds >= 3600)
-        snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 " h %" PRIu64 " min", seconds / 3600,
-                 seconds / 60 % 60);
-    else if (seconds >= 60)
-        snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 " min %" PRIu64 " s", seconds / 60, seconds % 60);
-    else
-        snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 " s", seconds);
+    if (usec >= 60 * (json_int_t)USEC_PER_SEC)
+        return duration_format((uint64_t)usec, text);
+    snprintf(text, DURATION_TEXT_MAX, INT " s", usec > 0 ? usec / USEC_PER_SEC : 0);
     return text;
 }
 
@@ -120,8 +107,8 @@ static void print_bar(const struct output *output, json_int_t used, json_int_t c
     fprintf(output->stream, "%-*s", (int)LABEL_COLUMNS, "arena");
     if (n >= 8)
         fprintf(output->stream, "[%.*s]  ", n, bar);
-    fprintf(output->stream, "%u%%  %s of %s used\n", (unsigned)(share * 100), size(used, a),
-            size(capacity, b));
+    fprintf(output->stream, "%u%%  %s of %s used\n", (unsigned)(share * 100), output_size(used, a),
+            output_size(capacity, b));
 }
 
 static int show_arena(const struct output *output, json_t *arena)
@@ -137,10 +124,10 @@ static int show_arena(const struct output *output, json_t *arena)
                     &backing) < 0)
         return -EBADMSG;
     print_bar(output, used, capacity);
-    add(&row, true, "%s free", size(free_bytes, text));
-    add(&row, largest < free_bytes, "%s in one piece", size(largest, text));
-    add(&row, leased > 0, "%s in use by clients or loads", size(leased, text));
-    add(&row, committed < capacity, "%s committed", size(committed, text));
+    add(&row, true, "%s free", output_size(free_bytes, text));
+    add(&row, largest < free_bytes, "%s in one piece", output_size(largest, text));
+    add(&row, leased > 0, "%s in use by clients or loads", output_size(leased, text));
+    add(&row, committed < capacity, "%s committed", output_size(committed, text));
     add(&row, true, "%s", backing);
     print_row(output, "", "", &row);
     return 0;
@@ -164,16 +151,17 @@ static int show_monitor(const struct output *output, json_t *monitor)
     add(&verdict, true, "%s",
         aligned ? "aligned: the system agrees" : "NOT ALIGNED with the system");
     add(&verdict, drift != 0, "%s off", difference(drift, text));
-    add(&verdict, arena_swapped > 0, "%s of the arena swapped out", size(arena_swapped, text));
+    add(&verdict, arena_swapped > 0, "%s of the arena swapped out",
+        output_size(arena_swapped, text));
     add(&verdict, age >= STALE_USEC, "as of %s ago", duration(age, text));
     print_row(output, "verdict", aligned ? "\033[32m" : "\033[1;31m", &verdict);
 
-    add(&memory, true, "%s RSS", size(rss, text));
-    add(&memory, true, "%s of it beside the arena", size(overhead, text));
-    add(&memory, swap > 0, "%s swapped out", size(swap, text));
+    add(&memory, true, "%s RSS", output_size(rss, text));
+    add(&memory, true, "%s of it beside the arena", output_size(overhead, text));
+    add(&memory, swap > 0, "%s swapped out", output_size(swap, text));
     print_row(output, "memory", "", &memory);
 
-    add(&machine, true, "%s available", size(available, text));
+    add(&machine, true, "%s available", output_size(available, text));
     add(&machine, pressure > 0, "memory pressure %.2f%%", pressure);
     print_row(output, "machine", "", &machine);
     return 0;
@@ -184,6 +172,8 @@ static int show_scheduler(const struct output *output, json_t *scheduler)
     const char *policy, *on_full;
     json_int_t models, resident, loading, hits, misses, must_unload, out_of_memory, busy, evictions,
         flushes, bytes;
+    json_int_t runs = json_integer_value(json_object_get(scheduler, "runs")),
+               waiting = json_integer_value(json_object_get(scheduler, "waiting"));
     char text[SIZE_TEXT_MAX];
     struct row layers = {0}, requests = {0}, decisions = {0}, chosen = {0};
 
@@ -197,11 +187,13 @@ static int show_scheduler(const struct output *output, json_t *scheduler)
     add(&layers, true, INT " resident", resident);
     add(&layers, loading > 0, INT " loading", loading);
     add(&layers, true, INT " model%s known", models, models == 1 ? "" : "s");
+    add(&layers, runs > 0, INT " run%s", runs, runs == 1 ? "" : "s");
     print_row(output, "layers", "", &layers);
 
     add(&requests, true, INT " hit%s", hits, hits == 1 ? "" : "s");
     add(&requests, true, INT " miss%s", misses, misses == 1 ? "" : "es");
-    add(&requests, true, "%s loaded", size(bytes, text));
+    add(&requests, true, "%s loaded", output_size(bytes, text));
+    add(&requests, waiting > 0, INT " waiting", waiting);
     print_row(output, "requests", "", &requests);
 
     add(&decisions, must_unload > 0, INT " must-unload", must_unload);

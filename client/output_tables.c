@@ -1,4 +1,4 @@
-/* What is there, in tables: models, layers, tensors, and the steps of a plan. */
+/* What is there, in tables: models, layers, tensors, and the steps of a planned load. */
 #include "client/output.h"
 
 #include "client/table.h"
@@ -8,20 +8,6 @@
 #include <errno.h>
 #include <libsmartcols.h>
 #include <string.h>
-
-/* A reply's number; one below zero, which no interface allows, is shown as zero. */
-static const char *size(json_int_t bytes, char text[static SIZE_TEXT_MAX])
-{
-    return size_format(bytes > 0 ? (uint64_t)bytes : 0, text);
-}
-
-enum { NUMBER_TEXT_MAX = 24 };
-
-static const char *number(json_int_t value, char text[static NUMBER_TEXT_MAX])
-{
-    snprintf(text, NUMBER_TEXT_MAX, "%" JSON_INTEGER_FORMAT, value);
-    return text;
-}
 
 static const struct table_column model_columns[] = {
     {"MODEL", SCOLS_FL_TRUNC}, {"LAYERS", SCOLS_FL_RIGHT},        {"RESIDENT", SCOLS_FL_RIGHT},
@@ -39,8 +25,9 @@ static int add_model(struct libscols_table *table, json_t *model)
                     "residentLayers", &resident, "bytes", &bytes, "residentBytes",
                     &resident_bytes) < 0)
         return -EBADMSG;
-    const char *cells[MODEL_COLUMNS] = {name, number(layers, texts[0]), number(resident, texts[1]),
-                                        size(bytes, sizes[0]), size(resident_bytes, sizes[1])};
+    const char *cells[MODEL_COLUMNS] = {
+        name, output_number(layers, texts[0]), output_number(resident, texts[1]),
+        output_size(bytes, sizes[0]), output_size(resident_bytes, sizes[1])};
     return table_add_line(table, cells, MODEL_COLUMNS, 2, resident > 0 ? "green" : NULL);
 }
 
@@ -63,10 +50,10 @@ static int add_layer(struct libscols_table *table, json_t *layer)
         return -EBADMSG;
     const char *cells[LAYER_COLUMNS] = {name,
                                         state,
-                                        size(bytes, sizes[0]),
-                                        footprint > 0 ? size(footprint, sizes[1]) : "-",
-                                        extents > 0 ? number(extents, texts[0]) : "-",
-                                        number(tensors, texts[1])};
+                                        output_size(bytes, sizes[0]),
+                                        footprint > 0 ? output_size(footprint, sizes[1]) : "-",
+                                        extents > 0 ? output_number(extents, texts[0]) : "-",
+                                        output_number(tensors, texts[1])};
     const char *color = strcmp(state, "resident") == 0  ? "green"
                         : strcmp(state, "loading") == 0 ? "yellow"
                                                         : NULL;
@@ -127,7 +114,7 @@ int output_text_list_layer(struct output *output, const struct subject *subject,
         output->table = table_new(output, tensor_columns, TENSOR_COLUMNS);
     if (!output->table)
         return -ENOMEM;
-    const char *cells[TENSOR_COLUMNS] = {name, "", "", size(bytes, text)};
+    const char *cells[TENSOR_COLUMNS] = {name, "", "", output_size(bytes, text)};
     return table_add_line(output->table, cells, TENSOR_COLUMNS, 0, "bold");
 }
 
@@ -163,7 +150,7 @@ static int add_tensor(struct libscols_table *table, json_t *tensor)
         indented = NULL;
         return -ENOMEM;
     }
-    const char *cells[TENSOR_COLUMNS] = {indented, dtype, shape_text, size(bytes, text)};
+    const char *cells[TENSOR_COLUMNS] = {indented, dtype, shape_text, output_size(bytes, text)};
     return table_add_line(table, cells, TENSOR_COLUMNS, 0, NULL);
 }
 
@@ -200,68 +187,34 @@ static int add_step(struct libscols_table *table, json_t *step)
                     &victim_bytes) < 0)
         return -EBADMSG;
     const char *cells[STEP_COLUMNS] = {layer, hit ? "loaded (hit)" : decision,
-                                       size(bytes, sizes[0]),
-                                       victims > 0 ? number(victims, text) : "-",
-                                       victims > 0 ? size(victim_bytes, sizes[1]) : "-"};
+                                       output_size(bytes, sizes[0]),
+                                       victims > 0 ? output_number(victims, text) : "-",
+                                       victims > 0 ? output_size(victim_bytes, sizes[1]) : "-"};
     const char *color = strcmp(decision, "loaded") == 0        ? "green"
                         : strcmp(decision, "must-unload") == 0 ? "yellow"
                                                                : "red";
     return table_add_line(table, cells, STEP_COLUMNS, 1, color);
 }
 
-int output_text_plan(struct output *output, const struct subject *subject, json_t *reply)
+int output_text_plan_steps(struct output *output, const struct subject *subject, json_t *reply)
 {
-    const char *model, *policy, *before = ": ";
-    json_int_t capacity, total, loaded, hits, must_unload, out_of_memory, busy, evictions, flushes,
-        resident;
-    const struct {
-        const json_int_t *n;
-        const char *one, *many;
-    } counts[] = {
-        {&loaded, "loaded", "loaded"},
-        {&hits, "hit", "hits"},
-        {&must_unload, "must-unload", "must-unload"},
-        {&out_of_memory, "out-of-memory", "out-of-memory"},
-        {&busy, "busy", "busy"},
-        {&evictions, "eviction", "evictions"},
-        {&flushes, "flush", "flushes"},
-        {&resident, "resident at the end", "resident at the end"},
-    };
-    json_t *steps, *step;
+    json_t *steps = json_object_get(reply, "steps"), *step;
+    json_int_t more = json_integer_value(json_object_get(reply, "stepsTotal"));
+    _cleanup_(scols_unref_tablep) struct libscols_table *table =
+        table_new(output, step_columns, STEP_COLUMNS);
     size_t i;
-    char text[SIZE_TEXT_MAX];
+    int r = table ? 0 : -ENOMEM;
 
     (void)subject;
-    if (json_unpack(reply, "{s:s, s:s, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-                    "model", &model, "policy", &policy, "capacityBytes", &capacity, "steps", &steps,
-                    "stepsTotal", &total, "hits", &hits, "loaded", &loaded, "mustUnload",
-                    &must_unload, "outOfMemory", &out_of_memory, "busy", &busy, "evictions",
-                    &evictions, "flushes", &flushes, "resident", &resident) < 0 ||
-        !json_is_array(steps))
+    if (!json_is_array(steps))
         return -EBADMSG;
-    scols_unref_table(output->table);
-    output->table = table_new(output, step_columns, STEP_COLUMNS);
-    if (!output->table)
-        return -ENOMEM;
-    json_array_foreach (steps, i, step) {
-        int r = add_step(output->table, step);
-        if (r < 0)
-            return r;
-    }
-    int r = table_print(output, output->table);
-    if (r < 0)
-        return r;
-    if (total > (json_int_t)json_array_size(steps))
-        fprintf(output->stream, "and %" JSON_INTEGER_FORMAT " more\n",
-                total - (json_int_t)json_array_size(steps));
-    fprintf(output->stream, "%s into %s, %s", model, size(capacity, text), policy);
-    for (i = 0; i < sizeof counts / sizeof *counts; i++) {
-        if (*counts[i].n == 0)
-            continue;
-        fprintf(output->stream, "%s%" JSON_INTEGER_FORMAT " %s", before, *counts[i].n,
-                *counts[i].n == 1 ? counts[i].one : counts[i].many);
-        before = ", ";
-    }
-    fputc('\n', output->stream);
-    return 0;
+    json_array_foreach (steps, i, step)
+        if (r == 0)
+            r = add_step(table, step);
+    if (r == 0)
+        r = table_print(output, table);
+    more -= (json_int_t)json_array_size(steps);
+    if (r == 0 && more > 0)
+        fprintf(output->stream, "and %" JSON_INTEGER_FORMAT " more\n", more);
+    return r;
 }

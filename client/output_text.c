@@ -1,5 +1,5 @@
 /* Replies for people: sentences for what was done. Tables of what is there are in output_tables.c,
- * the statistics screen in output_stats.c. */
+ * plans in output_plan.c, the statistics screen in output_stats.c. */
 #include "client/output.h"
 
 #include "common/units.h"
@@ -7,12 +7,6 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <time.h>
-
-/* A reply's number; one below zero, which no interface allows, is shown as zero. */
-static const char *size(json_int_t bytes, char text[static SIZE_TEXT_MAX])
-{
-    return size_format(bytes > 0 ? (uint64_t)bytes : 0, text);
-}
 
 static const char *plural(json_int_t n)
 {
@@ -35,7 +29,8 @@ static void show_pace(struct output *output, const struct subject *subject, json
     else
         fprintf(output->stream, " in %.*f s", seconds < 10 ? 2 : 0, seconds);
     if (all_loaded && (double)bytes / seconds < 1e18)
-        fprintf(output->stream, " (%s/s)", size((json_int_t)((double)bytes / seconds), text));
+        fprintf(output->stream, " (%s/s)",
+                output_size((json_int_t)((double)bytes / seconds), text));
 }
 
 static int show_load_model(struct output *output, const struct subject *subject, json_t *reply)
@@ -49,7 +44,7 @@ static int show_load_model(struct output *output, const struct subject *subject,
                     "evicted", &evicted, "resident", &resident) < 0)
         return -EBADMSG;
     fprintf(output->stream, "%s: %" JSON_INTEGER_FORMAT " layer%s, %s loaded", model, layers,
-            plural(layers), size(bytes, text));
+            plural(layers), output_size(bytes, text));
     show_pace(output, subject, bytes, hits == 0);
     if (hits > 0)
         fprintf(output->stream, " (%" JSON_INTEGER_FORMAT " were there already)", hits);
@@ -70,8 +65,8 @@ static int show_load_layer(struct output *output, const struct subject *subject,
     if (json_unpack(reply, "{s:b, s:I, s:b, s:I}", "hit", &hit, "bytes", &bytes, "mustUnload",
                     &must_unload, "evicted", &evicted) < 0)
         return -EBADMSG;
-    fprintf(output->stream, "%s/%s: %s %s", subject->model, subject->layer, size(bytes, text),
-            hit ? "was there already" : "loaded");
+    fprintf(output->stream, "%s/%s: %s %s", subject->model, subject->layer,
+            output_size(bytes, text), hit ? "was there already" : "loaded");
     if (!hit)
         show_pace(output, subject, bytes, true);
     if (must_unload)
@@ -121,7 +116,7 @@ static int show_one_event(FILE *stream, json_t *event)
         fprintf(stream, "  %s%s%s", model ? model : "", model && layer ? "/" : "",
                 layer ? layer : "");
     if (json_is_integer(bytes))
-        fprintf(stream, "  %s", size(json_integer_value(bytes), text));
+        fprintf(stream, "  %s", output_size(json_integer_value(bytes), text));
     if (message)
         fprintf(stream, "  %s", message);
     fputc('\n', stream);
@@ -190,9 +185,12 @@ const struct output_ops output_text = {
     .list_layer = output_text_list_layer,
     .list_tensors = output_text_list_tensors,
     .stats = output_text_stats,
-    .plan = output_text_plan,
     .event = show_event,
     .policy = show_policy,
     .version = show_version,
+    .plan = output_text_plan,
+    .plan_passes = output_text_plan_passes,
+    .plan_policy = output_text_plan_policy,
+    .plan_comparison = output_text_plan_comparison,
     .error = show_error,
 };

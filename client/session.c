@@ -5,15 +5,13 @@
 #include "client/definition_file.h"
 #include "client/explain.h"
 #include "client/safe.h"
+#include "client/socket_path.h"
 #include "common/error.h"
 #include "proto/interface.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/stat.h>
-
-#define SYSTEM_SOCKET "/run/edgemind/io.edgemind.manager"
 
 /* A daemon that is well answers everything but a load at once. */
 enum { PATIENCE_USEC = 30 * 1000 * 1000 };
@@ -65,33 +63,12 @@ void session_disconnect(struct session *session)
     session->socket_path = NULL;
 }
 
-/* Where the daemon listens; malloc'ed, NULL when out of memory. */
-static char *find_socket(const struct arguments *arguments)
-{
-    const char *given = arguments->socket ? arguments->socket : getenv("EDGEMIND_SOCKET");
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
-    struct stat status;
-    char *own;
-
-    if (given && *given)
-        return strdup(given);
-    /* One that may not be looked at is there, too. */
-    if (stat(SYSTEM_SOCKET, &status) == 0 || errno == EACCES || !runtime || !*runtime)
-        return strdup(SYSTEM_SOCKET);
-    if (asprintf(&own, "%s/edgemind/io.edgemind.manager", runtime) < 0)
-        return NULL;
-    if (stat(own, &status) == 0 || errno == EACCES)
-        return own;
-    free(own);
-    return strdup(SYSTEM_SOCKET);
-}
-
 int session_try_connect(struct session *session)
 {
     if (session->varlink)
         return 0;
     free(session->socket_path);
-    session->socket_path = find_socket(session->arguments);
+    session->socket_path = socket_path_find(session->arguments->socket);
     if (!session->socket_path)
         return -ENOMEM;
     return varlink_connect(session->socket_path, PATIENCE_USEC, &session->varlink);
@@ -138,18 +115,15 @@ int session_bad_reply(void)
 static int name_model(struct session *session, struct model_files *files)
 {
     const char *name = session->arguments->name;
+    int r = name ? model_files_set_name(files, name) : 0;
 
-    if (name && !files->name)
+    if (r == -EINVAL)
         return session_fail(EXIT_USAGE,
                             "--name is for weight files and their index; %s is none, and a "
                             "definition has the model's name in it.",
                             session->subject.file);
-    if (name) {
-        free(files->name);
-        files->name = strdup(name);
-        if (!files->name)
-            return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
-    }
+    if (r < 0)
+        return session_fail(EXIT_OTHER, "%s.", strerror(-r));
     return EXIT_DONE;
 }
 

@@ -27,6 +27,17 @@ struct libscols_table *table_new(const struct output *output, const struct table
     return table;
 }
 
+static bool is_hidden(struct libscols_table *table, size_t column)
+{
+    return scols_column_get_flags(scols_table_get_column(table, column)) & SCOLS_FL_HIDDEN;
+}
+
+void table_hide(struct libscols_table *table, size_t column)
+{
+    struct libscols_column *hidden = scols_table_get_column(table, column);
+    scols_column_set_flags(hidden, scols_column_get_flags(hidden) | SCOLS_FL_HIDDEN);
+}
+
 int table_add_line(struct libscols_table *table, const char *const *cells, size_t n_cells,
                    size_t colored, const char *color)
 {
@@ -66,19 +77,18 @@ static int measure(struct libscols_table *table, size_t n_columns, size_t *width
 
 static int leave_out(const struct output *output, struct libscols_table *table)
 {
-    size_t widths[TABLE_COLUMNS_MAX], n_columns = scols_table_get_ncols(table);
-    size_t needed = n_columns - 1; /* the gaps */
+    size_t widths[TABLE_COLUMNS_MAX], n_columns = scols_table_get_ncols(table), needed = 0;
     int r = measure(table, n_columns, widths);
 
     if (r < 0)
         return r;
     for (size_t i = 0; i < n_columns; i++)
-        needed += widths[i];
-    for (size_t i = n_columns - 1; i > 1 && needed > output->width; i--) {
-        struct libscols_column *column = scols_table_get_column(table, i);
-        needed -= widths[i] + 1;
-        scols_column_set_flags(column, scols_column_get_flags(column) | SCOLS_FL_HIDDEN);
-    }
+        needed += is_hidden(table, i) ? 0 : widths[i] + (i > 0);
+    for (size_t i = n_columns - 1; i > 1 && needed > output->width; i--)
+        if (!is_hidden(table, i)) {
+            needed -= widths[i] + 1;
+            table_hide(table, i);
+        }
     return 0;
 }
 

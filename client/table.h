@@ -2,7 +2,9 @@
 #pragma once
 
 #include "client/output.h"
+#include "common/cleanup.h"
 
+#include <libsmartcols.h>
 #include <stddef.h>
 
 /* The name comes first, and the least useful column last. At most TABLE_COLUMNS_MAX of them. */
@@ -16,6 +18,11 @@ enum { TABLE_COLUMNS_MAX = 8 };
 /* NULL when out of memory; owned by the caller (scols_unref_table). */
 struct libscols_table *table_new(const struct output *output, const struct table_column *columns,
                                  size_t n_columns);
+
+DEFINE_CLEANUP(struct libscols_table *, scols_unref_table);
+
+/* Leaves a column out. */
+void table_hide(struct libscols_table *table, size_t column);
 
 /* Appends a line of texts, which are copied; `color` (or NULL) is that of cell `colored`. 0 or
  * -ENOMEM. */

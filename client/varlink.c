@@ -122,6 +122,11 @@ void varlink_set_interrupt(struct varlink *varlink, int fd)
     varlink->interrupt_fd = fd;
 }
 
+int varlink_fd(const struct varlink *varlink)
+{
+    return varlink->fd;
+}
+
 /* Sends what the socket takes. A failure is kept, not returned: the server may have answered before
  * it hung up, and that answer says more. */
 static void send_some(struct varlink *varlink)

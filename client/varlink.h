@@ -33,6 +33,10 @@ void varlink_set_timeout(struct varlink *varlink, uint64_t timeout_usec);
 /* A descriptor (borrowed, -1 for none) that ends every wait with -EINTR while it is readable. */
 void varlink_set_interrupt(struct varlink *varlink, int fd);
 
+/* The socket, borrowed, to poll: when no call is waiting for a reply, what can be read is the end.
+ */
+int varlink_fd(const struct varlink *varlink);
+
 enum varlink_flags {
     VARLINK_ONEWAY = 1 << 0, /* no reply will come */
     VARLINK_MORE = 1 << 1    /* any number of replies; nothing can be sent before the last one */

@@ -11,6 +11,7 @@ struct verb {
     unsigned options;                    /* enum verb_options */
     int (*run)(struct session *session); /* returns emctl's exit code */
     const char *summary;                 /* a line */
+    bool takes_command;                  /* any number of operands, and a command after "--" */
 };
 
 int verb_load_model(struct session *session);
@@ -24,4 +25,5 @@ int verb_stats(struct session *session);
 int verb_plan(struct session *session);
 int verb_watch(struct session *session);
 int verb_set_policy(struct session *session);
+int verb_hold(struct session *session);
 int verb_version(struct session *session);

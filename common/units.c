@@ -3,6 +3,7 @@
 #include "common/units.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -146,6 +147,45 @@ int duration_parse(const char *text, uint64_t *ret_usec)
     }
     *ret_usec = sum;
     return 0;
+}
+
+/* `usec` in `unit_usec`, below 1000 of them, with three digits. */
+static void format_three_digits(uint64_t usec, uint64_t unit_usec, const char *unit,
+                                char text[static DURATION_TEXT_MAX])
+{
+    uint64_t scale = 100; /* parts of the unit that are told apart */
+    unsigned decimals = 2;
+
+    for (; scale > 1 && (usec * scale + unit_usec / 2) / unit_usec >= 1000; scale /= 10)
+        decimals--;
+    uint64_t parts = (usec * scale + unit_usec / 2) / unit_usec;
+    if (decimals == 0)
+        snprintf(text, DURATION_TEXT_MAX, "%" PRIu64 " %s", parts, unit);
+    else
+        snprintf(text, DURATION_TEXT_MAX, "%" PRIu64 ".%0*" PRIu64 " %s", parts / scale,
+                 (int)decimals, parts % scale, unit);
+}
+
+char *duration_format(uint64_t usec, char text[static DURATION_TEXT_MAX])
+{
+    uint64_t seconds = usec / 1000000;
+
+    if (usec < 1000)
+        snprintf(text, DURATION_TEXT_MAX, "%" PRIu64 " us", usec);
+    else if (usec < 999500) /* what rounds to 1000 ms is a second */
+        format_three_digits(usec, 1000, "ms", text);
+    else if (seconds < 60)
+        format_three_digits(usec, 1000000, "s", text);
+    else if (seconds < 3600)
+        snprintf(text, DURATION_TEXT_MAX, "%" PRIu64 " min %" PRIu64 " s", seconds / 60,
+                 seconds % 60);
+    else if (seconds < 86400)
+        snprintf(text, DURATION_TEXT_MAX, "%" PRIu64 " h %" PRIu64 " min", seconds / 3600,
+                 seconds / 60 % 60);
+    else
+        snprintf(text, DURATION_TEXT_MAX, "%" PRIu64 " d %" PRIu64 " h", seconds / 86400,
+                 seconds / 3600 % 24);
+    return text;
 }
 
 int round_up(uint64_t value, uint64_t unit, uint64_t *ret)

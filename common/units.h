@@ -16,5 +16,11 @@ char *size_format(uint64_t bytes, char text[static SIZE_TEXT_MAX]);
  * 0, -EINVAL or -ERANGE. */
 int duration_parse(const char *text, uint64_t *ret_usec);
 
+enum { DURATION_TEXT_MAX = 32 };
+
+/* "850 us", "36.4 ms", "1.25 s": three digits; from a minute on the two largest units, cut off:
+ * "3 min 20 s", "2 d 3 h". Returns `text`. */
+char *duration_format(uint64_t usec, char text[static DURATION_TEXT_MAX]);
+
 /* The next multiple of `unit` (any number > 0). 0 or -EOVERFLOW. */
 int round_up(uint64_t value, uint64_t unit, uint64_t *ret);

@@ -23,12 +23,21 @@ static const struct {
 } switches[] = {
     {"config", "FILE", "Read FILE instead of " CONFIG_FILE_DEFAULT "."},
     {"check-config", NULL, "Check the configuration and exit."},
+    {"print-dropin", NULL, "Print a systemd drop-in with limits for the capacity, and exit."},
     {"simulate", NULL, "Commit no memory and read no weights; decide as usual."},
     {"help", NULL, "Print this and exit."},
     {"version", NULL, "Print the version and exit."},
 };
 
-enum { SWITCH_CONFIG, SWITCH_CHECK, SWITCH_SIMULATE, SWITCH_HELP, SWITCH_VERSION, N_SWITCHES };
+enum {
+    SWITCH_CONFIG,
+    SWITCH_CHECK,
+    SWITCH_DROPIN,
+    SWITCH_SIMULATE,
+    SWITCH_HELP,
+    SWITCH_VERSION,
+    N_SWITCHES
+};
 
 __attribute__((format(printf, 3, 4))) static int fail(char *why, int error, const char *format, ...)
 {
@@ -255,6 +264,9 @@ static int apply_arguments(int argc, char **argv, bool options_only, struct conf
         case SWITCH_CHECK:
             config->check_only = true;
             *action = CONFIG_CHECKED;
+            break;
+        case SWITCH_DROPIN:
+            *action = CONFIG_DROPIN;
             break;
         case SWITCH_SIMULATE:
             config->simulate = true;

@@ -26,6 +26,7 @@ struct config {
     uint64_t loaders;
     uint64_t monitor_interval_usec;
     uint64_t overhead_limit_bytes;
+    uint64_t lease_grace_usec; /* 0: leased layers wait for nobody */
     uint64_t max_connections;
     uint64_t max_connections_per_user;
     enum log_level log_level;
@@ -39,7 +40,7 @@ enum { CONFIG_WHY_MAX = 512 };
 #define CONFIG_FILE_DEFAULT "/etc/edgemind/edgemindd.conf"
 
 /* What main should do after parsing. */
-enum config_action { CONFIG_RUN, CONFIG_CHECKED, CONFIG_HELP, CONFIG_VERSION };
+enum config_action { CONFIG_RUN, CONFIG_CHECKED, CONFIG_DROPIN, CONFIG_HELP, CONFIG_VERSION };
 
 /* Defaults, then the file (a missing default file is no error, a missing --config is one; with
  * --simulate the default file is not read), then the command line. 0, or a negative errno with

@@ -107,8 +107,9 @@ uint64_t holder_pinned_pages(const struct holder *holder)
             n_pages += scheduler_layer_pages(holder->leases->scheduler, lease->layer);
         lease->layer->counted = 1;
     }
-    TAILQ_FOREACH (lease, &holder->list, entry)
+    TAILQ_FOREACH (lease, &holder->list, entry) {
         lease->layer->counted = 0;
+    }
     return n_pages;
 }
 

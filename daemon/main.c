@@ -1,9 +1,11 @@
 /* edgemindd: options, then the daemon. */
 #include "daemon/daemon.h"
+#include "daemon/dropin.h"
 #include "daemon/service.h"
 
 #include <malloc.h>
 #include <signal.h>
+#include <unistd.h>
 
 int main(int argc, char **argv)
 {
@@ -31,6 +33,12 @@ int main(int argc, char **argv)
         printf("edgemindd %s\n", EDGEMIND_VERSION);
         break;
     case CONFIG_CHECKED:
+        break;
+    case CONFIG_DROPIN:
+        if (dropin_print(&config, (uint64_t)sysconf(_SC_PAGESIZE), stdout) < 0) {
+            log_error("capacity and overhead-limit together are more than any limit can say");
+            status = 2;
+        }
         break;
     case CONFIG_RUN:
         log_set_level(config.log_level);

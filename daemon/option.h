@@ -19,7 +19,7 @@ struct option {
     const char *help;
 };
 
-enum { N_OPTIONS = 17 };
+enum { N_OPTIONS = 18 };
 extern const struct option options[N_OPTIONS];
 
 /* `name` need not end after `length` bytes. NULL if there is none. */

@@ -34,16 +34,16 @@ static int find_segments(const struct policy_view *view, struct segments *ret)
 {
     const struct run *run;
     size_t n = 0, n_runs = 0;
-    LIST_FOREACH (run, view->runs, entry)
+    TAILQ_FOREACH (run, view->runs, entry)
         n_runs++;
     /* One more, so that no runs are no failure. */
     struct segment *segments = calloc(n_runs + 1, sizeof *segments);
     if (!segments)
         return -ENOMEM;
-    for (run = LIST_FIRST(view->runs); run;) {
+    for (run = TAILQ_FIRST(view->runs); run;) {
         struct model *model = run->model;
         struct segment *first = &segments[n];
-        for (uint32_t i = 0; i < model->n_runs; i++, run = LIST_NEXT(run, entry))
+        for (uint32_t i = 0; i < model->n_runs; i++, run = TAILQ_NEXT(run, entry))
             segments[n++] = (struct segment){model, run->next->index, 0};
         qsort(first, model->n_runs, sizeof *first, compare_index);
         /* Runs at the same place: all but the last have nothing. */

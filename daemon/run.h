@@ -15,7 +15,7 @@ struct run_plan {
 };
 
 struct run {
-    LIST_ENTRY(run) entry;
+    TAILQ_ENTRY(run) entry;
     struct model *model;
     struct layer *next;                 /* the layer that the run uses next */
     struct layer *ahead[RUN_DEPTH_MAX]; /* what was read ahead for it last, or NULL */
@@ -23,7 +23,7 @@ struct run {
     uint64_t entered_usec;              /* when it came to its last layer; 0: it has left it */
     uint64_t compute_usec;              /* in this pass so far, with layers that it has left */
 };
-LIST_HEAD(run_list, run);
+TAILQ_HEAD(run_list, run);
 
 /* Whether a layer is being read ahead for it. */
 static inline bool run_reads_ahead(const struct run *run)

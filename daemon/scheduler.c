@@ -192,7 +192,7 @@ int scheduler_new(struct arena *arena, const struct policy *policy, struct sched
     scheduler->arena = arena;
     scheduler->policy = policy;
     scheduler->models_end = &scheduler->models;
-    LIST_INIT(&scheduler->runs);
+    TAILQ_INIT(&scheduler->runs);
     *ret = scheduler;
     return 0;
 }

@@ -161,7 +161,7 @@ static int copy_runs(const struct scheduler *scheduler, struct scheduler *copy,
                      const struct copied_model *copied)
 {
     const struct run *from;
-    LIST_FOREACH (from, &scheduler->runs, entry) {
+    TAILQ_FOREACH (from, &scheduler->runs, entry) {
         struct model *model = copy_of(from->model, copy, copied);
         struct run *to;
         int r = scheduler_begin_run(copy, model, &to);

@@ -35,15 +35,16 @@ int scheduler_begin_run(struct scheduler *scheduler, struct model *model, struct
     run->model = model;
     run->next = model->layers;
 
+    /* After the model's last one, or at the end. */
     struct run *beside = NULL;
     if (model->n_runs > 0)
-        LIST_FOREACH (beside, &scheduler->runs, entry)
-            if (beside->model == model)
-                break;
+        TAILQ_FOREACH_REVERSE(beside, &scheduler->runs, run_list, entry)
+    if (beside->model == model)
+        break;
     if (beside)
-        LIST_INSERT_AFTER(beside, run, entry);
+        TAILQ_INSERT_AFTER(&scheduler->runs, beside, run, entry);
     else
-        LIST_INSERT_HEAD(&scheduler->runs, run, entry);
+        TAILQ_INSERT_TAIL(&scheduler->runs, run, entry);
     model->n_runs++;
     scheduler->stats.n_runs++;
     *ret = run;
@@ -54,7 +55,7 @@ struct run *scheduler_end_run(struct scheduler *scheduler, struct run *run)
 {
     if (!run)
         return NULL;
-    LIST_REMOVE(run, entry);
+    TAILQ_REMOVE(&scheduler->runs, run, entry);
     if (--run->model->n_runs == 0)
         free(TAKE_PTR(run->model->begins_bytes));
     scheduler->stats.n_runs--;
@@ -64,8 +65,8 @@ struct run *scheduler_end_run(struct scheduler *scheduler, struct run *run)
 
 void scheduler_end_runs(struct scheduler *scheduler)
 {
-    while (!LIST_EMPTY(&scheduler->runs))
-        scheduler_end_run(scheduler, LIST_FIRST(&scheduler->runs));
+    while (!TAILQ_EMPTY(&scheduler->runs))
+        scheduler_end_run(scheduler, TAILQ_FIRST(&scheduler->runs));
 }
 
 void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
@@ -157,6 +158,9 @@ int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct la
     scheduler->stats.misses++;
     scheduler_reserve(scheduler, layer, n_pages, &verdict);
     layer->ahead = 1;
+    for (uint32_t i = 0; i < RUN_DEPTH_MAX; i++)
+        if (run->ahead[i] == layer)
+            run->ahead[i] = NULL; /* from an earlier time */
     *slot = layer;
     *ret = layer;
     return 0;

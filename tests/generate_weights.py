@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Writes weight files for tests: safetensors, sharded safetensors and GGUF, of any size.
 
-    generate_weights.py safetensors|sharded|gguf PATH [options]
+    generate_weights.py safetensors|sharded|gguf|ffn10 PATH [options]
 
-The data is a function of the seed and of the place in the file, so that bytes read from a wrong
-place are never right: a block of random bytes whose length is a prime repeats throughout the file.
+ffn10 gets numbers that one can calculate with. Any other data is a function of the seed and of the
+place in the file, so that bytes read from a wrong place are never right: a block of random bytes
+whose length is a prime repeats throughout the file.
 Importable: `model` makes a list of tensors, the `write_*` functions write them and return where
 each one lies. Prints name, dtype, shape, offset and bytes of every tensor.
 """
@@ -114,20 +115,21 @@ class Pattern:
             n_bytes -= n
 
 
-def write_file(path, header, placed, seed):
+def write_file(path, header, placed, seed, values=None):
+    """`values`: makes a tensor's bytes. Else they are the pattern's."""
     pattern = Pattern(seed)
     with open(path, "wb") as file:
         file.write(header)
         offset = len(header)
         for tensor in placed:
             file.write(bytes(tensor.offset - offset))
-            for piece in pattern.at(tensor.offset, tensor.bytes):
+            for piece in [values(tensor)] if values else pattern.at(tensor.offset, tensor.bytes):
                 file.write(piece)
             offset = tensor.offset + tensor.bytes
     return placed
 
 
-def write_safetensors(path, tensors, seed=0, shift=None, metadata=None):
+def write_safetensors(path, tensors, seed=0, shift=None, metadata=None, values=None):
     """`shift`: the data begins that many bytes behind a multiple of 4096."""
     members, offset, places = {}, 0, []
     if metadata:
@@ -142,7 +144,27 @@ def write_safetensors(path, tensors, seed=0, shift=None, metadata=None):
     text += b" " * (-len(text) % 8 if shift is None else (shift - len(text) - 8) % 4096)
     data = 8 + len(text)
     placed = [Placed(*tensor, data + offset, n_bytes, path) for tensor, offset, n_bytes in places]
-    return write_file(path, struct.pack("<Q", len(text)) + text, placed, seed)
+    return write_file(path, struct.pack("<Q", len(text)) + text, placed, seed, values)
+
+
+def write_ffn10(path, seed=0, shift=None):
+    """The weights of client/examples/ffn10.json. They have a random sign and fraction, and for each
+    number of inputs the exponent with which activations neither explode nor vanish."""
+    tensors = []
+    for i in range(10):
+        inputs, outputs = (1024, 2048) if i % 2 == 0 else (2048, 1024)
+        tensors += [Tensor(f"dense_{i}.weight", "F32", (outputs, inputs)),
+                    Tensor(f"dense_{i}.bias", "F32", (outputs,))]
+    source = random.Random(seed)
+
+    def values(tensor):
+        def repeat(word):
+            return int.from_bytes(struct.pack("<I", word) * (tensor.bytes // 4), "little")
+        exponent = 127 - (5 if tensor.shape[-1] == 1024 else 6)
+        bits = source.getrandbits(8 * tensor.bytes) & repeat(0x807fffff) | repeat(exponent << 23)
+        return bits.to_bytes(tensor.bytes, "little")
+
+    return write_safetensors(path, tensors, seed, shift, values=values)
 
 
 def write_sharded(directory, tensors, shards=3, seed=0, shift=None):
@@ -210,7 +232,7 @@ def size(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("kind", choices=["safetensors", "sharded", "gguf"])
+    parser.add_argument("kind", choices=["safetensors", "sharded", "gguf", "ffn10"])
     parser.add_argument("path", help="the file, or with sharded its directory")
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--block-bytes", type=size, default=1 << 20, metavar="SIZE")
@@ -228,7 +250,9 @@ def main():
     dtypes = [name for name in options.dtypes.split(",") if name]
     tensors = model("gguf" if options.kind == "gguf" else "safetensors", options.blocks,
                     options.block_bytes, dtypes, options.embedding_bytes)
-    if options.kind == "safetensors":
+    if options.kind == "ffn10":
+        placed = write_ffn10(options.path, options.seed, options.shift)
+    elif options.kind == "safetensors":
         placed = write_safetensors(options.path, tensors, options.seed, options.shift)
     elif options.kind == "sharded":
         placed = write_sharded(options.path, tensors, options.shards, options.seed, options.shift)

@@ -1,17 +1,19 @@
 #!/bin/sh
 # Installs the Debian packages that a goal needs and the machine lacks, saying which.
-#   tests/install-packages.sh build|demo|check|bench
+#   tests/install-packages.sh build|demo|deb|check|bench
 set -eu
 
 build='gcc libc6-dev make pkg-config libevent-dev libinih-dev libjansson-dev libsmartcols-dev libsystemd-dev'
 demo='jq'
-check="check clang clang-format cppcheck dbus libclang-rt-14-dev mandoc procps python3 systemd systemd-container util-linux valgrind varlink-go"
-bench='fio python3 redis-server redis-tools util-linux'
+deb='debhelper dh-python lintian python3'
+check="check clang clang-format cppcheck dbus libclang-rt-14-dev mandoc procps python3 python3-numpy systemd systemd-container util-linux valgrind varlink-go"
+bench='fio memcached python3 redis-server redis-tools util-linux'
 
-case ${1:?usage: install-packages.sh build|demo|check|bench} in
+case ${1:?usage: install-packages.sh build|demo|deb|check|bench} in
 build) wanted=$build ;;
 demo) wanted="$build $demo" ;;
-check) wanted="$build $demo $check" ;;
+deb) wanted="$build $deb" ;;
+check) wanted="$build $demo $deb $check" ;;
 bench) wanted="$build $bench" ;;
 *) echo "install-packages.sh: unknown goal $1" >&2; exit 2 ;;
 esac

@@ -9,11 +9,16 @@ directory=$(mktemp -d)
 pids=()
 shmem_enabled=/sys/kernel/mm/transparent_hugepage/shmem_enabled
 shmem_before=
+cgroup=
+subtree_before=
+enter=() # what puts a command into the cgroup
 copy=/dev/shm/edgemind-bench.$$
 
 finish() {
     [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true
     wait
+    close_cgroup || true
+    [ -z "$subtree_before" ] || echo -memory >"$subtree_before" || true
     [ -z "$shmem_before" ] || echo "$shmem_before" >$shmem_enabled
     rm -rf "$directory" "$copy"
 }
@@ -56,9 +61,15 @@ await_socket() {
 start_daemon() {
     local name=$1
     shift
-    "$build/edgemindd" --socket="$directory/$name" --model-dir="$directory" --log-level=error "$@" &
+    "${enter[@]}" "$build/edgemindd" --socket="$directory/$name" --model-dir="$directory" --log-level=error "$@" &
     pids+=($!)
     await_socket "$directory/$name"
+}
+# The one that was started last.
+stop_daemon() {
+    kill "${pids[-1]}"
+    wait "${pids[-1]}"
+    unset 'pids[-1]'
 }
 
 # call NAME METHOD PARAMETERS: prints how many seconds the daemon took.
@@ -83,6 +94,39 @@ refuse_huge_pages() {
     shmem_before=
 }
 
+# open_cgroup BYTES: makes a cgroup whose processes may use so much memory, page cache included, and
+# nothing of the swap, and lets "${enter[@]}" COMMAND run there. Fails if the system has none for us.
+open_cgroup() {
+    local v1=/sys/fs/cgroup/memory v2=/sys/fs/cgroup name=edgemind-bench.$$
+    if [ -e $v1/memory.limit_in_bytes ]; then
+        mkdir $v1/$name 2>/dev/null || return
+        cgroup=$v1/$name
+        echo "$1" >"$cgroup/memory.limit_in_bytes" || return
+        [ ! -e "$cgroup/memory.memsw.limit_in_bytes" ] || echo "$1" >"$cgroup/memory.memsw.limit_in_bytes" || return
+    elif grep -qw memory $v2/cgroup.controllers 2>/dev/null; then
+        if ! grep -qw memory $v2/cgroup.subtree_control; then
+            echo +memory 2>/dev/null >$v2/cgroup.subtree_control || return
+            subtree_before=$v2/cgroup.subtree_control
+        fi
+        mkdir $v2/$name 2>/dev/null || return
+        cgroup=$v2/$name
+        echo "$1" >"$cgroup/memory.max" || return
+        [ ! -e "$cgroup/memory.swap.max" ] || echo 0 >"$cgroup/memory.swap.max" || return
+    else
+        return 1
+    fi
+    # shellcheck disable=SC2016  # of the inner shell
+    enter=(sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$cgroup")
+}
+# Its processes must have ended.
+close_cgroup() {
+    enter=()
+    [ -n "$cgroup" ] || return 0
+    [ ! -e "$cgroup/memory.force_empty" ] || echo 0 >"$cgroup/memory.force_empty" || true
+    rmdir "$cgroup"
+    cgroup=
+}
+
 # needs GIB WHAT: skips the script where there is less memory.
 needs() {
     local available
@@ -94,9 +138,11 @@ needs() {
 
 gib=$((1 << 30))
 model=$directory/model.safetensors
-# A model of 1 GiB in 32 layers, on the disk and not only in the page cache.
+# make_model [LAYERS BYTES OPTION...]: on the disk and not only in the page cache; otherwise 1 GiB in
+# 32 layers. The places of its tensors lie in $directory/tensors.
 make_model() {
-    python3 tests/generate_weights.py safetensors "$model" --blocks 32 --block-bytes 32M >/dev/null
+    python3 tests/generate_weights.py safetensors "$model" --blocks "${1:-32}" --block-bytes "${2:-32M}" \
+        "${@:3}" >"$directory/tensors"
     sync "$model"
 }
 

@@ -17,7 +17,7 @@ from harness import (EMCTL, FFN10, MIB, TIMEOUT, TestCase, clean_environment, ru
                      wait_until)
 
 VERBS = ("load-model", "load-layer", "unload-model", "unload-layer", "reset", "list", "stats",
-         "plan", "watch", "set-policy", "version")
+         "plan", "hold", "cat", "watch", "set-policy", "version")
 
 
 class CommandLine(TestCase):

@@ -1,8 +1,9 @@
 #!/bin/bash
-# Boots a real systemd in a container on a throw-away copy of this machine's file system, installs
-# EdgeMind there with `make install`, and runs inside.sh. Exits with its status; 77 where the machine
-# does not allow it. Everything lives in a private mount namespace and goes with it.
-#   tests/systemd/boot.sh BUILD
+# For each test (a script beside this one) boots a real systemd in a container on a throw-away copy of
+# this machine's file system, and runs the test there as root, in a copy of the tree. Exits 1 if one
+# failed; 77 where the machine does not allow it. Everything lives in a private mount namespace and
+# goes with it.
+#   tests/systemd/boot.sh BUILD [TEST...]
 set -eu -o pipefail
 
 skip() {
@@ -12,7 +13,7 @@ skip() {
 
 # In the namespace, with the tree in place of the original's name: mounts, copies, boots.
 if [ "${1:-}" = --in-namespace ]; then
-    source=$2 build=$3 work=$4
+    source=$2 build=$3 work=$4 test=$5
     mount -t tmpfs -o mode=0755 edgemind-boot "$work/mount"
     cd "$work/mount"
     mkdir upper overlay root
@@ -20,33 +21,36 @@ if [ "${1:-}" = --in-namespace ]; then
     mkdir -p root/usr/src/edgemind/build root/var/lib/edgemind-boot
     tar -C "$source" --format=posix --exclude-vcs --exclude=./build -cf - . |
         tar -C root/usr/src/edgemind -xf -
-    tar -C "$build" --format=posix --exclude=./tests --exclude=./logs --exclude=./sanitized -cf - . |
+    tar -C "$build" --format=posix --exclude=./tests --exclude=./logs --exclude=./sanitized \
+        --exclude=./arm64 --exclude='./deb/edgemind-*' -cf - . |
         tar -C root/usr/src/edgemind/build -xf -
     rm -f root/usr/sbin/policy-rc.d
     # What this machine has installed is none of the test's business.
     rm -rf root/var/log/journal root/etc/edgemind root/etc/systemd/system/*.wants
-    cat >root/etc/systemd/system/edgemind-test.service <<-'UNIT'
+    cat >root/etc/systemd/system/edgemind-test.service <<-UNIT
 	[Unit]
 	SuccessAction=exit-force
 	FailureAction=exit-force
 	[Service]
 	Type=oneshot
-	TimeoutStartSec=150s
+	TimeoutStartSec=400s
 	WorkingDirectory=/usr/src/edgemind
 	StandardOutput=append:/results/output
 	StandardError=inherit
-	ExecStart=/bin/bash tests/systemd/inside.sh
+	ExecStart=/bin/bash tests/systemd/$test.sh
 	UNIT
     mkdir root/results
     mount -t tmpfs -o mode=0755 edgemind-boot /run # what nspawn leaves there goes too
     # SIGTERM must end it at once, not shut it down.
-    exec timeout --kill-after=5 180 systemd-nspawn -q -D "$work/mount/root" --boot --register=no \
+    exec timeout --kill-after=5 430 systemd-nspawn -q -D "$work/mount/root" --boot --register=no \
         --keep-unit --private-network --link-journal=no --settings=no --resolv-conf=off \
         --timezone=off --kill-signal=SIGKILL --capability=CAP_IPC_LOCK --bind="$work/results:/results" \
         -- systemd.unit=edgemind-test.service systemd.show_status=0 systemd.journald.forward_to_console=0
 fi
 
-build=$(realpath "${1:?usage: boot.sh BUILD}")
+build=$(realpath "${1:?usage: boot.sh BUILD [TEST...]}")
+shift
+[ $# -gt 0 ] || set -- service instances packages
 source=$(realpath "$(dirname "$0")/../..")
 
 [ "$(id -u)" -eq 0 ] || skip 'only root can run it'
@@ -80,20 +84,41 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
-mkdir "$work/mount" "$work/results"
+mkdir "$work/mount"
 
-# In the background, so that a signal to this script is answered at once.
-unshare -m --propagation private -- bash "$0" --in-namespace "$source" "$build" "$work" \
-    >"$work/console" 2>&1 </dev/null &
-booting=$!
-status=0
-wait "$booting" || status=$?
-booting=
+case " $* " in
+*' packages '* | *' upgrade_warm '*)
+    if command -v dh >/dev/null && [ -e /usr/share/perl5/Debian/Debhelper/Sequence/python3.pm ]; then
+        DEB_BUILD_OPTIONS="nocheck parallel=$(nproc)" make -C "$source" --no-print-directory \
+            BUILD="$build" deb >"$build/deb.log" 2>&1 || { tail -n 40 "$build/deb.log"; exit 1; }
+    fi
+    ;;
+esac
 
-if [ ! -s "$work/results/output" ]; then
-    tail -n 20 "$work/console"
-    skip "the container did not boot (status $status, see above)"
-fi
-cat "$work/results/output"
-[ "$status" -eq 0 ] || tail -n 20 "$work/console"
-exit "$status"
+# boot TEST: its exit status.
+boot() {
+    local status=0
+    rm -rf "$work/results" "$work/console"
+    mkdir "$work/results"
+    # In the background, so that a signal to this script is answered at once.
+    unshare -m --propagation private -- bash "$0" --in-namespace "$source" "$build" "$work" "$1" \
+        >"$work/console" 2>&1 </dev/null &
+    booting=$!
+    wait "$booting" || status=$?
+    booting=
+
+    if [ ! -s "$work/results/output" ]; then
+        tail -n 20 "$work/console"
+        skip "the container did not boot (status $status, see above)"
+    fi
+    cat "$work/results/output"
+    [ "$status" -eq 0 ] || tail -n 20 "$work/console"
+    return "$status"
+}
+
+failed=0
+for test; do
+    echo "== $test"
+    boot "$test" || failed=1
+done
+exit $failed

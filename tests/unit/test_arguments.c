@@ -11,7 +11,9 @@
 
 static const struct verb verbs[] = {
     {"load", "MODEL LAYER", 2, 2, OPTION_ON_FULL, NULL, "load"},
-    {"plan", "FILE", 1, 1, OPTION_CAPACITY | OPTION_POLICY | OPTION_NAME, NULL, "plan"},
+    {"plan", "FILE", 1, 1, OPTION_CAPACITY | OPTION_POLICY | OPTION_RUN | OPTION_NAME, NULL,
+     "plan"},
+    {"hold", "MODEL [LAYER...] -- COMMAND", 1, 1, OPTION_WAIT, NULL, "hold", true},
     {"cat", "MODEL LAYER [TENSOR]", 2, 3, OPTION_FORCE | OPTION_TENSORS, NULL, "cat"},
     {"list", "[MODEL]", 0, 1, 0, NULL, "list"},
     {0},
@@ -22,9 +24,12 @@ enum { WORDS_MAX = 8 };
 /* Parses `words`, ended by NULL, with standard error out of the way. */
 static int parse(const char *const *words, struct arguments *ret)
 {
-    char *argv[WORDS_MAX + 1] = {(char[]){"emctl"}};
+    static char *argv[WORDS_MAX + 2]; /* lives on: arguments are borrowed from it */
+    static char name[] = "emctl";
     int argc = 1;
 
+    memset(argv, 0, sizeof argv);
+    argv[0] = name;
     while (words[argc - 1]) {
         argv[argc] = (char *)(uintptr_t)words[argc - 1];
         argc++;
@@ -71,6 +76,15 @@ static const struct {
     {{"--tensors", "cat", "m", "l"},
      {.operands = {"m", "l"}, .n_operands = 2, .tensors = true},
      "cat"},
+    {{"plan", "f", "--passes=1000", "--disk-rate", "1.5G", "--compute=1.5s"},
+     {.passes = "1000", .disk_rate = "1.5G", .compute = "1.5s", .operands = {"f"}, .n_operands = 1},
+     "plan"},
+    {{"plan", "f", "--passes=1", "--compute=0"},
+     {.passes = "1", .compute = "0", .operands = {"f"}, .n_operands = 1},
+     "plan"},
+    {{"plan", "f", "--disk-rate=9223372036854775807"},
+     {.disk_rate = "9223372036854775807", .operands = {"f"}, .n_operands = 1},
+     "plan"},
     {{"--help"}, {.help = true}, NULL},
     {{"load", "--help"}, {.help = true}, "load"},
     {{"load", "a", "b", "c", "--help"},
@@ -101,12 +115,51 @@ START_TEST(accepted)
     check_text(arguments.on_full, wanted->on_full);
     check_text(arguments.policy, wanted->policy);
     check_text(arguments.capacity, wanted->capacity);
+    check_text(arguments.passes, wanted->passes);
+    check_text(arguments.disk_rate, wanted->disk_rate);
+    check_text(arguments.compute, wanted->compute);
+    ck_assert_ptr_null(arguments.command);
     ck_assert_int_eq(arguments.json, wanted->json);
     check_text(arguments.name, wanted->name);
     ck_assert_int_eq(arguments.tensors, wanted->tensors);
     ck_assert_int_eq(arguments.force, wanted->force);
     ck_assert_int_eq(arguments.help, wanted->help);
     ck_assert_int_eq(arguments.version, wanted->version);
+}
+END_TEST
+
+/* What stands before and after the "--" that begins a command. */
+static const struct {
+    const char *words[WORDS_MAX];
+    const char *list[WORDS_MAX], *command[WORDS_MAX];
+    const char *wait;
+} commands[] = {
+    {{"hold", "m", "--", "true"}, {NULL}, {"true"}, NULL},
+    {{"hold", "m", "a", "b", "c", "--", "true"}, {"a", "b", "c"}, {"true"}, NULL},
+    {{"hold", "m", "a", "--wait=1min", "b", "--", "true"}, {"a", "b"}, {"true"}, "1min"},
+    {{"--wait", "60", "hold", "m", "a", "--", "true"}, {"a"}, {"true"}, "60"},
+    {{"hold", "m", "--wait", "0", "a", "--", "ls"}, {"a"}, {"ls"}, "0"},
+    {{"hold", "m", "--", "x", "--help", "--", "-y"}, {NULL}, {"x", "--help", "--", "-y"}, NULL},
+    {{"--", "hold", "m", "--wait", "--", "true"}, {"--wait"}, {"true"}, NULL},
+    {{"hold", "m", "", "--", ""}, {""}, {""}, NULL},
+};
+
+START_TEST(commands_are_left_alone)
+{
+    struct arguments arguments;
+    unsigned n_list = 0;
+
+    ck_assert_int_eq(parse(commands[_i].words, &arguments), EXIT_DONE);
+    ck_assert_uint_eq(arguments.n_operands, 1);
+    ck_assert_str_eq(arguments.operands[0], "m");
+    check_text(arguments.wait, commands[_i].wait);
+    for (; commands[_i].list[n_list]; n_list++) {
+        ck_assert_uint_lt(n_list, arguments.n_list);
+        ck_assert_str_eq(arguments.list[n_list], commands[_i].list[n_list]);
+    }
+    ck_assert_uint_eq(arguments.n_list, n_list);
+    for (unsigned i = 0; i == 0 || commands[_i].command[i - 1]; i++)
+        check_text(arguments.command[i], commands[_i].command[i]);
 }
 END_TEST
 
@@ -148,6 +201,33 @@ static const char *const bad[][WORDS_MAX] = {
     {"plan", "f", "--name=\xff"},
     {"plan", "f", "--name", NAME_256},
     {"list", "--name=a"},
+    {"plan", "f", "--passes=0"},
+    {"plan", "f", "--passes=1001"},
+    {"plan", "f", "--passes=18446744073709551617"},
+    {"plan", "f", "--passes="},
+    {"plan", "f", "--passes=-1"},
+    {"plan", "f", "--passes=+1"},
+    {"plan", "f", "--passes= 1"},
+    {"plan", "f", "--passes=1.5"},
+    {"plan", "f", "--passes=5x"},
+    {"list", "--passes=5"},
+    {"plan", "f", "--disk-rate=0"},
+    {"plan", "f", "--disk-rate=fast"},
+    {"plan", "f", "--disk-rate=500M/s"},
+    {"plan", "f", "--disk-rate=9223372036854775808"},
+    {"plan", "f", "--compute=-1s"},
+    {"plan", "f", "--compute=2m"},
+    {"plan", "f", "--compute=9223372036854775808us"},
+    {"plan", "f", "--wait=1s"},
+    {"plan", "f", "--", "true"},
+    {"hold"},
+    {"hold", "m"},
+    {"hold", "m", "l"},
+    {"hold", "m", "l", "--"},
+    {"hold", "--", "true"},
+    {"hold", "m", "--wait=61s", "--", "true"},
+    {"hold", "m", "--wait=long", "--", "true"},
+    {"hold", "m", "--force", "--", "true"},
     {"cat", "m", "l", "--force=1"},
     {"cat", "m"},
     {"cat", "m", "l", "t", "u"},
@@ -171,6 +251,8 @@ int main(void)
     TCase *tests = tcase_create("arguments");
 
     tcase_add_loop_test(tests, accepted, 0, (int)(sizeof good / sizeof *good));
+    tcase_add_loop_test(tests, commands_are_left_alone, 0,
+                        (int)(sizeof commands / sizeof *commands));
     tcase_add_loop_test(tests, refused, 0, (int)(sizeof bad / sizeof *bad));
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -120,6 +120,7 @@ START_TEST(defaults)
     ck_assert_uint_eq(config.loaders, 2);
     ck_assert_uint_eq(config.monitor_interval_usec, 1000000);
     ck_assert_uint_eq(config.overhead_limit_bytes, 64 << 20);
+    ck_assert_uint_eq(config.lease_grace_usec, 30 * 1000 * 1000);
     ck_assert_uint_eq(config.max_connections, 256);
     ck_assert_uint_eq(config.max_connections_per_user, 32);
     ck_assert_int_eq(config.log_level, LOG_LEVEL_INFO);
@@ -148,6 +149,7 @@ START_TEST(every_option_in_a_file)
                "loaders = 64\n"
                "monitor-interval = 10ms\n"
                "overhead-limit = 1M\n"
+               "lease-grace = 1min 30s\n"
                "max-connections = 10000\n"
                "max-connections-per-user = 1\n"
                "log-level = debug"); /* no newline at the end */
@@ -166,6 +168,7 @@ START_TEST(every_option_in_a_file)
     ck_assert_uint_eq(config.loaders, 64);
     ck_assert_uint_eq(config.monitor_interval_usec, 10000);
     ck_assert_uint_eq(config.overhead_limit_bytes, 1 << 20);
+    ck_assert_uint_eq(config.lease_grace_usec, 90 * 1000 * 1000);
     ck_assert_uint_eq(config.max_connections, 10000);
     ck_assert_uint_eq(config.max_connections_per_user, 1);
     ck_assert_int_eq(config.log_level, LOG_LEVEL_DEBUG);
@@ -230,6 +233,11 @@ static const struct {
     {"monitor-interval = 3601", false},
     {"monitor-interval = 0", false},
     {"overhead-limit = 1048575", false},
+    {"lease-grace = 0s", true},
+    {"lease-grace = 1h", true},
+    {"lease-grace = 3601s", false},
+    {"lease-grace = -1s", false},
+    {"lease-grace =", false},
     {"max-connections = 0", false},
     {"max-connections = 10001", false},
     {"max-connections-per-user = 0", false},
@@ -440,6 +448,12 @@ START_TEST(actions)
     ck_assert(config.check_only);
     config_done(&config);
     BAD(-EINVAL, "--loaders", with_file(), "--check-config", "--loaders=0");
+    ck_assert_int_eq(load(LIST(with_file(), "--print-dropin"), &config, &action, why), 0);
+    ck_assert_int_eq(action, CONFIG_DROPIN);
+    ck_assert_uint_eq(config.capacity_bytes, 1 << 20);
+    config_done(&config);
+    BAD(-EINVAL, "--loaders", with_file(), "--print-dropin", "--loaders=0");
+    BAD(-EINVAL, "--print-dropin takes no value", with_file(), "--print-dropin=yes");
 
     /* Neither needs a usable configuration. */
     ck_assert_int_eq(load(LIST("--help", "--loaders=0"), &config, &action, why), 0);
@@ -476,14 +490,16 @@ START_TEST(differences)
     ck_assert_ptr_null(config_next_difference(&a, &b, &cursor, &reloadable));
     config_done(&b);
 
-    write_file("capacity = 2M\nmodel-dir = /m\nmonitor-interval = 2s\n");
+    write_file("capacity = 2M\nmodel-dir = /m\nmonitor-interval = 2s\n"
+               "lease-grace = 1s\n");
     b = GOOD(with_file());
     static const struct {
         const char *name;
         bool reloadable;
     } expected[] = {
-        {"capacity", false},   {"mlock", false},    {"policy", true},
-        {"admin-group", true}, {"model-dir", true}, {"monitor-interval", true},
+        {"capacity", false},    {"mlock", false},    {"policy", true},
+        {"admin-group", true},  {"model-dir", true}, {"monitor-interval", true},
+        {"lease-grace", false},
     };
     cursor = 0;
     for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {

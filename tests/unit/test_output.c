@@ -185,6 +185,120 @@ START_TEST(plans)
 }
 END_TEST
 
+#define LOADED                                                                               \
+    "\"hits\":0,\"loaded\":2,\"mustUnload\":0,\"outOfMemory\":0,\"busy\":0,\"evictions\":1," \
+    "\"flushes\":0,\"resident\":1"
+#define RUN(policy, ...)                                                                 \
+    "{\"model\":\"m\",\"policy\":\"" policy "\",\"capacityBytes\":1048576,\"steps\":[]," \
+    "\"stepsTotal\":0," LOADED ",\"passes\":[" __VA_ARGS__ "]}"
+#define PASS(hits, loaded, bytes, usec)                                                      \
+    "{\"hits\":" #hits ",\"loaded\":" #loaded ",\"bytesLoaded\":" #bytes ",\"evictions\":1," \
+    "\"flushes\":0,\"usec\":" #usec "}"
+
+/* Passes that are the same share a line; without times there is no column for them. */
+START_TEST(passes)
+{
+    expect(output_text.plan_passes, &subject,
+           RUN("lru", PASS(0, 2, 2048, 3000) "," PASS(1, 1, 1024, 1000) "," PASS(1, 1, 1024, 1000)),
+           "\n"
+           "PASS HIT-RATE    READ    TIME HITS LOADED EVICTIONS FLUSHES\n"
+           "1        0.0% 2.0 KiB 3.00 ms    0      2         1       0\n"
+           "2-3     50.0% 1.0 KiB 1.00 ms    1      1         1       0\n"
+           "mean of passes 2 to 3: 50.0% hits, 1.0 KiB read, 1.00 ms, 1000 passes/s\n");
+    expect(output_text.plan_passes, &subject,
+           RUN("lru", PASS(2, 0, 0, null) "," PASS(0, 2, 2048, null) "," PASS(1, 1, 1024, null)),
+           "\n"
+           "PASS HIT-RATE    READ HITS LOADED EVICTIONS FLUSHES\n"
+           "1      100.0%     0 B    2      0         1       0\n"
+           "2        0.0% 2.0 KiB    0      2         1       0\n"
+           "3       50.0% 1.0 KiB    1      1         1       0\n"
+           "mean of passes 2 to 3: 25.0% hits, 1.5 KiB read\n");
+    expect(output_text.plan_passes, &subject, RUN("lru", PASS(0, 1, 1, 20000000)),
+           "\n"
+           "PASS HIT-RATE READ   TIME HITS LOADED EVICTIONS FLUSHES\n"
+           "1        0.0%  1 B 20.0 s    0      1         1       0\n"
+           "pass 1: 0.0% hits, 1 B read, 20.0 s, 0.0500 passes/s\n");
+    /* No layers, no time, and the largest numbers. */
+    expect(output_text.plan_passes, &subject, RUN("lru", PASS(0, 0, 0, 0)),
+           "\n"
+           "PASS HIT-RATE READ TIME HITS LOADED EVICTIONS FLUSHES\n"
+           "1        0.0%  0 B 0 us    0      0         1       0\n"
+           "pass 1: 0.0% hits, 0 B read, 0 us, - passes/s\n");
+    expect(output_text.plan_passes, &subject,
+           RUN("lru", PASS(0, 1, 9223372036854775807, 9223372036854775807)),
+           "\n"
+           "PASS HIT-RATE    READ            TIME HITS LOADED EVICTIONS FLUSHES\n"
+           "1        0.0% 8.0 EiB 106751991 d 4 h    0      1         1       0\n"
+           "pass 1: 0.0% hits, 8.0 EiB read, 106751991 d 4 h, 0.0000 passes/s\n");
+    expect(output_text.plan_passes, &subject, RUN("lru", ""),
+           "\nno run: the load would be refused\n");
+}
+END_TEST
+
+START_TEST(policies)
+{
+    expect(output_text.plan_policy, &subject, RUN("lru", PASS(1, 1, 1024, null)),
+           "lru: 2 loaded, 1 eviction, 1 resident at the end\n"
+           "PASS HIT-RATE    READ HITS LOADED EVICTIONS FLUSHES\n"
+           "1       50.0% 1.0 KiB    1      1         1       0\n\n");
+    expect(output_text.plan_policy, &subject, RUN("lru", ""),
+           "lru: 2 loaded, 1 eviction, 1 resident at the end\n"
+           "no run: the load would be refused\n\n");
+    expect(output_text.plan_comparison, &subject,
+           "[" RUN("a", PASS(1, 1, 1024, null)) "," RUN("bcd", PASS(0, 2, 2048, null)) "]",
+           "POLICY HIT-RATE READ/PASS\n"
+           "a         50.0%   1.0 KiB\n"
+           "bcd        0.0%   2.0 KiB\n"
+           "m into 1.0 MiB, pass 1; best: a\n");
+    /* What takes least is best, not what reads least. */
+    expect(output_text.plan_comparison, &subject,
+           "[" RUN("a", PASS(1, 1, 1024, 2000)) "," RUN("b", PASS(0, 2, 2048, 1000)) "," RUN(
+               "c", PASS(0, 2, 2048, 1000)) "]",
+           "POLICY HIT-RATE READ/PASS TIME/PASS PASSES/S\n"
+           "a         50.0%   1.0 KiB   2.00 ms      500\n"
+           "b          0.0%   2.0 KiB   1.00 ms     1000\n"
+           "c          0.0%   2.0 KiB   1.00 ms     1000\n"
+           "m into 1.0 MiB, pass 1; best: b, c\n");
+    expect(output_text.plan_comparison, &subject,
+           "[" RUN("a", PASS(1, 1, 1024, null)) "," RUN("b", PASS(1, 1, 1024, null)) "]",
+           "POLICY HIT-RATE READ/PASS\n"
+           "a         50.0%   1.0 KiB\n"
+           "b         50.0%   1.0 KiB\n"
+           "m into 1.0 MiB, pass 1; all are as good\n");
+    expect(output_text.plan_comparison, &subject, "[" RUN("a", "") "," RUN("b", "") "]", "");
+    expect(output_text.plan_comparison, &subject, "[]", "");
+}
+END_TEST
+
+/* At every width: every line but the sentences fits, and what counts most is not left out. */
+START_TEST(plans_fit)
+{
+    json_t *replies = json_loads(
+        "[" RUN("next-use", PASS(0, 2, 2048, 3000) "," PASS(1, 1, 1024, 1000)) "]", 0, NULL);
+    char line[256];
+
+    ck_assert_ptr_nonnull(replies);
+    for (unsigned width = 34; width < 120; width++) {
+        FILE *file = tmpfile();
+        struct output output;
+        size_t n_times = 0;
+        output_init(&output, &output_text, file);
+        output.width = width;
+        ck_assert_int_eq(output_text.plan_policy(&output, &subject, json_array_get(replies, 0)), 0);
+        ck_assert_int_eq(output_text.plan_comparison(&output, &subject, replies), 0);
+        output_done(&output);
+        rewind(file);
+        while (fgets(line, sizeof line, file)) {
+            ck_assert_msg(strchr(line, ',') || strlen(line) - 1 <= width, "%u: %s", width, line);
+            n_times += strstr(line, "1.00 ms") != NULL;
+        }
+        ck_assert_msg(width < 40 || n_times == 2, "%u", width);
+        fclose(file);
+    }
+    json_decref(replies);
+}
+END_TEST
+
 /* Of a daemon that is well; `well` false: of one that is not. */
 static char *statistics_reply(bool well)
 {
@@ -199,15 +313,15 @@ static char *statistics_reply(bool well)
         (json_int_t)(well ? 0 : 3 << 20), "overheadBytes", (json_int_t)5 << 20, "driftBytes",
         (json_int_t)(well ? 0 : -(4 << 20)), "aligned", well, "availableBytes", (json_int_t)1 << 30,
         "cpuPercent", well ? 0.0 : 12.5, "sampledAtUsec", well ? now : now - 75000000);
-    json_t *rest =
-        json_pack("{s:{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:{s:i, s:i, s:i}, s:i, s:i, s:i}, "
-                  "s:{s:i, s:i, s:i}, s:{s:s, s:i, s:i}}",
-                  "scheduler", "policy", "lru", "onFull", "ask", "models", 1, "layersLoaded", 2,
-                  "layersLoading", well ? 0 : 1, "hits", 0, "misses", 2, "decisions", "mustUnload",
-                  well ? 0 : 4, "outOfMemory", well ? 0 : 5, "busy", well ? 0 : 6, "evictions",
-                  well ? 0 : 7, "flushes", well ? 0 : 1, "bytesLoaded", 20 << 20, "control",
-                  "connections", 1, "requests", 3, "errors", well ? 0 : 2, "daemon", "version",
-                  "0.1.0", "pid", 4711, "uptimeUsec", 200000000);
+    json_t *rest = json_pack(
+        "{s:{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:{s:i, s:i, s:i}, s:i, s:i, s:i, s:i, s:i}, "
+        "s:{s:i, s:i, s:i}, s:{s:s, s:i, s:i}}",
+        "scheduler", "policy", "lru", "onFull", "ask", "models", 1, "layersLoaded", 2,
+        "layersLoading", well ? 0 : 1, "hits", 0, "misses", 2, "decisions", "mustUnload",
+        well ? 0 : 4, "outOfMemory", well ? 0 : 5, "busy", well ? 0 : 6, "evictions", well ? 0 : 7,
+        "flushes", well ? 0 : 1, "bytesLoaded", 20 << 20, "runs", well ? 0 : 1, "waiting",
+        well ? 0 : 3, "control", "connections", 1, "requests", 3, "errors", well ? 0 : 2, "daemon",
+        "version", "0.1.0", "pid", 4711, "uptimeUsec", 200000000);
 
     ck_assert_ptr_nonnull(reply);
     ck_assert_ptr_nonnull(rest);
@@ -242,8 +356,8 @@ START_TEST(statistics)
         "as of 1 min 15 s ago\n"
         "memory     55.0 MiB RSS, 5.0 MiB of it beside the arena, 2.0 MiB swapped out\n"
         "machine    1.0 GiB available\n"
-        "layers     2 resident, 1 loading, 1 model known\n"
-        "requests   0 hits, 2 misses, 20.0 MiB loaded\n"
+        "layers     2 resident, 1 loading, 1 model known, 1 run\n"
+        "requests   0 hits, 2 misses, 20.0 MiB loaded, 3 waiting\n"
         "           4 must-unload, 7 layers evicted, 1 flush, 5 out-of-memory, 6 busy\n"
         "policy     lru, ask when full\n"
         "daemon     edgemindd 0.1.0, pid 4711, up 3 min 20 s, 12.5% CPU\n"
@@ -293,11 +407,22 @@ START_TEST(event_lines)
 }
 END_TEST
 
+/* It was shown already. */
+static void expect_json_nothing(output_function show)
+{
+    int r;
+    char *text = shown(&output_json, show, &subject, "{}", &r);
+    ck_assert_int_eq(r, 0);
+    ck_assert_str_eq(text, "");
+    free(text);
+}
+
 START_TEST(json_is_verbatim)
 {
     static const char reply[] =
         "{\"z\":1,\"a\":[{\"f\":0.1,\"s\":\"\\u001B\xc3\xa8\"}],\"n\":null}";
-    const output_function functions[] = {output_json.stats, output_json.plan, output_json.error};
+    const output_function functions[] = {output_json.stats, output_json.plan,
+                                         output_json.plan_policy, output_json.error};
 
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
         int r;
@@ -308,6 +433,8 @@ START_TEST(json_is_verbatim)
         ck_assert_int_eq(text[sizeof reply - 1], '\n');
         free(text);
     }
+    expect_json_nothing(output_json.plan_passes);
+    expect_json_nothing(output_json.plan_comparison);
 }
 END_TEST
 
@@ -326,9 +453,9 @@ static const char *const wrong[] = {
 START_TEST(wrong_shapes)
 {
     const output_function functions[] = {
-        output_text.load_model, output_text.load_layer, output_text.reset,
-        output_text.list,       output_text.stats,      output_text.plan,
-        output_text.policy,     output_text.version,    output_text.event};
+        output_text.load_model,  output_text.load_layer,  output_text.reset,  output_text.list,
+        output_text.stats,       output_text.plan,        output_text.policy, output_text.version,
+        output_text.plan_passes, output_text.plan_policy, output_text.event};
     size_t n = sizeof functions / sizeof *functions;
 
     for (size_t i = 0; i < n; i++) {
@@ -341,6 +468,28 @@ START_TEST(wrong_shapes)
         ck_assert_str_eq(text, "");
         free(text);
     }
+}
+END_TEST
+
+/* Passes that are none, and a reply among several that is none. */
+START_TEST(wrong_passes)
+{
+    static const char *const replies[] = {RUN("a", "3"), RUN("a", "{}"),
+                                          RUN("a", PASS(1, 1, "1", 1)),
+                                          RUN("a", PASS(1, 1, 1, 1) ",null")};
+    int r;
+
+    for (size_t i = 0; i < sizeof replies / sizeof *replies; i++) {
+        free(shown(&output_text, output_text.plan_passes, &subject, replies[i], &r));
+        ck_assert_int_eq(r, -EBADMSG);
+        free(shown(&output_text, output_text.plan_policy, &subject, replies[i], &r));
+        ck_assert_int_eq(r, -EBADMSG);
+    }
+    char *text = shown(&output_text, output_text.plan_comparison, &subject,
+                       "[" RUN("a", PASS(1, 1, 1, 1)) ",3]", &r);
+    ck_assert_int_eq(r, -EBADMSG);
+    ck_assert_str_eq(text, "");
+    free(text);
 }
 END_TEST
 
@@ -384,11 +533,15 @@ int main(void)
     tcase_add_test(tests, tables);
     tcase_add_test(tests, tensor_tables);
     tcase_add_test(tests, plans);
+    tcase_add_test(tests, passes);
+    tcase_add_test(tests, policies);
+    tcase_add_test(tests, plans_fit);
     tcase_add_test(tests, statistics);
     tcase_add_test(tests, statistics_fit);
     tcase_add_test(tests, event_lines);
     tcase_add_test(tests, json_is_verbatim);
     tcase_add_loop_test(tests, wrong_shapes, 0, (int)(sizeof wrong / sizeof *wrong));
+    tcase_add_test(tests, wrong_passes);
     tcase_add_test(tests, full_disk);
     tcase_add_test(tests, reader_gone);
     suite_add_tcase(suite, tests);

@@ -333,7 +333,7 @@ END_TEST
 static int new_arena(void)
 {
     int fd = memfd_create("arena", MFD_CLOEXEC);
-    ck_assert_int_eq(ftruncate(fd, 4096), 0);
+    ck_assert_int_eq(ftruncate(fd, 65536), 0);
     ck_assert_int_eq(pwrite(fd, "weights", 7, 4), 7);
     return fd;
 }
@@ -341,8 +341,11 @@ static int new_arena(void)
 #define ACQUIRED(tensors)                                                                       \
     "{\"parameters\":{\"lease\":\"9\",\"layer\":\"l\",\"bytes\":7,\"segments\":[{\"offset\":4," \
     "\"length\":7}],\"tensors\":[" tensors "],\"arenaFileDescriptor\":0}}"
-#define TENSORS \
-    "{\"name\":\"end\",\"offset\":5,\"bytes\":2},{\"name\":\"\u202e\",\"offset\":0,\"bytes\":3}"
+#define TENSOR(name, offset, bytes)                                                    \
+    "{\"name\":\"" name "\",\"dtype\":\"U8\",\"shape\":[" bytes "],\"offset\":" offset \
+    ",\"bytes\":" bytes "}"
+#define TENSORS  TENSOR("end", "5", "2") "," TENSOR("\u202e", "0", "3")
+#define CAPACITY "{\"parameters\":{\"arena\":{\"capacityBytes\":65536}}}"
 
 START_TEST(cat)
 {
@@ -359,12 +362,18 @@ START_TEST(cat)
         {NULL, ACQUIRED("{}"), EXIT_OTHER, ""},
         {NULL, "{}", EXIT_OTHER, ""},
         {NULL, "{\"parameters\":{\"arenaFileDescriptor\":1}}", EXIT_OTHER, ""},
+        {NULL,
+         "{\"error\":\"" MANAGER "NotFound\",\"parameters\":{\"kind\":\"layer\",\"name\":\"l\"}}",
+         EXIT_NOT_FOUND, ""},
+        {NULL, NULL, EXIT_NO_DAEMON, ""},
     };
     const int fd = new_arena();
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct arguments arguments = {.operands = {"m", "l", cases[i].tensor}, .n_operands = 3};
-        struct daemon daemon = {.answer = cases[i].answer, .further = {"{}"}, .fd = fd};
+        struct daemon daemon = {.answer = cases[i].answer, .further = {CAPACITY, "{}"}, .fd = fd};
+        if (!cases[i].answer)
+            daemon.further[0] = NULL;
         ck_assert_int_eq(run(verb_cat, arguments, &daemon), cases[i].status);
         ck_assert_str_eq(out, cases[i].out);
         ck_assert_int_eq(*err != '\0', cases[i].status != EXIT_DONE);
@@ -380,7 +389,7 @@ END_TEST
 START_TEST(cat_of_a_lost_arena)
 {
     const struct arguments arguments = {.operands = {"m", "l"}, .n_operands = 2};
-    struct daemon daemon = {.answer = ACQUIRED(""), .fd = new_arena()};
+    struct daemon daemon = {.answer = ACQUIRED(""), .further = {CAPACITY, "{}"}, .fd = new_arena()};
 
     ck_assert_int_eq(ftruncate(daemon.fd, 6), 0);
     ck_assert_int_eq(run(verb_cat, arguments, &daemon), EXIT_OTHER);

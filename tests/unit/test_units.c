@@ -152,6 +152,44 @@ START_TEST(parse_duration)
 END_TEST
 
 static const struct {
+    uint64_t usec;
+    const char *text;
+} duration_formats[] = {
+    {0, "0 us"},
+    {1, "1 us"},
+    {999, "999 us"},
+    {1000, "1.00 ms"},
+    {1004, "1.00 ms"},
+    {1005, "1.01 ms"},
+    {9994, "9.99 ms"},
+    {9995, "10.0 ms"},
+    {36449, "36.4 ms"},
+    {99949, "99.9 ms"},
+    {99950, "100 ms"},
+    {999499, "999 ms"},
+    {999500, "1.00 s"},
+    {1000000, "1.00 s"},
+    {1250000, "1.25 s"},
+    {9995000, "10.0 s"},
+    {59999999, "60.0 s"},
+    {60000000, "1 min 0 s"},
+    {200999999, "3 min 20 s"},
+    {3600000000, "1 h 0 min"},
+    {UINT64_C(86399999999), "23 h 59 min"},
+    {UINT64_C(183600000000), "2 d 3 h"},
+    {UINT64_MAX, "213503982 d 8 h"},
+};
+
+START_TEST(format_duration)
+{
+    char text[DURATION_TEXT_MAX];
+
+    ck_assert_ptr_eq(duration_format(duration_formats[_i].usec, text), text);
+    ck_assert_str_eq(text, duration_formats[_i].text);
+}
+END_TEST
+
+static const struct {
     uint64_t value, unit;
     int r;
     uint64_t result;
@@ -187,6 +225,7 @@ int main(void)
     tcase_add_loop_test(tests, parse_size, 0, COUNT(sizes));
     tcase_add_loop_test(tests, format_size, 0, COUNT(formats));
     tcase_add_loop_test(tests, parse_duration, 0, COUNT(durations));
+    tcase_add_loop_test(tests, format_duration, 0, COUNT(duration_formats));
     tcase_add_loop_test(tests, round_to_unit, 0, COUNT(roundings));
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -1,93 +1,6 @@
 #!/bin/bash
-# Runs inside the container that boot.sh boots, as root, in the copied tree: installs, and uses the
-# service as its owner would. A line a check; on failure the journal follows.
-set -u -o pipefail
-
-conf=/etc/edgemind/edgemindd.conf
-socket=/run/edgemind/io.edgemind.manager
-n_failed=0
-
-# check TEXT COMMAND...
-check() {
-    local text=$1 output status=0
-    shift
-    output=$("$@" 2>&1) || status=$?
-    if [ $status -eq 0 ]; then
-        echo "ok      $text"
-    else
-        echo "FAILED  $text"
-        printf '%s\n' "\$ $*" "$output" "exit status $status" | sed 's/^/        /'
-        n_failed=$((n_failed + 1))
-    fi
-}
-
-# exits STATUS COMMAND...
-exits() {
-    local expected=$1 status=0
-    shift
-    "$@" || status=$?
-    [ $status -eq "$expected" ]
-}
-
-# soon COMMAND...: until it succeeds, for at most 10 s.
-soon() {
-    local deadline=$((SECONDS + 10)) output
-    until output=$("$@" 2>&1); do
-        if [ $SECONDS -ge $deadline ]; then
-            printf '%s\n' "$output"
-            return 1
-        fi
-        sleep 0.05
-    done
-}
-
-shows() { # PROPERTY VALUE
-    local value
-    value=$(systemctl show -P "$1" edgemindd.service)
-    echo "$1=$value"
-    [[ $value == $2 ]]
-}
-differs() { ! shows "$1" "$2"; }
-stats() { emctl stats --json | tee /dev/stderr | jq -e "$1"; }
-journal() { # MATCH... -- PATTERN
-    local matches=()
-    while [ "$1" != -- ]; do
-        matches+=("$1")
-        shift
-    done
-    journalctl --sync
-    journalctl --no-pager -o cat -u edgemindd.service ${matches[@]+"${matches[@]}"} | grep -E -- "$2"
-}
-as() { # USER COMMAND...
-    local user=$1
-    shift
-    runuser -u "$user" -- "$@"
-}
-finish() {
-    if [ $n_failed -gt 0 ]; then
-        echo '--- the journal'
-        journalctl --no-pager -o short-precise -u edgemindd.service -u edgemindd.socket | tail -n 200
-    fi
-    [ $n_failed -eq 0 ]
-    exit
-}
-process_status() { # FIELD: a line of the daemon's /proc/PID/status, without its name
-    sed -n "s/^$1:[[:space:]]*//p" "/proc/$(systemctl show -P MainPID edgemindd.service)/status"
-}
-# The programs lie on a tmpfs here, so some pages of theirs count as shared memory too.
-arena_is() { # FIELD KIB
-    local kib
-    kib=$(process_status "$1" | sed 's/ kB//')
-    echo "$1=$kib"
-    [ "$kib" -ge "$2" ] && [ "$kib" -lt $(($2 + 1024)) ]
-}
-owned() { # PATH OWNER MODE
-    [ "$(stat -c '%U:%G %a' "$1" | tee /dev/stderr)" = "$2 $3" ]
-}
-set_option() { # NAME VALUE
-    sed -i "/^$1 =/d" $conf && echo "$1 = $2" >>$conf
-}
-shipped_conf() { cp systemd/edgemindd.conf $conf; }
+# `make install`, and the service as its owner would use it.
+. tests/systemd/lib.sh
 
 # --- install
 check 'make install' make install PREFIX=/usr BUILD=build
@@ -97,6 +10,8 @@ check 'the directory of the socket is there' owned /run/edgemind edgemind:edgemi
 check 'systemd finds nothing wrong with the units' \
     systemd-analyze verify --man=no edgemindd.service edgemindd.socket
 check 'the shipped configuration is valid' edgemindd --check-config
+check 'the unit is hardened to 1.5 or better' systemd-analyze security --threshold=15 edgemindd.service
+systemd-analyze security --no-pager edgemindd.service | tail -n 1
 useradd -M -G edgemind member && useradd -M stranger || n_failed=$((n_failed + 1))
 
 [ $n_failed -eq 0 ] || finish
@@ -158,7 +73,12 @@ shipped_conf
 set_option capacity 4M # a container may not raise RLIMIT_MEMLOCK, which is 8M
 set_option mlock yes
 set_option model-dir /usr/share/edgemind/models
+check 'edgemindd --print-dropin' \
+    bash -c 'edgemindd --print-dropin >/run/systemd/system/edgemindd.service.d/memory.conf'
+check 'systemd finds nothing wrong with it' systemd-analyze verify --man=no edgemindd.service
 systemctl daemon-reload
+check 'the limits are in force: of memory' shows MemoryMax $((69 * 1048576))
+check 'and of locked memory' shows LimitMEMLOCK 4194304
 check 'systemctl restart edgemindd, with mlock' systemctl restart edgemindd
 check 'the arena is locked' arena_is VmLck 4096
 fed=$(systemctl show -P WatchdogTimestampMonotonic edgemindd.service)
@@ -217,8 +137,6 @@ check 'it starts again once corrected' systemctl start edgemindd.service
 echo '# changed' >>$conf
 check 'make install over it' make install PREFIX=/usr BUILD=build
 check 'keeps the configuration' grep -q '^# changed' $conf
-check 'the unit is hardened' systemd-analyze security --threshold=20 edgemindd.service
-systemd-analyze security --no-pager edgemindd.service | tail -n 1
 check 'make install with DESTDIR' make install PREFIX=/opt/em BUILD=build DESTDIR=/tmp/staged
 check 'names its own directories' grep -q '^ExecStart=/opt/em/sbin/edgemindd$' \
     -r /tmp/staged --include=edgemindd.service

@@ -1,0 +1,47 @@
+/* One connection to the daemon as libedgemind uses it: calls whose failures are kept, and the arena
+ * that comes with the first lease.
+ *
+ * Invariant: after `broken` is set nothing is sent any more. Belongs to one thread at a time. */
+#pragma once
+
+#include "client/arena_map.h"
+#include "client/failure.h"
+#include "client/mapped_layer.h"
+
+struct channel {
+    struct varlink *varlink; /* NULL: not connected */
+    const char *socket_path; /* borrowed, for messages */
+    int broken;              /* what every call returns from then on; 0: nothing */
+    int arena_fd;            /* owned; -1: it has not come, or is mapped */
+    struct arena_map *map;   /* a reference, or NULL: not mapped yet */
+    bool map_confirmed;      /* the map is of this connection's arena */
+};
+
+#define CHANNEL_CLOSED ((struct channel){.arena_fd = -1})
+
+/* 0, or a negative errno that is kept in `failure`; the channel is then closed. `likely` is a map
+ * that is used on if this connection's arena is the same; NULL: none. */
+int channel_open(struct channel *channel, const char *socket_path, uint64_t timeout_usec,
+                 struct arena_map *likely, struct failure *failure);
+void channel_close(struct channel *channel); /* leaves a closed one */
+
+/* Calls `method` of io.edgemind.manager; `parameters` are taken (NULL: one was no UTF-8). The
+ * caller owns the reply, which is no error. 0, or a negative errno that is kept. */
+int channel_call(struct channel *channel, const char *method, json_t *parameters, const int *fds,
+                 size_t n_fds, const struct failure_subject *subject, struct failure *failure,
+                 struct varlink_reply *ret);
+
+/* `parameters` (taken) with a wait that is not 0; NULL when out of memory, or if they are NULL. */
+json_t *channel_add_wait(json_t *parameters, uint64_t wait_usec);
+
+/* Keeps that a reply is not what the interface describes; -EBADMSG. */
+int channel_bad_reply(struct failure *failure);
+
+/* Makes a lease of a reply to Acquire or Next, and maps what that takes. 0, or a negative errno
+ * that is kept; the daemon then still thinks that the lease is held. */
+int channel_map(struct channel *channel, struct varlink_reply *reply, struct failure *failure,
+                struct mapped_layer *ret);
+
+/* Acquire. 0, or a negative errno that is kept, and nothing is held. */
+int channel_acquire(struct channel *channel, const char *model, const char *layer,
+                    uint64_t wait_usec, struct failure *failure, struct mapped_layer *ret);

@@ -1,0 +1,52 @@
+/* Owns the sum of what a daemon with a given configuration may take.
+ *
+ * Invariant: the limit is never below what the daemon needs at its own overhead-limit. It is an
+ * upper bound: with huge pages the kernel's part is less, and pages of the reserved pool usually do
+ * not count at all. */
+#include "daemon/dropin.h"
+
+#include "common/units.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+
+enum {
+    PAGE_TABLE_ENTRY_BYTES = 8,
+    /* The memfd's pages hang in a tree of nodes with 64 slots, 576 bytes each. */
+    PAGE_INDEX_BYTES = 9,
+    MIB = 1 << 20,
+};
+
+int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out)
+{
+    uint64_t arena_bytes, kernel_bytes, sum_bytes, memory_bytes, lock_bytes;
+    char arena[SIZE_TEXT_MAX], overhead[SIZE_TEXT_MAX], kernel[SIZE_TEXT_MAX];
+
+    if (round_up(config->capacity_bytes, page_bytes, &arena_bytes) < 0 ||
+        __builtin_mul_overflow(arena_bytes / page_bytes, PAGE_TABLE_ENTRY_BYTES + PAGE_INDEX_BYTES,
+                               &kernel_bytes) ||
+        __builtin_add_overflow(arena_bytes, config->overhead_limit_bytes, &sum_bytes) ||
+        __builtin_add_overflow(sum_bytes, kernel_bytes, &sum_bytes) ||
+        round_up(sum_bytes, MIB, &memory_bytes) < 0 || round_up(arena_bytes, MIB, &lock_bytes) < 0)
+        return -EOVERFLOW;
+
+    fprintf(out,
+            "# Limits for a capacity of %" PRIu64 " bytes, from edgemindd --print-dropin.\n"
+            "[Service]\n"
+            "# The sum of these, rounded up to 1M:\n"
+            "#   %-10s the arena: capacity, in whole pages\n"
+            "#   %-10s what the daemon may use beyond it: overhead-limit\n"
+            "#   %-10s the kernel's books: a page table entry of %d bytes and %d bytes of the\n"
+            "#   %-10s memfd's index for each page of %" PRIu64 " bytes\n"
+            "# Page cache filled by loading counts too, but gives way first.\n"
+            "MemoryMax=%" PRIu64 "M\n"
+            "# The arena, rounded up to 1M. %s\n"
+            "LimitMEMLOCK=%" PRIu64 "M\n",
+            config->capacity_bytes, size_format(arena_bytes, arena),
+            size_format(config->overhead_limit_bytes, overhead), size_format(kernel_bytes, kernel),
+            PAGE_TABLE_ENTRY_BYTES, PAGE_INDEX_BYTES, "", page_bytes, memory_bytes / MIB,
+            config->mlock ? "It is locked: mlock = yes." : "It is locked only with mlock = yes.",
+            lock_bytes / MIB);
+    return 0;
+}

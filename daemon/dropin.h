@@ -1,0 +1,11 @@
+/* The limits that a service manager should set for a configuration, as a systemd drop-in. */
+#pragma once
+
+#include "daemon/config.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+/* Prints MemoryMax= and LimitMEMLOCK= with where each figure comes from. `page_bytes` is the
+ * system's page. 0; -EOVERFLOW: no limit is that large, and nothing is printed. */
+int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out);

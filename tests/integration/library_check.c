@@ -1,0 +1,220 @@
+/* libedgemind by hand: reads a command a line and answers each with a line, "ok" and what there is
+ * to tell, or ERRNO, wire name or "-", and text. test_library.py drives it. Linked as its users
+ * link the library. Layers and runs have slots, numbered from 0. */
+#include "client/edgemind.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { SLOTS = 16, WORDS_MAX = 5 };
+
+static struct slot {
+    struct edgemind_layer *layer;
+    struct edgemind_run *run;
+    const struct edgemind_layer *shown; /* the layer, or the one that the run has come to */
+} slots[SLOTS];
+
+static struct edgemind *em;
+
+/* The slot that a word names. */
+static struct slot *slot_of(const char *word)
+{
+    return &slots[(unsigned long)atol(word) % SLOTS];
+}
+
+static uint64_t number(const char *word)
+{
+    return word ? strtoull(word, NULL, 10) : 0;
+}
+
+/* Each function takes the words after the command, NULL after the last; it answers by itself only
+ * if it returns 1, and otherwise with what the library returned. */
+
+static int do_connect(char **words)
+{
+    return edgemind_connect(em, words[0]);
+}
+
+static int do_reconnect(char **words)
+{
+    (void)words;
+    return edgemind_reconnect(em);
+}
+
+static int do_timeout(char **words)
+{
+    edgemind_set_timeout(em, number(words[0]));
+    return 0;
+}
+
+static int do_free(char **words)
+{
+    (void)words;
+    edgemind_free(em);
+    em = edgemind_new();
+    return 0;
+}
+
+static int do_load(char **words)
+{
+    char model[EDGEMIND_NAME_MAX + 1];
+    int r = edgemind_load(em, words[0], words[1], NULL, model);
+    if (r < 0)
+        return r;
+    printf("ok %s\n", model);
+    return 1;
+}
+
+static int show(const struct edgemind_layer *layer)
+{
+    printf("ok %s %zu %" PRIuPTR "\n", edgemind_layer_name(layer), edgemind_layer_bytes(layer),
+           (uintptr_t)edgemind_layer_data(layer));
+    return 1;
+}
+
+static int do_acquire(char **words)
+{
+    struct slot *slot = slot_of(words[0]);
+    int r = edgemind_acquire(em, words[1], words[2], number(words[3]), &slot->layer);
+    slot->shown = slot->layer;
+    return r < 0 ? r : show(slot->shown);
+}
+
+static int do_show(char **words)
+{
+    return show(slot_of(words[0])->shown);
+}
+
+static int do_release(char **words)
+{
+    return edgemind_release(slot_of(words[0])->layer);
+}
+
+static int do_tensors(char **words)
+{
+    const struct edgemind_layer *layer = slot_of(words[0])->shown;
+    struct edgemind_tensor tensor, found;
+
+    printf("ok");
+    for (size_t i = 0; edgemind_layer_tensor(layer, i, &tensor) == 0; i++) {
+        if (edgemind_layer_find_tensor(layer, tensor.name, &found) < 0 || found.data != tensor.data)
+            return -ENOENT;
+        printf(" %s %s %td %zu ", tensor.name, tensor.dtype,
+               (const char *)tensor.data - (const char *)edgemind_layer_data(layer), tensor.bytes);
+        for (size_t d = 0; d < tensor.n_dimensions; d++)
+            printf("%s%" PRIu64, d > 0 ? "," : "", tensor.shape[d]);
+    }
+    printf("\n");
+    return 1;
+}
+
+/* Copies the layer's bytes to a file. */
+static int do_save(char **words)
+{
+    const struct edgemind_layer *layer = slot_of(words[0])->shown;
+    FILE *file = fopen(words[1], "we");
+    size_t n_bytes = edgemind_layer_bytes(layer);
+    int r = file && fwrite(edgemind_layer_data(layer), 1, n_bytes, file) == n_bytes ? 0 : -EIO;
+    return file && fclose(file) == 0 ? r : -EIO;
+}
+
+/* Reads a byte of every page, and tells how many page faults that took. */
+static int do_touch(char **words)
+{
+    const struct edgemind_layer *layer = slot_of(words[0])->shown;
+    const volatile char *bytes = edgemind_layer_data(layer);
+    struct rusage before, after;
+    long page = sysconf(_SC_PAGESIZE);
+
+    getrusage(RUSAGE_SELF, &before);
+    for (size_t i = 0; i < edgemind_layer_bytes(layer); i += (size_t)page)
+        (void)bytes[i];
+    getrusage(RUSAGE_SELF, &after);
+    printf("ok %ld\n", after.ru_minflt - before.ru_minflt);
+    return 1;
+}
+
+/* The bytes are read-only: this does not return. */
+static int do_scribble(char **words)
+{
+    *(volatile char *)(uintptr_t)edgemind_layer_data(slot_of(words[0])->shown) = 1;
+    return 0;
+}
+
+static int do_begin(char **words)
+{
+    struct slot *slot = slot_of(words[0]);
+    int r = edgemind_run_begin(em, words[1], &slot->run);
+    if (r < 0)
+        return r;
+    printf("ok %" PRIu64 "\n", edgemind_run_layers(slot->run));
+    return 1;
+}
+
+static int do_next(char **words)
+{
+    struct slot *slot = slot_of(words[0]);
+    struct edgemind_step step;
+    int r = edgemind_run_next(slot->run, number(words[1]), &step);
+    if (r < 0)
+        return r;
+    slot->shown = step.layer;
+    printf("ok %s %" PRIu64 " %" PRIu64 " %d\n", edgemind_layer_name(step.layer), step.index,
+           step.pass, step.hit);
+    return 1;
+}
+
+static int do_end(char **words)
+{
+    return edgemind_run_end(slot_of(words[0])->run);
+}
+
+static const struct {
+    const char *name;
+    int (*function)(char **words);
+} commands[] = {
+    {"connect", do_connect}, {"reconnect", do_reconnect}, {"timeout", do_timeout},
+    {"free", do_free},       {"load", do_load},           {"acquire", do_acquire},
+    {"show", do_show},       {"release", do_release},     {"tensors", do_tensors},
+    {"save", do_save},       {"touch", do_touch},         {"scribble", do_scribble},
+    {"begin", do_begin},     {"next", do_next},           {"end", do_end},
+};
+
+static void answer(char *line)
+{
+    char *words[WORDS_MAX + 1] = {NULL}, *rest = line;
+
+    for (size_t i = 0; i < WORDS_MAX; i++)
+        words[i] = strtok_r(NULL, " \n", &rest);
+    for (size_t i = 0; words[0] && i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(commands[i].name, words[0]) != 0)
+            continue;
+        int r = commands[i].function(words + 1);
+        const char *name = edgemind_error_name(em);
+        if (r < 0)
+            printf("%s %s %s\n", strerrorname_np(-r), name ? name : "-", edgemind_error_text(em));
+        else if (r == 0)
+            printf("ok\n");
+        return;
+    }
+    printf("EINVAL - no such command\n");
+}
+
+int main(void)
+{
+    char *line = NULL;
+    size_t n_allocated = 0;
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    em = edgemind_new();
+    while (getline(&line, &n_allocated, stdin) > 0)
+        answer(line);
+    free(line);
+    edgemind_free(em);
+    return 0;
+}

@@ -1,0 +1,103 @@
+/* The limits that a drop-in names, and the sums that it explains them with. */
+#include "daemon/dropin.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What is printed for a configuration; freed by the caller. */
+static char *print(const struct config *config, uint64_t page_bytes, int expected)
+{
+    char *text = NULL;
+    size_t n_bytes;
+    FILE *out = open_memstream(&text, &n_bytes);
+
+    ck_assert_ptr_nonnull(out);
+    ck_assert_int_eq(dropin_print(config, page_bytes, out), expected);
+    ck_assert_int_eq(fclose(out), 0);
+    return text;
+}
+
+/* The lines that systemd reads, without the comments. */
+static void expect(const struct config *config, uint64_t page_bytes, const char *expected)
+{
+    char *text = print(config, page_bytes, 0), settings[256] = "", *rest = text;
+
+    for (char *line; (line = strsep(&rest, "\n"));)
+        if (*line && *line != '#') {
+            ck_assert_uint_lt(strlen(settings) + strlen(line) + 1, sizeof settings);
+            strcat(strcat(settings, line), "\n");
+        }
+    ck_assert_str_eq(settings, expected);
+    free(text);
+}
+
+#define CONFIG(...) (&(struct config){__VA_ARGS__})
+
+START_TEST(sums)
+{
+    /* 12800 pages of 17 bytes are less than the last MiB. */
+    expect(CONFIG(.capacity_bytes = 50 << 20, .overhead_limit_bytes = 64 << 20), 4096,
+           "[Service]\nMemoryMax=115M\nLimitMEMLOCK=50M\n");
+    /* 2^18 pages a GiB: 4.25 MiB. */
+    expect(CONFIG(.capacity_bytes = UINT64_C(8) << 30, .overhead_limit_bytes = 64 << 20), 4096,
+           "[Service]\nMemoryMax=8290M\nLimitMEMLOCK=8192M\n");
+    expect(CONFIG(.capacity_bytes = UINT64_C(8) << 30, .overhead_limit_bytes = 64 << 20), 65536,
+           "[Service]\nMemoryMax=8259M\nLimitMEMLOCK=8192M\n");
+    /* Everything is rounded up. */
+    expect(CONFIG(.capacity_bytes = 1, .overhead_limit_bytes = 1 << 20), 4096,
+           "[Service]\nMemoryMax=2M\nLimitMEMLOCK=1M\n");
+    expect(CONFIG(.capacity_bytes = (1 << 20) + 1, .overhead_limit_bytes = (1 << 20) + 1), 4096,
+           "[Service]\nMemoryMax=3M\nLimitMEMLOCK=2M\n");
+}
+END_TEST
+
+START_TEST(figures_are_explained)
+{
+    struct config config = {.capacity_bytes = UINT64_C(2) << 30, .overhead_limit_bytes = 96 << 20};
+    static const char *const parts[] = {
+        "2147483648 bytes", "2.0 GiB",        "96.0 MiB",      "8.5 MiB",
+        "capacity",         "overhead-limit", "of 4096 bytes", "only with mlock = yes"};
+    char *text = print(&config, 4096, 0);
+
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        ck_assert_msg(strstr(text, parts[i]) != NULL, "'%s' is not in:\n%s", parts[i], text);
+    free(text);
+
+    config.mlock = true;
+    text = print(&config, 4096, 0);
+    ck_assert_ptr_null(strstr(text, "only with"));
+    free(text);
+}
+END_TEST
+
+START_TEST(too_large_for_a_limit)
+{
+    static const struct config too_large[] = {
+        {.capacity_bytes = UINT64_MAX, .overhead_limit_bytes = 1 << 20},
+        {.capacity_bytes = INT64_MAX, .overhead_limit_bytes = INT64_MAX},
+        {.capacity_bytes = UINT64_MAX - (64 << 20) - 4095, .overhead_limit_bytes = 64 << 20},
+    };
+    char *text = print(&too_large[_i], 4096, -EOVERFLOW);
+
+    ck_assert_str_eq(text, "");
+    free(text);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("dropin");
+    TCase *tcase = tcase_create("dropin");
+
+    tcase_add_test(tcase, sums);
+    tcase_add_test(tcase, figures_are_explained);
+    tcase_add_loop_test(tcase, too_large_for_a_limit, 0, 3);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed > 0;
+}

@@ -1,0 +1,807 @@
+/* libedgemind against a daemon that the test plays: what is asked, what comes of the answers, and
+ * what is left after each kind of failure. Answers are there before the questions, so no thread is
+ * needed; only reconnecting, which connects and asks in one go, has one. */
+#include "client/edgemind.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { ARENA_PAGES = 8 };
+
+static char directory[] = "/tmp/test-libedgemind-XXXXXX";
+static struct sockaddr_un address;
+static int listener, server;
+static size_t page;
+static struct edgemind *em;
+
+/* Of pages that hold nothing but `first`, `first` + 1 ... */
+static int new_arena(unsigned char first)
+{
+    int fd = memfd_create("arena", MFD_CLOEXEC);
+    unsigned char *bytes = malloc(page);
+
+    for (unsigned i = 0; i < ARENA_PAGES; i++) {
+        memset(bytes, (int)(first + i), page);
+        ck_assert_int_eq(write(fd, bytes, page), (ssize_t)page);
+    }
+    free(bytes);
+    return fd;
+}
+
+static void listen_anew(void)
+{
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(listener, (const struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(listen(listener, 4), 0);
+}
+
+static int take_client(void)
+{
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    return fd;
+}
+
+static void setup(void)
+{
+    page = (size_t)sysconf(_SC_PAGESIZE);
+    strcpy(strrchr(directory, '-'), "-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/s", directory);
+    listen_anew();
+    em = edgemind_new();
+    ck_assert_ptr_nonnull(em);
+    ck_assert_int_eq(edgemind_connect(em, address.sun_path), 0);
+    server = take_client();
+}
+
+static void hang_up(void)
+{
+    if (server >= 0)
+        close(server);
+    server = -1;
+}
+
+static void teardown(void)
+{
+    edgemind_free(em);
+    hang_up();
+    close(listener);
+    unlink(address.sun_path);
+    rmdir(directory);
+}
+
+/* A message, with a descriptor unless that is -1. */
+static void say_to(int client, const char *text, int fd)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {.bytes = {0}};
+    struct iovec vector = {(char *)(uintptr_t)text, strlen(text) + 1};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+
+    if (fd >= 0) {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control;
+        control.header = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+    }
+    ck_assert_int_eq(sendmsg(client, &message, MSG_NOSIGNAL), (ssize_t)vector.iov_len);
+}
+
+static void say(const char *text)
+{
+    say_to(server, text, -1);
+}
+
+/* The next call of the client, in a static buffer. */
+static const char *hear_from(int client)
+{
+    static char text[4096];
+    size_t n = 0;
+
+    do {
+        ck_assert_uint_lt(n, sizeof text);
+        ck_assert_int_eq(recv(client, text + n, 1, 0), 1);
+    } while (text[n++] != '\0');
+    return text;
+}
+
+#define CALL(method, parameters) \
+    "{\"method\":\"io.edgemind.manager." method "\",\"parameters\":" parameters "}"
+
+static void expect_call(const char *expected)
+{
+    ck_assert_str_eq(hear_from(server), expected);
+}
+
+/* Nothing was sent besides what was heard. */
+static void expect_silence(void)
+{
+    char byte;
+    ck_assert_int_eq(recv(server, &byte, 1, MSG_DONTWAIT), -1);
+    ck_assert_int_eq(errno, EAGAIN);
+}
+
+/* A reply to Acquire or Next: lease and layer, its only segment, and further members. */
+static const char *layer_reply(const char *lease, size_t offset, size_t bytes, const char *further)
+{
+    static char text[1024];
+    snprintf(text, sizeof text,
+             "{\"parameters\":{\"lease\":\"%s\",\"layer\":\"l\",\"bytes\":%zu,\"segments\":[{"
+             "\"offset\":%zu,\"length\":%zu}],\"tensors\":[{\"name\":\"w\",\"dtype\":\"U8\","
+             "\"shape\":[2,3],\"offset\":1,\"bytes\":6}]%s}}",
+             lease, bytes, offset, bytes, further);
+    return text;
+}
+
+#define WITH_ARENA ",\"arenaFileDescriptor\":0"
+
+static const char *stats_reply(void)
+{
+    static char text[128];
+    snprintf(text, sizeof text, "{\"parameters\":{\"arena\":{\"capacityBytes\":%zu},\"new\":{}}}",
+             ARENA_PAGES * page);
+    return text;
+}
+
+/* The first lease of a connection. */
+static struct edgemind_layer *acquire_first(int arena)
+{
+    struct edgemind_layer *layer;
+
+    say_to(server, layer_reply("1", page, 10, WITH_ARENA), arena);
+    say(stats_reply());
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), 0);
+    expect_call(CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\"}"));
+    expect_call(CALL("Stats", "{}"));
+    return layer;
+}
+
+static unsigned char first_byte(const struct edgemind_layer *layer)
+{
+    return *(const unsigned char *)edgemind_layer_data(layer);
+}
+
+START_TEST(leases)
+{
+    int arena = new_arena(10);
+    struct edgemind_layer *a = acquire_first(arena), *b;
+
+    close(arena);
+    ck_assert_uint_eq(first_byte(a), 11);
+    ck_assert_uint_eq(edgemind_layer_bytes(a), 10);
+    ck_assert_str_eq(edgemind_layer_name(a), "l");
+    ck_assert_str_eq(edgemind_layer_model(a), "m");
+
+    /* From then on a lease is one call. */
+    say(layer_reply("2", 3 * page, page, ""));
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 1500, &b), 0);
+    expect_call(CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\",\"waitUsec\":1500}"));
+    ck_assert_ptr_eq(edgemind_layer_data(b),
+                     (const char *)edgemind_layer_data(a) + 2 * (ptrdiff_t)page);
+
+    say("{}");
+    ck_assert_int_eq(edgemind_release(a), 0);
+    expect_call(CALL("Release", "{\"lease\":\"1\"}"));
+    ck_assert_uint_eq(first_byte(b), 13);
+    say("{}");
+    ck_assert_int_eq(edgemind_release(b), 0);
+    expect_call(CALL("Release", "{\"lease\":\"2\"}"));
+    ck_assert_int_eq(edgemind_release(NULL), 0);
+    expect_silence();
+    ck_assert_str_eq(edgemind_error_text(em), "");
+    ck_assert_ptr_null(edgemind_error_name(em));
+}
+END_TEST
+
+START_TEST(tensors)
+{
+    int arena = new_arena(0);
+    struct edgemind_layer *layer = acquire_first(arena);
+    struct edgemind_tensor tensor;
+
+    close(arena);
+    ck_assert_uint_eq(edgemind_layer_tensors(layer), 1);
+    ck_assert_int_eq(edgemind_layer_tensor(layer, 1, &tensor), -ENOENT);
+    ck_assert_int_eq(edgemind_layer_find_tensor(layer, "v", &tensor), -ENOENT);
+    ck_assert_int_eq(edgemind_layer_find_tensor(layer, "w", &tensor), 0);
+    ck_assert_str_eq(tensor.name, "w");
+    ck_assert_str_eq(tensor.dtype, "U8");
+    ck_assert_uint_eq(tensor.n_dimensions, 2);
+    ck_assert_uint_eq(tensor.shape[1], 3);
+    ck_assert_uint_eq(tensor.bytes, 6);
+    ck_assert_ptr_eq(tensor.data, (const char *)edgemind_layer_data(layer) + 1);
+    ck_assert_str_eq(edgemind_error_text(em), "");
+}
+END_TEST
+
+static size_t n_allocations_left;
+
+static void *allocate(size_t n_bytes)
+{
+    return n_allocations_left-- > 0 ? malloc(n_bytes) : NULL;
+}
+
+/* Every allocation of jansson's fails once: that is an error, and neither a crash nor a leak. */
+START_TEST(out_of_memory)
+{
+    struct edgemind_layer *layer;
+    int arena = new_arena(10), r = -1;
+
+    for (size_t n = 0; r < 0; n++) {
+        ck_assert_uint_lt(n, 1000);
+        edgemind_free(em);
+        hang_up();
+        em = edgemind_new();
+        ck_assert_int_eq(edgemind_connect(em, address.sun_path), 0);
+        server = take_client();
+        say_to(server, layer_reply("1", page, 10, WITH_ARENA), arena);
+        say(stats_reply());
+        say("{}");
+        n_allocations_left = n;
+        json_set_alloc_funcs(allocate, free);
+        r = edgemind_acquire(em, "m", "l", 1, &layer);
+        json_set_alloc_funcs(malloc, free);
+        n_allocations_left = 0;
+        if (r < 0)
+            ck_assert_str_ne(edgemind_error_text(em), "");
+    }
+    ck_assert_uint_eq(first_byte(layer), 11);
+    close(arena);
+}
+END_TEST
+
+/* Frees what is still held. */
+START_TEST(end_with_leases)
+{
+    struct edgemind_run *run;
+    struct edgemind_step step;
+    int arena = new_arena(0);
+
+    acquire_first(arena);
+    say("{\"parameters\":{\"run\":\"r\",\"layers\":2}}");
+    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), 0);
+    say(layer_reply("2", 0, page, ",\"index\":0,\"pass\":0,\"hit\":true"));
+    ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
+    edgemind_free(em);
+    em = NULL;
+    edgemind_free(NULL);
+    close(arena);
+}
+END_TEST
+
+static const struct {
+    const char *error, *parameters;
+    int r;
+    const char *text;
+} refusals[] = {
+#define MANAGER "io.edgemind.manager."
+    {MANAGER "OutOfMemory",
+     "{\"requestedBytes\":67108864,\"availableBytes\":0,\"capacityBytes\":52428800}", -ENOMEM,
+     "out of memory: layer l needs 64.0 MiB, the arena has 50.0 MiB"},
+    {MANAGER "MustUnload",
+     "{\"requestedBytes\":1024,\"availableBytes\":0,\"capacityBytes\":4096,\"victims\":[{"
+     "\"model\":\"a\",\"layer\":\"b\"}],\"victimsTotal\":1}",
+     -ENOSPC,
+     "must unload: layer l needs 1.0 KiB; of the arena's 4.0 KiB, 0 B is free. 1 layer would have "
+     "to give way: a/b"},
+    {MANAGER "Busy",
+     "{\"leases\":[{\"model\":\"a\",\"layer\":\"b\",\"loading\":false,\"user\":\"eve\",\"pid\":9}"
+     "],\"leasesTotal\":1}",
+     -EBUSY, "busy: layer a/b is held by eve (pid 9)"},
+    {MANAGER "NotFound", "{\"kind\":\"layer\",\"name\":\"l\"}", -ENOENT, "model m has no layer l"},
+    {MANAGER "AlreadyLoaded", "{\"model\":\"m\"}", -EEXIST, "model m is known already"},
+    {MANAGER "InvalidDefinition",
+     "{\"line\":0,\"column\":0,\"path\":\"layers[3]\",\"message\":\"oops\"}", -EINVAL,
+     "definition: layers[3]: oops"},
+    {MANAGER "SourceChanged", "{\"path\":\"w.gguf\"}", -ESTALE,
+     "weight file w.gguf has changed since its header was read"},
+    {MANAGER "LimitExceeded", "{\"limit\":\"leases of a connection\",\"maximum\":4096}", -EDQUOT,
+     "limit exceeded: the daemon takes at most 4096 (leases of a connection)"},
+    {MANAGER "IOFailed", "{\"operation\":\"load\",\"errnoName\":\"EIO\"}", -EIO,
+     "the daemon failed to load: Input/output error (EIO)"},
+    {"org.varlink.service.PermissionDenied", "{}", -EPERM, "permission denied"},
+    {"org.varlink.service.InvalidParameter", "{\"parameter\":\"layer\"}", -EINVAL,
+     "the daemon does not take parameter layer"},
+    {"org.varlink.service.MethodNotFound", "{\"method\":\"x\"}", -EPROTO, "no such method"},
+    {"com.example.Odd", "{\"a\":\"\\u001b\"}", -EPROTO,
+     "the daemon reports com.example.Odd {\"a\":\"\\u001B\"}"},
+    {MANAGER "NotFound", "{\"kind\":\"model\",\"name\":\"\\u001b[2J\\n\"}", -ENOENT,
+     "there is no model \\u001b[2J\\u000a"},
+};
+
+START_TEST(refusal)
+{
+    struct edgemind_layer *layer = NULL;
+    char reply[1024];
+
+    snprintf(reply, sizeof reply, "{\"error\":\"%s\",\"parameters\":%s}", refusals[_i].error,
+             refusals[_i].parameters);
+    say(reply);
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), refusals[_i].r);
+    ck_assert_ptr_null(layer);
+    ck_assert_str_eq(edgemind_error_name(em), refusals[_i].error);
+    ck_assert_str_eq(edgemind_error_text(em), refusals[_i].text);
+    if (!strstr(refusals[_i].parameters, "u001b")) /* written otherwise, the same */
+        ck_assert_str_eq(edgemind_error_parameters(em), refusals[_i].parameters);
+    hear_from(server);
+    /* The connection is as good as before, and what failed then is forgotten for what fails next.
+     */
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", EDGEMIND_WAIT_USEC_MAX + 1, &layer), -EINVAL);
+    ck_assert_ptr_null(edgemind_error_name(em));
+    ck_assert_ptr_null(edgemind_error_parameters(em));
+    ck_assert_int_eq(edgemind_acquire(em, "m", "\xff", 0, &layer), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "UTF-8"));
+    expect_silence();
+}
+END_TEST
+
+START_TEST(connecting)
+{
+    struct edgemind *other = edgemind_new();
+    struct edgemind_layer *layer;
+    char too_long[256];
+
+    ck_assert_int_eq(edgemind_acquire(other, "m", "l", 0, &layer), -ENOTCONN);
+    ck_assert_int_eq(edgemind_reconnect(other), -ENOTCONN);
+    ck_assert_ptr_null(edgemind_socket_path(other));
+    ck_assert_int_eq(edgemind_connect(other, "/nowhere/at/all"), -ENOENT);
+    ck_assert_str_eq(edgemind_error_text(other),
+                     "no daemon at /nowhere/at/all: No such file or directory");
+    ck_assert_str_eq(edgemind_socket_path(other), "/nowhere/at/all");
+    ck_assert_int_eq(edgemind_reconnect(other), -ENOENT);
+    memset(too_long, 'x', sizeof too_long);
+    too_long[sizeof too_long - 1] = '\0';
+    ck_assert_int_eq(edgemind_connect(other, too_long), -ENAMETOOLONG);
+    /* By the environment, as emctl. */
+    setenv("EDGEMIND_SOCKET", address.sun_path, 1);
+    ck_assert_int_eq(edgemind_connect(other, NULL), 0);
+    unsetenv("EDGEMIND_SOCKET");
+    ck_assert_str_eq(edgemind_socket_path(other), address.sun_path);
+    ck_assert_int_eq(edgemind_connect(other, address.sun_path), -EISCONN);
+    edgemind_free(other);
+    ck_assert_str_eq(edgemind_error_text(NULL), strerror(ENOMEM));
+
+    close(listener);
+    other = edgemind_new();
+    ck_assert_int_eq(edgemind_connect(other, address.sun_path), -ECONNREFUSED);
+    edgemind_free(other);
+    unlink(address.sun_path);
+    listen_anew();
+}
+END_TEST
+
+/* A lost connection stays lost, and says nothing more to the daemon. */
+START_TEST(lost)
+{
+    int arena = new_arena(0);
+    struct edgemind_layer *layer = acquire_first(arena), *other;
+    struct edgemind_run *run;
+
+    close(arena);
+    hang_up();
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &other), -ECONNRESET);
+    ck_assert_ptr_null(edgemind_error_name(em));
+    ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "hung up"));
+    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), -ECONNRESET);
+    ck_assert_uint_eq(first_byte(layer), 1); /* still mapped */
+    ck_assert_int_eq(edgemind_release(layer), -ECONNRESET);
+}
+END_TEST
+
+START_TEST(rubbish)
+{
+    struct edgemind_layer *layer;
+
+    say("HTTP/1.1 400 Bad Request\r\n");
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -EBADMSG);
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -EBADMSG);
+}
+END_TEST
+
+/* An answer that comes too late must not be taken for that of the next call. */
+START_TEST(timeout)
+{
+    struct edgemind_layer *layer;
+
+    edgemind_set_timeout(em, 1000);
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -ETIMEDOUT);
+    hear_from(server);
+    say("{\"error\":\"late.Answer\"}");
+    edgemind_set_timeout(em, UINT64_MAX);
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -ETIMEDOUT);
+    ck_assert_ptr_null(edgemind_error_name(em));
+    expect_silence();
+}
+END_TEST
+
+START_TEST(no_arena)
+{
+    struct edgemind_layer *layer;
+
+    say(layer_reply("1", 0, page, ""));
+    say("{}");
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -EOPNOTSUPP);
+    ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "simulates"));
+    hear_from(server);
+    expect_call(CALL("Release", "{\"lease\":\"1\"}"));
+}
+END_TEST
+
+/* The descriptor comes once: a failure to map the arena then does not lose it. */
+START_TEST(arena_kept_for_later)
+{
+    static const char *const answers[] = {
+        "{\"error\":\"io.edgemind.manager.LimitExceeded\"}",
+        "{\"parameters\":{}}",
+        "{\"parameters\":{\"arena\":{\"capacityBytes\":-1}}}",
+        "{\"parameters\":{\"arena\":{\"capacityBytes\":1}}}",
+    };
+    static const int errors[] = {-EDQUOT, -EBADMSG, -EBADMSG, -EBADMSG};
+    struct edgemind_layer *layer;
+    int arena = new_arena(20);
+
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        say_to(server, layer_reply("1", page, 10, i == 0 ? WITH_ARENA : ""), i == 0 ? arena : -1);
+        say(answers[i]);
+        say("{\"error\":\"not.Interesting\"}");
+        ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), errors[i]);
+        hear_from(server);
+        expect_call(CALL("Stats", "{}"));
+        expect_call(CALL("Release", "{\"lease\":\"1\"}"));
+    }
+    say(layer_reply("2", page, 10, ""));
+    say(stats_reply());
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), 0);
+    ck_assert_uint_eq(first_byte(layer), 21);
+    close(arena);
+}
+END_TEST
+
+static const char *const bad_replies[] = {
+    "{}",
+    "{\"parameters\":{\"lease\":\"9\"}}",
+    "{\"parameters\":{\"lease\":\"9\",\"layer\":\"l\",\"bytes\":4,\"segments\":[],\"tensors\":[]}}",
+    "{\"parameters\":{\"lease\":\"9\",\"layer\":\"l\",\"bytes\":4,\"segments\":[{\"offset\":"
+    "1073741824,\"length\":4}],\"tensors\":[]}}",
+    "{\"parameters\":{\"lease\":\"9\",\"arenaFileDescriptor\":0}}", /* a second one */
+    "{\"parameters\":{\"lease\":\"9\",\"arenaFileDescriptor\":\"0\"}}",
+};
+
+START_TEST(bad_reply)
+{
+    int arena = new_arena(0);
+    struct edgemind_layer *first = acquire_first(arena), *layer;
+
+    say(bad_replies[_i]);
+    say("{}");
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -EBADMSG);
+    ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "another version"));
+    hear_from(server);
+    if (_i > 0) /* without a lease there is nothing to give back */
+        expect_call(CALL("Release", "{\"lease\":\"9\"}"));
+    expect_silence();
+    ck_assert_uint_eq(first_byte(first), 1);
+    close(arena);
+}
+END_TEST
+
+START_TEST(arena_without_its_descriptor)
+{
+    struct edgemind_layer *layer;
+
+    say(layer_reply("1", 0, page, WITH_ARENA));
+    say("{}");
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -EBADMSG);
+}
+END_TEST
+
+START_TEST(runs)
+{
+    struct edgemind_run *run;
+    struct edgemind_step step = {0};
+    int arena = new_arena(30);
+
+    say("{\"parameters\":{\"run\":\"r1\",\"layers\":2}}");
+    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), 0);
+    expect_call(CALL("BeginRun", "{\"model\":\"m\"}"));
+    ck_assert_uint_eq(edgemind_run_layers(run), 2);
+
+    /* The arena comes with the first step as with the first Acquire. */
+    say_to(server,
+           layer_reply("1", 2 * page, page, WITH_ARENA ",\"index\":0,\"pass\":0,\"hit\":false"),
+           arena);
+    say(stats_reply());
+    ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
+    expect_call(CALL("Next", "{\"run\":\"r1\"}"));
+    expect_call(CALL("Stats", "{}"));
+    ck_assert_uint_eq(first_byte(step.layer), 32);
+    ck_assert_str_eq(edgemind_layer_model(step.layer), "m");
+    ck_assert(!step.hit);
+
+    /* A refusal leaves the run where it is. */
+    say("{\"error\":\"io.edgemind.manager.Busy\"}");
+    ck_assert_int_eq(edgemind_run_next(run, 5, &step), -EBUSY);
+    expect_call(CALL("Next", "{\"run\":\"r1\",\"waitUsec\":5}"));
+    ck_assert_int_eq(edgemind_run_next(run, EDGEMIND_WAIT_USEC_MAX + 1, &step), -EINVAL);
+    say(layer_reply("2", 4 * page, page, ",\"index\":1,\"pass\":7,\"hit\":true"));
+    ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
+    hear_from(server);
+    ck_assert_uint_eq(first_byte(step.layer), 34);
+    ck_assert_uint_eq(step.index, 1);
+    ck_assert_uint_eq(step.pass, 7);
+    ck_assert(step.hit);
+
+    say("{}");
+    ck_assert_int_eq(edgemind_run_end(run), 0);
+    expect_call(CALL("EndRun", "{\"run\":\"r1\"}"));
+    ck_assert_int_eq(edgemind_run_end(NULL), 0);
+    close(arena);
+}
+END_TEST
+
+static const char *const bad_steps[] = {
+    "",
+    ",\"index\":2,\"pass\":0,\"hit\":true",
+    ",\"index\":-1,\"pass\":0,\"hit\":true",
+    ",\"index\":0,\"pass\":-1,\"hit\":true",
+    ",\"index\":0,\"pass\":0,\"hit\":1",
+    ",\"index\":0,\"pass\":0,\"hit\":true,\"bytes\":0",
+};
+
+/* The daemon is a step further than the caller: going on would skip a layer. */
+START_TEST(bad_step)
+{
+    struct edgemind_run *run;
+    struct edgemind_step step;
+    char reply[1024];
+    int arena = new_arena(0);
+
+    acquire_first(arena);
+    say("{\"parameters\":{\"run\":\"r1\",\"layers\":2}}");
+    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), 0);
+    hear_from(server);
+    strcpy(reply, layer_reply("2", 0, page, bad_steps[_i]));
+    if (strstr(bad_steps[_i], "bytes")) /* a layer that cannot be */
+        strcpy(reply, layer_reply("2", ARENA_PAGES * page, page, ""));
+    say(reply);
+    ck_assert_int_eq(edgemind_run_next(run, 0, &step), -EBADMSG);
+    hear_from(server);
+    ck_assert_int_eq(edgemind_run_next(run, 0, &step), -EBADMSG);
+    expect_silence();
+    say("{}");
+    ck_assert_int_eq(edgemind_run_end(run), 0);
+    expect_call(CALL("EndRun", "{\"run\":\"r1\"}"));
+    say("{\"parameters\":{\"run\":\"r2\",\"layers\":0}}");
+    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), -EBADMSG);
+    close(arena);
+}
+END_TEST
+
+/* Takes one more client, gives it its answers, and becomes the server of the old one's place. */
+struct successor {
+    const char *answers[4];
+    int arena; /* goes with the first */
+    int client;
+    char calls[4][128];
+};
+
+static void *succeed(void *argument)
+{
+    struct successor *successor = argument;
+
+    successor->client = take_client();
+    for (size_t i = 0; i < 4 && successor->answers[i]; i++) {
+        char byte;
+        size_t n = 0;
+        while (recv(successor->client, &byte, 1, 0) == 1 && n + 1 < sizeof *successor->calls) {
+            successor->calls[i][n++] = byte;
+            if (byte == '\0')
+                break;
+        }
+        say_to(successor->client, successor->answers[i], i == 0 ? successor->arena : -1);
+    }
+    return NULL;
+}
+
+static int reconnect(struct successor *successor)
+{
+    pthread_t thread;
+
+    ck_assert_int_eq(pthread_create(&thread, NULL, succeed, successor), 0);
+    int r = edgemind_reconnect(em);
+    pthread_join(thread, NULL);
+    if (r == 0) { /* the old connection has ended, the new one serves */
+        char byte;
+        if (server >= 0)
+            ck_assert_int_eq(recv(server, &byte, 1, 0), 0);
+        hang_up();
+        server = successor->client;
+    } else
+        close(successor->client);
+    return r;
+}
+
+START_TEST(reconnect_to_the_same_arena)
+{
+    int arena = new_arena(40);
+    struct edgemind_layer *layer = acquire_first(arena);
+    const void *data = edgemind_layer_data(layer);
+    struct edgemind_run *run;
+    struct edgemind_step step;
+    struct successor successor = {.arena = arena};
+
+    say("{\"parameters\":{\"run\":\"r1\",\"layers\":2}}");
+    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), 0);
+    hear_from(server);
+    say(layer_reply("2", 0, page, ",\"index\":0,\"pass\":0,\"hit\":true"));
+    ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
+    hear_from(server);
+
+    char *answer = strdup(layer_reply("77", page, 10, WITH_ARENA));
+    successor.answers[0] = answer;
+    ck_assert_int_eq(reconnect(&successor), 0);
+    free(answer);
+    ck_assert_str_eq(successor.calls[0], CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\"}"));
+    ck_assert_ptr_eq(edgemind_layer_data(layer), data);
+    ck_assert_uint_eq(first_byte(layer), 41);
+    /* The run is over, and the daemon is not told what it knows. */
+    ck_assert_int_eq(edgemind_run_next(run, 0, &step), -ESTALE);
+    ck_assert_int_eq(edgemind_run_end(run), 0);
+    expect_silence();
+    say("{}");
+    ck_assert_int_eq(edgemind_release(layer), 0);
+    expect_call(CALL("Release", "{\"lease\":\"77\"}"));
+    close(arena);
+}
+END_TEST
+
+START_TEST(reconnect_to_another_arena)
+{
+    int arena = new_arena(50), other_arena = new_arena(60);
+    struct edgemind_layer *layer = acquire_first(arena), *second;
+    struct successor successor = {.arena = other_arena};
+
+    say(layer_reply("2", 4 * page, 10, ""));
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &second), 0);
+    char *answer = strdup(layer_reply("7", 2 * page, 10, WITH_ARENA)),
+         *next = strdup(layer_reply("8", 3 * page, 10, ""));
+    hang_up(); /* the daemon has died */
+    successor.answers[0] = answer;
+    successor.answers[1] = stats_reply();
+    successor.answers[2] = next;
+    ck_assert_int_eq(reconnect(&successor), 0);
+    free(answer);
+    free(next);
+    unsigned char bytes[] = {first_byte(layer), first_byte(second)};
+    ck_assert_uint_eq(bytes[0] + bytes[1], 62 + 63);
+    struct edgemind_tensor tensor;
+    ck_assert_int_eq(edgemind_layer_find_tensor(layer, "w", &tensor), 0);
+    ck_assert_ptr_eq(tensor.data, (const char *)edgemind_layer_data(layer) + 1);
+    close(arena);
+    close(other_arena);
+}
+END_TEST
+
+/* All or nothing. */
+START_TEST(reconnect_in_vain)
+{
+    int arena = new_arena(70);
+    struct edgemind_layer *layer = acquire_first(arena);
+    const void *data = edgemind_layer_data(layer);
+    char *other = strdup(layer_reply("7", 2 * page, 11, WITH_ARENA)); /* a byte more */
+    struct successor refused = {.answers = {"{\"error\":\"io.edgemind.manager.NotFound\"}"},
+                                .arena = -1},
+                     changed = {.answers = {other}, .arena = arena};
+
+    ck_assert_int_eq(reconnect(&refused), -ENOENT);
+    ck_assert_int_eq(reconnect(&changed), -ESTALE);
+    ck_assert_ptr_null(edgemind_error_name(em));
+    free(other);
+    ck_assert_ptr_eq(edgemind_layer_data(layer), data);
+    ck_assert_uint_eq(first_byte(layer), 71);
+    /* The old connection goes on. */
+    say("{}");
+    ck_assert_int_eq(edgemind_release(layer), 0);
+    expect_call(CALL("Release", "{\"lease\":\"1\"}"));
+    close(arena);
+}
+END_TEST
+
+static const char *put(const char *name, const char *text)
+{
+    static char path[256];
+
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    FILE *file = fopen(path, "we");
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+    return path;
+}
+
+START_TEST(loading)
+{
+    char model[EDGEMIND_NAME_MAX + 1] = "untouched";
+    const char *path = put("d.json", "{\"name\":\"m\",\"layers\":[],\"weights\":\"nowhere\"}");
+
+    ck_assert_int_eq(edgemind_load(em, "/nowhere/at/all", NULL, NULL, model), -ENOENT);
+    ck_assert_str_eq(edgemind_error_text(em),
+                     "cannot read /nowhere/at/all: No such file or directory");
+    ck_assert_int_eq(edgemind_load(em, directory, NULL, NULL, model), -EISDIR);
+    ck_assert_int_eq(edgemind_load(em, "/dev/null", NULL, NULL, model), -EINVAL);
+    ck_assert_int_eq(edgemind_load(em, path, NULL, NULL, model), -ENOENT);
+    ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "names the weight file nowhere"));
+    path = put("d.json", "{\"name\":\"m\",\"layers\":[]}");
+    ck_assert_int_eq(edgemind_load(em, path, "n", NULL, model), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "is a definition"));
+    expect_silence();
+
+    say("{\"parameters\":{\"model\":\"m\"}}");
+    ck_assert_int_eq(edgemind_load(em, path, NULL, "ask", model), 0);
+    expect_call(CALL("LoadModel", "{\"onFull\":\"ask\",\"definitionFileDescriptor\":0}"));
+    ck_assert_str_eq(model, "m");
+    say("{\"error\":\"io.edgemind.manager.InvalidDefinition\",\"parameters\":{\"line\":1,"
+        "\"column\":2,\"message\":\"oops\"}}");
+    ck_assert_int_eq(edgemind_load(em, path, NULL, NULL, NULL), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "/d.json:1:2: oops"));
+    say("{}");
+    ck_assert_int_eq(edgemind_load(em, path, NULL, NULL, NULL), 0);
+    say("{}");
+    ck_assert_int_eq(edgemind_load(em, path, NULL, NULL, model), -EBADMSG);
+    unlink(path);
+    for (int i = 0; i < 3; i++)
+        hear_from(server);
+
+    path = put("w.gguf", "GGUF\3");
+    say("{\"parameters\":{\"model\":\"x\"}}");
+    ck_assert_int_eq(edgemind_load(em, path, "x", NULL, model), 0);
+    expect_call(CALL("LoadModel", "{\"definitionFileDescriptor\":0,\"name\":\"x\"}"));
+    unlink(path);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("libedgemind");
+    TCase *tests = tcase_create("libedgemind");
+
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, leases);
+    tcase_add_test(tests, tensors);
+    tcase_add_test(tests, out_of_memory);
+    tcase_add_test(tests, end_with_leases);
+    tcase_add_loop_test(tests, refusal, 0, (int)(sizeof refusals / sizeof *refusals));
+    tcase_add_test(tests, connecting);
+    tcase_add_test(tests, lost);
+    tcase_add_test(tests, rubbish);
+    tcase_add_test(tests, timeout);
+    tcase_add_test(tests, no_arena);
+    tcase_add_test(tests, arena_kept_for_later);
+    tcase_add_loop_test(tests, bad_reply, 0, (int)(sizeof bad_replies / sizeof *bad_replies));
+    tcase_add_test(tests, arena_without_its_descriptor);
+    tcase_add_test(tests, runs);
+    tcase_add_loop_test(tests, bad_step, 0, (int)(sizeof bad_steps / sizeof *bad_steps));
+    tcase_add_test(tests, reconnect_to_the_same_arena);
+    tcase_add_test(tests, reconnect_to_another_arena);
+    tcase_add_test(tests, reconnect_in_vain);
+    tcase_add_test(tests, loading);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
