@@ -68,10 +68,10 @@ static json_t *name_held(const struct layer *layer, const struct peer *peer,
     return lease;
 }
 
-/* Who stands in the way: the loads in flight, and every lease with its holder; of a run that holds
- * nothing just now, the layer that it comes to. */
+/* Who stands in the way: the loads in flight, what waits for its holder since the restart, and
+ * every lease with its holder; of a run that holds nothing just now, the layer that it comes to. */
 static void answer_blockers(struct manager *manager, struct call *call,
-                            struct layer *const *loading, size_t n_loading)
+                            struct layer *const *loading, size_t n_loading, bool runs)
 {
     json_t *leases = json_array();
     uint64_t n_leases = 0;
@@ -84,13 +84,20 @@ static void answer_blockers(struct manager *manager, struct call *call,
         json_object_set_new(lease, "loading", json_true());
         append_lease(leases, &n_leases, lease);
     }
+    size_t n_held;
+    struct layer *const *before = handover_held(manager->handover, &n_held);
+    for (size_t i = 0; i < n_held; i++) {
+        json_t *lease = name_layer(before[i]);
+        json_object_set_new(lease, "loading", json_false());
+        append_lease(leases, &n_leases, lease);
+    }
     LIST_FOREACH (holder, &manager->leases.holders, entry) {
         const struct passwd *user = getpwuid(holder->peer.uid);
         TAILQ_FOREACH (held, &holder->list, entry) {
             append_lease(leases, &n_leases, name_held(held->layer, &holder->peer, user));
         }
         LIST_FOREACH (run, &holder->runs, entry)
-            if (!run->lease)
+            if (runs && !run->lease)
                 append_lease(leases, &n_leases, name_held(run->run->next, &holder->peer, user));
     }
     call_error(call, ERROR_BUSY,
@@ -105,7 +112,7 @@ void answer_busy(struct manager *manager, struct call *call)
     if (r < 0)
         call_io_failed(call, "list", r);
     else
-        answer_blockers(manager, call, loading, n_loading);
+        answer_blockers(manager, call, loading, n_loading, true);
 }
 
 void answer_import_failure(struct call *call, int error, const struct model_read_result *result)
@@ -184,7 +191,7 @@ void answer_load_end(struct manager *manager, struct call *call, const struct lo
         call_error_fields(call, ERROR_OUT_OF_MEMORY, out_of_memory_fields, &answer);
         break;
     default:
-        answer_blockers(manager, call, verdict->blockers, verdict->n_blockers);
+        answer_blockers(manager, call, verdict->blockers, verdict->n_blockers, false);
         break;
     }
 }

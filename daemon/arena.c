@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 
 struct arena {
     uint64_t page_bytes, capacity_pages;
@@ -195,6 +196,52 @@ int arena_alloc(struct arena *arena, uint64_t n_pages, struct allocation *alloca
     arena->used_pages += n_pages;
     allocation->n_pages = n_pages;
     allocation->generation = arena->generation;
+    return 0;
+}
+
+static bool claims_are_sound(const struct arena *arena, const struct claim *claims, size_t n_claims,
+                             uint64_t high_water_pages)
+{
+    uint64_t end_page = 0;
+    for (size_t i = 0; i < n_claims; i++) {
+        if (claims[i].n_pages == 0 || claims[i].first_page < end_page ||
+            __builtin_add_overflow(claims[i].first_page, claims[i].n_pages, &end_page))
+            return false;
+    }
+    return end_page <= high_water_pages && high_water_pages <= arena->capacity_pages;
+}
+
+int arena_restore(struct arena *arena, const struct claim *claims, size_t n_claims,
+                  uint64_t high_water_pages)
+{
+    assert(arena->used_pages == 0 && arena->generation == 1);
+    if (!claims_are_sound(arena, claims, n_claims, high_water_pages))
+        return -EINVAL;
+    /* Two nodes for each: it, and what is free before it. */
+    for (size_t i = 0; i < 2 * n_claims; i++) {
+        struct extent *extent = malloc(sizeof *extent);
+        if (!extent)
+            return -ENOMEM;
+        push_spare(arena, extent);
+    }
+    for (size_t i = 0; i < n_claims; i++) {
+        const struct claim *claim = &claims[i];
+        if (claim->first_page > arena->top_page) {
+            *arena->free_end =
+                pop_spare(arena, arena->top_page, claim->first_page - arena->top_page);
+            arena->free_end = &(*arena->free_end)->next;
+        }
+        struct extent **end = &claim->allocation->extents;
+        while (*end)
+            end = next_link(arena, *end);
+        *end = pop_spare(arena, claim->first_page, claim->n_pages);
+        claim->allocation->n_pages += claim->n_pages;
+        claim->allocation->generation = arena->generation;
+        arena->used_pages += claim->n_pages;
+        arena->n_extents++;
+        arena->top_page = claim->first_page + claim->n_pages;
+    }
+    arena->high_water_pages = high_water_pages;
     return 0;
 }
 

@@ -60,6 +60,18 @@ int arena_alloc(struct arena *arena, uint64_t n_pages, struct allocation *alloca
  * released or reset until then. 0 or -ENOMEM. */
 int arena_prepare(struct arena *arena);
 
+/* A place that an allocation had in an arena of an earlier process. */
+struct claim {
+    uint64_t first_page, n_pages;  /* > 0 */
+    struct allocation *allocation; /* with several claims, its bytes lie in them in order */
+};
+
+/* Gives an empty arena of the first generation these allocations back, in address order, and its
+ * high water mark. 0; -EINVAL if they overlap, are out of order or out of bounds; -ENOMEM. On
+ * failure nothing changes. */
+int arena_restore(struct arena *arena, const struct claim *claims, size_t n_claims,
+                  uint64_t high_water_pages);
+
 /* Gives the pages back (none, if the allocation is of an older generation). Cannot fail. */
 void arena_release(struct arena *arena, struct allocation *allocation);
 

@@ -65,13 +65,14 @@ static uint64_t cost_bytes(const struct backing *backing, uint64_t bytes)
                : sum;
 }
 
-static int check_headroom(const struct backing *backing, char *why)
+/* For `bytes` that are not yet committed. */
+static int check_headroom(const struct backing *backing, uint64_t bytes, char *why)
 {
     struct headroom headroom;
     int r = headroom_read("/proc", "/sys/fs/cgroup", &headroom);
     if (r < 0)
         return refuse(why, r, "cannot tell how much memory is available: %s", strerror(-r));
-    uint64_t needed = cost_bytes(backing, backing->capacity_bytes);
+    uint64_t needed = cost_bytes(backing, bytes);
     char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
     if (needed > headroom.available_bytes)
         return refuse(why, -ENOMEM,
@@ -238,44 +239,37 @@ static bool holds_huge_pages(const struct backing *backing)
            mapping.huge_bytes > 0;
 }
 
-int backing_new(const struct backing_config *config, struct backing **ret,
-                char ret_why[static BACKING_WHY_MAX])
+/* Opens the arena's file for clients, too, and rounds the capacity down to its pages. */
+static int open_file(struct backing *backing, const struct backing_config *config, char *why)
 {
-    _cleanup_(backing_freep) struct backing *backing = calloc(1, sizeof *backing);
-    if (!backing)
-        return refuse(ret_why, -ENOMEM, "out of memory");
-    backing->huge_pages = config->huge_pages;
-    backing->commit = config->commit;
-    backing->read_only_fd = -1;
-    bool reserved = config->huge_pages == HUGE_PAGES_RESERVED;
-
-    backing->fd = memfd_create("edgemind-arena", MFD_CLOEXEC | (reserved ? MFD_HUGETLB : 0u));
     struct statfs filesystem;
     if (backing->fd < 0 || fchmod(backing->fd, 0400) < 0 || fstatfs(backing->fd, &filesystem) < 0)
-        return refuse(ret_why, -errno, "cannot create the arena's memory file%s: %s",
-                      reserved ? " of reserved huge pages" : "", strerror(errno));
+        return refuse(why, -errno, "cannot create the arena's memory file%s: %s",
+                      config->huge_pages == HUGE_PAGES_RESERVED ? " of reserved huge pages" : "",
+                      strerror(errno));
     char path[sizeof "/proc/self/fd/-2147483648"];
     snprintf(path, sizeof path, "/proc/self/fd/%d", backing->fd);
     backing->read_only_fd = open(path, O_RDONLY | O_CLOEXEC);
     if (backing->read_only_fd < 0)
-        return refuse(ret_why, -errno, "cannot open the arena's memory file for clients: %s",
+        return refuse(why, -errno, "cannot open the arena's memory file for clients: %s",
                       strerror(errno));
     backing->page_bytes = (uint64_t)filesystem.f_bsize;
     backing->capacity_bytes = config->capacity_bytes - config->capacity_bytes % backing->page_bytes;
     char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
     if (backing->capacity_bytes == 0)
-        return refuse(ret_why, -EINVAL, "a capacity of %s is less than one page (%s)",
+        return refuse(why, -EINVAL, "a capacity of %s is less than one page (%s)",
                       size_format(config->capacity_bytes, a), size_format(backing->page_bytes, b));
-
-    int r = reserved ? check_pool(backing, ret_why) : check_headroom(backing, ret_why);
-    if (r < 0)
-        return r;
     /* A 32-bit machine may have more memory than a process can map. */
-    size_t n_bytes = (size_t)backing->capacity_bytes;
-    if (n_bytes != backing->capacity_bytes)
-        return refuse(ret_why, -EINVAL, "a process of this machine cannot map a capacity of %s",
+    if ((size_t)backing->capacity_bytes != backing->capacity_bytes)
+        return refuse(why, -EINVAL, "a process of this machine cannot map a capacity of %s",
                       size_format(backing->capacity_bytes, a));
+    return 0;
+}
 
+static int map_file(struct backing *backing, const struct backing_config *config, char *why)
+{
+    size_t n_bytes = (size_t)backing->capacity_bytes;
+    char size[SIZE_TEXT_MAX];
     uint64_t huge_bytes;
     if (config->huge_pages == HUGE_PAGES_AUTO &&
         procfs_read_number("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", &huge_bytes) ==
@@ -284,26 +278,119 @@ int backing_new(const struct backing_config *config, struct backing **ret,
         backing->huge_bytes = huge_bytes;
     backing->base = map(backing->fd, n_bytes, backing->huge_bytes ?: backing->page_bytes);
     if (!backing->base)
-        return refuse(ret_why, -errno, "cannot map a capacity of %s: %s", size_format(n_bytes, a),
+        return refuse(why, -errno, "cannot map a capacity of %s: %s", size_format(n_bytes, size),
                       strerror(errno));
     if (madvise(backing->base, n_bytes, MADV_DONTDUMP) < 0)
-        return refuse(ret_why, -errno, "cannot keep the arena out of core dumps: %s",
-                      strerror(errno));
+        return refuse(why, -errno, "cannot keep the arena out of core dumps: %s", strerror(errno));
     /* A kernel without transparent huge pages knows neither advice, and needs none. */
-    if (!reserved)
+    if (config->huge_pages != HUGE_PAGES_RESERVED)
         (void)madvise(backing->base, n_bytes,
                       backing->huge_bytes ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-    if (config->mlock && (r = lock(backing, ret_why)) < 0)
-        return r;
+    return config->mlock ? lock(backing, why) : 0;
+}
 
-    if (config->commit == COMMIT_BOOT) {
-        r = ftruncate(backing->fd, (off_t)n_bytes) < 0 ? -errno : populate_all(backing);
+/* commit = boot; of a file that was adopted, what is there already stays. */
+static int commit_all(struct backing *backing, char *why)
+{
+    char size[SIZE_TEXT_MAX];
+    int r =
+        ftruncate(backing->fd, (off_t)backing->capacity_bytes) < 0 ? -errno : populate_all(backing);
+    if (r < 0)
+        return refuse(why, r, "cannot commit %s of memory: %s",
+                      size_format(backing->capacity_bytes, size), strerror(-r));
+    backing->mark_bytes = backing->capacity_bytes;
+    if (backing->huge_bytes && !holds_huge_pages(backing))
+        backing->huge_bytes = 0;
+    return 0;
+}
+
+static struct backing *make(const struct backing_config *config, int fd)
+{
+    struct backing *backing = calloc(1, sizeof *backing);
+    if (!backing)
+        return NULL;
+    backing->huge_pages = config->huge_pages;
+    backing->commit = config->commit;
+    backing->fd = fd;
+    backing->read_only_fd = -1;
+    return backing;
+}
+
+int backing_new(const struct backing_config *config, struct backing **ret,
+                char ret_why[static BACKING_WHY_MAX])
+{
+    bool reserved = config->huge_pages == HUGE_PAGES_RESERVED;
+    _cleanup_(closep) int fd =
+        memfd_create("edgemind-arena", MFD_CLOEXEC | (reserved ? MFD_HUGETLB : 0u));
+    _cleanup_(backing_freep) struct backing *backing = make(config, fd);
+    if (!backing)
+        return refuse(ret_why, -ENOMEM, "out of memory");
+    fd = -1;
+
+    int r = open_file(backing, config, ret_why);
+    if (r == 0)
+        r = reserved ? check_pool(backing, ret_why)
+                     : check_headroom(backing, backing->capacity_bytes, ret_why);
+    if (r == 0)
+        r = map_file(backing, config, ret_why);
+    if (r == 0 && config->commit == COMMIT_BOOT)
+        r = commit_all(backing, ret_why);
+    if (r == 0)
+        *ret = TAKE_PTR(backing);
+    return r;
+}
+
+/* Whether the file is one that this configuration would have made; also how much of it is there. */
+static int check_adopted(const struct backing *backing, uint64_t *ret_file_bytes, char *why)
+{
+    struct stat status;
+    char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
+    bool reserved = backing->huge_pages == HUGE_PAGES_RESERVED;
+
+    if (fstat(backing->fd, &status) < 0)
+        return refuse(why, -errno, "cannot examine the stored arena: %s", strerror(errno));
+    uint64_t n_bytes = (uint64_t)status.st_size;
+    if (!S_ISREG(status.st_mode) || reserved != (backing->page_bytes != (uint64_t)getpagesize()))
+        return refuse(why, -ESTALE, "the stored arena has other pages");
+    if (backing->commit == COMMIT_BOOT ? n_bytes != backing->capacity_bytes
+                                       : n_bytes > backing->capacity_bytes)
+        return refuse(why, -ESTALE, "the stored arena has %s, not %s", size_format(n_bytes, a),
+                      size_format(backing->capacity_bytes, b));
+    if (n_bytes % backing->page_bytes != 0)
+        return refuse(why, -ESTALE, "the stored arena ends within a page");
+    *ret_file_bytes = (uint64_t)status.st_blocks * 512;
+    return 0;
+}
+
+int backing_adopt(const struct backing_config *config, int fd, struct backing **ret,
+                  char ret_why[static BACKING_WHY_MAX])
+{
+    _cleanup_(closep) int owned = fd;
+    _cleanup_(backing_freep) struct backing *backing = make(config, fd);
+    uint64_t file_bytes = 0;
+    if (!backing)
+        return refuse(ret_why, -ENOMEM, "out of memory");
+    owned = -1;
+
+    int r = open_file(backing, config, ret_why);
+    if (r == 0)
+        r = check_adopted(backing, &file_bytes, ret_why);
+    if (r == 0 && config->commit == COMMIT_BOOT && file_bytes < backing->capacity_bytes)
+        r = check_headroom(backing, backing->capacity_bytes - file_bytes, ret_why);
+    if (r == 0)
+        r = map_file(backing, config, ret_why);
+    if (r == 0 && config->commit == COMMIT_BOOT)
+        r = commit_all(backing, ret_why);
+    if (r < 0)
+        return r;
+    if (config->commit == COMMIT_LOAD) {
+        struct stat status;
+        r = fstat(backing->fd, &status) < 0
+                ? -errno
+                : backing_populate(backing, 0, (uint64_t)status.st_size);
         if (r < 0)
-            return refuse(ret_why, r, "cannot commit %s of memory: %s", size_format(n_bytes, a),
-                          strerror(-r));
-        backing->mark_bytes = n_bytes;
-        if (backing->huge_bytes && !holds_huge_pages(backing))
-            backing->huge_bytes = 0;
+            return refuse(ret_why, r, "cannot commit the stored arena: %s", strerror(-r));
+        backing->mark_bytes = (uint64_t)status.st_size;
     }
     *ret = TAKE_PTR(backing);
     return 0;
@@ -356,6 +443,11 @@ const char *backing_name(const struct backing *backing)
     if (backing->huge_pages == HUGE_PAGES_RESERVED)
         return "reserved-huge-pages";
     return backing->huge_bytes ? "transparent-huge-pages" : "plain-pages";
+}
+
+uint64_t backing_mark_bytes(const struct backing *backing)
+{
+    return backing->mark_bytes;
 }
 
 enum commit backing_commit(const struct backing *backing)

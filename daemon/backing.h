@@ -31,6 +31,12 @@ struct backing;
  * asked for, what there is, and what would help. Refuses before anything is committed. */
 int backing_new(const struct backing_config *config, struct backing **ret,
                 char ret_why[static BACKING_WHY_MAX]);
+/* Takes over the memory of an earlier process, also on failure, instead of obtaining some: what is
+ * committed stays so, with the bytes in it; what is not is committed as the configuration says. The
+ * file must be what backing_new would have made, but for its length with commit = load. 0; -ESTALE
+ * (another capacity or kind of page); or as above. */
+int backing_adopt(const struct backing_config *config, int fd, struct backing **ret,
+                  char ret_why[static BACKING_WHY_MAX]);
 struct backing *backing_free(struct backing *backing);
 DEFINE_CLEANUP(struct backing *, backing_free);
 
@@ -47,6 +53,9 @@ uint64_t backing_page_bytes(const struct backing *backing);
 const char *backing_name(const struct backing *backing);
 bool backing_has_huge_pages(const struct backing *backing); /* of either kind */
 enum commit backing_commit(const struct backing *backing);
+
+/* How long the file is: with commit = load, how far the arena was ever in use. */
+uint64_t backing_mark_bytes(const struct backing *backing);
 
 /* commit = load: makes [0, mark_bytes) usable; the new part counts as pending until
  * backing_committed reports that somebody has written it all. No-op with commit = boot. Loop

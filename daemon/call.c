@@ -26,6 +26,11 @@ bool call_more(const struct call *call)
     return call->message.more;
 }
 
+bool call_oneway(const struct call *call)
+{
+    return call->message.oneway;
+}
+
 uint64_t call_pending_bytes(const struct call *call)
 {
     return frame_writer_pending_bytes(call->connection->writer);

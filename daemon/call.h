@@ -41,7 +41,8 @@ struct call_hooks {
 
 json_t *call_parameters(const struct call *call); /* borrowed, an object */
 const struct peer *call_peer(const struct call *call);
-bool call_more(const struct call *call); /* the client takes several replies */
+bool call_more(const struct call *call);   /* the client takes several replies */
+bool call_oneway(const struct call *call); /* the client takes none */
 
 /* Decodes the parameters; on failure answers InvalidParameter itself and returns false. */
 bool call_decode(struct call *call, const struct field *fields, void *ret);

@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/units.h"
+#include "daemon/handover.h"
 #include "daemon/listen_socket.h"
 #include "daemon/methods.h"
 #include "daemon/server.h"
@@ -17,10 +18,19 @@
 #include <signal.h>
 #include <string.h>
 
+enum { SOCKETS_MAX = 16 };
+
 struct daemon {
     struct config *config;
     int argc;
     char **argv;
+
+    struct passed_socket {
+        int fd;
+        bool is_listening;
+    } sockets[SOCKETS_MAX]; /* that the service manager passed */
+    size_t n_sockets;
+    struct handover *handover;
 
     struct backing *backing;
     struct scheduler *scheduler; /* owns the arena */
@@ -39,7 +49,7 @@ struct daemon {
     char *socket_path; /* of our own socket, to be removed at the end */
     char status[256];
 
-    struct event *sigterm, *sigint, *sighup, *work, *sampling, *watchdog;
+    struct event *sigterm, *sigint, *sighup, *work, *sampling, *watchdog, *grace;
 };
 
 static const struct server_info server_info = {
@@ -119,6 +129,15 @@ static void on_watchdog(evutil_socket_t fd, short what, void *context)
     service_watchdog();
 }
 
+/* Who has not taken a lease up again since the restart will not. */
+static void on_grace(evutil_socket_t fd, short what, void *context)
+{
+    struct daemon *daemon = context;
+    (void)fd;
+    (void)what;
+    handover_end_grace(daemon->handover, daemon->scheduler);
+}
+
 /* (gid_t)-1 for no name. */
 static int find_group(const char *name, const char *option, gid_t *ret)
 {
@@ -196,6 +215,29 @@ static int fail(const char *what, int error)
     return error;
 }
 
+static int take_fd(enum service_fd kind, int fd, const char *name, void *context)
+{
+    struct daemon *daemon = context;
+    if (kind == SERVICE_STORED) {
+        handover_take(daemon->handover, name, fd);
+        return 0;
+    }
+    if (daemon->n_sockets == SOCKETS_MAX) {
+        close(fd);
+        return -EMFILE;
+    }
+    daemon->sockets[daemon->n_sockets++] = (struct passed_socket){fd, kind == SERVICE_LISTENING};
+    return 0;
+}
+
+/* What the service manager passed: sockets, and what the process before has left. */
+static int take_passed(struct daemon *daemon)
+{
+    daemon->handover = handover_new(daemon->config->simulate ? 0 : service_store_max());
+    int r = daemon->handover ? service_take_fds(take_fd, daemon) : -ENOMEM;
+    return r < 0 ? fail("cannot use what the service manager passed", r) : 0;
+}
+
 /* The arena, and what works on it. */
 static int build_memory(struct daemon *daemon)
 {
@@ -206,9 +248,10 @@ static int build_memory(struct daemon *daemon)
 
     if (!config->simulate) {
         char why[BACKING_WHY_MAX];
-        r = backing_new(&(struct backing_config){config->capacity_bytes, config->huge_pages,
-                                                 config->commit, config->mlock},
-                        &daemon->backing, why);
+        r = handover_backing(daemon->handover,
+                             &(struct backing_config){config->capacity_bytes, config->huge_pages,
+                                                      config->commit, config->mlock},
+                             &daemon->backing, why);
         if (r < 0) {
             log_error("%s", why);
             return r;
@@ -221,6 +264,9 @@ static int build_memory(struct daemon *daemon)
         return r;
     }
     if ((r = scheduler_new(arena, config->policy, &daemon->scheduler)) < 0 ||
+        (daemon->backing &&
+         ((r = handover_restore(daemon->handover, daemon->scheduler, arena, daemon->backing)) < 0 ||
+          (r = handover_begin(daemon->handover, daemon->scheduler, daemon->backing)) < 0)) ||
         (r = workers_new((unsigned)config->loaders, &daemon->workers)) < 0 ||
         (r = loader_new(daemon->workers, daemon->backing, arena, config->io, &daemon->loader)) <
             0 ||
@@ -233,6 +279,7 @@ static int build_memory(struct daemon *daemon)
 static void on_scheduler(const struct scheduler_event *event, void *context)
 {
     struct daemon *daemon = context;
+    handover_on_scheduler(event, daemon->handover);
     events_on_scheduler(event, daemon->events);
     waits_on_scheduler(event, daemon->waits);
 }
@@ -256,6 +303,7 @@ static int build_server(struct daemon *daemon)
         .base = daemon->base,
         .scheduler = daemon->scheduler,
         .backing = daemon->backing,
+        .handover = daemon->handover,
         .workers = daemon->workers,
         .loads = daemon->loads,
         .waits = daemon->waits,
@@ -289,21 +337,23 @@ static int build_events(struct daemon *daemon)
         event_new(base, workers_fd(daemon->workers), EV_READ | EV_PERSIST, on_work, daemon);
     daemon->sampling = event_new(base, -1, EV_PERSIST, on_sampling, daemon);
     daemon->watchdog = event_new(base, -1, EV_PERSIST, on_watchdog, daemon);
+    daemon->grace = event_new(base, -1, 0, on_grace, daemon);
 
     struct timeval interval = timeval_of(service_watchdog_interval_usec());
+    struct timeval grace = timeval_of(daemon->config->lease_grace_usec);
     if (!daemon->sigterm || !daemon->sigint || !daemon->sighup || !daemon->work ||
-        !daemon->sampling || !daemon->watchdog || event_add(daemon->sigterm, NULL) < 0 ||
-        event_add(daemon->sigint, NULL) < 0 || event_add(daemon->sighup, NULL) < 0 ||
-        event_add(daemon->work, NULL) < 0 ||
+        !daemon->sampling || !daemon->watchdog || !daemon->grace ||
+        event_add(daemon->sigterm, NULL) < 0 || event_add(daemon->sigint, NULL) < 0 ||
+        event_add(daemon->sighup, NULL) < 0 || event_add(daemon->work, NULL) < 0 ||
+        event_add(daemon->grace, &grace) < 0 ||
         (evutil_timerisset(&interval) && event_add(daemon->watchdog, &interval) < 0))
         return fail("cannot watch for events", -ENOMEM);
     return 0;
 }
 
-static int take_socket(int fd, bool listening, void *context)
+static int take_socket(struct daemon *daemon, int fd, bool is_listening)
 {
-    struct daemon *daemon = context;
-    if (!listening) {
+    if (!is_listening) {
         server_on_adopted_end(daemon->server, on_last_user_gone, daemon);
         return server_adopt(daemon->server, fd);
     }
@@ -313,14 +363,18 @@ static int take_socket(int fd, bool listening, void *context)
 
 static int open_sockets(struct daemon *daemon)
 {
-    int n = service_take_sockets(take_socket, daemon);
-    if (n < 0)
-        return fail("cannot use the sockets that were passed", n);
-    if (n > 0)
+    size_t n_sockets = daemon->n_sockets;
+    int r;
+    while (daemon->n_sockets > 0) {
+        const struct passed_socket *socket = &daemon->sockets[--daemon->n_sockets];
+        if ((r = take_socket(daemon, socket->fd, socket->is_listening)) < 0)
+            return fail("cannot use a socket that was passed", r);
+    }
+    if (n_sockets > 0)
         return 0;
 
     gid_t gid;
-    int r = find_group(daemon->config->socket_group, "socket-group", &gid);
+    r = find_group(daemon->config->socket_group, "socket-group", &gid);
     if (r < 0)
         return r;
     char *path =
@@ -338,16 +392,16 @@ static int open_sockets(struct daemon *daemon)
         return fd;
     }
     daemon->socket_path = path;
-    r = take_socket(fd, true, daemon);
+    r = take_socket(daemon, fd, true);
     return r < 0 ? fail("cannot listen", r) : 0;
 }
 
 static int build(struct daemon *daemon)
 {
     int r;
-    if ((r = build_memory(daemon)) < 0 || (r = build_server(daemon)) < 0 ||
-        (r = build_events(daemon)) < 0 || (r = open_sockets(daemon)) < 0 ||
-        (r = apply_config(daemon)) < 0)
+    if ((r = take_passed(daemon)) < 0 || (r = build_memory(daemon)) < 0 ||
+        (r = build_server(daemon)) < 0 || (r = build_events(daemon)) < 0 ||
+        (r = open_sockets(daemon)) < 0 || (r = apply_config(daemon)) < 0)
         return r;
     if ((r = monitor_sample(daemon->monitor)) < 0)
         return fail("cannot sample memory", r);
@@ -363,6 +417,9 @@ static void event_freep(struct event **event)
 
 static void take_down(struct daemon *daemon)
 {
+    /* The next process is to find the leases that end now with their connections. */
+    if (daemon->scheduler)
+        scheduler_set_observer(daemon->scheduler, NULL, NULL);
     if (daemon->socket_path)
         unlink(daemon->socket_path);
     free(daemon->socket_path);
@@ -374,12 +431,16 @@ static void take_down(struct daemon *daemon)
     event_freep(&daemon->work);
     event_freep(&daemon->sampling);
     event_freep(&daemon->watchdog);
+    event_freep(&daemon->grace);
     waits_free(daemon->waits);
     if (daemon->base)
         event_base_free(daemon->base);
     loads_free(daemon->loads);
     loader_free(daemon->loader);
     scheduler_free(daemon->scheduler);
+    handover_free(daemon->handover);
+    while (daemon->n_sockets > 0)
+        close(daemon->sockets[--daemon->n_sockets].fd);
     events_free(daemon->events);
     monitor_free(daemon->monitor);
     backing_free(daemon->backing);

@@ -21,7 +21,7 @@ struct hold {
 
 struct hold_reply {
     const char *lease, *layer;
-    uint64_t bytes;
+    uint64_t bytes, fill_id;
     json_t *segments, *tensors;
     uint64_t arena_fd_index; /* UINT64_MAX: none */
     uint64_t index, pass;
@@ -29,12 +29,12 @@ struct hold_reply {
 };
 
 #define AT(member) offsetof(struct hold_reply, member)
-#define LEASE_FIELDS                                                             \
-    {"lease", FIELD_STRING, AT(lease)}, {"layer", FIELD_STRING, AT(layer)},      \
-        {"bytes", FIELD_U64, AT(bytes)}, {"segments", FIELD_JSON, AT(segments)}, \
-        {"tensors", FIELD_JSON, AT(tensors)},                                    \
-    {                                                                            \
-        "arenaFileDescriptor", FIELD_U64, AT(arena_fd_index), FIELD_NULLABLE     \
+#define LEASE_FIELDS                                                                  \
+    {"lease", FIELD_STRING, AT(lease)}, {"layer", FIELD_STRING, AT(layer)},           \
+        {"bytes", FIELD_U64, AT(bytes)}, {"fill", FIELD_U64, AT(fill_id)},            \
+        {"segments", FIELD_JSON, AT(segments)}, {"tensors", FIELD_JSON, AT(tensors)}, \
+    {                                                                                 \
+        "arenaFileDescriptor", FIELD_U64, AT(arena_fd_index), FIELD_NULLABLE          \
     }
 
 static const struct field acquire_fields[] = {LEASE_FIELDS, {0}};
@@ -117,9 +117,10 @@ static void answer(struct hold *hold, bool hit)
     reply.lease = id;
     reply.layer = layer_definition(hold->layer)->name;
     reply.bytes = layer_definition(hold->layer)->bytes;
+    reply.fill_id = hold->layer->fill_id;
     reply.segments = describe_segments(manager->scheduler, hold->layer);
     reply.tensors = describe_tensors(hold->layer, 0, layer_definition(hold->layer)->n_tensors);
-    if (!hold->holder->has_arena && manager->backing) {
+    if (!hold->holder->has_arena && manager->backing && !call_oneway(hold->call)) {
         reply.arena_fd_index = call_attach_fd(hold->call, backing_read_only_fd(manager->backing));
         hold->holder->has_arena = true;
     }
@@ -149,7 +150,7 @@ static void ended(const struct load_progress *progress, const struct load_end *e
         load_read_ahead(hold->manager->loads, hold->run->run);
 }
 
-static void wait_over(bool expired, void *context);
+static void wait_over(enum wait_end end, void *context);
 
 static void begin_wait(struct hold *hold)
 {
@@ -181,10 +182,18 @@ static void start(struct hold *hold)
     }
 }
 
-static void wait_over(bool expired, void *context)
+static void wait_over(enum wait_end end, void *context)
 {
     struct hold *hold = context;
-    if (expired)
+    if (end == WAIT_GONE) {
+        const json_t *model = json_object_get(call_parameters(hold->call), "model");
+        answer_not_found(hold->call, "model", json_string_value(model));
+        if (hold->load)
+            load_cancel(hold->load);
+        free(hold);
+        return;
+    }
+    if (end == WAIT_EXPIRED)
         hold->deadline_usec = 0;
     if (hold->load)
         load_resume(hold->load);
@@ -209,7 +218,8 @@ void hold_layer(struct manager *manager, struct call *call, struct holder *holde
     hold->deadline_usec = wait_usec > 0 ? clock_monotonic_usec() + wait_usec : 0;
     call_set_hooks(call, &call_hooks, hold);
 
-    bool must_queue = wait_usec > 0 &&
+    /* Not behind somebody whom the caller itself may block. */
+    bool must_queue = wait_usec > 0 && holder->n_leases == 0 &&
                       waits_ahead_of(manager->waits, call_peer(call)->tier == TIER_ADMIN) &&
                       scheduler_layer_state(manager->scheduler, layer) == LAYER_ABSENT;
     if (must_queue)

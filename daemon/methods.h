@@ -6,6 +6,7 @@
 
 #include "daemon/call.h"
 #include "daemon/events.h"
+#include "daemon/handover.h"
 #include "daemon/import.h"
 #include "daemon/lease.h"
 #include "daemon/load.h"
@@ -19,6 +20,7 @@ struct manager {
     struct event_base *base;
     struct scheduler *scheduler;
     struct backing *backing; /* NULL: simulated */
+    struct handover *handover;
     struct workers *workers;
     struct loads *loads;
     struct waits *waits;

@@ -136,6 +136,8 @@ static int plan_passes(struct scheduler *scheduler, struct model *model,
     struct rehearsal_rates rates = request->rates;
     if (rates.compute_usec == 0)
         rates.compute_usec = model->compute_usec;
+    else
+        model->planned_pages = 0; /* planned anew for what is supposed */
     int r = planner_choose(scheduler, model, &rates);
     if (r == 0)
         r = rehearsal_begin(scheduler, model, &rates, &rehearsal);

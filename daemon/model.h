@@ -18,6 +18,7 @@ struct layer {
     struct model *model;
     struct allocation allocation; /* an older generation means: absent */
     uint64_t used_usec;           /* last hit or load */
+    uint64_t fill_id;             /* of the load that brought its bytes in; never used twice */
     struct layer *older, *newer; /* the residents by last use, or the loading layers by their start;
                                     meaningless when absent */
     struct fill *fill;           /* the loader's work in progress, or NULL; the loader's to set */
@@ -37,7 +38,7 @@ struct model {
     uint32_t n_runs;
     uint64_t *begins_bytes;     /* while there are runs: the weights before each layer */
     uint32_t look_ahead, depth; /* of its runs' plan, as is each layer's `keep` */
-    uint64_t compute_usec;      /* of the last whole pass of a run; 0: unknown */
+    uint64_t compute_usec;      /* of a whole pass of a run, lately; 0: unknown */
     uint64_t planned_pages;     /* what the plan was made for, see daemon/planner */
     double planned_compute_per_page;
     uint64_t n_resident, resident_bytes; /* as of `epoch`: scheduler_model_resident reads them */

@@ -18,10 +18,11 @@ static int read_groups(int fd, gid_t **ret, size_t *ret_n)
         if (!larger)
             return -ENOMEM;
         groups = larger;
+        socklen_t n_allocated = n_bytes;
         if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &n_bytes) == 0)
             break;
-        /* ERANGE has set n_bytes to what is needed, at most 64 Ki groups. */
-        if (errno != ERANGE)
+        /* ERANGE sets n_bytes to what is needed, at most 64 Ki groups; some emulators do not. */
+        if (errno != ERANGE || n_bytes <= n_allocated)
             return -errno;
     }
     *ret = TAKE_PTR(groups);

@@ -22,7 +22,7 @@ enum {
     SIZES = 4,            /* quartiles that masks are made from */
     PASSES = 6            /* until it is steady, and again to measure */
 };
-static const double NEARLY = 1.01, RATES_NEARLY = 1.5;
+static const double NEARLY = 1.01, RATES_NEARLY = 2, CLEARLY = 0.95;
 
 static const struct manner {
     uint32_t look_ahead, depth;
@@ -273,6 +273,30 @@ static uint64_t share_pages(const struct scheduler *scheduler, const struct mode
                                : capacity_pages;
 }
 
+/* Than the plan that the model has. */
+static int is_clearly_faster(const struct model *model, const uint64_t *pages,
+                             double compute_per_page, const struct run_plan *plan, bool *ret)
+{
+    uint32_t n_layers = model->definition->n_layers;
+    _cleanup_(freep) bool *keep = reallocarray(NULL, n_layers, sizeof *keep);
+    struct choice choice = {.pages = pages, .n_layers = n_layers};
+    double time, present_time;
+    uint64_t read_pages;
+    if (!keep)
+        return -ENOMEM;
+    int r = cycle_init(&choice.cycle, n_layers, pages, model->planned_pages, compute_per_page);
+    if (r < 0)
+        return r;
+    for (uint32_t i = 0; i < n_layers; i++)
+        keep[i] = model->layers[i].keep;
+    struct run_plan present = {keep, model->look_ahead, model->depth};
+    *ret = !measure(&choice, &present, PASSES, INFINITY, &present_time, &read_pages) ||
+           !measure(&choice, plan, PASSES, INFINITY, &time, &read_pages) ||
+           time < present_time * CLEARLY;
+    cycle_done(&choice.cycle);
+    return 0;
+}
+
 int planner_choose(struct scheduler *scheduler, struct model *model,
                    const struct rehearsal_rates *rates)
 {
@@ -285,6 +309,8 @@ int planner_choose(struct scheduler *scheduler, struct model *model,
     if (rates->disk_bytes_per_sec > 0 && rates->compute_usec > 0)
         compute_per_page = (double)rates->compute_usec / 1e6 * (double)rates->disk_bytes_per_sec /
                            (double)definition->bytes;
+    if (model->planned_pages == capacity_pages && definition->n_layers > REHEARSED_LAYERS_MAX)
+        return 0;
     if (model->planned_pages == capacity_pages &&
         compute_per_page < model->planned_compute_per_page * RATES_NEARLY &&
         compute_per_page > model->planned_compute_per_page / RATES_NEARLY)
@@ -300,9 +326,13 @@ int planner_choose(struct scheduler *scheduler, struct model *model,
             return -ENOMEM;
     int r =
         planner_plan(definition->n_layers, pages, capacity_pages, compute_per_page, keep, &plan);
+    bool is_faster = true;
+    if (r == 0 && model->planned_pages == capacity_pages)
+        r = is_clearly_faster(model, pages, compute_per_page, &plan, &is_faster);
     if (r < 0)
         return r;
-    scheduler_set_run_plan(scheduler, model, &plan);
+    if (is_faster)
+        scheduler_set_run_plan(scheduler, model, &plan);
     model->planned_pages = capacity_pages;
     model->planned_compute_per_page = compute_per_page;
     return 0;

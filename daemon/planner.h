@@ -6,9 +6,9 @@
 #include "daemon/rehearsal.h"
 
 /* For the runs of `model`, in its share of the arena by bytes among the models that runs go
- * through. Rates that are not known count as if reading took as long as computing. Does nothing if
- * the present plan was made for the same share and for nearly the same rates. 0 or -ENOMEM (nothing
- * changed). */
+ * through. Rates that are not known count as if reading took as long as computing. The present plan
+ * stays if it was made for the same share and nearly the same rates, or if no other is clearly
+ * faster. 0 or -ENOMEM (nothing changed). */
 int planner_choose(struct scheduler *scheduler, struct model *model,
                    const struct rehearsal_rates *rates);
 

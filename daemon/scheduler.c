@@ -160,6 +160,20 @@ int scheduler_step_layer(struct scheduler *scheduler, struct layer *layer, enum 
     return 0;
 }
 
+void scheduler_adopt(struct scheduler *scheduler, struct layer *const *residents,
+                     size_t n_residents, uint64_t last_fill_id, uint64_t loaded_bytes)
+{
+    for (size_t i = 0; i < n_residents; i++) {
+        struct layer *layer = residents[i];
+        assert(arena_holds(scheduler->arena, &layer->allocation));
+        layer->state = LAYER_RESIDENT;
+        list_evictable(scheduler, layer, 1);
+        count_resident(scheduler, layer, 1);
+    }
+    scheduler->last_fill_id = last_fill_id;
+    scheduler->stats.loaded_bytes = loaded_bytes;
+}
+
 /* Every evictable layer goes at once: by a reset when nothing else holds pages. */
 static void flush(struct scheduler *scheduler)
 {
@@ -385,6 +399,7 @@ void verdict_done(struct verdict *verdict)
 void scheduler_complete(struct scheduler *scheduler, struct layer *layer, uint64_t now_usec)
 {
     layer->used_usec = now_usec;
+    layer->fill_id = ++scheduler->last_fill_id;
     scheduler->stats.decisions[DECISION_LOADED]++;
     scheduler->stats.loaded_bytes += layer_definition(layer)->bytes;
     scheduler_step_layer(scheduler, layer, LAYER_RESIDENT, 0);

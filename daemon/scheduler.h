@@ -108,6 +108,11 @@ int scheduler_new(struct arena *arena, const struct policy *policy, struct sched
 struct scheduler *scheduler_free(struct scheduler *scheduler); /* loads in flight must be over */
 DEFINE_CLEANUP(struct scheduler *, scheduler_free);
 
+/* Takes over, in a new scheduler, what an earlier process has left behind: layers that already hold
+ * pages and have their fill_id, least recently used first. Tells nobody. */
+void scheduler_adopt(struct scheduler *scheduler, struct layer *const *residents,
+                     size_t n_residents, uint64_t last_fill_id, uint64_t loaded_bytes);
+
 /* At most one observer; NULL for none. */
 void scheduler_set_observer(struct scheduler *scheduler, scheduler_observer observer,
                             void *context);

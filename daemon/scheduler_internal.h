@@ -21,6 +21,7 @@ struct scheduler {
         uint64_t n_layers, pages, bytes;
     } can_give_way; /* the evictable layers */
     uint64_t pinned_pages;
+    uint64_t last_fill_id;
     uint64_t epoch; /* a new one with each flush: models' counts of residents are then nothing */
     struct scheduler_stats stats;
     scheduler_observer observer;

@@ -100,7 +100,9 @@ void scheduler_run_leave(struct scheduler *scheduler, struct run *run, uint64_t 
     run->compute_usec += now_usec - run->entered_usec;
     run->entered_usec = 0;
     if (run->next->index == 0) {
-        run->model->compute_usec = run->compute_usec;
+        uint64_t before = run->model->compute_usec;
+        run->model->compute_usec =
+            before ? (3 * before + run->compute_usec) / 4 : run->compute_usec;
         run->compute_usec = 0;
     }
 }

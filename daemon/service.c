@@ -70,27 +70,63 @@ static bool is_connected(int fd)
     return getpeername(fd, (struct sockaddr *)&address, &length) == 0;
 }
 
-int service_take_sockets(int (*take)(int fd, bool listening, void *context), void *context)
+static bool find_kind(int fd, enum service_fd *ret)
+{
+    struct stat status;
+    if (sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) > 0)
+        *ret = SERVICE_LISTENING;
+    else if (sd_is_socket_unix(fd, SOCK_STREAM, 0, NULL, 0) > 0 && is_connected(fd))
+        *ret = SERVICE_CONNECTED;
+    else if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
+        *ret = SERVICE_STORED;
+    else
+        return false;
+    return true;
+}
+
+int service_take_fds(int (*take)(enum service_fd kind, int fd, const char *name, void *context),
+                     void *context)
 {
     char **names = NULL;
-    int error = 0, n_taken = 0;
+    int error = 0;
     int n = sd_listen_fds_with_names(1, &names);
 
+    for (int i = 0; i < n; i++) {
+        int fd = SD_LISTEN_FDS_START + i;
+        enum service_fd kind;
+        if (error < 0 || !find_kind(fd, &kind))
+            close(fd);
+        else
+            error = take(kind, fd, names && names[i] ? names[i] : "", context);
+    }
     for (int i = 0; names && names[i]; i++)
         free(names[i]);
     free(names);
-    for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++) {
-        bool listening = sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) > 0;
-        bool connected =
-            !listening && sd_is_socket_unix(fd, SOCK_STREAM, 0, NULL, 0) > 0 && is_connected(fd);
-        if (error < 0 || !(listening || connected)) {
-            close(fd);
-            continue;
-        }
-        error = take(fd, listening, context);
-        n_taken++;
-    }
-    return n < 0 ? n : error < 0 ? error : n_taken;
+    return n < 0 ? n : error;
+}
+
+uint64_t service_store_max(void)
+{
+    const char *text = getenv("FDSTORE");
+    char *end;
+    if (!text || !getenv("NOTIFY_SOCKET"))
+        return 0;
+    errno = 0;
+    uint64_t max = strtoull(text, &end, 10);
+    return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0' ? max : 0;
+}
+
+int service_store(int fd, const char *name)
+{
+    char text[128];
+    snprintf(text, sizeof text, "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+    int r = sd_pid_notify_with_fds(0, 0, text, &fd, 1);
+    return r < 0 ? r : 0;
+}
+
+void service_unstore(const char *name)
+{
+    sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
 /* A status may quote a peer's names: they must not add assignments of their own. */

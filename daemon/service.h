@@ -1,5 +1,5 @@
-/* The service manager's side: readiness, status, watchdog, given sockets, the journal. Everything
- * is a no-op where there is no systemd. Loop thread only. */
+/* The service manager's side: readiness, status, watchdog, given sockets, the descriptor store, the
+ * journal. Everything is a no-op where there is no systemd. Loop thread only. */
 #pragma once
 
 #include <stdbool.h>
@@ -8,10 +8,22 @@
 /* Sends log entries to the journal if standard error is connected to it. */
 void service_log_to_journal(void);
 
-/* Sockets that the service manager (or a parent that speaks its protocol) passed: calls `take` for
- * each Unix stream socket with whether it is listening; `take` owns the descriptor. Returns how
- * many, or a negative errno. */
-int service_take_sockets(int (*take)(int fd, bool listening, void *context), void *context);
+enum service_fd { SERVICE_LISTENING, SERVICE_CONNECTED, SERVICE_STORED };
+
+/* Descriptors that the service manager (or a parent that speaks its protocol) passed: calls `take`
+ * for each Unix stream socket, and for each regular file that it has kept for an earlier process,
+ * with the name under which; `take` owns the descriptor. Others are closed. 0 or a negative errno.
+ */
+int service_take_fds(int (*take)(enum service_fd kind, int fd, const char *name, void *context),
+                     void *context);
+
+/* The service manager's store: what is in it is passed to the next process. Returns how many
+ * descriptors it holds at most; 0 if there is none. */
+uint64_t service_store_max(void);
+/* Keeps a duplicate of `fd` there. 0, or a negative errno. */
+int service_store(int fd, const char *name);
+/* Drops all of that name. */
+void service_unstore(const char *name);
 
 void service_ready(const char *status);
 void service_status(const char *status);

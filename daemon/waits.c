@@ -15,18 +15,20 @@ struct waits {
     struct event *changed, *deadline;
 };
 
-/* Serves whoever can be served: those whose layer is there by now, and from the front of the queue
- * those for whom there is place. Serving one may change the queue: start over after each. */
+/* Serves whoever can be served: those whose layer is there by now, or never will be, and from the
+ * front of the queue those for whom there is place. Serving one may change the queue: start over
+ * after each. */
 static void serve(struct waits *waits)
 {
     struct wait *wait;
 again:
     TAILQ_FOREACH (wait, &waits->queue, entry) {
+        const struct layer *layer = wait->layer;
         bool is_first = wait == TAILQ_FIRST(&waits->queue);
-        if ((is_first && scheduler_can_place(waits->scheduler, wait->layer)) ||
-            scheduler_layer_state(waits->scheduler, wait->layer) != LAYER_ABSENT) {
+        if (!layer || (is_first && scheduler_can_place(waits->scheduler, layer)) ||
+            scheduler_layer_state(waits->scheduler, layer) != LAYER_ABSENT) {
             wait_end(wait);
-            wait->over(false, wait->context);
+            wait->over(layer ? WAIT_PLACE : WAIT_GONE, wait->context);
             goto again;
         }
     }
@@ -66,7 +68,7 @@ again:
     TAILQ_FOREACH (wait, &waits->queue, entry) {
         if (wait->deadline_usec <= now_usec) {
             wait_end(wait);
-            wait->over(true, wait->context);
+            wait->over(wait->layer ? WAIT_EXPIRED : WAIT_GONE, wait->context);
             goto again;
         }
     }
@@ -103,8 +105,8 @@ struct waits *waits_free(struct waits *waits)
 }
 
 void wait_begin(struct wait *wait, struct waits *waits, const struct layer *layer,
-                uint64_t deadline_usec, bool is_admin, void (*over)(bool expired, void *context),
-                void *context)
+                uint64_t deadline_usec, bool is_admin,
+                void (*over)(enum wait_end end, void *context), void *context)
 {
     *wait = (struct wait){.waits = waits,
                           .layer = layer,
@@ -139,9 +141,14 @@ void wait_end(struct wait *wait)
 void waits_on_scheduler(const struct scheduler_event *event, void *context)
 {
     struct waits *waits = context;
-    (void)event;
-    if (waits->n_waiting > 0)
-        event_active(waits->changed, 0, 0);
+    struct wait *wait;
+    if (waits->n_waiting == 0)
+        return;
+    if (event->type == EVENT_MODEL_REMOVED)
+        TAILQ_FOREACH (wait, &waits->queue, entry)
+            if (wait->layer && wait->layer->model == event->model)
+                wait->layer = NULL;
+    event_active(waits->changed, 0, 0);
 }
 
 bool waits_ahead_of(const struct waits *waits, bool is_admin)

@@ -12,14 +12,20 @@
 
 enum { WAIT_USEC_MAX = 60 * 1000 * 1000 };
 
+enum wait_end {
+    WAIT_PLACE,   /* there may be a place now */
+    WAIT_EXPIRED, /* the deadline has come */
+    WAIT_GONE     /* the layer's model was removed */
+};
+
 /* One that waits. Zero-initialised, and held by value by its owner. */
 struct wait {
     TAILQ_ENTRY(wait) entry;
-    struct waits *waits; /* NULL: it does not wait */
-    const struct layer *layer;
+    struct waits *waits;       /* NULL: it does not wait */
+    const struct layer *layer; /* NULL when its model was removed */
     uint64_t deadline_usec;
     bool is_admin;
-    void (*over)(bool expired, void *context);
+    void (*over)(enum wait_end end, void *context);
     void *context;
 };
 TAILQ_HEAD(wait_list, wait);
@@ -31,11 +37,11 @@ int waits_new(struct event_base *base, struct scheduler *scheduler, struct waits
 struct waits *waits_free(struct waits *waits); /* nothing may wait */
 DEFINE_CLEANUP(struct waits *, waits_free);
 
-/* There is no place for `layer`. `over` is told, from the loop, when there may be one or the
- * deadline has come; it does not wait any more then, and may begin to again. */
+/* There is no place for `layer`. `over` is told, from the loop, when that has ended; it does not
+ * wait any more then, and may begin to again. */
 void wait_begin(struct wait *wait, struct waits *waits, const struct layer *layer,
-                uint64_t deadline_usec, bool is_admin, void (*over)(bool expired, void *context),
-                void *context);
+                uint64_t deadline_usec, bool is_admin,
+                void (*over)(enum wait_end end, void *context), void *context);
 /* Safe on one that does not wait. */
 void wait_end(struct wait *wait);
 

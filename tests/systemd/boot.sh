@@ -50,7 +50,7 @@ fi
 
 build=$(realpath "${1:?usage: boot.sh BUILD [TEST...]}")
 shift
-[ $# -gt 0 ] || set -- service instances packages
+[ $# -gt 0 ] || set -- service restart instances packages upgrade_warm
 source=$(realpath "$(dirname "$0")/../..")
 
 [ "$(id -u)" -eq 0 ] || skip 'only root can run it'

@@ -348,6 +348,142 @@ START_TEST(test_prepare)
 }
 END_TEST
 
+START_TEST(test_restore)
+{
+    struct arena *arena = new_arena(20);
+    struct allocation first = {0}, second = {0}, third = {0};
+    const struct claim claims[] = {
+        {0, 1, &second}, {8, 2, &first}, {10, 3, &second}, {14, 2, &first}};
+    ck_assert_int_eq(arena_restore(arena, claims, 4, 18), 0);
+    assert_stats(arena, 8, 7, 4, 18);
+    assert_extent(first.extents, 8, 2);
+    assert_extent(first.extents->next, 14, 2);
+    ck_assert_ptr_null(first.extents->next->next);
+    ck_assert_uint_eq(first.n_pages, 4);
+    assert_extent(second.extents, 0, 1);
+    assert_extent(second.extents->next, 10, 3);
+    ck_assert_uint_eq(second.n_pages, 4);
+
+    alloc(arena, 12, &third);
+    assert_extent(third.extents, 1, 7);
+    assert_extent(third.extents->next, 13, 1);
+    assert_extent(third.extents->next->next, 16, 4);
+    arena_release(arena, &second);
+    arena_release(arena, &third);
+    arena_release(arena, &first);
+    assert_stats(arena, 0, 20, 0, 20);
+    arena_free(arena);
+}
+END_TEST
+
+START_TEST(test_restore_nothing)
+{
+    struct arena *arena = new_arena(4);
+    struct allocation allocation = {0};
+    ck_assert_int_eq(arena_restore(arena, NULL, 0, 3), 0);
+    assert_stats(arena, 0, 4, 0, 3);
+    alloc(arena, 4, &allocation);
+    arena_release(arena, &allocation);
+    arena_free(arena);
+}
+END_TEST
+
+START_TEST(test_restore_refused)
+{
+    struct allocation allocations[2] = {0};
+    const struct {
+        struct claim claims[2];
+        uint64_t high_water_pages;
+    } wrong[] = {
+        {{{0, 1, &allocations[0]}, {1, 0, &allocations[1]}}, 20},
+        {{{0, 2, &allocations[0]}, {1, 2, &allocations[1]}}, 20},
+        {{{4, 2, &allocations[0]}, {1, 2, &allocations[1]}}, 20},
+        {{{4, 2, &allocations[0]}, {4, 2, &allocations[0]}}, 20},
+        {{{4, 2, &allocations[0]}, {19, 2, &allocations[1]}}, 20},
+        {{{4, 2, &allocations[0]}, {UINT64_MAX, 2, &allocations[1]}}, 20},
+        {{{4, 2, &allocations[0]}, {8, UINT64_MAX, &allocations[1]}}, 20},
+        {{{4, 2, &allocations[0]}, {8, 2, &allocations[1]}}, 9},
+        {{{4, 2, &allocations[0]}, {8, 2, &allocations[1]}}, 21},
+    };
+    struct arena *arena = new_arena(20);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        ck_assert_int_eq(arena_restore(arena, wrong[i].claims, 2, wrong[i].high_water_pages),
+                         -EINVAL);
+        assert_stats(arena, 0, 20, 0, 0);
+        ck_assert(!arena_holds(arena, &allocations[0]) && !arena_holds(arena, &allocations[1]));
+    }
+    arena_free(arena);
+}
+END_TEST
+
+/* Whatever an arena has come to, one that is restored from it behaves alike from then on. */
+static void assert_alike(const struct arena *a, const struct arena *b)
+{
+    struct arena_stats x, y;
+    arena_get_stats(a, &x);
+    arena_get_stats(b, &y);
+    ck_assert_mem_eq(&x, &y, sizeof x);
+}
+
+static void assert_same_extents(const struct allocation *a, const struct allocation *b)
+{
+    const struct extent *other = b->extents;
+    for (const struct extent *extent = a->extents; extent; extent = extent->next) {
+        assert_extent(other, extent->first_page, extent->n_pages);
+        other = other->next;
+    }
+    ck_assert_ptr_null(other);
+}
+
+START_TEST(test_restore_random)
+{
+    enum { PAGES = 200, MANY = 60 };
+    const char *given = getenv("EDGEMIND_TEST_SEED");
+    unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)getpid();
+    printf("seed %u\n", seed);
+    for (unsigned round = 0; round < 20; round++) {
+        struct arena *arena = new_arena(PAGES), *other = new_arena(PAGES);
+        struct allocation allocations[MANY] = {0}, restored[MANY] = {0};
+        struct claim claims[PAGES], at_page[PAGES] = {0};
+        size_t n_claims = 0;
+        for (unsigned i = 0; i < 300; i++) {
+            struct allocation *allocation = &allocations[rand_r(&seed) % MANY];
+            if (arena_holds(arena, allocation))
+                arena_release(arena, allocation);
+            else
+                (void)arena_alloc(arena, 1 + (uint64_t)rand_r(&seed) % 12, allocation);
+        }
+        for (unsigned i = 0; i < MANY; i++)
+            for (const struct extent *extent = allocations[i].extents; extent;
+                 extent = extent->next)
+                at_page[extent->first_page] =
+                    (struct claim){extent->first_page, extent->n_pages, &restored[i]};
+        for (unsigned page = 0; page < PAGES; page++)
+            if (at_page[page].n_pages > 0)
+                claims[n_claims++] = at_page[page];
+        ck_assert_int_eq(arena_restore(other, claims, n_claims, arena_high_water_pages(arena)), 0);
+        assert_alike(arena, other);
+        for (unsigned i = 0; i < 200; i++) {
+            unsigned n = (unsigned)rand_r(&seed) % MANY;
+            uint64_t n_pages = 1 + (uint64_t)rand_r(&seed) % 12;
+            assert_same_extents(&allocations[n], &restored[n]);
+            if (arena_holds(arena, &allocations[n])) {
+                arena_release(arena, &allocations[n]);
+                arena_release(other, &restored[n]);
+            } else {
+                ck_assert_int_eq(arena_alloc(arena, n_pages, &allocations[n]),
+                                 arena_alloc(other, n_pages, &restored[n]));
+            }
+            assert_alike(arena, other);
+        }
+        release_all(arena, allocations, MANY);
+        release_all(other, restored, MANY);
+        arena_free(arena);
+        arena_free(other);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("arena");
@@ -363,6 +499,10 @@ int main(void)
     tcase_add_test(tcase, test_reset_steps);
     tcase_add_test(tcase, test_several_steps);
     tcase_add_test(tcase, test_prepare);
+    tcase_add_test(tcase, test_restore);
+    tcase_add_test(tcase, test_restore_nothing);
+    tcase_add_test(tcase, test_restore_refused);
+    tcase_add_test(tcase, test_restore_random);
     suite_add_tcase(suite, tcase);
 
     SRunner *runner = srunner_create(suite);

@@ -1,16 +1,23 @@
 /* Random operations on scheduler and arena, beside a naive model that keeps an owner for each page
- * and a last use for each layer, and foretells every answer. A clone is taken along for a while,
- * has to answer alike, and is replaced. The observer's account of the layers has to agree, too.
- *
- * EDGEMIND_SEED repeats a run. */
+ * and a last use for each layer, and foretells every answer; but for whom next-use chooses, which
+ * has a test of its own, it only checks that they may give way and suffice. A clone is taken along
+ * for a while, has to answer alike, and is replaced. The observer's account of the layers has to
+ * agree, too. */
 #include "daemon/scheduler.h"
 #include "tests/unit/define.h"
+#include "tests/unit/random.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
 
-enum { OPERATIONS = 100000, OPERATIONS_EACH = 2000, PAGES_MAX = 160, MODELS = 6, LAYERS = 12 };
+enum {
+    OPERATIONS = 100000,
+    OPERATIONS_EACH = 2000,
+    PAGES_MAX = 160,
+    MODELS = 6,
+    LAYERS = 12,
+    RUNS = 5
+};
 
 /* Check's own assertions tell the parent where they are, each time; here there are millions. */
 #define EQUAL(left, right)                           \
@@ -21,9 +28,19 @@ enum { OPERATIONS = 100000, OPERATIONS_EACH = 2000, PAGES_MAX = 160, MODELS = 6,
 
 struct naive_layer {
     uint64_t bytes, pages;
-    uint64_t used; /* operation of its last use, or of its start while it is loading */
+    uint64_t used;  /* operation of its last use, or of its start while it is loading */
+    uint64_t order; /* the same, but of when it was last let go of if that is later */
+    unsigned n_pins;
+    bool ahead, keep;
     enum layer_state state;
     enum layer_state observed;
+    bool observed_pinned;
+};
+
+struct naive_run {
+    struct run *run; /* NULL: there is none */
+    uint32_t next;
+    uint64_t n_passes;
 };
 
 struct world {
@@ -32,23 +49,13 @@ struct world {
     uint64_t page_bytes, capacity_pages, now;
     struct model *models[MODELS]; /* NULL: not registered */
     struct naive_layer layers[MODELS][LAYERS];
+    struct naive_run runs[RUNS];
     uint8_t owners[PAGES_MAX]; /* 0: free */
     uint64_t high_water_pages;
     struct scheduler_stats stats;
     uint64_t n_refused, n_refused_observed;
     const struct policy *policy;
 };
-
-static uint64_t random_state;
-
-/* splitmix64: G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators". */
-static uint64_t random_below(uint64_t limit)
-{
-    uint64_t z = random_state += 0x9e3779b97f4a7c15;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return (z ^ (z >> 31)) % limit;
-}
 
 static unsigned slot_of(const struct model *model)
 {
@@ -89,7 +96,8 @@ static void observe(const struct scheduler_event *event, void *context)
         uint64_t n_layers = 0, bytes = 0;
         for (unsigned m = 0; m < MODELS; m++)
             for (unsigned i = 0; i < LAYERS; i++)
-                if (world->layers[m][i].observed == LAYER_RESIDENT) {
+                if (world->layers[m][i].observed == LAYER_RESIDENT &&
+                    world->layers[m][i].n_pins == 0) {
                     world->layers[m][i].observed = LAYER_ABSENT;
                     bytes += world->layers[m][i].bytes;
                     n_layers++;
@@ -98,6 +106,14 @@ static void observe(const struct scheduler_event *event, void *context)
         EQUAL(event->bytes, bytes);
         break;
     }
+    case EVENT_LAYER_PINNED:
+        EQUAL(naive_of(world, event->layer)->observed_pinned, false);
+        naive_of(world, event->layer)->observed_pinned = true;
+        break;
+    case EVENT_LAYER_UNPINNED:
+        EQUAL(naive_of(world, event->layer)->observed_pinned, true);
+        naive_of(world, event->layer)->observed_pinned = false;
+        break;
     case EVENT_REFUSED:
         world->n_refused_observed++;
         break;
@@ -164,7 +180,8 @@ static void take_pages(struct world *world, const struct layer *layer)
     EQUAL(n, naive->pages);
     EQUAL(layer->allocation.extents->next == NULL, single);
     naive->state = LAYER_LOADING;
-    naive->used = world->now;
+    naive->ahead = false;
+    naive->used = naive->order = world->now;
 }
 
 static struct layer *random_layer(const struct world *world, enum layer_state state, bool any)
@@ -178,24 +195,47 @@ static struct layer *random_layer(const struct world *world, enum layer_state st
     return n > 0 ? layers[random_below(n)] : NULL;
 }
 
-/* The layers in that state by last use, the oldest first. */
-static size_t by_use(const struct world *world, enum layer_state state,
+/* The layers in that state that nobody holds, by last use, the oldest first. */
+static size_t by_use(struct world *world, enum layer_state state,
                      struct layer *layers[static MODELS * LAYERS])
 {
     size_t n = 0;
     for (unsigned m = 0; m < MODELS; m++)
         for (uint32_t i = 0; i < LAYERS; i++) {
-            if (!world->models[m] || world->layers[m][i].state != state)
+            const struct naive_layer *naive = &world->layers[m][i];
+            if (!world->models[m] || naive->state != state || naive->n_pins > 0)
                 continue;
             size_t at = n++;
-            for (; at > 0 &&
-                   world->layers[slot_of(layers[at - 1]->model)][layers[at - 1]->index].used >
-                       world->layers[m][i].used;
-                 at--)
+            for (; at > 0 && naive_of(world, layers[at - 1])->order > naive->order; at--)
                 layers[at] = layers[at - 1];
             layers[at] = &world->models[m]->layers[i];
         }
     return n;
+}
+
+static bool is_anything_pinned(const struct world *world)
+{
+    for (unsigned m = 0; m < MODELS; m++)
+        for (uint32_t i = 0; i < LAYERS; i++)
+            if (world->models[m] && world->layers[m][i].n_pins > 0)
+                return true;
+    return false;
+}
+
+/* The victims may give way, each once, and suffice. */
+static void check_victims(struct world *world, const struct victims *victims, uint64_t needed_pages)
+{
+    uint64_t pages = 0;
+    for (size_t i = 0; i < victims->n_layers; i++) {
+        const struct naive_layer *naive = naive_of(world, victims->layers[i]);
+        EQUAL(naive->state, LAYER_RESIDENT);
+        EQUAL(naive->n_pins, 0);
+        pages += naive->pages;
+        for (size_t j = 0; j < i; j++)
+            EQUAL(victims->layers[i] != victims->layers[j], true);
+    }
+    EQUAL(victims->pages, pages);
+    EQUAL(pages >= needed_pages, true);
 }
 
 /* Leaves the victims at the front of `layers`, the `n` residents by last use. */
@@ -204,6 +244,8 @@ static size_t foretell_victims(struct world *world, struct layer **layers, size_
 {
     if (world->policy == &policy_flush_all)
         return n;
+    if (world->policy == &policy_next_use)
+        return 0; /* not foretold */
     for (size_t i = 0; i < n; i++)
         if (naive_of(world, layers[i])->pages >= needed_pages) {
             layers[0] = layers[i];
@@ -265,12 +307,20 @@ static void do_request(struct world *world)
     }
 
     struct verdict verdict;
+    EQUAL(scheduler_can_place(world->scheduler, layer), decision != DECISION_BUSY);
     EQUAL(scheduler_request(world->scheduler, layer, on_full, world->now, &verdict), 0);
     EQUAL(verdict.outcome, outcome);
     EQUAL(verdict.decision, decision);
     EQUAL(verdict.requested_bytes, naive->pages * world->page_bytes);
     EQUAL(verdict.available_bytes, available * world->page_bytes);
     EQUAL(verdict.capacity_bytes, world->capacity_pages * world->page_bytes);
+    EQUAL(verdict.ahead, naive->state != LAYER_ABSENT && naive->ahead);
+    if (world->policy == &policy_next_use && decision == DECISION_MUST_UNLOAD) {
+        check_victims(world, &verdict.victims, naive->pages - available);
+        n_victims = verdict.victims.n_layers;
+        for (size_t i = 0; i < n_victims; i++)
+            residents[i] = verdict.victims.layers[i];
+    }
     EQUAL(verdict.victims.n_layers, n_victims);
     for (size_t i = 0; i < n_victims; i++)
         EQUAL(verdict.victims.layers[i], residents[i]);
@@ -284,9 +334,13 @@ static void do_request(struct world *world)
         assert_alike(world, layer, on_full, &verdict);
     verdict_done(&verdict);
 
-    *(outcome == OUTCOME_HIT ? &world->stats.hits : &world->stats.misses) += 1;
-    if (outcome == OUTCOME_HIT || decision != DECISION_LOADED)
-        world->stats.decisions[decision]++;
+    if (naive->state != LAYER_ABSENT && naive->ahead) {
+        naive->ahead = false; /* it was a miss before */
+    } else {
+        *(outcome == OUTCOME_HIT ? &world->stats.hits : &world->stats.misses) += 1;
+        if (outcome == OUTCOME_HIT || decision != DECISION_LOADED)
+            world->stats.decisions[decision]++;
+    }
     world->n_refused += outcome == OUTCOME_REFUSED;
     world->stats.evictions += evicted ? n_victims : 0;
     world->stats.flushes += flushed;
@@ -295,7 +349,7 @@ static void do_request(struct world *world)
     if (outcome == OUTCOME_RESERVED)
         take_pages(world, layer);
     if (outcome == OUTCOME_HIT)
-        naive->used = world->now;
+        naive->used = naive->order = world->now;
 }
 
 static void do_report(struct world *world, bool complete)
@@ -315,7 +369,7 @@ static void do_report(struct world *world, bool complete)
         scheduler_complete(world->shadow, shadow_of(world, layer), world->now);
     scheduler_complete(world->scheduler, layer, world->now);
     naive->state = LAYER_RESIDENT;
-    naive->used = world->now;
+    naive->used = naive->order = world->now;
     world->stats.decisions[DECISION_LOADED]++;
     world->stats.loaded_bytes += naive->bytes;
 }
@@ -325,12 +379,134 @@ static void do_unload(struct world *world)
     struct layer *layer = random_layer(world, LAYER_ABSENT, true);
     if (!layer)
         return;
-    bool loading = naive_of(world, layer)->state == LAYER_LOADING;
+    const struct naive_layer *naive = naive_of(world, layer);
+    int expected = naive->state == LAYER_LOADING || naive->n_pins > 0 ? -EBUSY : 0;
     if (world->shadow)
-        EQUAL(scheduler_unload_layer(world->shadow, shadow_of(world, layer)), loading ? -EBUSY : 0);
-    EQUAL(scheduler_unload_layer(world->scheduler, layer), loading ? -EBUSY : 0);
-    if (!loading)
+        EQUAL(scheduler_unload_layer(world->shadow, shadow_of(world, layer)), expected);
+    EQUAL(scheduler_unload_layer(world->scheduler, layer), expected);
+    if (expected == 0)
         give_up_pages(world, layer);
+}
+
+static void do_pin(struct world *world)
+{
+    struct layer *layer = random_layer(world, LAYER_RESIDENT, false);
+    if (!layer)
+        return;
+    struct naive_layer *naive = naive_of(world, layer);
+    if (naive->n_pins > 0 && random_below(4) > 0) {
+        /* A clone holds a layer once, however often it is held. */
+        world->shadow = naive->n_pins > 1 ? scheduler_free(world->shadow) : world->shadow;
+        if (world->shadow)
+            scheduler_unpin(world->shadow, shadow_of(world, layer));
+        scheduler_unpin(world->scheduler, layer);
+        if (--naive->n_pins == 0)
+            naive->order = world->now;
+    } else {
+        if (world->shadow)
+            scheduler_pin(world->shadow, shadow_of(world, layer));
+        scheduler_pin(world->scheduler, layer);
+        naive->n_pins++;
+    }
+}
+
+static bool has_runs(const struct world *world, const struct model *model)
+{
+    for (unsigned i = 0; i < RUNS; i++)
+        if (world->runs[i].run && world->runs[i].run->model == model)
+            return true;
+    return false;
+}
+
+/* What gave way for a layer that is read ahead is seen by its absence. Returns how many. */
+static uint64_t evict_observed(struct world *world)
+{
+    uint64_t n = 0;
+    for (unsigned m = 0; m < MODELS; m++)
+        for (uint32_t i = 0; world->models[m] && i < world->models[m]->definition->n_layers; i++) {
+            const struct naive_layer *naive = &world->layers[m][i];
+            if (naive->state != LAYER_RESIDENT || naive->observed != LAYER_ABSENT)
+                continue;
+            EQUAL(naive->n_pins, 0);
+            if (has_runs(world, world->models[m]))
+                EQUAL(naive->ahead || naive->keep, false);
+            give_up_pages(world, &world->models[m]->layers[i]);
+            n++;
+        }
+    return n;
+}
+
+static void do_read_ahead(struct world *world, const struct naive_run *naive_run)
+{
+    struct run *run = naive_run->run;
+    const struct model *model = run->model;
+    struct layer *layer = NULL, *missing = NULL;
+    for (uint32_t i = 0; !missing && i < model->definition->n_layers && i < model->look_ahead;
+         i++) {
+        missing = &model->layers[(naive_run->next + i) % model->definition->n_layers];
+        if (naive_of(world, missing)->state != LAYER_ABSENT)
+            missing = NULL;
+    }
+    EQUAL(scheduler_read_ahead(world->scheduler, run, &layer), 0);
+    if (!layer)
+        return;
+    EQUAL(layer, missing);
+    EQUAL(world->policy, &policy_next_use);
+    EQUAL(model->depth > 0, true);
+    world->shadow = scheduler_free(world->shadow);
+    uint64_t n_evicted = evict_observed(world);
+    world->stats.misses++;
+    world->stats.evictions += n_evicted;
+    world->stats.decisions[DECISION_MUST_UNLOAD] += n_evicted > 0;
+    take_pages(world, layer);
+    naive_of(world, layer)->ahead = true;
+}
+
+static void do_plan(struct world *world, struct model *model)
+{
+    bool keep[LAYERS];
+    struct run_plan plan = {keep, (uint32_t)random_below(LAYERS),
+                            (uint32_t)random_below(RUN_DEPTH_MAX + 1)};
+    for (uint32_t i = 0; i < model->definition->n_layers; i++)
+        keep[i] = world->layers[slot_of(model)][i].keep = random_below(3) == 0;
+    world->shadow = scheduler_free(world->shadow);
+    scheduler_set_run_plan(world->scheduler, model, &plan);
+}
+
+static void do_run(struct world *world)
+{
+    struct naive_run *naive = &world->runs[random_below(RUNS)];
+    struct model *model = world->models[random_below(MODELS)];
+    uint64_t choice = random_below(16);
+    if (!naive->run) {
+        if (!model)
+            return;
+        world->shadow = scheduler_free(world->shadow);
+        *naive = (struct naive_run){0};
+        EQUAL(scheduler_begin_run(world->scheduler, model, &naive->run), 0);
+        world->stats.n_runs++;
+        do_plan(world, model);
+    } else if (choice == 0) {
+        world->shadow = scheduler_free(world->shadow);
+        naive->run = scheduler_end_run(world->scheduler, naive->run);
+        world->stats.n_runs--;
+    } else if (choice == 1) {
+        do_plan(world, naive->run->model);
+    } else if (choice < 9) {
+        world->shadow = scheduler_free(world->shadow);
+        scheduler_run_enter(world->scheduler, naive->run, world->now);
+        if (++naive->next == naive->run->model->definition->n_layers) {
+            naive->next = 0;
+            naive->n_passes++;
+        }
+        do_read_ahead(world, naive);
+    } else {
+        do_read_ahead(world, naive);
+    }
+    if (naive->run) {
+        EQUAL(naive->run->next, &naive->run->model->layers[naive->next]);
+        EQUAL(naive->run->n_passes, naive->n_passes);
+    }
 }
 
 static void do_add(struct world *world, unsigned slot)
@@ -371,11 +547,13 @@ static void do_model(struct world *world)
         do_add(world, slot);
         return;
     }
+    bool busy = has_runs(world, model);
     for (uint32_t i = 0; i < model->definition->n_layers; i++)
-        if (world->layers[slot][i].state == LAYER_LOADING) {
-            EQUAL(scheduler_remove_model(world->scheduler, model), -EBUSY);
-            return;
-        }
+        busy |= world->layers[slot][i].state == LAYER_LOADING || world->layers[slot][i].n_pins > 0;
+    if (busy) {
+        EQUAL(scheduler_remove_model(world->scheduler, model), -EBUSY);
+        return;
+    }
     for (uint32_t i = 0; i < model->definition->n_layers; i++)
         give_up_pages(world, &model->layers[i]);
     EQUAL(scheduler_remove_model(world->scheduler, model), 0);
@@ -386,7 +564,8 @@ static void do_model(struct world *world)
 static void do_reset(struct world *world)
 {
     struct layer *layers[MODELS * LAYERS];
-    int expected = by_use(world, LAYER_LOADING, layers) > 0 ? -EBUSY : 0;
+    int expected =
+        by_use(world, LAYER_LOADING, layers) > 0 || is_anything_pinned(world) ? -EBUSY : 0;
     if (world->shadow)
         EQUAL(scheduler_reset(world->shadow), expected);
     EQUAL(scheduler_reset(world->scheduler), expected);
@@ -399,7 +578,7 @@ static void do_reset(struct world *world)
 
 static void do_policy(struct world *world)
 {
-    world->policy = random_below(2) ? &policy_lru : &policy_flush_all;
+    world->policy = policies[random_below(3)];
     scheduler_set_policy(world->scheduler, world->policy);
     if (world->shadow)
         scheduler_set_policy(world->shadow, world->policy);
@@ -413,8 +592,11 @@ static uint64_t check_layer(struct world *world, const struct layer *layer)
     EQUAL(naive->observed, naive->state);
     EQUAL(scheduler_layer_pages(world->scheduler, layer),
           naive->state == LAYER_ABSENT ? 0 : naive->pages);
+    EQUAL(naive->observed_pinned, naive->n_pins > 0);
+    EQUAL(layer->n_pins, naive->n_pins);
     if (naive->state == LAYER_ABSENT)
         return 0;
+    EQUAL(layer->ahead, naive->ahead);
     if (naive->state == LAYER_RESIDENT)
         EQUAL(layer->used_usec, naive->used);
     uint64_t n_pages = 0, n_extents = 0;
@@ -430,12 +612,13 @@ static uint64_t check_layer(struct world *world, const struct layer *layer)
 static void check_world(struct world *world)
 {
     struct scheduler_stats expected = world->stats, stats;
-    uint64_t n_extents = 0;
+    uint64_t n_extents = 0, pinned_pages = 0;
     for (unsigned m = 0; m < MODELS; m++) {
         uint64_t n_resident = 0, resident_bytes = 0, bytes;
         for (uint32_t i = 0; world->models[m] && i < world->models[m]->definition->n_layers; i++) {
             n_extents += check_layer(world, &world->models[m]->layers[i]);
             expected.layers_loading += world->layers[m][i].state == LAYER_LOADING;
+            pinned_pages += world->layers[m][i].n_pins > 0 ? world->layers[m][i].pages : 0;
             if (world->layers[m][i].state == LAYER_RESIDENT) {
                 n_resident++;
                 resident_bytes += world->layers[m][i].bytes;
@@ -450,6 +633,7 @@ static void check_world(struct world *world)
     scheduler_get_stats(world->scheduler, &stats);
     EQUAL(memcmp(&stats, &expected, sizeof stats), 0);
     EQUAL(world->n_refused_observed, world->n_refused);
+    EQUAL(scheduler_pinned_pages(world->scheduler), pinned_pages);
 
     struct arena_stats arena;
     arena_get_stats(scheduler_arena(world->scheduler), &arena);
@@ -467,12 +651,16 @@ static void operate(struct world *world)
 {
     uint64_t choice = random_below(100);
     world->now++;
-    if (choice < 60)
+    if (choice < 48)
         do_request(world);
-    else if (choice < 82)
+    else if (choice < 66)
         do_report(world, true);
-    else if (choice < 86)
+    else if (choice < 69)
         do_report(world, false);
+    else if (choice < 75)
+        do_pin(world);
+    else if (choice < 89)
+        do_run(world);
     else if (choice < 92)
         do_unload(world);
     else if (choice < 94)
@@ -507,14 +695,8 @@ END_TEST
 
 int main(void)
 {
-    const char *text = getenv("EDGEMIND_SEED");
-    if (text)
-        random_state = strtoull(text, NULL, 0);
-    else if (getrandom(&random_state, sizeof random_state, 0) != sizeof random_state)
+    if (!random_begin())
         return EXIT_FAILURE;
-    printf("EDGEMIND_SEED=%" PRIu64 "\n", random_state);
-    fflush(stdout);
-
     Suite *suite = suite_create("scheduler-property");
     TCase *tcase = tcase_create("scheduler-property");
     tcase_set_timeout(tcase, 0);

@@ -124,6 +124,171 @@ START_TEST(jobs_take_turns)
 }
 END_TEST
 
+static int wait_for_cancellation(struct job *job, uint64_t index)
+{
+    struct work *work = (struct work *)job;
+    (void)index;
+    sem_post(work->entered);
+    while (!job_cancelled(job))
+        sched_yield();
+    atomic_fetch_add(&work->n_steps, 1);
+    return 0;
+}
+
+static void log_to(struct work *work, char mark, char *log, atomic_uint *n_log)
+{
+    work->mark = mark;
+    work->log = log;
+    work->n_log = n_log;
+}
+
+START_TEST(a_job_that_is_behind_waits_for_the_others)
+{
+    char log[16] = "";
+    atomic_uint n_log = 0;
+    sem_t entered, proceed;
+    sem_init(&entered, 0, 0);
+    sem_init(&proceed, 0, 0);
+    struct workers *workers = start(1);
+    struct work behind = make(3), other_behind = make(2), a = make(2), b = make(2);
+    log_to(&behind, 'x', log, &n_log);
+    log_to(&other_behind, 'y', log, &n_log);
+    log_to(&a, 'a', log, &n_log);
+    log_to(&b, 'b', log, &n_log);
+    behind.job.is_behind = other_behind.job.is_behind = true;
+    behind.entered = &entered;
+    behind.proceed = &proceed;
+    workers_submit(workers, &behind.job);
+    sem_wait(&entered); /* its first step runs, with nothing else to do */
+    workers_submit(workers, &other_behind.job);
+    workers_submit(workers, &a.job);
+    workers_submit(workers, &b.job);
+    for (unsigned i = 0; i < 3; i++)
+        sem_post(&proceed);
+    await(workers, &behind);
+    await(workers, &other_behind);
+    ck_assert_str_eq(log, "xababxyxy");
+    ck_assert_int_eq(behind.result, 0);
+    workers_free(workers);
+    sem_destroy(&entered);
+    sem_destroy(&proceed);
+}
+END_TEST
+
+START_TEST(a_job_that_hurries_takes_its_turns)
+{
+    char log[16] = "";
+    atomic_uint n_log = 0;
+    sem_t entered, proceed;
+    sem_init(&entered, 0, 0);
+    sem_init(&proceed, 0, 0);
+    struct workers *workers = start(1);
+    struct work hold = make(1), x = make(2), y = make(2), z = make(2), a = make(2);
+    hold.entered = &entered;
+    hold.proceed = &proceed;
+    log_to(&x, 'x', log, &n_log);
+    log_to(&y, 'y', log, &n_log);
+    log_to(&z, 'z', log, &n_log);
+    log_to(&a, 'a', log, &n_log);
+    x.job.is_behind = y.job.is_behind = z.job.is_behind = true;
+    workers_submit(workers, &hold.job);
+    sem_wait(&entered);
+    workers_submit(workers, &x.job);
+    workers_submit(workers, &y.job);
+    workers_submit(workers, &z.job);
+    workers_submit(workers, &a.job);
+    workers_hurry(workers, &y.job);
+    ck_assert(!y.job.is_behind);
+    workers_hurry(workers, &y.job); /* twice is no harm, nor is one that was never behind */
+    workers_hurry(workers, &a.job);
+    sem_post(&proceed);
+    await(workers, &z);
+    ck_assert_str_eq(log, "ayayxzxz");
+    workers_free(workers);
+    sem_destroy(&entered);
+    sem_destroy(&proceed);
+}
+END_TEST
+
+/* While a step of it runs: with another one to come, and with none. */
+START_TEST(a_job_may_hurry_at_any_time)
+{
+    char log[16] = "";
+    atomic_uint n_log = 0;
+    sem_t entered, proceed;
+    sem_init(&entered, 0, 0);
+    sem_init(&proceed, 0, 0);
+    struct workers *workers = start(1);
+    struct work x = make(3), a = make(2), last = make(1);
+    log_to(&x, 'x', log, &n_log);
+    log_to(&a, 'a', log, &n_log);
+    x.entered = last.entered = &entered;
+    x.proceed = last.proceed = &proceed;
+    x.job.is_behind = last.job.is_behind = true;
+    workers_submit(workers, &x.job);
+    sem_wait(&entered);
+    workers_submit(workers, &a.job);
+    workers_hurry(workers, &x.job);
+    for (unsigned i = 0; i < 3; i++)
+        sem_post(&proceed);
+    await(workers, &x);
+    await(workers, &a);
+    ck_assert_str_eq(log, "xaxax");
+
+    while (sem_trywait(&entered) == 0) /* those of the second and the third step */
+        ;
+    workers_submit(workers, &last.job);
+    sem_wait(&entered);
+    workers_hurry(workers, &last.job);
+    sem_post(&proceed);
+    await(workers, &last);
+    workers_hurry(workers, &last.job); /* it is over */
+    workers_free(workers);
+    ck_assert_uint_eq(last.n_done, 1);
+    ck_assert_uint_eq(last.n_steps, 1);
+    sem_destroy(&entered);
+    sem_destroy(&proceed);
+}
+END_TEST
+
+START_TEST(a_job_that_is_behind_is_cancelled_like_others)
+{
+    sem_t entered, proceed;
+    sem_init(&entered, 0, 0);
+    sem_init(&proceed, 0, 0);
+    struct workers *workers = start(1);
+    struct work hold = make(1), cancelled = make(2), hurried = make(2), owed = make(2);
+    hold.entered = &entered;
+    hold.proceed = &proceed;
+    cancelled.job.is_behind = hurried.job.is_behind = owed.job.is_behind = true;
+    workers_submit(workers, &hold.job);
+    sem_wait(&entered);
+    workers_submit(workers, &cancelled.job);
+    workers_submit(workers, &hurried.job);
+    workers_cancel(workers, &cancelled.job);
+    workers_cancel(workers, &hurried.job);
+    workers_hurry(workers, &hurried.job);
+    sem_post(&proceed);
+    await(workers, &hurried);
+    await(workers, &cancelled);
+    ck_assert_int_eq(cancelled.result, -ECANCELED);
+    ck_assert_int_eq(hurried.result, -ECANCELED);
+    ck_assert_uint_eq(cancelled.n_steps + hurried.n_steps, 0);
+
+    hold.job.step = wait_for_cancellation;
+    hold.n_done = 0;
+    workers_submit(workers, &hold.job);
+    sem_wait(&entered);
+    workers_submit(workers, &owed.job);
+    workers_free(workers);
+    ck_assert_int_eq(owed.result, -ECANCELED);
+    ck_assert_uint_eq(owed.n_done, 1);
+    ck_assert_uint_eq(owed.n_steps, 0);
+    sem_destroy(&entered);
+    sem_destroy(&proceed);
+}
+END_TEST
+
 /* Both steps wait for each other: this ends only if two threads run one job at once. */
 START_TEST(steps_of_one_job_run_at_once)
 {
@@ -248,17 +413,6 @@ START_TEST(done_may_free_its_owner)
 }
 END_TEST
 
-static int wait_for_cancellation(struct job *job, uint64_t index)
-{
-    struct work *work = (struct work *)job;
-    (void)index;
-    sem_post(work->entered);
-    while (!job_cancelled(job))
-        sched_yield();
-    atomic_fetch_add(&work->n_steps, 1);
-    return 0;
-}
-
 START_TEST(free_cancels_and_pays_what_is_owed)
 {
     sem_t entered;
@@ -332,6 +486,10 @@ int main(void)
     tcase_add_test(tcase, refuses_a_wrong_number_of_threads);
     tcase_add_test(tcase, runs_every_step_once);
     tcase_add_test(tcase, jobs_take_turns);
+    tcase_add_test(tcase, a_job_that_is_behind_waits_for_the_others);
+    tcase_add_test(tcase, a_job_that_hurries_takes_its_turns);
+    tcase_add_test(tcase, a_job_may_hurry_at_any_time);
+    tcase_add_test(tcase, a_job_that_is_behind_is_cancelled_like_others);
     tcase_add_test(tcase, steps_of_one_job_run_at_once);
     tcase_add_test(tcase, the_first_error_ends_a_job);
     tcase_add_test(tcase, cancel_starts_no_further_step);

@@ -1,0 +1,402 @@
+/* Owns the descriptors that came out of the store, the ledger, and the account of what is in the
+ * store. A model's weight files are stored all or not at all: what does not fit, systemd would drop
+ * silently. */
+#include "daemon/handover.h"
+
+#include "common/log.h"
+#include "daemon/ledger.h"
+#include "daemon/service.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/random.h>
+
+#define ARENA_NAME  "arena"
+#define LEDGER_NAME "ledger"
+#define MODEL_NAME  "model-%" PRIu64
+#define MODEL_SCAN  "model-%" SCNu64 "%n"
+
+enum { MODEL_NAME_MAX = 32 };
+
+/* The weight files of one model: stored ones at the start, and later the account of them. */
+struct sources {
+    LIST_ENTRY(sources) entry;
+    uint64_t model_id;
+    uint64_t n_fds; /* in the store */
+    int fd;         /* one that was taken and has not been given to a model; or -1 */
+};
+LIST_HEAD(sources_list, sources);
+
+struct handover {
+    uint64_t store_max, n_stored;
+    int arena_fd, ledger_fd; /* as they were taken; -1: none */
+    bool is_doubtful;        /* more was stored than can be */
+    struct sources_list sources;
+    struct ledger *ledger; /* NULL before handover_begin, or without a store */
+    struct ledger_recovery *recovery;
+    struct layer **held;
+    size_t n_held;
+};
+
+struct handover *handover_new(uint64_t store_max)
+{
+    struct handover *handover = calloc(1, sizeof *handover);
+    if (!handover)
+        return NULL;
+    handover->store_max = store_max;
+    handover->arena_fd = handover->ledger_fd = -1;
+    LIST_INIT(&handover->sources);
+    return handover;
+}
+
+static void drop_sources(struct sources *sources)
+{
+    LIST_REMOVE(sources, entry);
+    closep(&sources->fd);
+    free(sources);
+}
+
+struct handover *handover_free(struct handover *handover)
+{
+    if (!handover)
+        return NULL;
+    while (!LIST_EMPTY(&handover->sources))
+        drop_sources(LIST_FIRST(&handover->sources));
+    closep(&handover->arena_fd);
+    closep(&handover->ledger_fd);
+    ledger_free(handover->ledger);
+    ledger_recovery_free(handover->recovery);
+    free(handover->held);
+    free(handover);
+    return NULL;
+}
+
+static int add_sources(struct handover *handover, uint64_t model_id, uint64_t n_fds, int fd)
+{
+    struct sources *sources = malloc(sizeof *sources);
+    if (!sources)
+        return -ENOMEM;
+    *sources = (struct sources){.model_id = model_id, .n_fds = n_fds, .fd = fd};
+    LIST_INSERT_HEAD(&handover->sources, sources, entry);
+    return 0;
+}
+
+void handover_take(struct handover *handover, const char *name, int fd)
+{
+    _cleanup_(closep) int owned = fd;
+    int *place = strcmp(name, ARENA_NAME) == 0    ? &handover->arena_fd
+                 : strcmp(name, LEDGER_NAME) == 0 ? &handover->ledger_fd
+                                                  : NULL;
+    uint64_t model_id;
+    int end = 0;
+
+    handover->n_stored++;
+    if (place && *place < 0)
+        *place = TAKE_FD(owned);
+    else if (place)
+        handover->is_doubtful = true;
+    else if (sscanf(name, MODEL_SCAN, &model_id, &end) == 1 && name[end] == '\0' &&
+             add_sources(handover, model_id, 1, owned) == 0)
+        (void)TAKE_FD(owned);
+    else
+        log_warn("the service manager has kept %s, which nobody knows", name);
+}
+
+static void unstore_model(struct handover *handover, struct sources *sources)
+{
+    char name[MODEL_NAME_MAX];
+    snprintf(name, sizeof name, MODEL_NAME, sources->model_id);
+    service_unstore(name);
+    handover->n_stored -= sources->n_fds;
+    drop_sources(sources);
+}
+
+/* Makes the start a cold one: gives the stored memory back, and empties the store. */
+static void forget(struct handover *handover)
+{
+    if (handover->arena_fd >= 0 && ftruncate(handover->arena_fd, 0) < 0)
+        log_error("cannot give the stored arena's memory back: %s", strerror(errno));
+    service_unstore(ARENA_NAME);
+    service_unstore(LEDGER_NAME);
+    while (!LIST_EMPTY(&handover->sources))
+        unstore_model(handover, LIST_FIRST(&handover->sources));
+    handover->n_stored = 0;
+    handover->ledger = ledger_free(handover->ledger);
+    handover->recovery = ledger_recovery_free(handover->recovery);
+    closep(&handover->arena_fd);
+    closep(&handover->ledger_fd);
+    handover->arena_fd = handover->ledger_fd = -1;
+}
+
+static struct ledger_arena describe(const struct backing *backing)
+{
+    return (struct ledger_arena){
+        .fd = backing_fd(backing),
+        .page_bytes = backing_page_bytes(backing),
+        .capacity_bytes = backing_capacity_bytes(backing),
+        .backing = backing_commit(backing),
+    };
+}
+
+static bool is_known(const struct ledger_recovery *recovery, uint64_t model_id)
+{
+    for (size_t i = 0; i < recovery->n_models; i++)
+        if (recovery->models[i].id == model_id)
+            return true;
+    return false;
+}
+
+/* Every file gets its descriptor back, from those of its model or of another one. What was stored
+ * for a model whose registration or removal was cut off goes. */
+static void give_sources(struct handover *handover)
+{
+    struct sources *sources, *next;
+    for (sources = LIST_FIRST(&handover->sources); sources; sources = next) {
+        next = LIST_NEXT(sources, entry);
+        if (!is_known(handover->recovery, sources->model_id))
+            unstore_model(handover, sources);
+    }
+    LIST_FOREACH (sources, &handover->sources, entry) {
+        ledger_recovery_take_source(handover->recovery, sources->model_id, TAKE_FD(sources->fd));
+    }
+    size_t n_missing = ledger_recovery_share_sources(handover->recovery);
+    if (n_missing > 0)
+        log_warn("%zu weight files were not kept: once their layers are evicted, they cannot be "
+                 "loaded again",
+                 n_missing);
+}
+
+static int adopt(struct handover *handover, const struct backing_config *config,
+                 struct backing **ret, char *why)
+{
+    _cleanup_(backing_freep) struct backing *backing = NULL;
+    int fd = fcntl(handover->arena_fd, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0)
+        return -errno;
+    int r = backing_adopt(config, fd, &backing, why);
+    if (r < 0)
+        return r;
+    struct ledger_arena arena = describe(backing);
+    char ledger_why[LEDGER_WHY_MAX];
+    r = ledger_recover(TAKE_FD(handover->ledger_fd), &arena, &handover->ledger, &handover->recovery,
+                       ledger_why);
+    if (r < 0) {
+        snprintf(why, BACKING_WHY_MAX, "%s", ledger_why);
+        return r;
+    }
+    give_sources(handover);
+    *ret = TAKE_PTR(backing);
+    return 0;
+}
+
+int handover_backing(struct handover *handover, const struct backing_config *config,
+                     struct backing **ret, char ret_why[static BACKING_WHY_MAX])
+{
+    if (handover->arena_fd >= 0 && handover->ledger_fd >= 0 && !handover->is_doubtful) {
+        int r = adopt(handover, config, ret, ret_why);
+        if (r == 0)
+            return 0;
+        log_notice("a cold start: %s", ret_why);
+    } else if (handover->n_stored > 0) {
+        log_notice("a cold start: the service manager has not kept one arena and one ledger");
+    }
+    if (handover->n_stored > 0)
+        forget(handover);
+    return backing_new(config, ret, ret_why);
+}
+
+/* Registers the models; `models` receives them in the recovery's order. */
+static int restore_models(struct handover *handover, struct scheduler *scheduler,
+                          struct model **models)
+{
+    const struct ledger_recovery *recovery = handover->recovery;
+    for (size_t i = 0; i < recovery->n_models; i++) {
+        struct model_refusal refusal;
+        int r =
+            scheduler_add_model(scheduler, recovery->models[i].definition, &models[i], &refusal);
+        if (r < 0)
+            return r;
+        ledger_bind(handover->ledger, recovery->models[i].id, models[i]);
+    }
+    return 0;
+}
+
+static int restore_layers(struct handover *handover, struct scheduler *scheduler,
+                          struct arena *arena, uint64_t mark_bytes, struct model *const *models)
+{
+    const struct ledger_recovery *recovery = handover->recovery;
+    /* One more each, so that nothing is no failure. */
+    _cleanup_(freep) struct claim *claims = calloc(recovery->n_extents + 1, sizeof *claims);
+    _cleanup_(freep) struct layer **layers = calloc(recovery->n_layers + 1, sizeof *layers);
+    handover->held = calloc(recovery->n_layers + 1, sizeof *handover->held);
+    if (!claims || !layers || !handover->held)
+        return -ENOMEM;
+    for (size_t i = 0; i < recovery->n_layers; i++) {
+        const struct ledger_recovered_layer *layer = &recovery->layers[i];
+        layers[i] = &models[layer->model]->layers[layer->index];
+        layers[i]->fill_id = layer->fill_id;
+        if (layer->is_leased)
+            handover->held[handover->n_held++] = layers[i];
+    }
+    for (size_t i = 0; i < recovery->n_extents; i++) {
+        const struct ledger_recovered_extent *extent = &recovery->extents[i];
+        claims[i] =
+            (struct claim){extent->first_page, extent->n_pages, &layers[extent->layer]->allocation};
+    }
+    int r = arena_restore(arena, claims, recovery->n_extents, mark_bytes / arena_page_bytes(arena));
+    if (r < 0)
+        return r;
+    scheduler_adopt(scheduler, layers, recovery->n_layers, recovery->last_fill_id,
+                    recovery->loaded_bytes);
+    for (size_t i = 0; i < handover->n_held; i++)
+        scheduler_pin(scheduler, handover->held[i]);
+    return 0;
+}
+
+int handover_restore(struct handover *handover, struct scheduler *scheduler, struct arena *arena,
+                     const struct backing *backing)
+{
+    const struct ledger_recovery *recovery = handover->recovery;
+    if (!recovery)
+        return 0;
+    _cleanup_(freep) struct model **models = calloc(recovery->n_models + 1, sizeof *models);
+    int r = models ? restore_models(handover, scheduler, models) : -ENOMEM;
+    if (r == 0)
+        r = restore_layers(handover, scheduler, arena, backing_mark_bytes(backing), models);
+    if (r < 0) {
+        handover->n_held = 0;
+        forget(handover);
+        return r;
+    }
+    log_notice("a warm start: %zu layers of %zu models are where they were, %zu of them held",
+               recovery->n_layers, recovery->n_models, handover->n_held);
+    handover->recovery = ledger_recovery_free(handover->recovery);
+    closep(&handover->arena_fd);
+    handover->arena_fd = -1;
+    return 0;
+}
+
+static int store(struct handover *handover, int fd, const char *name)
+{
+    int r = service_store(fd, name);
+    if (r == 0)
+        handover->n_stored++;
+    return r;
+}
+
+int handover_begin(struct handover *handover, struct scheduler *scheduler,
+                   const struct backing *backing)
+{
+    struct ledger_arena arena = describe(backing);
+    uint64_t first_fill_id;
+    if (handover->ledger || handover->store_max < 2)
+        return 0;
+    /* Numbers that no earlier ledger has given, so that nobody takes new bytes for old ones. */
+    if (getrandom(&first_fill_id, sizeof first_fill_id, 0) < 0)
+        return -errno;
+    scheduler_adopt(scheduler, NULL, 0, first_fill_id >> 12, 0);
+    int r = ledger_new(&arena, &handover->ledger);
+    if (r == 0)
+        r = store(handover, arena.fd, ARENA_NAME);
+    if (r == 0)
+        r = store(handover, ledger_fd(handover->ledger), LEDGER_NAME);
+    return r;
+}
+
+static void store_model(struct handover *handover, const struct model *model)
+{
+    const struct definition *definition = model->definition;
+    uint64_t id = ledger_model_id(handover->ledger, model);
+    char name[MODEL_NAME_MAX];
+
+    if (id == 0)
+        return; /* the ledger could not be written */
+    snprintf(name, sizeof name, MODEL_NAME, id);
+    bool fits = handover->n_stored <= handover->store_max &&
+                definition->n_files <= handover->store_max - handover->n_stored;
+    int r = fits ? add_sources(handover, id, 0, -1) : 0;
+    for (uint32_t i = 0; fits && r == 0 && i < definition->n_files; i++) {
+        r = store(handover, definition->files[i].fd, name);
+        LIST_FIRST(&handover->sources)->n_fds += r == 0;
+    }
+    if (!fits || r < 0)
+        log_warn("the weight files of %s are not kept over a restart (%s): once its layers are "
+                 "evicted after one, they cannot be loaded again",
+                 definition->name,
+                 fits ? strerror(-r) : "the service manager's FileDescriptorStoreMax= is reached");
+}
+
+static int remove_model(struct handover *handover, const struct model *model)
+{
+    uint64_t id = ledger_model_id(handover->ledger, model);
+    int r = ledger_remove_model(handover->ledger, model);
+    struct sources *sources, *next;
+    for (sources = LIST_FIRST(&handover->sources); sources; sources = next) {
+        next = LIST_NEXT(sources, entry);
+        if (sources->model_id == id)
+            unstore_model(handover, sources);
+    }
+    return r;
+}
+
+void handover_on_scheduler(const struct scheduler_event *event, void *context)
+{
+    struct handover *handover = context;
+    struct ledger *ledger = handover->ledger;
+    int r = 0;
+
+    if (!ledger)
+        return;
+    switch (event->type) {
+    case EVENT_MODEL_ADDED:
+        r = ledger_add_model(ledger, event->model);
+        if (r == 0)
+            store_model(handover, event->model);
+        break;
+    case EVENT_MODEL_REMOVED:
+        r = remove_model(handover, event->model);
+        break;
+    case EVENT_LAYER_LOADED:
+        r = ledger_loaded(ledger, event->layer, event->layer->fill_id);
+        break;
+    case EVENT_LAYER_EVICTED:
+        r = ledger_evicted(ledger, event->layer);
+        break;
+    case EVENT_FLUSHED:
+        r = ledger_flushed(ledger);
+        break;
+    case EVENT_LAYER_PINNED:
+        r = ledger_leased(ledger, event->layer, event->layer->fill_id);
+        break;
+    case EVENT_LAYER_UNPINNED:
+        r = ledger_unleased(ledger, event->layer, event->layer->fill_id);
+        break;
+    case EVENT_LAYER_LOADING:
+    case EVENT_LAYER_ABANDONED:
+    case EVENT_REFUSED:
+    case EVENT_POLICY_CHANGED:
+        break;
+    }
+    if (r < 0)
+        log_error("the ledger cannot be written, so that the next start will be cold: %s",
+                  strerror(-r));
+}
+
+struct layer *const *handover_held(const struct handover *handover, size_t *ret_n)
+{
+    *ret_n = handover->n_held;
+    return handover->held;
+}
+
+void handover_end_grace(struct handover *handover, struct scheduler *scheduler)
+{
+    size_t n = handover->n_held;
+    handover->n_held = 0;
+    for (size_t i = 0; i < n; i++)
+        scheduler_unpin(scheduler, handover->held[i]);
+    free(TAKE_PTR(handover->held));
+}

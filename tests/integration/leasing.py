@@ -1,0 +1,252 @@
+"""What the tests of leases and runs share: clients that read what they lease, client processes, and
+models whose bytes are known."""
+import ctypes
+import fcntl
+import hashlib
+import json
+import mmap
+import os
+import random
+import select
+import signal
+import socket
+import sys
+import traceback
+
+from harness import NOBODY, TestCase, wait_until
+from test_weights import Client, file_bytes, generate, sha256
+
+POLICIES = ("flush-all", "lru", "next-use")
+WAIT_MAX = 60_000_000  # microseconds
+PR_SET_DUMPABLE = 4
+
+
+class Leaser(Client):
+    """A connection that maps the arena with its first lease, and reads leases from there."""
+
+    arena = None
+
+    def lease(self, method="Acquire", **parameters):
+        """Acquire or Next. The reply."""
+        self.send_call(method, parameters)
+        return self.leased_reply(method)
+
+    def leased_reply(self, method="Acquire"):
+        """The reply to an earlier Acquire or Next."""
+        reply = self.result(method)
+        index = reply.get("arenaFileDescriptor")
+        assert (index is None) == (self.arena is not None), reply
+        assert len(self.fds) == 1, "%d descriptors came" % len(self.fds)
+        if index is not None:
+            flags = fcntl.fcntl(self.fds[index], fcntl.F_GETFL)
+            assert flags & os.O_ACCMODE == os.O_RDONLY, flags
+            size = os.fstat(self.fds[index]).st_size
+            self.arena = memoryview(mmap.mmap(self.fds[index], size, prot=mmap.PROT_READ))
+        assert sum(s["length"] for s in reply["segments"]) == reply["bytes"], reply
+        return reply
+
+    def release(self, reply):
+        self.call("Release", lease=reply["lease"])
+
+    def readable(self):
+        """Whether a reply has come."""
+        return bool(self.buffer or select.select([self.socket], [], [], 0)[0])
+
+    def views(self, reply):
+        """The layer's bytes where they lie."""
+        return [self.arena[s["offset"]:s["offset"] + s["length"]] for s in reply["segments"]]
+
+    def read(self, reply):
+        return b"".join(self.views(reply))
+
+    def digest(self, reply):
+        found = hashlib.sha256()
+        for view in self.views(reply):
+            found.update(view)
+        return found.hexdigest()
+
+
+class Pipe:
+    """One end between a test and a process that it forked: JSON values, in order."""
+
+    def __init__(self, end):
+        self.socket = end
+        self.file = end.makefile("r")
+
+    def say(self, value=None):
+        self.socket.sendall(json.dumps(value).encode() + b"\n")
+
+    def hear(self):
+        line = self.file.readline()
+        if not line:
+            raise EOFError("the other process ended")
+        return json.loads(line)
+
+    def spoken_to(self):
+        """Whether there is something to hear, if all that was said before has been heard."""
+        return bool(select.select([self.socket], [], [], 0)[0])
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class Process(Pipe):
+    """A client process, forked from the test: function(pipe, *arguments), and its end. It holds no
+    descriptor of the test's. `user`: another one, in `groups`."""
+
+    def __init__(self, test, function, *arguments, user=None, groups=()):
+        ours, theirs = socket.socketpair()
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if not self.pid:
+            status = 1
+            try:
+                let_go_of_descriptors(theirs.fileno())
+                if user is not None:
+                    become(user, groups)
+                function(Pipe(theirs), *arguments)
+                status = 0
+            except KeyboardInterrupt:
+                pass
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        theirs.close()
+        super().__init__(ours)
+        self.status = None
+        test.addCleanup(self.discard)
+
+    def wait(self):
+        """Its exit status; negative: the signal that ended it."""
+        if self.status is None:
+            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.status
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
+
+    def end(self):
+        """Waits for it to come to its end by itself, and well."""
+        status = self.wait()
+        assert status == 0, "client process ended with %d" % status
+
+    def discard(self):
+        if self.status is None:
+            self.kill()
+        self.close()
+
+
+def let_go_of_descriptors(kept):
+    """Makes every descriptor but the standard ones and `kept` lead to /dev/null. Their numbers stay
+    taken, so that what the test's objects still close is nobody else's."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2 and fd not in (kept, null):
+            try:
+                os.fstat(fd)
+            except OSError:  # through which the directory was read
+                continue
+            os.dup2(null, fd, inheritable=False)
+
+
+def become(user, groups):
+    """Takes on another user, and is as accessible below /proc as after execve(2)."""
+    os.setgroups(groups)
+    os.setgid(NOBODY)
+    os.setuid(user)
+    assert ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0
+
+
+def hold(pipe, daemon, layers):
+    """A client process: leases these (model, layer) and sleeps. Each word to it releases one, the
+    oldest first."""
+    with Leaser(daemon) as client:
+        leases = [client.lease(model=model, layer=layer) for model, layer in layers]
+        pipe.say()
+        while leases:
+            pipe.hear()
+            client.release(leases.pop(0))
+            pipe.say()
+        pipe.hear()
+
+
+def chosen_seed():
+    seed = int(os.environ.get("EDGEMIND_SEED") or random.randrange(1 << 32))
+    print("seed %d" % seed)
+    return seed
+
+
+def write_model(path, sizes, seed=0):
+    """A weight file of layers b.0, b.1 ... of these sizes, each one tensor. {layer: its bytes}."""
+    tensors = [generate.Tensor("b.%d.w" % i, "I8", (size,)) for i, size in enumerate(sizes)]
+    placed = generate.write_safetensors(str(path), tensors, seed)
+    return {tensor.name[:-2]: file_bytes(tensor) for tensor in placed}
+
+
+class LeaseTestCase(TestCase):
+    def client(self, daemon=None):
+        client = Leaser(daemon or self.daemon)
+        self.addCleanup(client.close)
+        return client
+
+    def load_weights(self, name, sizes, seed=0, daemon=None):
+        """Registers a model with weights of these sizes (see write_model) and loads what fits.
+        {layer: its bytes}."""
+        path = self.directory() / name
+        layers = write_model(path, sizes, seed)
+        with Leaser(daemon or self.daemon) as client:
+            client.load_model(path, name=name)
+        return layers
+
+    def footprint(self, model, daemon=None):
+        """{layer: its pages in bytes} of those that are resident."""
+        layers = (daemon or self.daemon).call("List", model=model)["layers"]
+        return {layer["name"]: layer["footprintBytes"] for layer in layers
+                if layer["state"] == "resident"}
+
+    def resident(self, model):
+        return set(self.footprint(model))
+
+    def waiting(self):
+        return self.daemon.stats()["scheduler"]["waiting"]
+
+    def wait_for_waiting(self, n):
+        wait_until(lambda: self.waiting() == n, "%d waiting" % n)
+
+    def send_waiting(self, client, model, layer, usec=WAIT_MAX):
+        """Sends an Acquire that has to wait, and returns when it does."""
+        n = self.waiting()
+        client.send_call("Acquire", {"model": model, "layer": layer, "waitUsec": usec})
+        self.wait_for_waiting(n + 1)
+
+    def assertNoReply(self, *clients):
+        """None has been answered, though the daemon has had its turn."""
+        self.daemon.stats()
+        self.assertEqual([client for client in clients if client.readable()], [])
+
+    def assertHolders(self, busy, pid, layers):
+        """A Busy reply's parameters name this process as the holder of these layers."""
+        self.assertEqual(busy["leasesTotal"], len(busy["leases"]))
+        self.assertEqual({lease["pid"] for lease in busy["leases"]}, {pid})
+        self.assertEqual({lease["loading"] for lease in busy["leases"]}, {False})
+        self.assertEqual(sorted(lease["layer"] for lease in busy["leases"]), sorted(layers))
+
+    def assertNothingLeft(self, n_fds, daemon=None):
+        """No lease, no waiter, no load, no run, no descriptor; everything can be evicted."""
+        daemon = daemon or self.daemon
+
+        def over():
+            stats = daemon.stats()
+            return (stats["arena"]["leasedBytes"] == 0 and stats["scheduler"]["waiting"] == 0 and
+                    stats["scheduler"]["layersLoading"] == 0 and stats["scheduler"]["runs"] == 0)
+        wait_until(over, "leases, waits, loads and runs to end")
+        self.assertUnharmed(daemon)
+        daemon.call("Reset")
+        self.assertEqual(daemon.stats()["arena"]["usedBytes"], 0)
+        self.assertFds(n_fds, daemon)
