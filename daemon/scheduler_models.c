@@ -123,7 +123,7 @@ static int copy_models(const struct scheduler *scheduler, struct scheduler *copy
         to->compute_usec = from->compute_usec;
         to->planned_pages = from->planned_pages;
         to->planned_compute_per_page = from->planned_compute_per_page;
-        for (uint32_t i = 0; from->planned_pages > 0 && i < from->definition->n_layers; i++)
+        for (uint32_t i = 0; i < from->definition->n_layers; i++)
             to->layers[i].keep = from->layers[i].keep;
         copied[n++] = (struct copied_model){.from = from, .to = to};
     }

@@ -126,7 +126,7 @@ START_TEST(test_compute_time)
     scheduler_run_leave(scheduler, run, 3001);
     scheduler_run_enter(scheduler, run, 3001);
     scheduler_run_leave(scheduler, run, 3003);
-    ck_assert_uint_eq(model->compute_usec, 3);
+    ck_assert_uint_eq(model->compute_usec, (3 * 37 + 3) / 4); /* lately */
     scheduler_free(scheduler);
 }
 END_TEST
@@ -462,9 +462,8 @@ START_TEST(test_a_copy_chooses_alike)
     _cleanup_(scheduler_freep) struct scheduler *copy = NULL;
     ck_assert_int_eq(scheduler_clone(fixture.scheduler, &copy), 0);
     struct verdict verdict, of_copy;
-    ck_assert_int_eq(scheduler_request(fixture.scheduler, &other->layers[0], ON_FULL_ASK, 1,
-                                       &verdict),
-                     0);
+    ck_assert_int_eq(
+        scheduler_request(fixture.scheduler, &other->layers[0], ON_FULL_ASK, 1, &verdict), 0);
     ck_assert_int_eq(scheduler_request(copy, &scheduler_find_model(copy, "other")->layers[0],
                                        ON_FULL_ASK, 1, &of_copy),
                      0);
