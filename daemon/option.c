@@ -173,7 +173,7 @@ const struct option options[N_OPTIONS] = {
      "yes|no", NULL,
      "Lock the arena into RAM; the start fails if that is not allowed."},
     {"policy", parse_policy, MEMBER(policy), "flush-all", 0, 0, true,
-     "flush-all|lru", NULL,
+     "flush-all|lru|next-use", NULL,
      "Which layers give way."},
     {"on-full", parse_choice, MEMBER(on_full), "evict", 0, 0, true,
      "evict|ask", NULL,
