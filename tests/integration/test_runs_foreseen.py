@@ -15,7 +15,7 @@ class Planned(LeaseTestCase):
     measuring, chooses another one when that has changed. What was foreseen was then not for this
     run, and the next one is compared. What does not depend on time is right the first time.
     """
-    PASSES, ATTEMPTS = 8, 30
+    PASSES, ATTEMPTS = 8, 4
 
     def go_through(self, client, n_layers, settle):
         """(hits, loaded, bytesLoaded) of each pass of a run. `settle`: each layer is used until
