@@ -48,25 +48,38 @@ static uint32_t wrap(const struct cycle *cycle, uint32_t index)
     return index < cycle->n_layers ? index : index - cycle->n_layers;
 }
 
-/* Who gives way first, second and last. */
-static unsigned rank(const struct cycle *cycle, const struct run_plan *plan, uint32_t index)
+static bool is_on_demand(const struct run_plan *plan, uint32_t index)
 {
-    return cycle->layers[index].is_ahead ? 2 : plan->keep[index];
+    return plan->on_demand && plan->on_demand[index];
 }
 
-/* Makes room for `target` while the run is at `at`. Reading ahead takes only what is used later and
- * not kept; a layer that is needed now takes whatever it must. */
+/* Who gives way first, second and so on. */
+enum { ON_DEMAND, STREAMED, KEPT, AHEAD };
+
+static unsigned rank(const struct cycle *cycle, const struct run_plan *plan, uint32_t index)
+{
+    return cycle->layers[index].is_ahead ? AHEAD
+           : plan->keep[index]           ? KEPT
+           : is_on_demand(plan, index)   ? ON_DEMAND
+                                         : STREAMED;
+}
+
+/* Makes room for `target` while the run is at `at`. Reading ahead takes only what is on demand, or
+ * used later and not kept. A layer that is needed now takes whatever it must, but what was read
+ * ahead: the disk may not be done with that. */
 static bool make_room(struct cycle *cycle, const struct run_plan *plan, uint32_t at,
                       uint32_t target)
 {
     uint64_t free_pages = cycle->capacity_pages - cycle->used_pages;
     uint64_t needed_pages = cycle->pages[target];
-    uint32_t n = 0, n_ranks = at == target ? 3 : 1;
+    uint32_t n = 0;
+    unsigned last = at == target ? KEPT : STREAMED;
 
-    for (unsigned r = 0; r < n_ranks && free_pages < needed_pages; r++)
+    for (unsigned r = plan->on_demand ? ON_DEMAND : STREAMED;
+         r <= last && free_pages < needed_pages; r++)
         for (uint32_t back = 1; back < cycle->n_layers && free_pages < needed_pages; back++) {
             uint32_t index = wrap(cycle, at + cycle->n_layers - back);
-            if (index == target)
+            if (index == target && r != ON_DEMAND)
                 break;
             if (cycle->layers[index].is_resident && rank(cycle, plan, index) == r) {
                 cycle->victims[n++] = index;
@@ -77,15 +90,11 @@ static bool make_room(struct cycle *cycle, const struct run_plan *plan, uint32_t
         return false;
     while (n-- > 0) {
         uint32_t index = cycle->victims[n];
-        struct cycle_layer *victim = &cycle->layers[index];
         if (free_pages - cycle->pages[index] >= needed_pages) {
             free_pages -= cycle->pages[index]; /* the ones after it have made it needless */
             continue;
         }
-        cycle->n_ahead -= victim->is_ahead;
-        if (victim->is_ahead && cycle->now < victim->ready)
-            cycle->now = victim->ready;
-        victim->is_resident = victim->is_ahead = false;
+        cycle->layers[index].is_resident = false;
         cycle->used_pages -= cycle->pages[index];
     }
     return true;
@@ -108,7 +117,7 @@ static bool read_ahead(struct cycle *cycle, const struct run_plan *plan, uint32_
         return false;
     for (uint32_t i = 1; i < cycle->n_layers && i <= plan->look_ahead; i++) {
         uint32_t index = wrap(cycle, at + i);
-        if (cycle->layers[index].is_resident)
+        if (cycle->layers[index].is_resident || is_on_demand(plan, index))
             continue;
         if (!make_room(cycle, plan, at, index))
             return false;

@@ -23,8 +23,9 @@ struct layer {
                                     meaningless when absent */
     struct fill *fill;           /* the loader's work in progress, or NULL; the loader's to set */
     uint32_t index;              /* in the model, in execution order */
-    uint32_t n_pins : 27;        /* holds on a resident layer: while there is one, it stays */
+    uint32_t n_pins : 26;        /* holds on a resident layer: while there is one, it stays */
     uint32_t keep : 1;          /* its model's runs stream others through the arena, not this one */
+    uint32_t on_demand : 1;     /* its model's runs never read it ahead, and drop it first */
     uint32_t ahead : 1;         /* loaded or loading for a run, and not used since */
     uint32_t counted : 1;       /* a walk over leases has met it; 0 between walks */
     enum layer_state state : 2; /* as of the allocation's generation: read it with layer_state */

@@ -2,7 +2,9 @@
  * ahead; each goes through the model in daemon/cycle. Masks: nothing (every layer may give way, and
  * what is missing moves through the cycle); the first layers; and, for some sizes, all layers
  * larger than that and the rest evenly spread over the cycle, with room for one or two that stream.
- * Small models try every mask. Reading nothing ahead, with nothing kept, is Belady's MIN.
+ * Reading nothing ahead, with nothing kept, is Belady's MIN. Small models try every mask, each
+ * layer being kept, streamed or on demand: where sizes differ, it can be faster not to read a small
+ * layer ahead, and a large one in its stead.
  *
  * Among those that are nearly as fast as the fastest, the one that reads least is taken. The two
  * that the literature knows, MIN and the first layers kept beside a ring of two, then go through
@@ -17,24 +19,31 @@
 
 enum {
     REHEARSED_LAYERS_MAX =
-        512,              /* larger models are not rehearsed: it would keep the loop waiting */
+        128,              /* larger models are not rehearsed: it would keep the loop waiting */
     TRIED_LAYERS_MAX = 7, /* of models that try every mask */
     SIZES = 4,            /* quartiles that masks are made from */
     PASSES = 6            /* until it is steady, and again to measure */
 };
-static const double NEARLY = 1.01, RATES_NEARLY = 2, CLEARLY = 0.95;
+static const double NEARLY = 1.01, RATES_NEARLY = 2, CLEARLY = 0.95, SCREENED = 1.05,
+                    TELLING = 1.002;
 
 static const struct manner {
     uint32_t look_ahead, depth;
-} manners[] = {{2, 1}, {4, 1}, {UINT32_MAX, 1}, {UINT32_MAX, 2}};
-enum { N_MANNERS = sizeof manners / sizeof *manners, RING = 2 /* the manner of the references */ };
+} manners[] = {{2, 1}, {4, 1}, {UINT32_MAX, 1}, {UINT32_MAX, 2}},
+  small_manners[] = {{2, 1}, {2, 2}, {UINT32_MAX, 3}};
+enum {
+    N_MANNERS = sizeof manners / sizeof *manners,
+    N_SMALL_MANNERS = sizeof small_manners / sizeof *small_manners,
+    RING = 2 /* the manner of the references */
+};
 
 struct choice {
     struct cycle cycle;
     const uint64_t *pages;
+    uint64_t total_pages;
     uint32_t n_layers;
-    bool *mask; /* being tried */
-    bool *best_mask, *first_mask;
+    bool *mask, *on_demand; /* being tried */
+    bool *best_mask, *best_on_demand, *first_mask;
     struct run_plan best;
     double best_time, fastest_time;
     uint64_t best_read_pages;
@@ -133,6 +142,10 @@ static void take(struct choice *choice, const struct run_plan *plan, double time
     memcpy(choice->best_mask, plan->keep, choice->n_layers * sizeof *plan->keep);
     choice->best = *plan;
     choice->best.keep = choice->best_mask;
+    if (plan->on_demand) {
+        memcpy(choice->best_on_demand, plan->on_demand, choice->n_layers * sizeof *plan->on_demand);
+        choice->best.on_demand = choice->best_on_demand;
+    }
     choice->best_time = time;
     choice->best_read_pages = read_pages;
 }
@@ -184,25 +197,64 @@ static int try_spread_masks(struct choice *choice)
     return 0;
 }
 
+static bool are_equal(const struct choice *choice)
+{
+    for (uint32_t i = 1; i < choice->n_layers; i++)
+        if (choice->pages[i] != choice->pages[0])
+            return false;
+    return true;
+}
+
+/* A few passes tell most plans that are no good. */
+static void try_small_plan(struct choice *choice, const struct run_plan *plan)
+{
+    double time;
+    uint64_t read_pages;
+    if (measure(choice, plan, PASSES / 2, choice->fastest_time * SCREENED, &time, &read_pages))
+        try_plan(choice, plan);
+}
+
+static double compute_time(const struct choice *choice)
+{
+    return (double)choice->total_pages * choice->cycle.compute_per_page;
+}
+
+/* Until one is found that takes no longer than to compute, or to read what does not stay. */
 static void try_every_mask(struct choice *choice)
 {
-    for (unsigned bits = 1; bits < 1U << choice->n_layers; bits++) {
-        for (uint32_t i = 0; i < choice->n_layers; i++)
-            choice->mask[i] = bits >> i & 1;
-        if (fits(choice, choice->mask, 1))
-            try_mask(choice, choice->mask);
+    double read_time = (double)(choice->total_pages - choice->cycle.capacity_pages);
+    double compute = compute_time(choice);
+    double enough_time = (read_time < compute ? compute : read_time) * NEARLY;
+    unsigned n_masks = 1, n_ways = are_equal(choice) ? 2 : 3;
+    for (uint32_t i = 0; i < choice->n_layers; i++)
+        n_masks *= n_ways;
+    for (unsigned number = 0; number < n_masks && choice->fastest_time > enough_time; number++) {
+        unsigned digits = number;
+        for (uint32_t i = 0; i < choice->n_layers; i++, digits /= n_ways) {
+            choice->mask[i] = digits % n_ways == 1;
+            choice->on_demand[i] = digits % n_ways == 2;
+        }
+        unsigned n_manners = fits(choice, choice->mask, 1) ? N_SMALL_MANNERS : 0;
+        for (unsigned i = 0; i < n_manners; i++)
+            try_small_plan(choice, &(struct run_plan){choice->mask, small_manners[i].look_ahead,
+                                                      small_manners[i].depth, choice->on_demand});
     }
 }
 
-/* Takes the reference if it is faster in the long run. */
+/* Takes the reference if it is faster in the long run, or if that is too close to tell and the best
+ * one is not as fast as computing. */
 static void verify(struct choice *choice, const struct run_plan *reference)
 {
     unsigned n_passes = choice->n_layers + PASSES;
     double time, reference_time;
     uint64_t read_pages, reference_pages;
+    if (!measure(choice, reference, PASSES, choice->best_time * SCREENED, &reference_time,
+                 &reference_pages))
+        return;
     if (measure(choice, reference, n_passes, INFINITY, &reference_time, &reference_pages) &&
         (!measure(choice, &choice->best, n_passes, INFINITY, &time, &read_pages) ||
-         reference_time < time))
+         reference_time < time ||
+         (reference_time < time * TELLING && time > compute_time(choice) * (1 + 1e-9))))
         take(choice, reference, reference_time, reference_pages);
 }
 
@@ -229,31 +281,32 @@ static int choose(struct choice *choice)
 }
 
 int planner_plan(uint32_t n_layers, const uint64_t *pages, uint64_t capacity_pages,
-                 double compute_per_page, bool *keep, struct run_plan *ret)
+                 double compute_per_page, bool *masks, struct run_plan *ret)
 {
-    _cleanup_(freep) bool *masks = calloc(2, n_layers);
+    _cleanup_(freep) bool *tried = calloc(3, n_layers);
     struct choice choice = {
         .pages = pages,
         .n_layers = n_layers,
-        .mask = masks,
-        .first_mask = masks + n_layers,
-        .best_mask = keep,
-        .best = {keep, manners[RING].look_ahead, manners[RING].depth},
+        .mask = tried,
+        .on_demand = tried + n_layers,
+        .first_mask = tried + 2 * n_layers,
+        .best_mask = masks,
+        .best_on_demand = masks + n_layers,
+        .best = {masks, manners[RING].look_ahead, manners[RING].depth},
         .best_time = INFINITY,
         .fastest_time = INFINITY,
     };
-    int r = masks ? cycle_init(&choice.cycle, n_layers, pages, capacity_pages, compute_per_page)
+    int r = tried ? cycle_init(&choice.cycle, n_layers, pages, capacity_pages, compute_per_page)
                   : -ENOMEM;
     if (r < 0)
         return r;
-    uint64_t total_pages = 0;
     for (uint32_t i = 0; i < n_layers; i++)
-        total_pages += pages[i];
-    memset(keep, false, n_layers * sizeof *keep);
-    if (total_pages > capacity_pages && n_layers <= REHEARSED_LAYERS_MAX)
+        choice.total_pages += pages[i];
+    memset(masks, false, n_layers * sizeof *masks);
+    if (choice.total_pages > capacity_pages && n_layers <= REHEARSED_LAYERS_MAX)
         r = choose(&choice);
-    else if (total_pages > capacity_pages && !keep_spread(&choice, UINT64_MAX, 2, keep))
-        memset(keep, false, n_layers * sizeof *keep); /* not even two fit */
+    else if (choice.total_pages > capacity_pages && !keep_spread(&choice, UINT64_MAX, 2, masks))
+        memset(masks, false, n_layers * sizeof *masks); /* not even two fit */
     cycle_done(&choice.cycle);
     if (r == 0)
         *ret = choice.best;
@@ -278,7 +331,7 @@ static int is_clearly_faster(const struct model *model, const uint64_t *pages,
                              double compute_per_page, const struct run_plan *plan, bool *ret)
 {
     uint32_t n_layers = model->definition->n_layers;
-    _cleanup_(freep) bool *keep = reallocarray(NULL, n_layers, sizeof *keep);
+    _cleanup_(freep) bool *keep = reallocarray(NULL, n_layers, 2 * sizeof *keep);
     struct choice choice = {.pages = pages, .n_layers = n_layers};
     double time, present_time;
     uint64_t read_pages;
@@ -287,9 +340,12 @@ static int is_clearly_faster(const struct model *model, const uint64_t *pages,
     int r = cycle_init(&choice.cycle, n_layers, pages, model->planned_pages, compute_per_page);
     if (r < 0)
         return r;
-    for (uint32_t i = 0; i < n_layers; i++)
+    bool *on_demand = keep + n_layers;
+    for (uint32_t i = 0; i < n_layers; i++) {
         keep[i] = model->layers[i].keep;
-    struct run_plan present = {keep, model->look_ahead, model->depth};
+        on_demand[i] = model->layers[i].on_demand;
+    }
+    struct run_plan present = {keep, model->look_ahead, model->depth, on_demand};
     *ret = !measure(&choice, &present, PASSES, INFINITY, &present_time, &read_pages) ||
            !measure(&choice, plan, PASSES, INFINITY, &time, &read_pages) ||
            time < present_time * CLEARLY;
@@ -317,15 +373,15 @@ int planner_choose(struct scheduler *scheduler, struct model *model,
         return 0;
 
     _cleanup_(freep) uint64_t *pages = reallocarray(NULL, definition->n_layers, sizeof *pages);
-    _cleanup_(freep) bool *keep = reallocarray(NULL, definition->n_layers, sizeof *keep);
-    if (!pages || !keep)
+    _cleanup_(freep) bool *masks = reallocarray(NULL, definition->n_layers, 2 * sizeof *masks);
+    if (!pages || !masks)
         return -ENOMEM;
     for (uint32_t i = 0; i < definition->n_layers; i++)
         if (arena_footprint(arena, definition->layers[i].bytes, definition->layers[i].shift_bytes,
                             &pages[i]) < 0)
             return -ENOMEM;
     int r =
-        planner_plan(definition->n_layers, pages, capacity_pages, compute_per_page, keep, &plan);
+        planner_plan(definition->n_layers, pages, capacity_pages, compute_per_page, masks, &plan);
     bool is_faster = true;
     if (r == 0 && model->planned_pages == capacity_pages)
         r = is_clearly_faster(model, pages, compute_per_page, &plan, &is_faster);

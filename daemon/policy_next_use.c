@@ -79,12 +79,15 @@ static bool may_give_way(const struct policy_view *view, const struct layer *lay
            layer->n_pins == 0;
 }
 
-/* Who gives way first, second and last. */
-enum rank { RANK_STREAMED, RANK_KEPT, RANK_AHEAD };
+/* Who gives way first, second and so on. */
+enum rank { RANK_ON_DEMAND, RANK_STREAMED, RANK_KEPT, RANK_AHEAD };
 
 static enum rank rank_of(const struct layer *layer)
 {
-    return layer->ahead ? RANK_AHEAD : layer->keep ? RANK_KEPT : RANK_STREAMED;
+    return layer->ahead       ? RANK_AHEAD
+           : layer->keep      ? RANK_KEPT
+           : layer->on_demand ? RANK_ON_DEMAND
+                              : RANK_STREAMED;
 }
 
 /* Takes the furthest layer of that rank, of all segments, that may give way. NULL if there is none,
@@ -131,11 +134,12 @@ static int append_runs_layers(const struct policy_view *view, const struct layer
     if (r < 0)
         return r;
     uint64_t after_bytes = target ? find_distance(&segments, target) : 0;
-    for (enum rank rank = RANK_STREAMED; r == 0 && victims->pages < view->needed_pages;) {
-        struct layer *layer = take_furthest(view, &segments, rank, after_bytes);
+    for (enum rank rank = RANK_ON_DEMAND; r == 0 && victims->pages < view->needed_pages;) {
+        struct layer *layer =
+            take_furthest(view, &segments, rank, rank == RANK_ON_DEMAND ? 0 : after_bytes);
         if (layer) {
             r = victims_append(victims, layer);
-        } else if (target) {
+        } else if (target && rank == RANK_STREAMED) {
             r = -ENOSPC;
         } else {
             assert(rank < RANK_AHEAD);

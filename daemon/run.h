@@ -6,12 +6,13 @@
 
 #include <sys/queue.h>
 
-enum { RUN_DEPTH_MAX = 2 };
+enum { RUN_DEPTH_MAX = 3 };
 
 struct run_plan {
     const bool *keep;    /* one a layer: is not streamed */
     uint32_t look_ahead; /* layers before its use that a layer is read, at most; 0: not ahead */
     uint32_t depth;      /* how many may have been read ahead and not yet used; to RUN_DEPTH_MAX */
+    const bool *on_demand; /* one a layer: is never read ahead, and gives way first; NULL: none */
 };
 
 struct run {

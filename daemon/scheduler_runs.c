@@ -74,8 +74,10 @@ void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
 {
     (void)scheduler;
     assert(plan->depth <= RUN_DEPTH_MAX);
-    for (uint32_t i = 0; i < model->definition->n_layers; i++)
+    for (uint32_t i = 0; i < model->definition->n_layers; i++) {
         model->layers[i].keep = plan->keep[i];
+        model->layers[i].on_demand = plan->on_demand && plan->on_demand[i];
+    }
     model->look_ahead = plan->look_ahead;
     model->depth = plan->depth;
 }
@@ -107,7 +109,8 @@ void scheduler_run_leave(struct scheduler *scheduler, struct run *run, uint64_t 
     }
 }
 
-/* The first layer from the run's next one on that is absent, and not too far away; or NULL. */
+/* The first layer from the run's next one on that is absent, not only loaded on demand, and not too
+ * far away; or NULL. */
 static struct layer *next_missing(const struct scheduler *scheduler, const struct run *run)
 {
     const struct model *model = run->model;
@@ -117,7 +120,7 @@ static struct layer *next_missing(const struct scheduler *scheduler, const struc
         return NULL;
     for (uint32_t i = 0; i < n_layers && i < model->look_ahead; i++) {
         struct layer *layer = &model->layers[index];
-        if (scheduler_layer_state(scheduler, layer) == LAYER_ABSENT)
+        if (!layer->on_demand && scheduler_layer_state(scheduler, layer) == LAYER_ABSENT)
             return layer;
         index = index + 1 < n_layers ? index + 1 : 0;
     }

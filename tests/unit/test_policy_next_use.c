@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { MODELS = 4, LAYERS = 10, RUNS = 8, CAPACITY = 1 << 20, CASES = 20000 };
+enum { MODELS = 4, LAYERS = 10, RUNS = 8, CAPACITY = 1 << 20, CASES = 5000 };
 
 /* Pages are bytes. */
 struct world {
@@ -45,7 +45,7 @@ static struct model *add_model(struct world *world, uint32_t n_layers, const uin
         model->begins_bytes[i] = model->begins_bytes[i - 1] + pages[i - 1];
     return world->models[world->n_models++] = model;
 }
-#define ADD_MODEL(world, ...)                                                     \
+#define ADD_MODEL(world, ...)                                                    \
     add_model(world, sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t), \
               (const uint64_t[]){__VA_ARGS__})
 
@@ -301,11 +301,11 @@ static bool find_candidates(const struct world *world, const struct layer *targe
     for (struct layer *layer = world->oldest; layer; layer = layer->newer, age++) {
         struct candidate candidate = {layer, 0, MODELS * LAYERS - age};
         if (layer->model->n_runs > 0) {
-            candidate.rank = layer->ahead ? 3 : layer->keep ? 2 : 1;
+            candidate.rank = layer->ahead ? 4 : layer->keep ? 3 : layer->on_demand ? 1 : 2;
             candidate.distance = distance(world, layer);
         }
-        if (!target || candidate.rank == 0 ||
-            (candidate.rank == 1 && candidate.distance > distance(world, target)))
+        if (!target || candidate.rank <= 1 ||
+            (candidate.rank == 2 && candidate.distance > distance(world, target)))
             ret[n++] = candidate;
     }
     qsort(ret, n, sizeof *ret, compare);
@@ -348,6 +348,7 @@ static void draw_model(struct world *world)
         struct layer *layer = &model->layers[i];
         layer->keep = random_below(4) == 0;
         layer->ahead = random_below(8) == 0;
+        layer->on_demand = random_below(4) == 0;
         uint64_t state = random_below(8);
         if (state < 2)
             continue;

@@ -302,6 +302,46 @@ START_TEST(test_takes_only_what_is_used_later)
 }
 END_TEST
 
+START_TEST(test_on_demand)
+{
+    static const bool keep[4], on_demand[] = {false, true, false, false};
+    struct fixture fixture;
+    setup(&fixture, 3 * PAGE, &policy_next_use);
+    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1, 1);
+    struct run *run = begin(&fixture, model);
+    scheduler_set_run_plan(fixture.scheduler, model,
+                           &(struct run_plan){keep, UINT32_MAX, 1, on_demand});
+    enter(&fixture, run);
+    ck_assert_int_eq(read_ahead(&fixture, run), 2); /* not 1 */
+    scheduler_complete(fixture.scheduler, &model->layers[2], 1);
+    leave(&fixture, run, &model->layers[0]);
+    ck_assert_int_eq(enter(&fixture, run), OUTCOME_RESERVED);
+    leave(&fixture, run, &model->layers[1]);
+    enter(&fixture, run);
+    /* It goes first, although 0 is used sooner than 3 no more than it. */
+    fixture.log[0] = '\0';
+    ck_assert_int_eq(read_ahead(&fixture, run), 3);
+    assert_log(&fixture, "e l1; r l3; ");
+    scheduler_complete(fixture.scheduler, &model->layers[3], 1);
+
+    /* And goes for one that is used later, too. */
+    leave(&fixture, run, &model->layers[2]);
+    scheduler_unload_layer(fixture.scheduler, &model->layers[2]);
+    load(&fixture, &model->layers[1], 1);
+    enter(&fixture, run);
+    leave(&fixture, run, &model->layers[3]);
+    enter(&fixture, run);
+    scheduler_pin(fixture.scheduler, &model->layers[3]);
+    fixture.log[0] = '\0';
+    ck_assert_int_eq(read_ahead(&fixture, run), 2);
+    assert_log(&fixture, "e l1; r l2; ");
+    scheduler_complete(fixture.scheduler, &model->layers[2], 1);
+    scheduler_set_run_plan(fixture.scheduler, model, &(struct run_plan){keep, UINT32_MAX, 1, NULL});
+    ck_assert_int_eq(model->layers[1].on_demand, 0);
+    scheduler_free(fixture.scheduler);
+}
+END_TEST
+
 START_TEST(test_what_is_read_ahead_is_a_miss_once)
 {
     struct fixture fixture;
@@ -521,6 +561,7 @@ int main(void)
     tcase_add_test(tcase, test_two_deep);
     tcase_add_test(tcase, test_two_deep_and_once_more);
     tcase_add_test(tcase, test_takes_only_what_is_used_later);
+    tcase_add_test(tcase, test_on_demand);
     tcase_add_test(tcase, test_what_is_read_ahead_is_a_miss_once);
     tcase_add_test(tcase, test_what_was_read_ahead_goes_again);
     tcase_add_test(tcase, test_a_copy_goes_on_alike);

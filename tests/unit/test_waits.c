@@ -20,8 +20,8 @@ struct waiter {
     struct wait wait;
     struct layer *layer;
     char letter;
-    bool only_looks;        /* takes nothing */
-    unsigned n_again;       /* waits so many times more */
+    bool only_looks;         /* takes nothing */
+    unsigned n_again;        /* waits so many times more */
     struct waiter *gives_up; /* whom it ends, when it is told */
     struct layer *lets_go;   /* what it holds till then */
     uint64_t told_usec;
@@ -48,9 +48,9 @@ static void over(enum wait_end end, void *context)
         begin(waiter, clock_monotonic_usec() + FAR_USEC, false);
     } else if (!expired && !waiter->only_looks) {
         struct verdict verdict;
-        ck_assert_int_eq(scheduler_request(world->fixture.scheduler, waiter->layer, ON_FULL_EVICT,
-                                           0, &verdict),
-                         0);
+        ck_assert_int_eq(
+            scheduler_request(world->fixture.scheduler, waiter->layer, ON_FULL_EVICT, 0, &verdict),
+            0);
         ck_assert_int_ne(verdict.outcome, OUTCOME_REFUSED);
         if (verdict.outcome == OUTCOME_RESERVED)
             scheduler_complete(world->fixture.scheduler, waiter->layer, 0);
@@ -192,8 +192,8 @@ START_TEST(test_a_layer_that_came_in_is_there_for_all)
     let_go(&world, one);
     assert_told(&world, "");
     /* Somebody who does not wait brings it in. */
-    struct verdict verdict = ask(&world.fixture, small.layer, ON_FULL_EVICT, 0, OUTCOME_RESERVED,
-                                 DECISION_MUST_UNLOAD);
+    struct verdict verdict =
+        ask(&world.fixture, small.layer, ON_FULL_EVICT, 0, OUTCOME_RESERVED, DECISION_MUST_UNLOAD);
     verdict_done(&verdict);
     scheduler_complete(world.fixture.scheduler, small.layer, 0);
     assert_told(&world, "s");
