@@ -18,7 +18,7 @@
 #define ARENA_NAME  "arena"
 #define LEDGER_NAME "ledger"
 #define MODEL_NAME  "model-%" PRIu64
-#define MODEL_SCAN  "model-%" SCNu64 "%n"
+#define MODEL_SCAN  "model-%" SCNu64
 
 enum { MODEL_NAME_MAX = 32 };
 
@@ -85,6 +85,21 @@ static int add_sources(struct handover *handover, uint64_t model_id, uint64_t n_
     return 0;
 }
 
+static bool parse_model_name(const char *name, uint64_t *ret_id)
+{
+    char same[MODEL_NAME_MAX];
+    if (sscanf(name, MODEL_SCAN, ret_id) != 1)
+        return false;
+    snprintf(same, sizeof same, MODEL_NAME, *ret_id);
+    return strcmp(name, same) == 0;
+}
+
+/* Only a memory file has seals: somebody else's file is not to be touched. */
+static bool is_memory_file(int fd)
+{
+    return fcntl(fd, F_GET_SEALS) >= 0;
+}
+
 void handover_take(struct handover *handover, const char *name, int fd)
 {
     _cleanup_(closep) int owned = fd;
@@ -92,18 +107,21 @@ void handover_take(struct handover *handover, const char *name, int fd)
                  : strcmp(name, LEDGER_NAME) == 0 ? &handover->ledger_fd
                                                   : NULL;
     uint64_t model_id;
-    int end = 0;
 
     handover->n_stored++;
-    if (place && *place < 0)
+    if (place && *place < 0 && is_memory_file(owned)) {
         *place = TAKE_FD(owned);
-    else if (place)
+    } else if (place) {
         handover->is_doubtful = true;
-    else if (sscanf(name, MODEL_SCAN, &model_id, &end) == 1 && name[end] == '\0' &&
-             add_sources(handover, model_id, 1, owned) == 0)
+        /* A second arena holds memory, too. */
+        if (is_memory_file(owned) && ftruncate(owned, 0) < 0)
+            log_error("cannot give a stored %s's memory back: %s", name, strerror(errno));
+    } else if (parse_model_name(name, &model_id) &&
+               add_sources(handover, model_id, 1, owned) == 0) {
         (void)TAKE_FD(owned);
-    else
+    } else {
         log_warn("the service manager has kept %s, which nobody knows", name);
+    }
 }
 
 static void unstore_model(struct handover *handover, struct sources *sources)
@@ -226,10 +244,12 @@ static int restore_models(struct handover *handover, struct scheduler *scheduler
 }
 
 static int restore_layers(struct handover *handover, struct scheduler *scheduler,
-                          struct arena *arena, uint64_t mark_bytes, struct model *const *models)
+                          struct arena *arena, const struct backing *backing,
+                          struct model *const *models)
 {
     const struct ledger_recovery *recovery = handover->recovery;
     /* One more each, so that nothing is no failure. */
+    uint64_t end_page = 0;
     _cleanup_(freep) struct claim *claims = calloc(recovery->n_extents + 1, sizeof *claims);
     _cleanup_(freep) struct layer **layers = calloc(recovery->n_layers + 1, sizeof *layers);
     handover->held = calloc(recovery->n_layers + 1, sizeof *handover->held);
@@ -244,10 +264,15 @@ static int restore_layers(struct handover *handover, struct scheduler *scheduler
     }
     for (size_t i = 0; i < recovery->n_extents; i++) {
         const struct ledger_recovered_extent *extent = &recovery->extents[i];
+        end_page = extent->first_page + extent->n_pages;
         claims[i] =
             (struct claim){extent->first_page, extent->n_pages, &layers[extent->layer]->allocation};
     }
-    int r = arena_restore(arena, claims, recovery->n_extents, mark_bytes / arena_page_bytes(arena));
+    /* With commit = load the file must not be longer than the arena was ever in use. */
+    uint64_t high_water_pages = backing_mark_bytes(backing) / arena_page_bytes(arena);
+    if (backing_commit(backing) == COMMIT_BOOT)
+        high_water_pages = end_page;
+    int r = arena_restore(arena, claims, recovery->n_extents, high_water_pages);
     if (r < 0)
         return r;
     scheduler_adopt(scheduler, layers, recovery->n_layers, recovery->last_fill_id,
@@ -266,7 +291,7 @@ int handover_restore(struct handover *handover, struct scheduler *scheduler, str
     _cleanup_(freep) struct model **models = calloc(recovery->n_models + 1, sizeof *models);
     int r = models ? restore_models(handover, scheduler, models) : -ENOMEM;
     if (r == 0)
-        r = restore_layers(handover, scheduler, arena, backing_mark_bytes(backing), models);
+        r = restore_layers(handover, scheduler, arena, backing, models);
     if (r < 0) {
         handover->n_held = 0;
         forget(handover);
@@ -307,10 +332,11 @@ int handover_begin(struct handover *handover, struct scheduler *scheduler,
     return r;
 }
 
+/* Before the ledger knows the model, so that it never knows one without its files. */
 static void store_model(struct handover *handover, const struct model *model)
 {
     const struct definition *definition = model->definition;
-    uint64_t id = ledger_model_id(handover->ledger, model);
+    uint64_t id = ledger_next_model_id(handover->ledger);
     char name[MODEL_NAME_MAX];
 
     if (id == 0)
@@ -353,9 +379,8 @@ void handover_on_scheduler(const struct scheduler_event *event, void *context)
         return;
     switch (event->type) {
     case EVENT_MODEL_ADDED:
+        store_model(handover, event->model);
         r = ledger_add_model(ledger, event->model);
-        if (r == 0)
-            store_model(handover, event->model);
         break;
     case EVENT_MODEL_REMOVED:
         r = remove_model(handover, event->model);

@@ -44,6 +44,9 @@ int ledger_fd(const struct ledger *ledger);
 /* A model's number in this ledger, never used twice; 0 if it knows none such. */
 uint64_t ledger_model_id(const struct ledger *ledger, const struct model *model);
 
+/* The number that the next model to be added gets; 0 if none can be. */
+uint64_t ledger_next_model_id(const struct ledger *ledger);
+
 /* The steps. `model` is known by its address until it is removed; its definition is written down,
  * and its weight files must be open. A removed model has no resident layers. A `fill_id` is a
  * number that no other load of any layer has, in this ledger and in those before it. */

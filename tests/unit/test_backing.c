@@ -378,6 +378,238 @@ START_TEST(old_kernels_are_populated_by_touching)
 }
 END_TEST
 
+/* What the service manager does between two processes: the file outlives its mapping. */
+static int leave(struct backing *backing)
+{
+    int fd = fcntl(backing_fd(backing), F_DUPFD_CLOEXEC, 3);
+    ck_assert_int_ge(fd, 0);
+    backing_free(backing);
+    return fd;
+}
+
+/* A different byte on every page, and more than one of them. */
+static void write_pattern(unsigned char *base, uint64_t n_bytes)
+{
+    for (uint64_t i = 0; i < n_bytes; i += 509)
+        base[i] = (unsigned char)(i / 509 * 7 + 3);
+}
+
+static bool has_pattern(const unsigned char *base, uint64_t begin, uint64_t end)
+{
+    for (uint64_t i = (begin + 508) / 509 * 509; i < end; i += 509)
+        if (base[i] != (unsigned char)(i / 509 * 7 + 3))
+            return false;
+    return true;
+}
+
+static struct backing *adopt(uint64_t capacity_bytes, enum huge_pages huge_pages,
+                             enum commit commit, bool lock, int fd)
+{
+    struct backing *backing = NULL;
+    char why[BACKING_WHY_MAX] = "";
+    int r = backing_adopt(&(struct backing_config){capacity_bytes, huge_pages, commit, lock}, fd,
+                          &backing, why);
+    ck_assert_msg(r == 0, "%s", why);
+    return backing;
+}
+
+/* The descriptor is gone all the same, and the file is as it was. */
+static void expect_no_adoption(uint64_t capacity_bytes, enum huge_pages huge_pages,
+                               enum commit commit, int fd, int error, const char *text)
+{
+    struct backing *backing = NULL;
+    char why[BACKING_WHY_MAX] = "";
+    struct stat before, after;
+    _cleanup_(closep) int kept = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    ck_assert_int_eq(fstat(kept, &before), 0);
+    uint64_t shmem = status_value("RssShmem:"), hugetlb = status_value("HugetlbPages:");
+    unsigned fds = n_fds();
+    ck_assert_int_eq(
+        backing_adopt(&(struct backing_config){capacity_bytes, huge_pages, commit, false}, fd,
+                      &backing, why),
+        error);
+    ck_assert_msg(strstr(why, text), "\"%s\" lacks \"%s\"", why, text);
+    ck_assert_ptr_null(backing);
+    ck_assert_uint_eq(status_value("RssShmem:"), shmem);
+    ck_assert_uint_eq(status_value("HugetlbPages:"), hugetlb);
+    ck_assert_uint_eq(n_fds(), fds - 1);
+    ck_assert_int_eq(fstat(kept, &after), 0);
+    ck_assert_int_eq(after.st_size, before.st_size);
+    ck_assert_int_eq(after.st_blocks, before.st_blocks);
+}
+
+START_TEST(adopted_bytes_are_intact)
+{
+    unsigned fds = n_fds();
+    struct backing *backing = make(20 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false);
+    write_pattern(backing_base(backing), 20 * MIB);
+    ino_t inode = file_of(backing).st_ino;
+    int fd = leave(backing);
+    ck_assert_int_eq(fchmod(fd, 0600), 0);
+    uint64_t shmem = status_value("RssShmem:");
+
+    backing = adopt(20 * MIB + 123, HUGE_PAGES_NEVER, COMMIT_BOOT, false, fd);
+    ck_assert_int_eq(backing_fd(backing), fd);
+    ck_assert_uint_eq(file_of(backing).st_ino, inode);
+    ck_assert(has_pattern(backing_base(backing), 0, 20 * MIB));
+    /* All of it is mapped, and nothing came on top. */
+    expect_near(status_value("RssShmem:") - shmem, 20 * MIB, lag_bytes());
+    ck_assert_uint_eq(file_bytes(backing), 20 * MIB);
+    ck_assert_uint_eq(backing_capacity_bytes(backing), 20 * MIB);
+    ck_assert_uint_eq(backing_mark_bytes(backing), 20 * MIB);
+    ck_assert_uint_eq(backing_committed_bytes(backing), 20 * MIB);
+    ck_assert_uint_eq(backing_pending_bytes(backing), 0);
+    ck_assert_str_eq(backing_name(backing), "plain-pages");
+
+    /* Again what clients can only read, and this process can write. */
+    ck_assert_uint_eq(file_of(backing).st_mode & 07777, 0400);
+    ck_assert_int_eq(fcntl(backing_fd(backing), F_GETFD), FD_CLOEXEC);
+    ck_assert_int_eq(fcntl(backing_read_only_fd(backing), F_GETFL) & O_ACCMODE, O_RDONLY);
+    unsigned char byte = 0;
+    backing_base(backing)[MIB + 1] = 99;
+    ck_assert_int_eq(pread(backing_read_only_fd(backing), &byte, 1, MIB + 1), 1);
+    ck_assert_uint_eq(byte, 99);
+    backing_free(backing);
+    ck_assert_uint_eq(n_fds(), fds);
+}
+END_TEST
+
+START_TEST(a_hole_in_what_is_adopted_is_committed)
+{
+    struct backing *backing = make(20 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false);
+    write_pattern(backing_base(backing), 20 * MIB);
+    int fd = leave(backing);
+    ck_assert_int_eq(
+        fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 9 << 20, (off_t)(MIB + page)), 0);
+    backing = adopt(20 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false, fd);
+    ck_assert_uint_eq(file_bytes(backing), 20 * MIB);
+    ck_assert(has_pattern(backing_base(backing), 0, 9 * MIB));
+    ck_assert(has_pattern(backing_base(backing), 10 * MIB + page, 20 * MIB));
+    for (uint64_t i = 9 * MIB; i < 10 * MIB + page; i += 509)
+        ck_assert_uint_eq(backing_base(backing)[i], 0);
+    backing_free(backing);
+}
+END_TEST
+
+START_TEST(only_what_fits_is_adopted)
+{
+    struct backing *backing = make(4 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false);
+    write_pattern(backing_base(backing), 4 * MIB);
+    int fd = leave(backing);
+    expect_no_adoption(4 * MIB + page, HUGE_PAGES_NEVER, COMMIT_BOOT, dup(fd), -ESTALE,
+                       "has 4.0 MiB, not");
+    expect_no_adoption(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, dup(fd), -ESTALE,
+                       "has 4.0 MiB, not 8.0 MiB");
+    expect_no_adoption(3 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, dup(fd), -ESTALE,
+                       "has 4.0 MiB, not 3.0 MiB");
+    expect_no_adoption(3 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD, dup(fd), -ESTALE,
+                       "has 4.0 MiB, not 3.0 MiB");
+    expect_no_adoption(page - 1, HUGE_PAGES_NEVER, COMMIT_BOOT, dup(fd), -EINVAL,
+                       "less than one page");
+    ck_assert_int_eq(ftruncate(fd, 0), 0);
+    expect_no_adoption(4 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, dup(fd), -ESTALE, "has 0 B, not");
+    ck_assert_int_eq(ftruncate(fd, (off_t)(MIB + 1)), 0);
+    expect_no_adoption(4 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD, dup(fd), -ESTALE, "within a page");
+    close(fd);
+
+    int ends[2];
+    ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+    struct backing *none = NULL;
+    char why[BACKING_WHY_MAX] = "";
+    ck_assert_int_lt(
+        backing_adopt(&(struct backing_config){MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false}, ends[0],
+                      &none, why),
+        0);
+    ck_assert(!none && *why);
+    ck_assert_int_lt(fcntl(ends[0], F_GETFD), 0);
+    close(ends[1]);
+}
+END_TEST
+
+/* commit = load: the file is as long as the arena was ever in use. */
+START_TEST(adopted_as_far_as_layers_arrived)
+{
+    static const uint64_t marks[] = {0, 1, 300, 1024};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+        uint64_t mark = marks[i] * page, new_bytes = 0, half = mark / page / 2 * page;
+        struct backing *backing = make(1024 * page, HUGE_PAGES_NEVER, COMMIT_LOAD, false);
+        if (mark > 0)
+            grow_and_commit(backing, mark);
+        write_pattern(backing_base(backing), mark);
+        int fd = leave(backing);
+        /* The last load was in flight: some of its pages are not there yet. */
+        if (half > 0)
+            ck_assert_int_eq(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)half,
+                                       (off_t)(mark - half)),
+                             0);
+        backing = adopt(1024 * page, HUGE_PAGES_NEVER, COMMIT_LOAD, false, fd);
+        ck_assert_uint_eq(backing_mark_bytes(backing), mark);
+        ck_assert_uint_eq(backing_committed_bytes(backing), mark);
+        ck_assert_uint_eq(backing_pending_bytes(backing), 0);
+        ck_assert_uint_eq(file_bytes(backing), mark);
+        ck_assert_int_eq(file_of(backing).st_size, (off_t)mark);
+        ck_assert(has_pattern(backing_base(backing), 0, half > 0 ? half : mark));
+        ck_assert_int_eq(backing_commit(backing), COMMIT_LOAD);
+
+        ck_assert_int_eq(backing_grow(backing, mark, &new_bytes), 0);
+        ck_assert_uint_eq(new_bytes, 0);
+        if (mark < 1024 * page)
+            grow_and_commit(backing, mark + page);
+        ck_assert_uint_eq(file_bytes(backing), mark < 1024 * page ? mark + page : mark);
+        ck_assert_int_eq(backing_grow(backing, 1025 * page, &new_bytes), -EINVAL);
+        backing_free(backing);
+    }
+}
+END_TEST
+
+START_TEST(adopted_and_locked)
+{
+    if (!can_lock())
+        return;
+    struct rlimit limit;
+    getrlimit(RLIMIT_MEMLOCK, &limit);
+    if (geteuid() != 0 && limit.rlim_cur < 4 * MIB) {
+        printf("skipped: this user may not lock 4 MiB\n");
+        return;
+    }
+    struct backing *backing = make(4 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, true);
+    write_pattern(backing_base(backing), 4 * MIB);
+    int fd = leave(backing);
+    ck_assert_uint_eq(status_value("VmLck:"), 0);
+    backing = adopt(4 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, true, fd);
+    ck_assert_uint_eq(status_value("VmLck:"), 4 * MIB);
+    ck_assert(has_pattern(backing_base(backing), 0, 4 * MIB));
+    backing_free(backing);
+    ck_assert_uint_eq(status_value("VmLck:"), 0);
+}
+END_TEST
+
+static int adopt_beyond_the_limit(void)
+{
+    struct rlimit limit = {8192, 8192};
+    struct backing *backing = NULL;
+    char why[BACKING_WHY_MAX] = "";
+    struct backing_config config = {MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false};
+    CHECK(1, setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+    CHECK(2, geteuid() != 0 || setresuid(65534, 65534, 65534) == 0);
+    CHECK(3, backing_new(&config, &backing, why) == 0);
+    int fd = fcntl(backing_fd(backing), F_DUPFD_CLOEXEC, 3);
+    config.mlock = true;
+    backing_free(backing);
+    backing = NULL;
+    CHECK(4, backing_adopt(&config, fd, &backing, why) == -EPERM);
+    CHECK(5, !backing && strstr(why, "RLIMIT_MEMLOCK") && fcntl(fd, F_GETFD) < 0);
+    return 0;
+}
+
+START_TEST(adopted_beyond_the_lock_limit_is_refused)
+{
+    if (!can_lock())
+        return;
+    run_in_child(adopt_beyond_the_limit);
+}
+END_TEST
+
 /* System settings: saved and changed in the parent, so that they come back whatever a test does. */
 static char saved_shmem[32], saved_pool[32];
 
@@ -493,6 +725,47 @@ START_TEST(plain_where_transparent_pages_are_off)
 }
 END_TEST
 
+START_TEST(transparent_pages_are_adopted)
+{
+    if (!set_shmem("advise"))
+        return;
+    struct backing *backing = make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, false);
+    ck_assert_str_eq(backing_name(backing), "transparent-huge-pages");
+    write_pattern(backing_base(backing), 8 * MIB);
+    backing = adopt(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, false, leave(backing));
+    ck_assert_str_eq(backing_name(backing), "transparent-huge-pages");
+    ck_assert_uint_eq((uintptr_t)backing_base(backing) % HUGE, 0);
+    ck_assert(has_pattern(backing_base(backing), 0, 8 * MIB));
+    ck_assert_uint_eq(file_bytes(backing), 8 * MIB);
+    backing_free(backing);
+
+    /* Pages that are there stay what they are. */
+    backing = make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false);
+    write_pattern(backing_base(backing), 8 * MIB);
+    backing = adopt(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, false, leave(backing));
+    ck_assert_str_eq(backing_name(backing), "plain-pages");
+    ck_assert(has_pattern(backing_base(backing), 0, 8 * MIB));
+    ck_assert_uint_eq(file_bytes(backing), 8 * MIB);
+    backing_free(backing);
+
+    /* A huge page that reaches beyond the mark: what is above it is not in use. */
+    backing = make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD, false);
+    grow_and_commit(backing, 3 * MIB);
+    write_pattern(backing_base(backing), 3 * MIB);
+    backing = adopt(8 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD, false, leave(backing));
+    ck_assert_uint_eq(backing_mark_bytes(backing), 3 * MIB);
+    ck_assert_uint_eq(backing_ahead_bytes(backing), HUGE);
+    ck_assert_uint_le(file_bytes(backing), 3 * MIB + HUGE);
+    ck_assert(has_pattern(backing_base(backing), 0, 3 * MIB));
+    struct monitor *monitor = NULL;
+    ck_assert_int_eq(monitor_new(backing, "/proc", &monitor), 0);
+    ck_assert_int_eq(monitor_sample(monitor), 0);
+    ck_assert(monitor_last(monitor)->aligned);
+    monitor_free(monitor);
+    backing_free(backing);
+}
+END_TEST
+
 static void save_pool(void)
 {
     if (!read_setting(NR_HUGEPAGES, saved_pool, sizeof saved_pool) ||
@@ -559,6 +832,41 @@ START_TEST(reserved_as_layers_arrive)
 }
 END_TEST
 
+START_TEST(reserved_pages_are_adopted)
+{
+    if (!set_pool(10))
+        return;
+    for (enum commit commit = COMMIT_BOOT; commit <= COMMIT_LOAD; commit++) {
+        struct backing *backing = make(20 * MIB, HUGE_PAGES_RESERVED, commit, false);
+        uint64_t mark = commit == COMMIT_BOOT ? 20 * MIB : 3 * HUGE;
+        if (commit == COMMIT_LOAD)
+            grow_and_commit(backing, mark);
+        write_pattern(backing_base(backing), mark);
+        int fd = leave(backing);
+        expect_no_adoption(20 * MIB, HUGE_PAGES_NEVER, commit, dup(fd), -ESTALE, "other pages");
+        expect_no_adoption(20 * MIB, HUGE_PAGES_AUTO, commit, dup(fd), -ESTALE, "other pages");
+        /* The pool has no room for a second one. */
+        backing = adopt(20 * MIB, HUGE_PAGES_RESERVED, commit, false, fd);
+        ck_assert_str_eq(backing_name(backing), "reserved-huge-pages");
+        ck_assert_uint_eq(backing_page_bytes(backing), HUGE);
+        ck_assert_uint_eq(backing_mark_bytes(backing), mark);
+        ck_assert(has_pattern(backing_base(backing), 0, mark));
+        ck_assert_uint_eq(status_value("HugetlbPages:"), mark);
+        ck_assert_uint_eq(file_bytes(backing), mark);
+        ck_assert_int_eq(file_of(backing).st_size, (off_t)mark);
+        ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 10 - mark / HUGE);
+        if (commit == COMMIT_LOAD)
+            grow_and_commit(backing, 20 * MIB);
+        ck_assert_uint_eq(proc_value("meminfo", "HugePages_Free:"), 0);
+        backing_free(backing);
+        ck_assert_uint_eq(proc_value("meminfo", "HugePages_Free:"), 10);
+        ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 0);
+    }
+    int fd = leave(make(20 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false));
+    expect_no_adoption(20 * MIB, HUGE_PAGES_RESERVED, COMMIT_BOOT, fd, -ESTALE, "other pages");
+}
+END_TEST
+
 START_TEST(a_pool_too_small_is_refused)
 {
     if (!set_pool(4))
@@ -593,6 +901,12 @@ int main(void)
     tcase_add_test(plain, mlock_beyond_the_limit_is_refused);
     tcase_add_test(plain, mlock_locks);
     tcase_add_test(plain, old_kernels_are_populated_by_touching);
+    tcase_add_test(plain, adopted_bytes_are_intact);
+    tcase_add_test(plain, a_hole_in_what_is_adopted_is_committed);
+    tcase_add_test(plain, only_what_fits_is_adopted);
+    tcase_add_test(plain, adopted_as_far_as_layers_arrived);
+    tcase_add_test(plain, adopted_and_locked);
+    tcase_add_test(plain, adopted_beyond_the_lock_limit_is_refused);
     suite_add_tcase(suite, plain);
     TCase *transparent = tcase_create("transparent");
     tcase_set_timeout(transparent, 120);
@@ -600,12 +914,14 @@ int main(void)
     tcase_add_test(transparent, transparent_at_boot);
     tcase_add_test(transparent, transparent_as_layers_arrive);
     tcase_add_test(transparent, plain_where_transparent_pages_are_off);
+    tcase_add_test(transparent, transparent_pages_are_adopted);
     suite_add_tcase(suite, transparent);
     TCase *reserved = tcase_create("reserved");
     tcase_set_timeout(reserved, 120);
     tcase_add_unchecked_fixture(reserved, save_pool, restore_pool);
     tcase_add_test(reserved, reserved_at_boot);
     tcase_add_test(reserved, reserved_as_layers_arrive);
+    tcase_add_test(reserved, reserved_pages_are_adopted);
     tcase_add_test(reserved, a_pool_too_small_is_refused);
     suite_add_tcase(suite, reserved);
     SRunner *runner = srunner_create(suite);
