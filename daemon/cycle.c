@@ -102,8 +102,8 @@ static bool make_room(struct cycle *cycle, const struct run_plan *plan, uint32_t
 
 static void read_layer(struct cycle *cycle, uint32_t index)
 {
-    if (cycle->disk_free < cycle->now)
-        cycle->disk_free = cycle->now;
+    if (cycle->disk_free <= cycle->now)
+        cycle->disk_free = cycle->now + cycle->start_pages;
     cycle->disk_free += (double)cycle->pages[index];
     cycle->layers[index] = (struct cycle_layer){.is_resident = true, .ready = cycle->disk_free};
     cycle->used_pages += cycle->pages[index];

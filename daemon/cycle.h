@@ -11,6 +11,7 @@ struct cycle {
     const uint64_t *pages;
     uint64_t capacity_pages;
     double compute_per_page; /* time to compute with a page, in times to read one */
+    double start_pages;      /* what a disk without work loses until it reads again; 0 at first */
     /* The rest is the simulation's. */
     struct cycle_layer *layers;
     uint32_t *victims;

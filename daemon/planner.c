@@ -19,10 +19,11 @@
 
 enum {
     REHEARSED_LAYERS_MAX =
-        128,              /* larger models are not rehearsed: it would keep the loop waiting */
-    TRIED_LAYERS_MAX = 7, /* of models that try every mask */
-    SIZES = 4,            /* quartiles that masks are made from */
-    PASSES = 6            /* until it is steady, and again to measure */
+        128,                 /* larger models are not rehearsed: it would keep the loop waiting */
+    TRIED_LAYERS_MAX = 7,    /* of models that try every mask */
+    SIZES = 4,               /* quartiles that masks are made from */
+    START_BYTES = 512 << 10, /* loaders run dry at a layer's end, and wait for the next one */
+    PASSES = 6               /* until it is steady, and again to measure */
 };
 static const double NEARLY = 1.01, RATES_NEARLY = 2, CLEARLY = 0.95, SCREENED = 1.05,
                     TELLING = 1.002;
@@ -281,7 +282,7 @@ static int choose(struct choice *choice)
 }
 
 int planner_plan(uint32_t n_layers, const uint64_t *pages, uint64_t capacity_pages,
-                 double compute_per_page, bool *masks, struct run_plan *ret)
+                 double compute_per_page, double start_pages, bool *masks, struct run_plan *ret)
 {
     _cleanup_(freep) bool *tried = calloc(3, n_layers);
     struct choice choice = {
@@ -300,6 +301,7 @@ int planner_plan(uint32_t n_layers, const uint64_t *pages, uint64_t capacity_pag
                   : -ENOMEM;
     if (r < 0)
         return r;
+    choice.cycle.start_pages = start_pages;
     for (uint32_t i = 0; i < n_layers; i++)
         choice.total_pages += pages[i];
     memset(masks, false, n_layers * sizeof *masks);
@@ -328,7 +330,8 @@ static uint64_t share_pages(const struct scheduler *scheduler, const struct mode
 
 /* Than the plan that the model has. */
 static int is_clearly_faster(const struct model *model, const uint64_t *pages,
-                             double compute_per_page, const struct run_plan *plan, bool *ret)
+                             double compute_per_page, double start_pages,
+                             const struct run_plan *plan, bool *ret)
 {
     uint32_t n_layers = model->definition->n_layers;
     _cleanup_(freep) bool *keep = reallocarray(NULL, n_layers, 2 * sizeof *keep);
@@ -340,6 +343,7 @@ static int is_clearly_faster(const struct model *model, const uint64_t *pages,
     int r = cycle_init(&choice.cycle, n_layers, pages, model->planned_pages, compute_per_page);
     if (r < 0)
         return r;
+    choice.cycle.start_pages = start_pages;
     bool *on_demand = keep + n_layers;
     for (uint32_t i = 0; i < n_layers; i++) {
         keep[i] = model->layers[i].keep;
@@ -359,7 +363,8 @@ int planner_choose(struct scheduler *scheduler, struct model *model,
     const struct definition *definition = model->definition;
     const struct arena *arena = scheduler_arena(scheduler);
     uint64_t capacity_pages = share_pages(scheduler, model);
-    double compute_per_page = 1;
+    double compute_per_page = 1,
+           start_pages = (double)START_BYTES / (double)arena_page_bytes(arena);
     struct run_plan plan;
 
     if (rates->disk_bytes_per_sec > 0 && rates->compute_usec > 0)
@@ -380,11 +385,11 @@ int planner_choose(struct scheduler *scheduler, struct model *model,
         if (arena_footprint(arena, definition->layers[i].bytes, definition->layers[i].shift_bytes,
                             &pages[i]) < 0)
             return -ENOMEM;
-    int r =
-        planner_plan(definition->n_layers, pages, capacity_pages, compute_per_page, masks, &plan);
+    int r = planner_plan(definition->n_layers, pages, capacity_pages, compute_per_page, start_pages,
+                         masks, &plan);
     bool is_faster = true;
     if (r == 0 && model->planned_pages == capacity_pages)
-        r = is_clearly_faster(model, pages, compute_per_page, &plan, &is_faster);
+        r = is_clearly_faster(model, pages, compute_per_page, start_pages, &plan, &is_faster);
     if (r < 0)
         return r;
     if (is_faster)

@@ -13,7 +13,7 @@ int planner_choose(struct scheduler *scheduler, struct model *model,
                    const struct rehearsal_rates *rates);
 
 /* The same choice for layers of that many pages, where computing with a page takes
- * `compute_per_page` times what reading it does. `masks` has two elements for each layer, and is
- * what *ret points to. 0 or -ENOMEM. */
+ * `compute_per_page` times what reading it does, and an idle disk loses the time of `start_pages`.
+ * `masks` has two elements for each layer, and is what *ret points to. 0 or -ENOMEM. */
 int planner_plan(uint32_t n_layers, const uint64_t *pages, uint64_t capacity_pages,
-                 double compute_per_page, bool *masks, struct run_plan *ret);
+                 double compute_per_page, double start_pages, bool *masks, struct run_plan *ret);

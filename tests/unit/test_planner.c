@@ -111,7 +111,7 @@ static double measure_planned(const struct problem *problem)
     bool masks[2 * LAYERS_MAX];
     struct run_plan plan;
     ck_assert_int_eq(planner_plan(problem->n_layers, problem->pages, problem->capacity_pages,
-                                  compute_per_page(problem), masks, &plan),
+                                  compute_per_page(problem), 0, masks, &plan),
                      0);
     return measure(problem, &plan);
 }
@@ -229,7 +229,7 @@ START_TEST(test_what_fits_is_left_alone)
     static const uint64_t pages[] = {3, 1, 2};
     bool masks[6];
     struct run_plan plan;
-    ck_assert_int_eq(planner_plan(3, pages, 6, 1, masks, &plan), 0);
+    ck_assert_int_eq(planner_plan(3, pages, 6, 1, 0, masks, &plan), 0);
     for (unsigned i = 0; i < 3; i++)
         ck_assert(!plan.keep[i]);
     ck_assert_uint_ge(plan.depth, 1);
@@ -309,20 +309,20 @@ START_TEST(test_without_rehearsal)
     struct run_plan plan;
     for (unsigned i = 0; i < MANY; i++)
         pages[i] = 1 + i % 3;
-    ck_assert_int_eq(planner_plan(MANY, pages, MANY, 1, masks, &plan), 0);
+    ck_assert_int_eq(planner_plan(MANY, pages, MANY, 1, 0, masks, &plan), 0);
     ck_assert_uint_gt(plan.depth, 0);
     for (unsigned i = 0; i < MANY; i++)
         kept_pages += plan.keep[i] ? pages[i] : 0;
     ck_assert_uint_gt(kept_pages, MANY * 9 / 10);
     ck_assert_uint_le(kept_pages, MANY - 2);
 
-    ck_assert_int_eq(planner_plan(8, pages, 1, 1, masks, &plan), 0);
+    ck_assert_int_eq(planner_plan(8, pages, 1, 1, 0, masks, &plan), 0);
     for (unsigned i = 0; i < 8; i++)
         ck_assert(!plan.keep[i]);
-    ck_assert_int_eq(planner_plan(MANY, pages, 1, 1, masks, &plan), 0);
+    ck_assert_int_eq(planner_plan(MANY, pages, 1, 1, 0, masks, &plan), 0);
     for (unsigned i = 0; i < MANY; i++)
         ck_assert(!plan.keep[i]);
-    ck_assert_int_eq(planner_plan(MANY, pages, 0, 1, masks, &plan), 0);
+    ck_assert_int_eq(planner_plan(MANY, pages, 0, 1, 0, masks, &plan), 0);
 }
 END_TEST
 
