@@ -241,8 +241,10 @@ while True: signal.pause()""")
     def test_a_signal_that_the_command_outlives(self):
         process = self.start_hold("m", "--", *PYTHON, """
 import signal, sys
-signal.signal(signal.SIGTERM, lambda *_: print("term", flush=True))
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 print("ready", flush=True)
+signal.sigwait([signal.SIGTERM])
+print("term", flush=True)
 sys.stdin.read()
 sys.exit(9)""")
         self.assertEqual(process.stdout.readline(), b"ready\n")
