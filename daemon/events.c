@@ -155,6 +155,8 @@ static __attribute__((format(printf, 7, 8))) void emit(struct events *events, en
 
 void events_on_scheduler(const struct scheduler_event *event, void *context)
 {
+    if (event->type == EVENT_LAYER_PINNED || event->type == EVENT_LAYER_UNPINNED)
+        return; /* several in each request: no news, and not to cost anything */
     const char *model = event->model ? event->model->definition->name : NULL;
     const char *layer = event->layer ? layer_definition(event->layer)->name : NULL;
     char size[SIZE_TEXT_MAX];
@@ -197,7 +199,7 @@ void events_on_scheduler(const struct scheduler_event *event, void *context)
         break;
     case EVENT_LAYER_PINNED:
     case EVENT_LAYER_UNPINNED:
-        break; /* several in each request: no news */
+        break;
     case EVENT_POLICY_CHANGED:
         emit(context, LOG_LEVEL_INFO, "policy-changed", NULL, NULL, UINT64_MAX,
              "the eviction policy was changed");
