@@ -13,6 +13,7 @@ import fcntl
 import os
 import pathlib
 import platform
+import select
 import signal
 import socket
 import subprocess
@@ -50,28 +51,29 @@ class Store(Notifications):
 
     def take(self):
         while True:
-            data, rights, _, _ = self.socket.recvmsg(1 << 16, socket.CMSG_SPACE(16 * 4),
-                                                     socket.MSG_CMSG_CLOEXEC)
-            fds = array.array("i")
-            for _, _, numbers in rights:
-                fds.frombytes(numbers)
-            if not data:
-                return
-            lines = data.decode().splitlines()
-            self.keep(lines, fds)
+            select.select([self.socket], [], [])
+            with self.lock:  # it takes nothing while somebody else holds this
+                data, rights, _, _ = self.socket.recvmsg(1 << 16, socket.CMSG_SPACE(16 * 4),
+                                                         socket.MSG_CMSG_CLOEXEC)
+                fds = array.array("i")
+                for _, _, numbers in rights:
+                    fds.frombytes(numbers)
+                if not data:
+                    return
+                lines = data.decode().splitlines()
+                self.keep(lines, fds)
             with self.news:
                 self.messages.append(lines)
                 self.news.notify_all()
 
     def keep(self, lines, fds):
         name = next((line[len("FDNAME="):] for line in lines if line.startswith("FDNAME=")), "")
-        with self.lock:
-            if "FDSTOREREMOVE=1" in lines:
-                self.drop(name)
-            if "FDSTORE=1" in lines:
-                assert "FDPOLL=0" in lines and len(fds) == 1, lines
-                self.stored += 1
-                self.add(name, fds[0])
+        if "FDSTOREREMOVE=1" in lines:
+            self.drop(name)
+        if "FDSTORE=1" in lines:
+            assert "FDPOLL=0" in lines and len(fds) == 1, lines
+            self.stored += 1
+            self.add(name, fds[0])
         for fd in fds:
             os.close(fd)
 
