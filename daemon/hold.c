@@ -150,6 +150,14 @@ static void ended(const struct load_progress *progress, const struct load_end *e
         load_read_ahead(hold->manager->loads, hold->run->run);
 }
 
+/* The disk goes on with what comes next while the layer's last bytes are still on their way. */
+static void waiting(void *context)
+{
+    struct hold *hold = context;
+    if (hold->run)
+        load_read_ahead(hold->manager->loads, hold->run->run);
+}
+
 static void wait_over(enum wait_end end, void *context);
 
 static void begin_wait(struct hold *hold)
@@ -173,7 +181,8 @@ static bool blocked(const struct layer *layer, void *context)
 
 static void start(struct hold *hold)
 {
-    static const struct load_hooks load_hooks = {.blocked = blocked, .ended = ended};
+    static const struct load_hooks load_hooks = {
+        .blocked = blocked, .waiting = waiting, .ended = ended};
     int r = load_start(hold->manager->loads, hold->layer->model, hold->layer->index, 1,
                        ON_FULL_EVICT, &load_hooks, hold, &hold->load);
     if (r < 0) {

@@ -138,6 +138,8 @@ static void load_advance(struct load *load)
         }
         load->waiting_for = layer;
         load->reserved = verdict.outcome == OUTCOME_RESERVED;
+        if (load->hooks.waiting)
+            load->hooks.waiting(load->context);
         return;
     }
     load_end(load, &(struct load_end){.error = 0});
@@ -256,7 +258,7 @@ void load_resume(struct load *load)
 void load_read_ahead(struct loads *loads, struct run *run)
 {
     struct layer *layer;
-    bool behind = run_reads_ahead(run);
+    bool behind = run_is_loading(run);
     for (; scheduler_read_ahead(loads->scheduler, run, &layer) == 0 && layer; behind = true)
         if (fill(loads, layer, behind) < 0)
             return;

@@ -30,6 +30,8 @@ struct load_hooks {
     /* The place of `layer` is taken by leases and loads. True: the load waits until load_resume;
      * false, or NULL: it ends with ERROR_BUSY. */
     bool (*blocked)(const struct layer *layer, void *context);
+    /* A layer is being filled, and the load waits for it. Must not end the load. Optional. */
+    void (*waiting)(void *context);
     /* Last; the load is gone afterwards. */
     void (*ended)(const struct load_progress *progress, const struct load_end *end, void *context);
 };

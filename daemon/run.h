@@ -26,9 +26,11 @@ struct run {
 };
 TAILQ_HEAD(run_list, run);
 
-/* Whether a layer is being read ahead for it. */
-static inline bool run_reads_ahead(const struct run *run)
+/* Whether its next layer is being loaded, or one is read ahead for it. */
+static inline bool run_is_loading(const struct run *run)
 {
+    if (run->next->fill)
+        return true;
     for (unsigned i = 0; i < RUN_DEPTH_MAX; i++)
         if (run->ahead[i] && run->ahead[i]->ahead && run->ahead[i]->fill)
             return true;

@@ -199,10 +199,10 @@ void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
 void scheduler_run_enter(struct scheduler *scheduler, struct run *run, uint64_t now_usec);
 void scheduler_run_leave(struct scheduler *scheduler, struct run *run, uint64_t now_usec);
 
-/* Right after scheduler_run_enter, until it names no layer more, and only with the policy next-use:
- * the next layer that the run will miss, if it is time to load it and if only layers that are
- * needed later have to give way. 0 with *ret the layer, whose pages are reserved as by a request,
- * or NULL; -ENOMEM (nothing changed). */
+/* When the run waits for its next layer, and right after scheduler_run_enter, until it names no
+ * layer more, and only with the policy next-use: the next layer that the run will miss, if it is
+ * time to load it and if only layers that are needed later have to give way. 0 with *ret the layer,
+ * whose pages are reserved as by a request, or NULL; -ENOMEM (nothing changed). */
 int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct layer **ret);
 
 void scheduler_set_policy(struct scheduler *scheduler, const struct policy *policy);

@@ -109,12 +109,19 @@ void scheduler_run_leave(struct scheduler *scheduler, struct run *run, uint64_t 
     }
 }
 
+/* Its client has asked for it and waits, so that it counts as entered. */
+static bool is_wanted(const struct scheduler *scheduler, const struct layer *layer)
+{
+    return scheduler_layer_state(scheduler, layer) == LAYER_LOADING && !layer->ahead;
+}
+
 /* The first layer from the run's next one on that is absent, not only loaded on demand, and not too
  * far away; or NULL. */
 static struct layer *next_missing(const struct scheduler *scheduler, const struct run *run)
 {
     const struct model *model = run->model;
-    uint32_t n_layers = model->definition->n_layers, index = run->next->index;
+    uint32_t n_layers = model->definition->n_layers;
+    uint32_t index = (run->next->index + is_wanted(scheduler, run->next)) % n_layers;
 
     if (scheduler_model_resident(scheduler, model, NULL) + model->n_loading == n_layers)
         return NULL;

@@ -417,13 +417,28 @@ START_TEST(test_what_was_read_ahead_goes_again)
     /* Whether one is being read ahead is known by the loader's work on it. */
     leave(&fixture, run, &model->layers[0]);
     enter(&fixture, run);
-    ck_assert(!run_reads_ahead(run));
+    ck_assert(!run_is_loading(run));
     ck_assert_int_eq(read_ahead(&fixture, run), 2);
     model->layers[2].fill = (struct fill *)(void *)&fixture;
-    ck_assert(run_reads_ahead(run));
+    ck_assert(run_is_loading(run));
     model->layers[2].fill = NULL;
     scheduler_complete(fixture.scheduler, &model->layers[2], 8);
-    ck_assert(!run_reads_ahead(run));
+    ck_assert(!run_is_loading(run));
+
+    /* The run has come to it: what is next is read ahead before it is there. */
+    ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &model->layers[2]), 0);
+    leave(&fixture, run, &model->layers[1]);
+    verdict = ask(&fixture, &model->layers[2], ON_FULL_EVICT, 9, OUTCOME_RESERVED, DECISION_LOADED);
+    verdict_done(&verdict);
+    ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &model->layers[0]), 0);
+    model->layers[2].fill = (struct fill *)(void *)&fixture;
+    ck_assert(run_is_loading(run));
+    ck_assert_int_eq(read_ahead(&fixture, run), 0);
+    scheduler_complete(fixture.scheduler, &model->layers[0], 10);
+    model->layers[2].fill = NULL;
+    scheduler_complete(fixture.scheduler, &model->layers[2], 11);
+    enter(&fixture, run);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
     scheduler_free(fixture.scheduler);
 }
 END_TEST

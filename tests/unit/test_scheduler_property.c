@@ -441,9 +441,11 @@ static void do_read_ahead(struct world *world, const struct naive_run *naive_run
     struct run *run = naive_run->run;
     const struct model *model = run->model;
     struct layer *layer = NULL, *missing = NULL;
+    const struct naive_layer *next = naive_of(world, &model->layers[naive_run->next]);
+    bool is_wanted = next->state == LAYER_LOADING && !next->ahead;
     for (uint32_t i = 0; !missing && i < model->definition->n_layers && i < model->look_ahead;
          i++) {
-        missing = &model->layers[(naive_run->next + i) % model->definition->n_layers];
+        missing = &model->layers[(naive_run->next + is_wanted + i) % model->definition->n_layers];
         if (naive_of(world, missing)->state != LAYER_ABSENT)
             missing = NULL;
     }
