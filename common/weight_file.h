@@ -12,6 +12,7 @@ struct weight_file {
     uint64_t bytes;
     struct timespec modified;
     atomic_bool direct_refused; /* the loader's: the file system takes no O_DIRECT */
+    uint64_t probed_usec;       /* the loader's: when it looked for it in the page cache */
 };
 
 /* Takes `fd`, also on failure. 0; -EINVAL (not a regular file), -EBADF (not open for reading),

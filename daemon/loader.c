@@ -26,7 +26,7 @@ struct loader {
     pthread_mutex_t prepare_lock; /* of one file at a time, so that probes do not meet O_DIRECT */
 };
 
-enum { NO_SOURCE = UINT32_MAX };
+enum { NO_SOURCE = UINT32_MAX, PROBE_INTERVAL_USEC = 1000000 };
 
 /* What one step writes. */
 struct chunk {
@@ -46,6 +46,7 @@ struct fill {
     atomic_int error;    /* why the layer is not wanted any more: -ECANCELED, or a read's */
     atomic_bool skipped; /* a step left its bytes unwritten */
     _Atomic uint64_t written_bytes;
+    bool is_ahead; /* nobody has asked for the layer yet */
     bool prepared; /* the files' mode is chosen; under the loader's lock */
     size_t n_chunks, n_allocated;
     struct chunk *chunks; /* NULL in a simulation */
@@ -118,6 +119,22 @@ static void set_direct(struct weight_file *file, bool direct)
         file->direct_refused = true;
 }
 
+/* A run reads the same layers again and again, and to look at each anew would cost it reads. */
+static bool is_due(const struct fill *fill, const struct weight_file *file, uint64_t now_usec)
+{
+    return !fill->is_ahead || now_usec >= file->probed_usec + PROBE_INTERVAL_USEC;
+}
+
+static void follow_page_cache(struct fill *fill, uint32_t source, struct weight_file *file)
+{
+    uint64_t now_usec = clock_monotonic_usec();
+    if (!is_due(fill, file, now_usec))
+        return;
+    file->probed_usec = now_usec;
+    set_direct(file, false);
+    set_direct(file, !is_warm(fill, source, file));
+}
+
 /* Chooses how the layer's files are read, once a fill, on the thread that comes first: a probe may
  * wait for the disk. */
 static int prepare(struct fill *fill)
@@ -135,14 +152,15 @@ static int prepare(struct fill *fill)
             r = -ESTALE;
             break;
         }
+        /* Chunks are large enough: readahead would bring in what nobody reads, and more of it looks
+         * warm each time. */
+        posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
         if (file->direct_refused)
             continue;
-        if (fill->loader->io == IO_AUTO) {
-            set_direct(file, false);
-            set_direct(file, !is_warm(fill, layer->pieces[i].source, file));
-        } else {
+        if (fill->loader->io == IO_AUTO)
+            follow_page_cache(fill, layer->pieces[i].source, file);
+        else
             set_direct(file, fill->loader->io == IO_DIRECT);
-        }
     }
     fill->prepared = r == 0;
     pthread_mutex_unlock(&fill->loader->prepare_lock);
@@ -376,6 +394,7 @@ int loader_fill(struct loader *loader, struct layer *layer, bool behind, loader_
     fill->job.step = fill_step;
     fill->job.done = fill_done;
     fill->job.n_steps = 1;
+    fill->is_ahead = layer->ahead;
     fill->job.is_behind = behind;
     if (loader->backing) {
         int r = make_chunks(fill);

@@ -3,6 +3,8 @@
  * what a file that changes or cannot be read does to the load. */
 #include "daemon/loader.h"
 
+#include "common/clock.h"
+
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -386,6 +388,16 @@ START_TEST(auto_follows_the_page_cache)
         ck_assert(!is_direct(file));
         check_bytes(bench, layer);
         forget(bench, layer);
+
+        /* Not looked at again: a run has just read from it. */
+        file->probed_usec = clock_monotonic_usec() + 3600 * UINT64_C(1000000);
+        layer->ahead = 1;
+        ck_assert_int_eq(posix_fadvise(reader, 0, 0, POSIX_FADV_DONTNEED), 0);
+        ck_assert_int_eq(fill(bench, layer), 0);
+        ck_assert(!is_direct(file));
+        check_bytes(bench, layer);
+        forget(bench, layer);
+        file->probed_usec = 0;
 
         /* And cold again. */
         ck_assert_int_eq(posix_fadvise(reader, 0, 0, POSIX_FADV_DONTNEED), 0);
