@@ -229,10 +229,11 @@ class Held(TestCase):
                      signal.SIGUSR2):
             with self.subTest(sent=sent):
                 process = self.start_hold("m", "--", *PYTHON, """
-import os, signal
-for s in (1, 2, 3, 10, 12, 15): signal.signal(s, lambda n, _: os._exit(100 + n))
+import signal, sys
+signals = [1, 2, 3, 10, 12, 15]
+signal.pthread_sigmask(signal.SIG_BLOCK, signals)
 print("ready", flush=True)
-while True: signal.pause()""")
+sys.exit(100 + signal.sigwait(signals))""")
                 self.assertEqual(process.stdout.readline(), b"ready\n")
                 process.send_signal(sent)
                 self.assertEqual(process.wait(TIMEOUT), 100 + sent)
@@ -261,12 +262,14 @@ sys.exit(9)""")
         if pid == 0:
             environment = clean_environment(EDGEMIND_SOCKET=self.daemon.socket)
             os.execvpe(str(EMCTL), [str(EMCTL), "hold", "m", "--", *PYTHON, """
-import os, signal
-n = []
-signal.signal(signal.SIGINT, lambda *_: (n.append(1), print("int", flush=True)))
-signal.signal(signal.SIGUSR1, lambda *_: os._exit(10 + len(n)))
+import signal, sys
+n, both = 0, [signal.SIGINT, signal.SIGUSR1]
+signal.pthread_sigmask(signal.SIG_BLOCK, both)
 print("ready", flush=True)
-while True: signal.pause()"""], environment)
+while signal.sigwait(both) == signal.SIGINT:
+    n += 1
+    print("int", flush=True)
+sys.exit(10 + n)"""], environment)
         with open(terminal, "rb", buffering=0) as screen:
             def read_until(word):
                 text = b""
