@@ -60,6 +60,12 @@ link = @$(if $(V),,echo "  LINK    $@" ;) \
 $(BUILD)/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	$(call link,$(daemon_pkgs) $(common_pkgs))
 
+# For the test of the watchdog: a daemon whose loop can be told to hang.
+$(BUILD)/test/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/tests/systemd/hanging_loop.o $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	$(call link,$(daemon_pkgs) $(common_pkgs),$(wrap_dispatch))
+wrap_dispatch := -Wl,--wrap=event_base_dispatch
+
 $(BUILD)/emctl: $(BUILD)/client/emctl.o $(BUILD)/libclient.a $(BUILD)/libcommon.a
 	$(call link,$(client_pkgs) $(common_pkgs))
 
@@ -98,7 +104,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libedgemind.a
 
 unit-tests: $(unit_tests)
 examples: $(examples)
-test-programs: $(integration_programs) $(examples)
+test-programs: $(integration_programs) $(examples) $(BUILD)/test/edgemindd
 
 # The README's two commands. Each installs what is missing, builds in parallel and runs.
 demo:
@@ -114,7 +120,7 @@ check:
 # The parts of `make check` that need root and much of a machine, alone.
 check-systemd:
 	@tests/install-packages.sh check
-	@$(MAKE) -j$$(nproc) all
+	@$(MAKE) -j$$(nproc) all $(BUILD)/test/edgemindd
 	@tests/systemd/boot.sh $(BUILD)
 
 check-arm64:

@@ -56,6 +56,7 @@ verbs_documented() {
         grep -q -- "$verb" client/emctl.1 || echo "emctl.1: $verb"
     done
 }
+hangs() { strings -a "$build/edgemindd" | grep -E '^__wrap_|hanging_loop'; }
 manuals() { mandoc -T lint -W warning daemon/edgemindd.8 client/emctl.1 client/libedgemind.3 2>&1; }
 
 rule 'common includes only common' includes common 'common/'
@@ -70,6 +71,7 @@ rule 'only the composition root knows the methods and the service' bash -c \
 rule 'a source includes its own header first' own_header_first
 rule 'no test includes a source file' grep -rnE --include='*.[ch]' '#include ".*\.c"' tests
 rule 'formatted' format
+rule 'only the test build of the daemon can be told to hang' hangs
 rule 'cppcheck' c_check
 rule 'every option is in the manual and in the shipped configuration' options_documented
 rule 'every verb is in the manual' verbs_documented
