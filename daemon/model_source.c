@@ -58,6 +58,21 @@ static int refuse_irregular(struct model_read_result *result, const char *path)
     return refuse_file(result, path, "must be a regular file");
 }
 
+/* What model_dir_open refused, and why. */
+static int refuse_path(struct model_read_result *result, const char *path, int error)
+{
+    switch (error) {
+    case -EINVAL:
+        return refuse_irregular(result, path);
+    case -ELOOP:
+        return refuse_file(result, path, "below model-dir no symbolic link is followed");
+    case -EXDEV:
+        return refuse_file(result, path, "must be a path below model-dir, without \"..\"");
+    default:
+        return error;
+    }
+}
+
 /* Says which file a problem is about. */
 static void name_file(struct definition_problem *problem, const char *path)
 {
@@ -85,7 +100,7 @@ static int open_weights(struct model_source *source, const char *path,
     int fd = model_dir_open(source->model_dir, beside);
     if (fd == -ENOENT)
         return refuse_file(result, path, "there is no such weight file");
-    return fd == -EINVAL ? refuse_irregular(result, path) : fd;
+    return fd < 0 ? refuse_path(result, path, fd) : fd;
 }
 
 /* Takes the descriptor, also on failure. */
@@ -281,7 +296,7 @@ int model_source_read(struct model_source *source, struct model_read_result *ret
     if (source->path) {
         source->fd = model_dir_open(source->model_dir, source->path);
         if (source->fd < 0)
-            return source->fd == -EINVAL ? refuse_irregular(ret, source->path) : source->fd;
+            return refuse_path(ret, source->path, source->fd);
         if (!source->name && !(source->name = stem(source->path)))
             return -ENOMEM;
     }

@@ -532,16 +532,27 @@ class ModelDir(WeightsTestCase):
         definition = {"name": "d", "weights": "w.safetensors", "layers": [
             {"name": "l", "tensors": [{"name": one.name, "dtype": one.dtype, "shape": one.shape}]}]}
         (sub / "d.json").write_text(json.dumps(definition))
-        client, _ = self.load_path("sub/../sub/d.json")
+        client, _ = self.load_path("sub/d.json")
         self.assertBytes(client, "d", [one])
-        (self.models / "link.json").symlink_to("sub/d.json")  # its weights are looked for beside it
-        client.call("UnloadModel", model="d")
-        with self.assertRaises(wire.VarlinkError) as caught:
-            self.load_path("link.json")
-        self.assertEqual(caught.exception.error, "InvalidDefinition")
-        (sub / "link.json").symlink_to("d.json")
-        client, _ = self.load_path("sub/link.json")
-        self.assertBytes(client, "d", [one])
+
+    def test_only_downwards(self):
+        """No path leads up and no link is followed, also not within; the refusal says so."""
+        generate.write_safetensors(str(self.models / "w"), generate.model("safetensors"))
+        (self.models / "sub").mkdir()
+        (self.models / "link").symlink_to("w")
+        (self.models / "sub-link").symlink_to("sub")
+        layers = [{"name": "l", "tensors": [{"name": "lm_head.weight", "dtype": "i8",
+                                             "shape": [65536]}]}]
+        (self.models / "by-link.json").write_text(
+            json.dumps({"name": "m", "weights": "link", "layers": layers}))
+        for path, why in (("sub/../w", '".."'), ("../models/w", '".."'), ("link", "symbolic link"),
+                          (str(self.models / "w"), "below model-dir"),
+                          ("sub-link/../w", "symbolic link"), ("by-link.json", "symbolic link")):
+            with self.subTest(path=path):
+                found = self.assertVarlinkError("InvalidDefinition", self.daemon.call, "LoadModel",
+                                                path=path)
+                self.assertIn(why, found["message"])
+        self.load_path("w")
 
     def test_refused(self):
         generate.write_safetensors(str(self.top / "secret"), generate.model("safetensors"))

@@ -102,6 +102,8 @@ load_path() {
 echo '{"name": "small", "layers": [{"name": "a", "bytes": 4096}]}' >/usr/share/edgemind/models/small.json
 check 'a path below model-dir can be loaded' load_path small.json
 check 'one that leads out cannot' exits 1 load_path ../../../../etc/passwd
+ln -s small.json /usr/share/edgemind/models/link.json
+check 'nor a link' exits 1 load_path link.json
 
 # --- crash, stop, socket activation
 check 'kill -9' systemctl kill --kill-whom=main --signal=KILL edgemindd.service
