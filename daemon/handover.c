@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #define ARENA_NAME  "arena"
 #define LEDGER_NAME "ledger"
@@ -94,10 +95,11 @@ static bool parse_model_name(const char *name, uint64_t *ret_id)
     return strcmp(name, same) == 0;
 }
 
-/* Only a memory file has seals: somebody else's file is not to be touched. */
+/* Somebody else's file is not to be touched. On a tmpfs files have seals as well, but names, too. */
 static bool is_memory_file(int fd)
 {
-    return fcntl(fd, F_GET_SEALS) >= 0;
+    struct stat status;
+    return fcntl(fd, F_GET_SEALS) >= 0 && fstat(fd, &status) == 0 && status.st_nlink == 0;
 }
 
 void handover_take(struct handover *handover, const char *name, int fd)

@@ -1,9 +1,12 @@
 """What was left does not fit, or does not check out: a cold start that says why, without memory for
 two, or a refused one. Never wrong bytes."""
 import os
+import pathlib
 import random
+import shutil
 import signal
 import struct
+import tempfile
 import threading
 import unittest
 
@@ -296,21 +299,24 @@ class Damage(ColdTestCase):
         self.check("one arena and one ledger")
 
     def test_a_file_of_somebody_else_as_the_arena(self):
-        """It is not ours to change."""
+        """It is not ours to change, also where it is memory."""
         data = os.urandom(4 * MIB)
-        path = self.directory() / "theirs"
-        path.write_bytes(data)
-        os.chmod(path, 0o644)
-        for flags in (os.O_RDWR, os.O_RDONLY):
-            with self.subTest(flags=flags):
-                self.daemon.end()
-                self.forget("arena")
-                fd = os.open(path, flags)
-                self.put("arena", fd)
-                os.close(fd)
-                self.check("")
-                self.assertTrue(path.read_bytes() == data, "%d bytes" % path.stat().st_size)
-                self.assertEqual(path.stat().st_mode & 0o777, 0o644)
+        for parent in ("/var/tmp", "/dev/shm"):
+            directory = pathlib.Path(tempfile.mkdtemp(prefix="em-", dir=parent))
+            self.addCleanup(shutil.rmtree, directory)
+            path = directory / "theirs"
+            path.write_bytes(data)
+            os.chmod(path, 0o644)
+            for flags in (os.O_RDWR, os.O_RDONLY):
+                with self.subTest(path=path, flags=flags):
+                    self.daemon.end()
+                    self.forget("arena")
+                    fd = os.open(path, flags)
+                    self.put("arena", fd)
+                    os.close(fd)
+                    self.check("")
+                    self.assertTrue(path.read_bytes() == data, "%d bytes" % path.stat().st_size)
+                    self.assertEqual(path.stat().st_mode & 0o777, 0o644)
 
     def test_a_file_of_somebody_else_as_the_ledger(self):
         data = b"EMLedger" + os.urandom(100_000)
