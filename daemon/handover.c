@@ -1,43 +1,27 @@
-/* Owns the descriptors that came out of the store, the ledger, and the account of what is in the
- * store. A model's weight files are stored all or not at all: what does not fit, systemd would drop
- * silently. */
+/* Owns the descriptors of arena and ledger that came out of the store, and the ledger. What else is
+ * in the store, and how much, is store.c's. */
 #include "daemon/handover.h"
 
 #include "common/log.h"
 #include "daemon/ledger.h"
-#include "daemon/service.h"
+#include "daemon/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
 #define ARENA_NAME  "arena"
 #define LEDGER_NAME "ledger"
-#define MODEL_NAME  "model-%" PRIu64
-#define MODEL_SCAN  "model-%" SCNu64
-
-enum { MODEL_NAME_MAX = 32 };
-
-/* The weight files of one model: stored ones at the start, and later the account of them. */
-struct sources {
-    LIST_ENTRY(sources) entry;
-    uint64_t model_id;
-    uint64_t n_fds; /* in the store */
-    int fd;         /* one that was taken and has not been given to a model; or -1 */
-};
-LIST_HEAD(sources_list, sources);
 
 struct handover {
-    uint64_t store_max, n_stored;
+    struct store store;
     int arena_fd, ledger_fd; /* as they were taken; -1: none */
     bool is_doubtful;        /* more was stored than can be */
-    struct sources_list sources;
-    struct ledger *ledger; /* NULL before handover_begin, or without a store */
+    struct ledger *ledger;   /* NULL before handover_begin, or without a store */
     struct ledger_recovery *recovery;
     struct layer **held;
     size_t n_held;
@@ -48,25 +32,16 @@ struct handover *handover_new(uint64_t store_max)
     struct handover *handover = calloc(1, sizeof *handover);
     if (!handover)
         return NULL;
-    handover->store_max = store_max;
+    store_init(&handover->store, store_max);
     handover->arena_fd = handover->ledger_fd = -1;
-    LIST_INIT(&handover->sources);
     return handover;
-}
-
-static void drop_sources(struct sources *sources)
-{
-    LIST_REMOVE(sources, entry);
-    closep(&sources->fd);
-    free(sources);
 }
 
 struct handover *handover_free(struct handover *handover)
 {
     if (!handover)
         return NULL;
-    while (!LIST_EMPTY(&handover->sources))
-        drop_sources(LIST_FIRST(&handover->sources));
+    store_done(&handover->store);
     closep(&handover->arena_fd);
     closep(&handover->ledger_fd);
     ledger_free(handover->ledger);
@@ -76,26 +51,7 @@ struct handover *handover_free(struct handover *handover)
     return NULL;
 }
 
-static int add_sources(struct handover *handover, uint64_t model_id, uint64_t n_fds, int fd)
-{
-    struct sources *sources = malloc(sizeof *sources);
-    if (!sources)
-        return -ENOMEM;
-    *sources = (struct sources){.model_id = model_id, .n_fds = n_fds, .fd = fd};
-    LIST_INSERT_HEAD(&handover->sources, sources, entry);
-    return 0;
-}
-
-static bool parse_model_name(const char *name, uint64_t *ret_id)
-{
-    char same[MODEL_NAME_MAX];
-    if (sscanf(name, MODEL_SCAN, ret_id) != 1)
-        return false;
-    snprintf(same, sizeof same, MODEL_NAME, *ret_id);
-    return strcmp(name, same) == 0;
-}
-
-/* Somebody else's file is not to be touched. On a tmpfs files have seals as well, but names, too. */
+/* Somebody else's file is not to be touched. On a tmpfs it has seals as well, but also a name. */
 static bool is_memory_file(int fd)
 {
     struct stat status;
@@ -108,9 +64,8 @@ void handover_take(struct handover *handover, const char *name, int fd)
     int *place = strcmp(name, ARENA_NAME) == 0    ? &handover->arena_fd
                  : strcmp(name, LEDGER_NAME) == 0 ? &handover->ledger_fd
                                                   : NULL;
-    uint64_t model_id;
 
-    handover->n_stored++;
+    handover->store.n_fds++;
     if (place && *place < 0 && is_memory_file(owned)) {
         *place = TAKE_FD(owned);
     } else if (place) {
@@ -118,21 +73,11 @@ void handover_take(struct handover *handover, const char *name, int fd)
         /* A second arena holds memory, too. */
         if (is_memory_file(owned) && ftruncate(owned, 0) < 0)
             log_error("cannot give a stored %s's memory back: %s", name, strerror(errno));
-    } else if (parse_model_name(name, &model_id) &&
-               add_sources(handover, model_id, 1, owned) == 0) {
+    } else if (store_take_source(&handover->store, name, owned)) {
         (void)TAKE_FD(owned);
     } else {
         log_warn("the service manager has kept %s, which nobody knows", name);
     }
-}
-
-static void unstore_model(struct handover *handover, struct sources *sources)
-{
-    char name[MODEL_NAME_MAX];
-    snprintf(name, sizeof name, MODEL_NAME, sources->model_id);
-    service_unstore(name);
-    handover->n_stored -= sources->n_fds;
-    drop_sources(sources);
 }
 
 /* Makes the start a cold one: gives the stored memory back, and empties the store. */
@@ -140,11 +85,10 @@ static void forget(struct handover *handover)
 {
     if (handover->arena_fd >= 0 && ftruncate(handover->arena_fd, 0) < 0)
         log_error("cannot give the stored arena's memory back: %s", strerror(errno));
-    service_unstore(ARENA_NAME);
-    service_unstore(LEDGER_NAME);
-    while (!LIST_EMPTY(&handover->sources))
-        unstore_model(handover, LIST_FIRST(&handover->sources));
-    handover->n_stored = 0;
+    store_remove(ARENA_NAME);
+    store_remove(LEDGER_NAME);
+    store_remove_sources(&handover->store);
+    handover->store.n_fds = 0;
     handover->ledger = ledger_free(handover->ledger);
     handover->recovery = ledger_recovery_free(handover->recovery);
     closep(&handover->arena_fd);
@@ -160,34 +104,6 @@ static struct ledger_arena describe(const struct backing *backing)
         .capacity_bytes = backing_capacity_bytes(backing),
         .backing = backing_commit(backing),
     };
-}
-
-static bool is_known(const struct ledger_recovery *recovery, uint64_t model_id)
-{
-    for (size_t i = 0; i < recovery->n_models; i++)
-        if (recovery->models[i].id == model_id)
-            return true;
-    return false;
-}
-
-/* Every file gets its descriptor back, from those of its model or of another one. What was stored
- * for a model whose registration or removal was cut off goes. */
-static void give_sources(struct handover *handover)
-{
-    struct sources *sources, *next;
-    for (sources = LIST_FIRST(&handover->sources); sources; sources = next) {
-        next = LIST_NEXT(sources, entry);
-        if (!is_known(handover->recovery, sources->model_id))
-            unstore_model(handover, sources);
-    }
-    LIST_FOREACH (sources, &handover->sources, entry) {
-        ledger_recovery_take_source(handover->recovery, sources->model_id, TAKE_FD(sources->fd));
-    }
-    size_t n_missing = ledger_recovery_share_sources(handover->recovery);
-    if (n_missing > 0)
-        log_warn("%zu weight files were not kept: once their layers are evicted, they cannot be "
-                 "loaded again",
-                 n_missing);
 }
 
 static int adopt(struct handover *handover, const struct backing_config *config,
@@ -208,7 +124,11 @@ static int adopt(struct handover *handover, const struct backing_config *config,
         snprintf(why, BACKING_WHY_MAX, "%s", ledger_why);
         return r;
     }
-    give_sources(handover);
+    size_t n_missing = store_give_sources(&handover->store, handover->recovery);
+    if (n_missing > 0)
+        log_warn("%zu weight files were not kept: once their layers are evicted, they cannot be "
+                 "loaded again",
+                 n_missing);
     *ret = TAKE_PTR(backing);
     return 0;
 }
@@ -221,10 +141,10 @@ int handover_backing(struct handover *handover, const struct backing_config *con
         if (r == 0)
             return 0;
         log_notice("a cold start: %s", ret_why);
-    } else if (handover->n_stored > 0) {
+    } else if (handover->store.n_fds > 0) {
         log_notice("a cold start: the service manager has not kept one arena and one ledger");
     }
-    if (handover->n_stored > 0)
+    if (handover->store.n_fds > 0)
         forget(handover);
     return backing_new(config, ret, ret_why);
 }
@@ -236,12 +156,16 @@ static int restore_models(struct handover *handover, struct scheduler *scheduler
     const struct ledger_recovery *recovery = handover->recovery;
     for (size_t i = 0; i < recovery->n_models; i++) {
         struct model_refusal refusal;
+        uint32_t n_missing;
         int r =
             scheduler_add_model(scheduler, recovery->models[i].definition, &models[i], &refusal);
         if (r < 0)
             return r;
         ledger_bind(handover->ledger, recovery->models[i].id, models[i]);
+        store_use_sources(&handover->store, models[i]->definition, &n_missing);
     }
+    /* What was stored for a model whose registration or removal was cut off. */
+    store_remove_unused(&handover->store);
     return 0;
 }
 
@@ -307,20 +231,12 @@ int handover_restore(struct handover *handover, struct scheduler *scheduler, str
     return 0;
 }
 
-static int store(struct handover *handover, int fd, const char *name)
-{
-    int r = service_store(fd, name);
-    if (r == 0)
-        handover->n_stored++;
-    return r;
-}
-
 int handover_begin(struct handover *handover, struct scheduler *scheduler,
                    const struct backing *backing)
 {
     struct ledger_arena arena = describe(backing);
     uint64_t first_fill_id;
-    if (handover->ledger || handover->store_max < 2)
+    if (handover->ledger || handover->store.max < 2)
         return 0;
     /* Numbers that no earlier ledger has given, so that nobody takes new bytes for old ones. */
     if (getrandom(&first_fill_id, sizeof first_fill_id, 0) < 0)
@@ -328,47 +244,23 @@ int handover_begin(struct handover *handover, struct scheduler *scheduler,
     scheduler_adopt(scheduler, NULL, 0, first_fill_id >> 12, 0);
     int r = ledger_new(&arena, &handover->ledger);
     if (r == 0)
-        r = store(handover, arena.fd, ARENA_NAME);
+        r = store_add(&handover->store, arena.fd, ARENA_NAME);
     if (r == 0)
-        r = store(handover, ledger_fd(handover->ledger), LEDGER_NAME);
+        r = store_add(&handover->store, ledger_fd(handover->ledger), LEDGER_NAME);
     return r;
 }
 
 /* Before the ledger knows the model, so that it never knows one without its files. */
-static void store_model(struct handover *handover, const struct model *model)
+static void keep_sources(struct handover *handover, const struct definition *definition)
 {
-    const struct definition *definition = model->definition;
-    uint64_t id = ledger_next_model_id(handover->ledger);
-    char name[MODEL_NAME_MAX];
-
-    if (id == 0)
-        return; /* the ledger could not be written */
-    snprintf(name, sizeof name, MODEL_NAME, id);
-    bool fits = handover->n_stored <= handover->store_max &&
-                definition->n_files <= handover->store_max - handover->n_stored;
-    int r = fits ? add_sources(handover, id, 0, -1) : 0;
-    for (uint32_t i = 0; fits && r == 0 && i < definition->n_files; i++) {
-        r = store(handover, definition->files[i].fd, name);
-        LIST_FIRST(&handover->sources)->n_fds += r == 0;
-    }
-    if (!fits || r < 0)
-        log_warn("the weight files of %s are not kept over a restart (%s): once its layers are "
-                 "evicted after one, they cannot be loaded again",
-                 definition->name,
-                 fits ? strerror(-r) : "the service manager's FileDescriptorStoreMax= is reached");
-}
-
-static int remove_model(struct handover *handover, const struct model *model)
-{
-    uint64_t id = ledger_model_id(handover->ledger, model);
-    int r = ledger_remove_model(handover->ledger, model);
-    struct sources *sources, *next;
-    for (sources = LIST_FIRST(&handover->sources); sources; sources = next) {
-        next = LIST_NEXT(sources, entry);
-        if (sources->model_id == id)
-            unstore_model(handover, sources);
-    }
-    return r;
+    uint32_t n_left_out;
+    int r = store_use_sources(&handover->store, definition, &n_left_out);
+    if (r < 0)
+        log_warn("%" PRIu32 " weight files of %s are not kept over a restart (%s): once its layers "
+                 "are evicted after one, they cannot be loaded again",
+                 n_left_out, definition->name,
+                 r == -ENOSPC ? "the service manager's FileDescriptorStoreMax= is reached"
+                              : strerror(-r));
 }
 
 void handover_on_scheduler(const struct scheduler_event *event, void *context)
@@ -381,11 +273,12 @@ void handover_on_scheduler(const struct scheduler_event *event, void *context)
         return;
     switch (event->type) {
     case EVENT_MODEL_ADDED:
-        store_model(handover, event->model);
+        keep_sources(handover, event->model->definition);
         r = ledger_add_model(ledger, event->model);
         break;
     case EVENT_MODEL_REMOVED:
-        r = remove_model(handover, event->model);
+        r = ledger_remove_model(ledger, event->model);
+        store_release_sources(&handover->store, event->model->definition);
         break;
     case EVENT_LAYER_LOADED:
         r = ledger_loaded(ledger, event->layer, event->layer->fill_id);

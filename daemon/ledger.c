@@ -120,11 +120,6 @@ uint64_t ledger_model_id(const struct ledger *ledger, const struct model *model)
     return slot ? slot->id : 0;
 }
 
-uint64_t ledger_next_model_id(const struct ledger *ledger)
-{
-    return ledger->is_void ? 0 : ledger->step + 1;
-}
-
 void ledger_bind(struct ledger *ledger, uint64_t model_id, const struct model *model)
 {
     for (size_t i = 0; i < LEDGER_MODELS_MAX; i++)

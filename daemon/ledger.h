@@ -44,9 +44,6 @@ int ledger_fd(const struct ledger *ledger);
 /* A model's number in this ledger, never used twice; 0 if it knows none such. */
 uint64_t ledger_model_id(const struct ledger *ledger, const struct model *model);
 
-/* The number that the next model to be added gets; 0 if none can be. */
-uint64_t ledger_next_model_id(const struct ledger *ledger);
-
 /* The steps. `model` is known by its address until it is removed; its definition is written down,
  * and its weight files must be open. A removed model has no resident layers. A `fill_id` is a
  * number that no other load of any layer has, in this ledger and in those before it. */
@@ -100,11 +97,11 @@ DEFINE_CLEANUP(struct ledger_recovery *, ledger_recovery_free);
 /* Says that the model with that number lives at this address. */
 void ledger_bind(struct ledger *ledger, uint64_t model_id, const struct model *model);
 
-/* Takes a descriptor that was stored for that model, and gives it to the file that it is of. 0;
- * -ENOENT: it belongs to none, or to one that has its own, and was closed; another errno. */
-int ledger_recovery_take_source(struct ledger_recovery *recovery, uint64_t model_id, int fd);
+/* Takes a descriptor that was stored, and gives it to a file that it is of. 0; -ENOENT: it belongs
+ * to none, or to those that have their own, and was closed; another errno. */
+int ledger_recovery_take_source(struct ledger_recovery *recovery, int fd);
 
-/* Files without a descriptor get a duplicate of another model's, if it is of the same file: the
- * store keeps an open file once, whatever it is called. Returns how many are left without one:
+/* Files without a descriptor get a duplicate of another model's, if it is of the same file: each is
+ * stored once. Returns how many are left without one:
  * their layers cannot be loaded again. */
 size_t ledger_recovery_share_sources(struct ledger_recovery *recovery);

@@ -35,7 +35,7 @@ static int give(struct ledger_recovered_model *model, const struct stat *status,
     return -ENOENT;
 }
 
-int ledger_recovery_take_source(struct ledger_recovery *recovery, uint64_t model_id, int fd)
+int ledger_recovery_take_source(struct ledger_recovery *recovery, int fd)
 {
     _cleanup_(closep) int owned = fd;
     struct stat status;
@@ -45,7 +45,7 @@ int ledger_recovery_take_source(struct ledger_recovery *recovery, uint64_t model
     if (!S_ISREG(status.st_mode) || (flags & O_ACCMODE) == O_WRONLY || (flags & O_PATH))
         return -ENOENT;
     for (size_t i = 0; i < recovery->n_models; i++)
-        if (recovery->models[i].id == model_id && give(&recovery->models[i], &status, owned) == 0) {
+        if (give(&recovery->models[i], &status, owned) == 0) {
             (void)TAKE_FD(owned);
             return 0;
         }

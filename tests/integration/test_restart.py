@@ -388,16 +388,68 @@ class Sources(RestartTestCase):
         self.assertEqual(len(self.daemon.store.names()), 3)
         self.assertEqual(self.daemon.n_fds_at_rest(), n_fds - len(shards))
 
-    def test_one_open_file_of_two_models(self):
-        """The store keeps it once."""
+    def load_twice(self, names):
+        """Two models of one open file."""
         with open(self.path, "rb") as file, Reader(self.daemon) as client:
-            for name in ("n", "o"):
+            for name in names:
                 client.call("LoadModel", {"definitionFileDescriptor": 0, "name": name},
                             [file.fileno()])
+
+    def test_one_open_file_of_two_models(self):
+        """The store keeps it once."""
+        self.load_twice("no")
         self.path.unlink()
         self.check()
         for name in ("n", "o"):
             self.assertBytes(self.daemon, name, self.layers)
+
+    def test_one_open_file_of_two_models_and_one_goes(self):
+        """The file stays stored until the other has gone, too."""
+        self.daemon.call("UnloadModel", model="m")
+        for first, last in ("no", "on"):
+            for before in (False, True):
+                with self.subTest(first=first, restarted_before=before):
+                    self.load_twice("no")
+                    if before:
+                        self.daemon.restart()
+                    self.daemon.call("UnloadModel", model=first)
+                    self.daemon.restart()
+                    self.assertWarm(self.daemon)
+                    self.assertFalse(self.daemon.said("not kept"), self.daemon.read_log())
+                    self.daemon.call("Reset")
+                    self.assertBytes(self.daemon, last, self.layers)
+                    self.daemon.call("UnloadModel", model=last)
+                    self.daemon.settle()
+                    self.assertEqual(self.daemon.store.names(), ["arena", "ledger"])
+
+    def test_a_file_that_is_opened_twice_is_stored_once(self):
+        self.load(self.path, "n")
+        self.daemon.settle()
+        self.assertEqual(len(self.daemon.store.names()), 3)
+        self.daemon.call("UnloadModel", model="m")
+        self.daemon.restart()
+        self.daemon.call("Reset")
+        self.assertBytes(self.daemon, "n", self.layers)
+
+    def test_room_for_some_of_the_files(self):
+        """They stay stored as long as one of their models is there, and the others are missing."""
+        directory = self.directory()
+        generate.write_sharded(str(directory), [generate.Tensor("b.%d.w" % i, "I8", (300_000,))
+                                                for i in range(4)], shards=4)
+        shards = sorted(path.name for path in directory.glob("*.safetensors"))
+        self.daemon = self.service(capacity="3M", policy="lru", store_max=4)
+        for name in ("a", "b"):
+            self.load(directory / "model.safetensors.index.json", name, shards)
+        self.assertTrue(self.daemon.said("2 weight files of b are not kept"),
+                        self.daemon.read_log())
+        self.daemon.call("UnloadModel", model="a")
+        self.daemon.settle()
+        self.assertEqual(len(self.daemon.store.names()), 4)
+        self.daemon.restart()
+        self.daemon.call("Reset")
+        layers = ["b.%d" % i for i in range(4)]
+        codes = [self.daemon.emctl("load-layer", "b", layer).code for layer in layers]
+        self.assertEqual(sorted(codes), [0, 0, 1, 1])
 
     def test_cold_files_are_read_directly_as_before(self):
         make_cold(self.path)

@@ -352,8 +352,8 @@ class Damage(ColdTestCase):
     def test_names_that_nobody_knows(self):
         """Something in the journal, and no harm."""
         self.daemon.end()
-        names = ("", "foo", "Arena", "model-", "model-x", "model-999", "model--1",
-                 "model-18446744073709551616", "stored")
+        names = ("", "foo", "Arena", "source-", "source-x", "source-9-9", "source--1-1",
+                 "source-1-18446744073709551616", "stored")
         for name in names:
             os.close(self.put_memory(name, b"x" * 10_000))
         self.daemon.start_again()
@@ -388,7 +388,7 @@ class SourceDescriptors(ColdTestCase):
 
     def setUp(self):
         super().setUp()
-        self.name = next(name for name in self.daemon.store.names() if name.startswith("model-"))
+        self.name = next(name for name in self.daemon.store.names() if name.startswith("source-"))
 
     def check_without(self):
         """It starts warm, and has what is resident; the rest is an error."""
@@ -433,12 +433,12 @@ class SourceDescriptors(ColdTestCase):
         self.replace(os.open(path, os.O_PATH))
         self.check_without()
 
-    def test_under_another_models_name(self):
+    def test_under_another_files_name(self):
         """It is no more believed than any other."""
         fd = os.dup(self.stored(self.name))
         self.daemon.end()
         self.forget(self.name)
-        self.put("model-77", fd)
+        self.put("source-7-7", fd)
         os.close(fd)
         self.check_without()
 

@@ -81,11 +81,10 @@ static void teardown(struct stored *stored)
     world_done(&stored->world);
 }
 
-/* Gives a duplicate of `fd` to model number `model`. */
-static int take(struct stored *stored, unsigned model, int fd)
+/* Gives a duplicate of `fd`. */
+static int take(struct stored *stored, int fd)
 {
-    return ledger_recovery_take_source(stored->recovery, stored->recovery->models[model].id,
-                                       fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    return ledger_recovery_take_source(stored->recovery, fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
 static const struct weight_file *file_of(const struct stored *stored, unsigned model)
@@ -100,33 +99,36 @@ START_TEST(test_take)
     setup(&stored);
     unsigned n_before = count_fds();
     ck_assert(weight_file_changed(file_of(&stored, 0)));
-    ck_assert_int_eq(take(&stored, 0, stored.files[1]), -ENOENT);
-    ck_assert_int_eq(ledger_recovery_take_source(stored.recovery, 999, dup(stored.files[0])),
-                     -ENOENT);
-    ck_assert_int_eq(ledger_recovery_take_source(stored.recovery, 1, -1), -EBADF);
+    int other = weights_file();
+    ck_assert_int_eq(take(&stored, other), -ENOENT);
+    close(other);
+    ck_assert_int_eq(ledger_recovery_take_source(stored.recovery, -1), -EBADF);
     ck_assert_uint_eq(count_fds(), n_before);
-    ck_assert_int_eq(take(&stored, 0, stored.files[0]), 0);
+    ck_assert_int_eq(take(&stored, stored.files[0]), 0);
     ck_assert(!weight_file_changed(file_of(&stored, 0)));
-    ck_assert_int_eq(take(&stored, 0, stored.files[0]), -ENOENT);
-    ck_assert_uint_eq(count_fds(), n_before + 1);
+    ck_assert_int_eq(take(&stored, stored.files[0]), 0); /* the second model's */
+    ck_assert(!weight_file_changed(file_of(&stored, 1)));
+    ck_assert(weight_file_changed(file_of(&stored, 2)));
+    ck_assert_int_eq(take(&stored, stored.files[0]), -ENOENT);
+    ck_assert_uint_eq(count_fds(), n_before + 2);
     teardown(&stored);
     ck_assert_uint_eq(count_fds(), n_fds);
 }
 END_TEST
 
-/* The store keeps an open file once: models of the same file share it. */
+/* A file is stored once: models of the same file share it. */
 START_TEST(test_share)
 {
     struct stored stored;
     unsigned n_fds = count_fds();
     setup(&stored);
     ck_assert_uint_eq(ledger_recovery_share_sources(stored.recovery), 3);
-    ck_assert_int_eq(take(&stored, 1, stored.files[0]), 0);
+    ck_assert_int_eq(take(&stored, stored.files[0]), 0);
     ck_assert_uint_eq(ledger_recovery_share_sources(stored.recovery), 1);
     ck_assert_int_ge(file_of(&stored, 0)->fd, 0);
     ck_assert_int_ne(file_of(&stored, 0)->fd, file_of(&stored, 1)->fd);
     ck_assert_int_eq(file_of(&stored, 2)->fd, -1);
-    ck_assert_int_eq(take(&stored, 2, stored.files[1]), 0);
+    ck_assert_int_eq(take(&stored, stored.files[1]), 0);
     ck_assert_uint_eq(ledger_recovery_share_sources(stored.recovery), 0);
     teardown(&stored);
     ck_assert_uint_eq(count_fds(), n_fds);
@@ -141,8 +143,8 @@ START_TEST(test_unreadable)
     setup(&stored);
     snprintf(path, sizeof path, "/proc/self/fd/%d", stored.files[0]);
     int write_only = open(path, O_WRONLY | O_CLOEXEC), no_access = open(path, O_PATH | O_CLOEXEC);
-    ck_assert_int_eq(take(&stored, 0, write_only), -ENOENT);
-    ck_assert_int_eq(take(&stored, 0, no_access), -ENOENT);
+    ck_assert_int_eq(take(&stored, write_only), -ENOENT);
+    ck_assert_int_eq(take(&stored, no_access), -ENOENT);
     close(write_only);
     close(no_access);
     teardown(&stored);
