@@ -3,6 +3,8 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,22 +12,28 @@
 #include <unistd.h>
 
 enum { LINE_MAX_BYTES = 2048 };
+_Static_assert((int)LINE_MAX_BYTES + 64 <= PIPE_BUF, "an entry is written at once");
 
 static const char *const level_names[] = {
     [LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARNING] = "warning", [LOG_LEVEL_NOTICE] = "notice",
     [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_DEBUG] = "debug",
 };
 
-/* One write(2), so that entries of several threads or processes do not mix. */
+/* One write(2), so that entries of several threads or processes do not mix. Nobody waits for a
+ * reader: where a pipe or a terminal takes nothing now, the entry is lost. What polls as writable
+ * takes as much as a pipe writes at once (PIPE_BUF), and an entry is shorter. */
 static void write_to_stderr(enum log_level level, const char *line, const struct log_field *fields,
                             size_t n_fields)
 {
     char text[LINE_MAX_BYTES + 64];
+    struct pollfd stream = {.fd = STDERR_FILENO, .events = POLLOUT};
 
     (void)level;
     (void)fields;
     (void)n_fields;
     int n = snprintf(text, sizeof text, "%.48s: %s\n", program_invocation_short_name, line);
+    if (poll(&stream, 1, 0) == 0)
+        return;
     /* Nobody is left to be told that the log itself failed. */
     if (write(STDERR_FILENO, text, (size_t)n) < 0)
         return;

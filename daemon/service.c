@@ -1,10 +1,12 @@
 /* Owns the words that the service manager and the journal understand (sd_notify(3),
- * sd_listen_fds(3), systemd.journal-fields(7)). What is said, and when, is the daemon's. */
+ * sd_listen_fds(3), systemd.journal-fields(7), https://systemd.io/JOURNAL_NATIVE_PROTOCOL). What is
+ * said, and when, is the daemon's. */
 #include "daemon/service.h"
 
 #include "common/cleanup.h"
 #include "common/log.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -13,39 +15,54 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
+#include <sys/un.h>
 #include <time.h>
 
-#define SD_JOURNAL_SUPPRESS_LOCATION /* the place of the call below says nothing */
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-journal.h>
 
-enum { JOURNAL_FIELDS_MAX = 8, JOURNAL_FIELD_BYTES_MAX = 512, STATUS_BYTES_MAX = 512 };
+enum { JOURNAL_VALUE_BYTES_MAX = 2048, JOURNAL_BYTES_MAX = 8192, STATUS_BYTES_MAX = 512 };
 
-/* log_sink; a field that is longer is cut. */
+/* In the journal's own protocol: a name, the value's length, the value. */
+struct journal_entry {
+    size_t n;
+    char bytes[JOURNAL_BYTES_MAX];
+};
+
+/* A value that is longer is cut, a field for which there is no room left out. */
+static void add_field(struct journal_entry *entry, const char *name, const char *value)
+{
+    size_t n_name = strlen(name), n_value = strnlen(value, JOURNAL_VALUE_BYTES_MAX);
+    uint64_t length = htole64(n_value);
+    if (n_name + n_value + sizeof length + 2 > sizeof entry->bytes - entry->n)
+        return;
+    char *at = mempcpy(entry->bytes + entry->n, name, n_name);
+    *at++ = '\n';
+    at = mempcpy(at, &length, sizeof length);
+    at = mempcpy(at, value, n_value);
+    *at++ = '\n';
+    entry->n = (size_t)(at - entry->bytes);
+}
+
+/* log_sink. Not sd_journal_sendv(3), which waits for a journal that does not read: the loop must
+ * not hang with it, so what it does not take now is lost. */
 static void write_to_journal(enum log_level level, const char *line, const struct log_field *fields,
                              size_t n_fields)
 {
-    char text[JOURNAL_FIELDS_MAX][JOURNAL_FIELD_BYTES_MAX];
-    char priority[sizeof "PRIORITY=" + 10];
-    static const char message[] = "MESSAGE=", identifier[] = "SYSLOG_IDENTIFIER=edgemindd";
-    _cleanup_(freep) char *entry = NULL;
-    struct iovec vectors[3 + JOURNAL_FIELDS_MAX];
-    int n_vectors = 0;
+    static const struct sockaddr_un journal = {AF_UNIX, "/run/systemd/journal/socket"};
+    struct journal_entry entry;
+    char priority[16];
+    _cleanup_(closep) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-    if (asprintf(&entry, "%s%s", message, line) < 0) {
-        entry = NULL;
-        return;
-    }
-    snprintf(priority, sizeof priority, "PRIORITY=%d", (int)level);
-    vectors[n_vectors++] = (struct iovec){priority, strlen(priority)};
-    vectors[n_vectors++] = (struct iovec){(char *)(uintptr_t)identifier, sizeof identifier - 1};
-    vectors[n_vectors++] = (struct iovec){entry, strlen(entry)};
-    for (size_t i = 0; i < n_fields && i < JOURNAL_FIELDS_MAX; i++) {
-        snprintf(text[i], sizeof text[i], "%s=%s", fields[i].name, fields[i].value);
-        vectors[n_vectors++] = (struct iovec){text[i], strlen(text[i])};
-    }
-    sd_journal_sendv(vectors, n_vectors);
+    entry.n = 0;
+    snprintf(priority, sizeof priority, "%d", (int)level);
+    add_field(&entry, "PRIORITY", priority);
+    add_field(&entry, "SYSLOG_IDENTIFIER", "edgemindd");
+    add_field(&entry, "MESSAGE", line);
+    for (size_t i = 0; i < n_fields; i++)
+        add_field(&entry, fields[i].name, fields[i].value);
+    if (fd >= 0)
+        sendto(fd, entry.bytes, entry.n, MSG_DONTWAIT | MSG_NOSIGNAL,
+               (const struct sockaddr *)&journal, sizeof journal);
 }
 
 void service_log_to_journal(void)

@@ -60,6 +60,20 @@ check 'emctl reset' emctl reset
 check 'emctl load-layer' emctl load-layer ffn10 dense_3
 check 'each layer is in the journal at debug' \
     journal EDGEMIND_MODEL=ffn10 EDGEMIND_LAYER=dense_3 EDGEMIND_EVENT=layer-loaded PRIORITY=7 -- .
+
+# --- a journal that takes nothing
+python3 -c 'import json; print(json.dumps({"name": "many", "layers": [
+    {"name": str(i), "bytes": 1} for i in range(1000)]}))' >/tmp/many.json
+journald=$(systemctl show -P MainPID systemd-journald.service)
+check 'the journal hangs' kill -STOP "$journald"
+check 'the daemon loads more layers than the journal has room for entries' timeout 60 emctl load-model /tmp/many.json
+check 'and goes on' timeout 20 emctl stats
+check 'the journal goes on, too' kill -CONT "$journald"
+check 'what it had room for is there' journal EDGEMIND_MODEL=many EDGEMIND_EVENT=layer-loaded -- .
+check 'unload one' emctl unload-layer many 7
+check 'as is what comes next' soon journal EDGEMIND_LAYER=7 EDGEMIND_EVENT=layer-evicted PRIORITY=7 -- .
+check 'unload them all' emctl unload-model many
+
 set_option policy nonsense
 check 'reload with a mistake' systemctl reload edgemindd
 check 'names file and line' soon journal PRIORITY=3 -- "$conf:[0-9]+: 'nonsense' is not valid for policy"

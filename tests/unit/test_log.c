@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,6 +136,51 @@ START_TEST(default_sink)
 }
 END_TEST
 
+/* Fills a pipe: to the last byte, or so that an entry would fit in part. */
+static void fill(int fd, size_t n_left)
+{
+    char page[4096] = {0};
+    int flags = fcntl(fd, F_GETFL), n_bytes = fcntl(fd, F_GETPIPE_SZ);
+    ck_assert_int_gt(n_bytes, 0);
+    ck_assert_int_eq(fcntl(fd, F_SETFL, flags | O_NONBLOCK), 0);
+    for (size_t n = (size_t)n_bytes - n_left; n > 0;) {
+        ssize_t written = write(fd, page, n < sizeof page ? n : sizeof page);
+        ck_assert_int_gt(written, 0);
+        n -= (size_t)written;
+    }
+    ck_assert_int_eq(fcntl(fd, F_SETFL, flags), 0);
+}
+
+/* Whoever logs does not wait for it; what is read later are whole entries. */
+START_TEST(a_pipe_that_nobody_reads)
+{
+    enum { PIPE_BYTES_MAX = 1 << 20 };
+    static char text[PIPE_BYTES_MAX];
+    char expected[128];
+
+    for (size_t n_left = 0; n_left < 20; n_left += 10) {
+        int ends[2], saved = dup(STDERR_FILENO);
+        ck_assert_int_eq(pipe(ends), 0);
+        int n_bytes = fcntl(ends[1], F_GETPIPE_SZ);
+        ck_assert_int_le(n_bytes, PIPE_BYTES_MAX);
+        fill(ends[1], n_left);
+        dup2(ends[1], STDERR_FILENO);
+        log_set_sink(NULL);
+        log_info("lost: longer than what there is room for");
+        ck_assert_int_eq(read(ends[0], text, sizeof text), n_bytes - (int)n_left);
+        log_info("there");
+        dup2(saved, STDERR_FILENO);
+        close(saved);
+        close(ends[1]);
+        ssize_t n = read(ends[0], text, sizeof text);
+        close(ends[0]);
+        snprintf(expected, sizeof expected, "%s: there\n", program_invocation_short_name);
+        ck_assert_int_eq(n, (ssize_t)strlen(expected));
+        ck_assert_mem_eq(text, expected, (size_t)n);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("log");
@@ -147,6 +193,7 @@ int main(void)
     tcase_add_test(tests, an_entry_is_one_line);
     tcase_add_test(tests, a_long_entry_is_cut_at_a_character);
     tcase_add_test(tests, default_sink);
+    tcase_add_test(tests, a_pipe_that_nobody_reads);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
