@@ -5,6 +5,11 @@
  * segment after segment, into a view; views that nobody uses are kept for the next time that a
  * layer lies in the same place, which then costs neither a system call nor a page fault.
  *
+ * A file that is cut short leaves no signal to its readers: at the first read beyond its end the
+ * map is lost, and who reads it, or a view, gets zeros from then on. To that end the first map
+ * installs a handler for SIGBUS, which passes on what is not its own to the action that was there
+ * before.
+ *
  * Belongs to one thread at a time; the bytes may be read by any. */
 #pragma once
 
@@ -27,13 +32,17 @@ struct arena_map *arena_map_ref(struct arena_map *map);
 /* The last reference unmaps. NULL is allowed. Returns NULL. */
 struct arena_map *arena_map_unref(struct arena_map *map);
 
-/* Whether the map is of the file that `fd` is open on. */
+/* Whether a reader has met the file's end. */
+bool arena_map_is_lost(const struct arena_map *map);
+
+/* Whether the map is of the file that `fd` is open on, and is not lost. */
 bool arena_map_is_of(const struct arena_map *map, int fd);
 
 /* A layer's bytes in memory, for as long as it is not done. */
 struct arena_range {
     struct arena_map *map; /* a reference; NULL: nothing is mapped */
     struct arena_view *view;
+    uint64_t end_bytes; /* the file must be so long */
     const unsigned char *data;
 };
 
@@ -41,5 +50,7 @@ struct arena_range {
  * of the capacity; -ENODATA if the file ends before them; or a negative errno. */
 int arena_range_init(struct arena_range *range, struct arena_map *map,
                      const struct arena_segment *segments, size_t n_segments);
+/* Whether the map is lost, or the file has become too short since. */
+bool arena_range_is_lost(const struct arena_range *range);
 /* Safe on a zeroed one, and leaves one. */
 void arena_range_done(struct arena_range *range);

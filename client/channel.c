@@ -6,6 +6,7 @@
 #include "proto/interface.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 /* A daemon that is well takes a connection at once. */
@@ -56,6 +57,8 @@ static int fail_in_use(const struct channel *channel, int error, struct failure 
     case -ETIMEDOUT:
         return failure_set(failure, error, "the daemon at %s did not answer in time",
                            channel->socket_path);
+    case -ENODATA:
+        return failure_set(failure, error, "the arena has lost the layer: its daemon has gone");
     case -EBADMSG:
     case -EMSGSIZE:
         return failure_set(failure, -EBADMSG, "the answer from %s is no Varlink reply",
@@ -64,6 +67,22 @@ static int fail_in_use(const struct channel *channel, int error, struct failure 
         return failure_set(failure, error, "the connection to %s failed: %s", channel->socket_path,
                            strerror(-error));
     }
+}
+
+int channel_fail(const struct channel *channel, struct failure *failure)
+{
+    if (!channel->varlink)
+        return failure_set(failure, -ENOTCONN, "not connected to a daemon");
+    return fail_in_use(channel, channel->broken, failure);
+}
+
+bool channel_hung_up(struct channel *channel)
+{
+    struct pollfd fd = {.fd = varlink_fd(channel->varlink), .events = POLLRDHUP};
+
+    if (channel->broken == 0 && poll(&fd, 1, 0) > 0)
+        channel->broken = -ECONNRESET;
+    return channel->broken != 0;
 }
 
 int channel_bad_reply(struct failure *failure)
@@ -78,10 +97,8 @@ int channel_bad_reply(struct failure *failure)
 static int call(struct channel *channel, const char *method, json_t *parameters, const int *fds,
                 size_t n_fds, struct failure *failure, struct varlink_reply *ret)
 {
-    if (!channel->varlink)
-        return failure_set(failure, -ENOTCONN, "not connected to a daemon");
-    if (channel->broken != 0)
-        return fail_in_use(channel, channel->broken, failure);
+    if (!channel->varlink || channel->broken != 0)
+        return channel_fail(channel, failure);
     if (!parameters)
         return failure_set(failure, -EINVAL, "an argument is not valid UTF-8");
     int r = varlink_send(channel->varlink, method, parameters, 0, fds, n_fds);
@@ -175,7 +192,7 @@ int channel_map(struct channel *channel, struct varlink_reply *reply, struct fai
     if (r == -EBADMSG)
         return channel_bad_reply(failure);
     if (r == -ENODATA)
-        return failure_set(failure, r, "the arena has lost the layer: its daemon has gone");
+        return fail_in_use(channel, channel->broken = r, failure);
     return r < 0 ? failure_set(failure, r, "cannot map the layer: %s", strerror(-r)) : 0;
 }
 

@@ -25,6 +25,12 @@ int channel_open(struct channel *channel, const char *socket_path, uint64_t time
                  struct arena_map *likely, struct failure *failure);
 void channel_close(struct channel *channel); /* leaves a closed one */
 
+/* Whether the daemon has hung up; the channel is then broken. Waits for nothing. */
+bool channel_hung_up(struct channel *channel);
+
+/* Keeps why the channel is broken, or that it is not connected; that errno. */
+int channel_fail(const struct channel *channel, struct failure *failure);
+
 /* Calls `method` of io.edgemind.manager; `parameters` are taken (NULL: one was no UTF-8). The
  * caller owns the reply, which is no error. 0, or a negative errno that is kept. */
 int channel_call(struct channel *channel, const char *method, json_t *parameters, const int *fds,
@@ -38,7 +44,8 @@ json_t *channel_add_wait(json_t *parameters, uint64_t wait_usec);
 int channel_bad_reply(struct failure *failure);
 
 /* Makes a lease of a reply to Acquire or Next, and maps what that takes. 0, or a negative errno
- * that is kept; the daemon then still thinks that the lease is held. */
+ * that is kept: the daemon then still thinks that the lease is held. -ENODATA, if the arena ends
+ * before the layer, breaks the channel: the daemon that said so has gone. */
 int channel_map(struct channel *channel, struct varlink_reply *reply, struct failure *failure,
                 struct mapped_layer *ret);
 

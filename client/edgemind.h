@@ -7,9 +7,14 @@
  *
  *     struct edgemind *em = edgemind_new();
  *     struct edgemind_layer *layer;
- *     if (edgemind_connect(em, NULL) < 0 || edgemind_acquire(em, "ffn10", "dense_0", 0, &layer) <
- * 0) errx(1, "%s", edgemind_error_text(em)); use(edgemind_layer_data(layer),
- * edgemind_layer_bytes(layer)); edgemind_release(layer); edgemind_free(em);
+ *
+ *     if (edgemind_connect(em, NULL) < 0 ||
+ *         edgemind_acquire(em, "ffn10", "dense_0", 0, &layer) < 0)
+ *         errx(1, "%s", edgemind_error_text(em));
+ *     use(edgemind_layer_data(layer), edgemind_layer_bytes(layer));
+ *     if (edgemind_release(layer) < 0)
+ *         errx(1, "%s", edgemind_error_text(em));
+ *     edgemind_free(em);
  *
  * Units. Sizes are in bytes, times in microseconds. Names and paths are NUL-terminated; names are
  * UTF-8.
@@ -20,8 +25,8 @@
  * has a name, which is what to switch on; the errno that goes with it is:
  *     io.edgemind.manager.OutOfMemory         -ENOMEM   larger than the whole arena
  *     io.edgemind.manager.MustUnload          -ENOSPC   others would have to give way (load: "ask")
- *     io.edgemind.manager.Busy                -EBUSY    leases of others, or loads, stand in the
- * way io.edgemind.manager.NotFound            -ENOENT   no such model, layer ...
+ *     io.edgemind.manager.Busy                -EBUSY    leases of others, or loads, are in the way
+ *     io.edgemind.manager.NotFound            -ENOENT   no such model, layer ...
  *     io.edgemind.manager.AlreadyLoaded       -EEXIST   a model of that name is known
  *     io.edgemind.manager.InvalidDefinition   -EINVAL   the file is no model
  *     io.edgemind.manager.SourceChanged       -ESTALE   the weight file is not what it was
@@ -34,18 +39,45 @@
  *     -ENOMEM, -EMFILE    this process is out of memory, address space or descriptors
  *     -EINVAL             an argument that cannot be: no UTF-8, too long a wait
  *     -EBADMSG            a reply is not what the interface describes
- *     -ENODATA            the arena's file ends before the layer: its daemon has started anew
  *     -EOPNOTSUPP         the daemon only simulates and has no arena
  *     -ENOTCONN           there never was a connection
- *     -ECONNRESET, -EPIPE the daemon hung up; -ETIMEDOUT: it did not answer in time
- * When a connection is lost (the last line, or a reply that is no message at all), every later call
- * fails with the same error until edgemind_reconnect succeeds.
+ *     -ESTALE             what is held is lost, see below; edgemind_reconnect gets it anew
+ *     -ETIMEDOUT          the daemon did not answer in time
+ *     -ENOENT, -ECONNREFUSED, -ECONNRESET, -EPIPE, -ENODATA
+ *                         there is no daemon, or it hung up, and none came back in time
+ *
+ * When the daemon is restarted. A connection ends with its daemon. The next call makes a new one,
+ * on which it acquires what is held and begins every run where it was, and then goes on as if
+ * nothing had happened; while there is no daemon it tries so for 10 s, or for as long as
+ * edgemind_set_timeout says if that is less. (Later calls try once.) Handles and pointers stay
+ * valid: the daemon keeps the layers that were held where they are, for its lease-grace (30 s,
+ * unless its configuration says otherwise). So who reads a layer for longer without a call should
+ * call edgemind_check meanwhile, and where that fails any other function, which makes the new
+ * connection.
+ *     Where a layer is not what it was, because the new daemon did not keep the arena, or because
+ * lease-grace was over, the call fails with -ESTALE without a name, and says which layer. A call
+ * that succeeds therefore says of everything that is held: the bytes have been the same all the
+ * time. As long as something lost is held every call fails so, until edgemind_reconnect gets it
+ * anew, or until it has been given back, which says -ESTALE, too. What was read of a lost layer
+ * since the last call that succeeded may have been something else.
+ *
+ * SIGBUS. A daemon that starts without the arena that it had cuts it to nothing, so as to never
+ * take memory twice. Reading on would raise SIGBUS in the reader. For that the library installs a
+ * handler with the first arena that it maps, once a process: the readers get zeros from then on,
+ * and every later call fails with -ESTALE, see above. Any other SIGBUS goes on to the action that
+ * was there before. A program that wants a handler of its own installs it before its first
+ * edgemind_acquire or edgemind_run_next; one that does so later has to pass on what is not its own
+ * to the action that sigaction(2) gave it, or its readers end by SIGBUS. The library must not be
+ * unloaded by dlclose(3) after that. The handler calls mmap(2), which POSIX does not list for
+ * handlers, but which on Linux is a plain system call. Who hands the bytes to a system call gets
+ * EFAULT from that, and no signal, once the arena was cut.
  *
  * Threads. A connection, with its layers and runs, belongs to one thread at a time; the library has
- * no state besides, so that different connections may be used at the same time. A layer's bytes and
- * tensors may be read by any thread until the layer is given back: while one thread calls functions
- * of the connection, others may read data, and call edgemind_layer_... on layers that are held
- * throughout. After fork() the connection is the parent's; the child may exit or exec.
+ * no state besides but the handler for SIGBUS and what it has to know, so that different
+ * connections may be used at the same time. A layer's bytes and tensors may be read by any thread
+ * until the layer is given back: while one thread calls functions of the connection, others may
+ * read data, and call edgemind_layer_... on layers that are held throughout. After fork() the
+ * connection is the parent's; the child may exit or exec.
  *
  * What a client has mapped is read-only: writing raises SIGSEGV. */
 #ifndef EDGEMIND_H
@@ -89,24 +121,29 @@ int edgemind_connect(struct edgemind *em, const char *socket_path);
 const char *edgemind_socket_path(const struct edgemind *em);
 
 /* How long each later call waits for the daemon's answer; UINT64_MAX, as at first, is for ever. An
- * answer may take as long as the layer takes to be read, and `wait_usec` on top. */
+ * answer may take as long as the layer takes to be read, and `wait_usec` on top. After -ETIMEDOUT
+ * the next call makes a new connection, as after a restart. */
 void edgemind_set_timeout(struct edgemind *em, uint64_t timeout_usec);
 
-/* Makes a new connection to the same socket and acquires every held layer again, then ends the old
- * connection. All or nothing.
+/* Whether what is held is still held, and its bytes are what they were. Waits for nothing. 0;
+ * -ESTALE if something is lost; or what the connection was lost by, most often -ECONNRESET: then
+ * nothing protects the bytes, and the next other call tells whether they are still the same. */
+int edgemind_check(struct edgemind *em);
+
+/* Makes a new connection to the same socket, acquires every held layer again, whether it is the
+ * same or not, begins every run again where it was, and ends the old connection. All or nothing,
+ * and without trying again. For what is lost; all else needs no such call.
  *
- * On success the handles of layers stay valid and are held again. Pointers that were obtained
- * before (data, tensors, names) are invalid, but for this: where edgemind_layer_data returns the
- * same address as before, data is where it was. That is so when the daemon has kept its arena and
- * the layer's place in it. No thread may use the old pointers during the call or after it. Every
- * run has ended: edgemind_run_next fails with -ESTALE, and edgemind_run_end frees it.
+ * On success handles stay valid, those of runs and of a run's layer, too, and are held again. A run
+ * that had a layer has it again, so that the step can be done once more. Pointers that were
+ * obtained before (data, tensors, names) are invalid, but for this: where edgemind_layer_data
+ * returns the same address as before, data is where it was. No thread may use the old pointers
+ * during the call or after it.
  *
- * On failure nothing changes, and the call may be repeated: old pointers stay readable, but once
- * the connection was lost nothing protects the bytes behind them. They may be overwritten with
- * other layers; if the daemon has given the arena up, reading them raises SIGBUS.
+ * On failure nothing changes, and the call may be repeated.
  *
- * Errors: those of edgemind_connect and edgemind_acquire; -ESTALE without a name if a layer now has
- * other bytes or tensors than it had. Weights that changed in value only are not noticed. */
+ * Errors: those of edgemind_connect, edgemind_acquire and edgemind_run_begin; -ESTALE without a
+ * name if a layer now has another size or other tensors than it had. */
 int edgemind_reconnect(struct edgemind *em);
 
 /* Models */
@@ -118,7 +155,9 @@ int edgemind_reconnect(struct edgemind *em);
  * and `name` must be NULL. `on_full` is what happens when the arena is full: "evict", "ask", or
  * NULL for the daemon's setting. `ret_model`, unless NULL, has room for EDGEMIND_NAME_MAX + 1 bytes
  * and receives the model's name. Returns when every layer was loaded; those that did not fit in the
- * end have given way again. Needs root, the daemon's own user or its admin group. */
+ * end have given way again. Needs root, the daemon's own user or its admin group. If the daemon is
+ * restarted meanwhile the call fails with -ECONNRESET, and is not made again: the new daemon may
+ * know the model, with some of its layers loaded. */
 int edgemind_load(struct edgemind *em, const char *path, const char *name, const char *on_full,
                   char *ret_model);
 
@@ -131,8 +170,8 @@ int edgemind_acquire(struct edgemind *em, const char *model, const char *layer, 
                      struct edgemind_layer **ret);
 
 /* Gives a layer back. Whatever is returned, the handle is freed and pointers to the layer's bytes
- * and tensors are invalid: the lease has ended, or will with the connection. NULL is allowed. Not
- * for a run's layer. */
+ * and tensors are invalid: the lease has ended, or will with the connection. 0 says that the bytes
+ * were the layer's to the end. NULL is allowed. Not for a run's layer. */
 int edgemind_release(struct edgemind_layer *layer);
 
 /* The layer's bytes: contiguous, read-only, and the same for as long as the layer is held. Bytes
@@ -180,17 +219,17 @@ struct edgemind_step {
 };
 
 /* Gives the run's layer back and acquires the next one; the first call acquires the model's first
- * layer, and after the last comes the first. `wait_usec` as for edgemind_acquire. The
- * layer before is given back whatever is returned, but for -EINVAL, which changes nothing. After a
- * refusal of the daemon the run is where it was, and the call may be repeated; after any other
- * failure it is of no more use but to be ended, and every later call fails likewise. */
+ * layer, and after the last comes the first. `wait_usec` as for edgemind_acquire. After a failure
+ * the run is where it was, and the call may be repeated. The layer before is given back unless the
+ * call fails without having been answered: with -EINVAL, -ESTALE without a name, or because the
+ * connection was lost. */
 int edgemind_run_next(struct edgemind_run *run, uint64_t wait_usec, struct edgemind_step *ret);
 
 /* How many layers one pass has. */
 uint64_t edgemind_run_layers(const struct edgemind_run *run);
 
-/* Gives the run's layer back and ends the run. Whatever is returned, the run is freed. NULL is
- * allowed. */
+/* Gives the run's layer back and ends the run. Whatever is returned, the run is freed. 0 says of
+ * its layer what it says for edgemind_release. NULL is allowed. */
 int edgemind_run_end(struct edgemind_run *run);
 
 /* What failed last on the connection; owned by it and valid until the next failure. */

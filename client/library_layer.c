@@ -20,7 +20,11 @@ int edgemind_acquire(struct edgemind *em, const char *model, const char *layer, 
         free(held);
         return failure_set(&em->failure, -ENOMEM, "%s", strerror(ENOMEM));
     }
-    r = channel_acquire(&em->channel, model, layer, wait_usec, &em->failure, &held->mapped);
+    do {
+        r = library_ready(em);
+        if (r == 0)
+            r = channel_acquire(&em->channel, model, layer, wait_usec, &em->failure, &held->mapped);
+    } while (library_again(em, r));
     if (r < 0) {
         free(held->model);
         free(held);
@@ -42,13 +46,19 @@ void library_layer_free(struct edgemind_layer *layer)
 
 int edgemind_release(struct edgemind_layer *layer)
 {
-    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+    int r;
 
     if (!layer)
         return 0;
     struct edgemind *em = layer->em;
-    int r = channel_call(&em->channel, "Release", json_pack("{s:s}", "lease", layer->mapped.id),
-                         NULL, 0, &(struct failure_subject){0}, &em->failure, &reply);
+    do {
+        _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+        r = library_ready(em);
+        if (r == 0)
+            r = channel_call(&em->channel, "Release",
+                             json_pack("{s:O}", "lease", layer->mapped.lease), NULL, 0,
+                             &(struct failure_subject){0}, &em->failure, &reply);
+    } while (library_again(em, r));
     library_layer_free(layer);
     return r;
 }

@@ -13,6 +13,7 @@ void mapped_layer_done(struct mapped_layer *mapped)
     arena_range_done(&mapped->range);
     free(mapped->tensors);
     free(mapped->shapes);
+    json_decref(mapped->lease);
     json_decref(mapped->reply);
     *mapped = (struct mapped_layer){0};
 }
@@ -136,15 +137,16 @@ static int parse_tensors(struct mapped_layer *mapped, const json_t *array)
 int mapped_layer_init(struct mapped_layer *mapped, json_t *reply, struct arena_map *map)
 {
     _cleanup_(freep) struct arena_segment *segments = NULL;
-    json_t *segment_array, *tensor_array;
+    json_t *lease, *segment_array, *tensor_array;
     size_t n_segments;
     json_int_t bytes;
 
     *mapped = (struct mapped_layer){0};
-    if (json_unpack(reply, "{s:s, s:s, s:I, s:o, s:o}", "lease", &mapped->id, "layer",
-                    &mapped->layer, "bytes", &bytes, "segments", &segment_array, "tensors",
-                    &tensor_array) < 0 ||
-        bytes <= 0 || !json_is_array(segment_array) || !json_is_array(tensor_array))
+    if (json_unpack(reply, "{s:o, s:s, s:I, s:I, s:o, s:o}", "lease", &lease, "layer",
+                    &mapped->layer, "bytes", &bytes, "fill", &mapped->fill, "segments",
+                    &segment_array, "tensors", &tensor_array) < 0 ||
+        !json_is_string(lease) || bytes <= 0 || !json_is_array(segment_array) ||
+        !json_is_array(tensor_array))
         return -EBADMSG;
     if ((uint64_t)bytes > SIZE_MAX)
         return -ENOMEM;
@@ -159,11 +161,18 @@ int mapped_layer_init(struct mapped_layer *mapped, json_t *reply, struct arena_m
         return r;
     }
     mapped->reply = json_incref(reply);
+    mapped->lease = json_incref(lease);
     return 0;
 }
 
 bool mapped_layer_is_like(const struct mapped_layer *a, const struct mapped_layer *b)
 {
-    return a->bytes == b->bytes &&
+    return a->bytes == b->bytes && strcmp(a->layer, b->layer) == 0 &&
            json_equal(json_object_get(a->reply, "tensors"), json_object_get(b->reply, "tensors"));
+}
+
+bool mapped_layer_is_same(const struct mapped_layer *a, const struct mapped_layer *b)
+{
+    return a->range.map == b->range.map && a->range.data == b->range.data && a->fill == b->fill &&
+           mapped_layer_is_like(a, b);
 }

@@ -9,7 +9,9 @@
 
 struct mapped_layer {
     json_t *reply; /* a reference: owns the texts */
-    const char *id, *layer;
+    json_t *lease; /* a reference to the lease's name, which changes when it is taken up again */
+    const char *layer;
+    json_int_t fill; /* which load brought the bytes in */
     struct arena_range range;
     size_t bytes;
     struct edgemind_tensor *tensors; /* owned, as are the shapes */
@@ -22,5 +24,7 @@ struct mapped_layer {
 int mapped_layer_init(struct mapped_layer *mapped, json_t *reply, struct arena_map *map);
 void mapped_layer_done(struct mapped_layer *mapped); /* safe on a zeroed one, and leaves one */
 
-/* Whether both are of layers of the same size with the same tensors. */
+/* Whether both are of layers of the same size with the same tensors. And: whether both are the very
+ * same bytes at the same addresses. */
 bool mapped_layer_is_like(const struct mapped_layer *a, const struct mapped_layer *b);
+bool mapped_layer_is_same(const struct mapped_layer *a, const struct mapped_layer *b);

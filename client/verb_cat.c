@@ -102,6 +102,8 @@ static int explain_failure(struct session *session, const struct edgemind *em, i
     }
     if (error == -ECONNRESET || error == -EPIPE)
         return explain_broken_connection(edgemind_socket_path(em), error);
+    if (error == -ENOENT || error == -ECONNREFUSED || error == -EACCES) /* none has come back */
+        return explain_no_connection(edgemind_socket_path(em), error);
     return session_fail(EXIT_OTHER, "%s.", edgemind_error_text(em));
 }
 

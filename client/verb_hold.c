@@ -1,6 +1,10 @@
 /* hold: leases layers for as long as a command runs. The connection holds the leases: what ends it
- * gives them back. The command inherits neither it nor the arena's descriptor. */
+ * gives them back. The command inherits neither it nor the arena's descriptor. When the daemon is
+ * restarted the same layers are leased again, while the command runs on. */
+#include "client/explain.h"
+#include "client/safe.h"
 #include "client/verb.h"
+#include "common/clock.h"
 #include "common/error.h"
 #include "common/units.h"
 
@@ -10,6 +14,11 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+
+enum {
+    TRY_USEC = 10 * 1000 * 1000, /* for so long another daemon is waited for */
+    PAUSE_MSEC = 50
+};
 
 /* As shells have it. */
 enum { EXIT_CANNOT_RUN = 126, EXIT_NO_COMMAND = 127, EXIT_SIGNALED = 128 };
@@ -52,7 +61,7 @@ static int name_layers(struct session *session, json_t *names)
 }
 
 /* One call a layer, all sent before the first is answered. */
-static int acquire(struct session *session, json_t *names)
+static int ask(struct session *session, json_t *names)
 {
     const char *wait = session->arguments->wait;
     uint64_t wait_usec = 0;
@@ -69,13 +78,64 @@ static int acquire(struct session *session, json_t *names)
                                        name, "waitUsec",
                                        wait ? json_integer((json_int_t)wait_usec) : NULL),
                              false, NULL);
-    for (i = 0; i < json_array_size(names) && r == EXIT_DONE; i++) {
+    return r;
+}
+
+static int acquire(struct session *session, json_t *names)
+{
+    int r = ask(session, names);
+
+    for (size_t i = 0; i < json_array_size(names) && r == EXIT_DONE; i++) {
         _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
         r = session_receive_raw(session, &reply);
         if (r == EXIT_DONE && !json_is_string(json_object_get(reply.parameters, "lease")))
             r = session_bad_reply();
     }
     return r;
+}
+
+/* The leases while the command runs. */
+struct hold {
+    struct session *session; /* not connected: there are none */
+    json_t *names;
+    size_t n_unanswered;     /* calls over a new connection */
+    uint64_t try_until_usec; /* 0: all is well, or given up */
+};
+
+static void give_up(struct hold *hold, const char *why)
+{
+    session_fail(EXIT_NO_DAEMON, "%s: the layers of %s are no longer held. The command goes on.",
+                 why, hold->session->subject.model);
+    session_disconnect(hold->session);
+    hold->try_until_usec = 0;
+}
+
+static void try_again(struct hold *hold)
+{
+    if (session_try_connect(hold->session) == 0) {
+        hold->n_unanswered = json_array_size(hold->names);
+        if (ask(hold->session, hold->names) != EXIT_DONE)
+            give_up(hold, "the daemon was restarted");
+    } else if (clock_monotonic_usec() >= hold->try_until_usec)
+        give_up(hold, "the daemon hung up");
+}
+
+/* There is something to be read: an answer, or the end. */
+static void receive(struct hold *hold)
+{
+    struct session *session = hold->session;
+    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+
+    if (hold->n_unanswered == 0 || varlink_receive(session->varlink, &reply) < 0) {
+        session_disconnect(session);
+        if (hold->try_until_usec == 0)
+            hold->try_until_usec = clock_monotonic_usec() + TRY_USEC;
+    } else if (reply.error) {
+        if (safe_json(reply.parameters) == 0)
+            explain_error(reply.error, reply.parameters, &session->subject);
+        give_up(hold, "the daemon was restarted");
+    } else if (--hold->n_unanswered == 0)
+        hold->try_until_usec = 0;
 }
 
 __attribute__((noreturn)) static void execute(char **command, const sigset_t *before)
@@ -98,29 +158,28 @@ static void pass_on(int signal_fd, pid_t pid)
 }
 
 /* Until the command has ended; its exit status. */
-static int wait_for(struct session *session, pid_t pid, int signal_fd)
+static int wait_for(struct hold *hold, pid_t pid, int signal_fd)
 {
-    struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN},
-                           {.fd = varlink_fd(session->varlink), .events = POLLIN}};
+    struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN}, {.events = POLLIN}};
     int status = 0;
 
     while (waitpid(pid, &status, WNOHANG) == 0) {
-        if (poll(fds, 2, -1) < 0)
+        const struct varlink *varlink = hold->session->varlink;
+        bool tries = !varlink && hold->try_until_usec > 0;
+        fds[1].fd = varlink ? varlink_fd(varlink) : -1;
+        if (poll(fds, 2, tries ? PAUSE_MSEC : -1) < 0)
             continue;
         if (fds[0].revents)
             pass_on(signal_fd, pid);
-        if (fds[1].revents) { /* nothing was asked, so this can only be the end */
-            session_fail(EXIT_NO_DAEMON,
-                         "the daemon hung up: the layers of %s are no longer held. "
-                         "The command goes on.",
-                         session->subject.model);
-            fds[1].fd = -1;
-        }
+        if (varlink && fds[1].revents)
+            receive(hold);
+        else if (tries)
+            try_again(hold);
     }
     return WIFSIGNALED(status) ? EXIT_SIGNALED + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-static int run(struct session *session)
+static int run(struct session *session, json_t *names)
 {
     static const int passed_on[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
     sigset_t signals, before;
@@ -141,7 +200,7 @@ static int run(struct session *session)
     if (pid < 0)
         r = session_fail(EXIT_OTHER, "cannot start a process: %s.", strerror(errno));
     else
-        r = wait_for(session, pid, signal_fd);
+        r = wait_for(&(struct hold){.session = session, .names = names}, pid, signal_fd);
     close(signal_fd);
     sigprocmask(SIG_SETMASK, &before, NULL);
     return r;
@@ -163,6 +222,8 @@ int verb_hold(struct session *session)
         r = name_layers(session, names);
     if (r == EXIT_DONE)
         r = acquire(session, names);
+    if (r == EXIT_DONE)
+        r = run(session, names);
     json_decref(names);
-    return r == EXIT_DONE ? run(session) : r;
+    return r;
 }

@@ -9,6 +9,7 @@
 
 struct begin_parameters {
     const char *model;
+    uint64_t at;
 };
 
 /* A run begins, or a pass: reading may have got faster, or another run may share the arena now.
@@ -21,6 +22,7 @@ static void plan_runs(struct manager *manager, struct model *model)
 
 static const struct field begin_fields[] = {
     {"model", FIELD_STRING, offsetof(struct begin_parameters, model), FIELD_REQUIRED},
+    {"at", FIELD_U64, offsetof(struct begin_parameters, at)},
     {0},
 };
 
@@ -34,6 +36,10 @@ void method_begin_run(struct call *call, void *context)
     if (!call_decode(call, begin_fields, &parameters) ||
         !(model = manager_find_model(manager, call, parameters.model)))
         return;
+    if (parameters.at >= model->definition->n_layers) {
+        call_invalid_parameter(call, "at");
+        return;
+    }
     struct holder *holder = hold_find_holder(manager, call);
     int r = holder ? client_run_begin(holder, model, &run) : -ENOMEM;
     if (r == -EMFILE) {
@@ -44,6 +50,7 @@ void method_begin_run(struct call *call, void *context)
         call_io_failed(call, "run", r);
     } else {
         char id[24];
+        scheduler_run_start_at(manager->scheduler, run->run, (uint32_t)parameters.at);
         plan_runs(manager, model);
         snprintf(id, sizeof id, "%" PRIu64, run->id);
         call_reply(call, json_pack("{s:s, s:I}", "run", id, "layers",

@@ -187,6 +187,8 @@ int scheduler_loading(const struct scheduler *scheduler, struct layer ***ret, si
 
 /* Runs, see daemon/run.h. -EMFILE at SCHEDULER_RUNS_MAX; -ENOMEM. */
 int scheduler_begin_run(struct scheduler *scheduler, struct model *model, struct run **ret);
+/* Only before it has come to any layer: the one with that index is its next. */
+void scheduler_run_start_at(struct scheduler *scheduler, struct run *run, uint32_t index);
 struct run *scheduler_end_run(struct scheduler *scheduler, struct run *run);
 void scheduler_end_runs(struct scheduler *scheduler); /* all of them */
 

@@ -18,6 +18,12 @@ run's next layer or end, or by the connection's end. `data` and the memoryviews 
 raise ValueError. NumPy arrays, and slices that the caller made, cannot be taken back: they then
 show whatever comes to lie there next. Copy what is needed longer.
 
+When the daemon is restarted the connection ends with it: the next call raises ConnectionError, and
+what was read since the last one may have been something else. A new Connection may acquire the same
+layers; none is taken up by itself. If the daemon did not keep its arena it cuts it to nothing, and
+reading what is left of a layer ends the process by SIGBUS. (libedgemind takes leases up again, and
+turns the signal into an error.)
+
 Tensors are as in their file, little-endian as is every machine that this is for. With NumPy they
 are arrays of the tensor's shape, else memoryviews of it. Types that these have no name for come as
 flat bytes (uint8, or format "B"), and `layout` tells type and shape. These are BF16, the 8-bit

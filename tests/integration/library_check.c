@@ -5,6 +5,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +20,9 @@ static struct slot {
     struct edgemind_layer *layer;
     struct edgemind_run *run;
     const struct edgemind_layer *shown; /* the layer, or the one that the run has come to */
+    pthread_t watcher;
+    atomic_bool is_watched;
+    atomic_ulong n_rounds, n_wrong; /* of the watcher */
 } slots[SLOTS];
 
 static struct edgemind *em;
@@ -44,6 +50,12 @@ static int do_reconnect(char **words)
 {
     (void)words;
     return edgemind_reconnect(em);
+}
+
+static int do_check(char **words)
+{
+    (void)words;
+    return edgemind_check(em);
 }
 
 static int do_timeout(char **words)
@@ -139,6 +151,63 @@ static int do_touch(char **words)
     return 1;
 }
 
+static uint64_t sum(const struct edgemind_layer *layer)
+{
+    const volatile unsigned char *bytes = edgemind_layer_data(layer);
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < edgemind_layer_bytes(layer); i++)
+        total = total * 31 + bytes[i];
+    return total;
+}
+
+static void *watch(void *argument)
+{
+    struct slot *slot = argument;
+    uint64_t first = sum(slot->shown);
+
+    while (atomic_load(&slot->is_watched)) {
+        if (sum(slot->shown) != first)
+            atomic_fetch_add(&slot->n_wrong, 1);
+        atomic_fetch_add(&slot->n_rounds, 1);
+    }
+    return NULL;
+}
+
+/* A thread reads the layer's bytes over and over. Answers once it has seen them. */
+static int do_watch(char **words)
+{
+    struct slot *slot = slot_of(words[0]);
+
+    atomic_store(&slot->n_rounds, 0);
+    atomic_store(&slot->n_wrong, 0);
+    atomic_store(&slot->is_watched, true);
+    int r = pthread_create(&slot->watcher, NULL, watch, slot);
+    while (r == 0 && atomic_load(&slot->n_rounds) == 0)
+        sched_yield();
+    return -r;
+}
+
+/* How often it has read all of them since the last time, at least once, and how often they were not
+ * what they had been. */
+static int do_watched(char **words)
+{
+    struct slot *slot = slot_of(words[0]);
+
+    for (unsigned long n = atomic_load(&slot->n_rounds) + 2; atomic_load(&slot->n_rounds) < n;)
+        sched_yield();
+    printf("ok %lu %lu\n", atomic_exchange(&slot->n_rounds, 0), atomic_exchange(&slot->n_wrong, 0));
+    return 1;
+}
+
+static int do_unwatch(char **words)
+{
+    struct slot *slot = slot_of(words[0]);
+
+    atomic_store(&slot->is_watched, false);
+    return -pthread_join(slot->watcher, NULL);
+}
+
 /* The bytes are read-only: this does not return. */
 static int do_scribble(char **words)
 {
@@ -178,11 +247,13 @@ static const struct {
     const char *name;
     int (*function)(char **words);
 } commands[] = {
-    {"connect", do_connect}, {"reconnect", do_reconnect}, {"timeout", do_timeout},
-    {"free", do_free},       {"load", do_load},           {"acquire", do_acquire},
-    {"show", do_show},       {"release", do_release},     {"tensors", do_tensors},
-    {"save", do_save},       {"touch", do_touch},         {"scribble", do_scribble},
-    {"begin", do_begin},     {"next", do_next},           {"end", do_end},
+    {"connect", do_connect},   {"reconnect", do_reconnect}, {"check", do_check},
+    {"timeout", do_timeout},   {"free", do_free},           {"load", do_load},
+    {"acquire", do_acquire},   {"show", do_show},           {"release", do_release},
+    {"tensors", do_tensors},   {"save", do_save},           {"touch", do_touch},
+    {"watch", do_watch},       {"watched", do_watched},     {"unwatch", do_unwatch},
+    {"scribble", do_scribble}, {"begin", do_begin},         {"next", do_next},
+    {"end", do_end},
 };
 
 static void answer(char *line)
@@ -215,6 +286,9 @@ int main(void)
     while (getline(&line, &n_allocated, stdin) > 0)
         answer(line);
     free(line);
+    for (size_t i = 0; i < SLOTS; i++)
+        if (atomic_exchange(&slots[i].is_watched, false))
+            pthread_join(slots[i].watcher, NULL);
     edgemind_free(em);
     return 0;
 }

@@ -147,6 +147,7 @@ class Layers(LibraryTestCase):
 
     def test_one_mapping(self):
         layers = self.load_weights("m", [MIB, 3 * MIB + 5, 7])
+        at_rest = self.daemon.n_fds_at_rest()
         program = self.program()
         before = program.n_fds()
         for slot, (layer, data) in enumerate(layers.items()):
@@ -157,7 +158,7 @@ class Layers(LibraryTestCase):
         program.free()
         self.assertEqual(program.mappings(), [])
         self.assertEqual(program.n_fds(), before - 1)
-        self.assertNothingLeft(self.daemon.n_fds())
+        self.assertNothingLeft(at_rest)
 
     def test_several_extents(self):
         data = self.scatter()
@@ -347,6 +348,8 @@ class Runs(LibraryTestCase):
 
 
 class Reconnecting(LibraryTestCase):
+    """To a daemon that knows nothing of the one before."""
+
     def setUp(self):
         super().setUp()
         self.path = self.directory() / "socket"
@@ -364,13 +367,16 @@ class Reconnecting(LibraryTestCase):
         program.next(2)
         n_fds = program.n_fds()
         hits = self.daemon.stats()["scheduler"]["hits"]
+        program.check()
         program.reconnect()
+        program.check()
         self.assertEqual([program.show(i) for i in range(2)], places)
-        self.assertEqual(self.daemon.stats()["scheduler"]["hits"], hits + 2)
+        self.assertEqual(self.daemon.stats()["scheduler"]["hits"], hits + 3)
         self.assertEqual(program.mappings(), ["r--s"])
         self.assertEqual(program.n_fds(), n_fds)
         self.assertEqual(program.bytes(1), layers["b.1"])
-        self.assertFails("ESTALE", program.next, 2)
+        self.assertEqual(program.bytes(2), layers["b.0"])
+        self.assertEqual(program.next(2)[:3], ["b.1", "1", "0"])
         program.end(2)
         for i in range(2):
             program.release(i)
@@ -386,16 +392,23 @@ class Reconnecting(LibraryTestCase):
         data = self.scatter()
         program = self.program()
         program.acquire(0, "big", "b.0")
+        program.begin(1, "small")
+        program.next(1)
         self.restart()
-        self.assertFails("ECONNRESET", program.acquire, 1, "big", "b.0")
+        self.assertFails("ECONNRESET", program.check)
+        failure = self.assertFails("ESTALE", program.acquire, 2, "big", "b.0")
+        self.assertIn("layer b.0 of model big is lost: there is no model big", failure.text)
+        self.assertFails("ESTALE", program.check)
         self.assertEqual(program.bytes(0), data)  # the old arena is mapped still
-        self.assertFails("ECONNRESET", program.acquire, 1, "big", "b.0")
         self.assertFails("NotFound", program.reconnect)
-        self.assertEqual(program.bytes(0), data)
         self.load_weights("other", [MIB], seed=8)
         layers = self.load_weights("big", [MIB * 7 // 2])
         self.assertEqual(layers["b.0"], data)
+        self.assertFails("NotFound", program.reconnect)
+        self.assertEqual(self.daemon.stats()["arena"]["leasedBytes"], 0)  # all or nothing
+        self.assertFails("ESTALE", program.end, 1)
         program.reconnect()
+        program.check()
         self.assertEqual(program.bytes(0), data)
         self.assertEqual(program.mappings(), ["r--s"])  # nothing is left of the old one
         program.release(0)
@@ -407,10 +420,23 @@ class Reconnecting(LibraryTestCase):
         program.acquire(0, "m", "b.0")
         self.restart()
         self.load_weights("m", [MIB + 1])
-        failure = self.assertFails("ESTALE", program.reconnect)
-        self.assertIsNone(failure.name)
+        for call in (lambda: program.acquire(1, "m", "b.0"), program.reconnect):
+            self.assertIsNone(self.assertFails("ESTALE", call).name)
         self.assertEqual(program.bytes(0), data["b.0"])
         self.assertEqual(self.daemon.stats()["arena"]["leasedBytes"], 0)
+        self.assertFails("ESTALE", program.release, 0)
+        program.acquire(0, "m", "b.0")  # with nothing lost, a new connection is made
+
+    def test_with_nothing_held(self):
+        self.load_weights("m", [MIB])
+        program = self.program()
+        program.acquire(0, "m", "b.0")
+        program.release(0)
+        self.restart()
+        data = self.load_weights("m", [MIB], seed=5)
+        program.acquire(0, "m", "b.0")
+        self.assertEqual(program.bytes(0), data["b.0"])
+        self.assertEqual(program.mappings(), ["r--s"])
 
     def test_without_a_daemon(self):
         program = self.program(connected=False)
@@ -420,6 +446,17 @@ class Reconnecting(LibraryTestCase):
         self.begin()
         program.reconnect()
         self.assertEqual(self.daemon.stats()["control"]["connections"], 2)
+
+    def test_no_daemon_comes_back(self):
+        self.load_weights("m", [MIB])
+        program = self.program()
+        program.acquire(0, "m", "b.0")
+        program.timeout(10_000)
+        self.daemon.stop()
+        for _ in range(2):
+            self.assertIn("no daemon at",
+                          self.assertFails("ENOENT", program.acquire, 1, "m", "b.0").text)
+        self.assertFails("ENOENT", program.release, 0)
 
 
 class Linking(unittest.TestCase):

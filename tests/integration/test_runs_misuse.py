@@ -23,6 +23,16 @@ class Names(LeaseTestCase):
             found = self.assertVarlinkError("NotFound", client.call, method, run=name)
             self.assertEqual(found, {"kind": "run", "name": name})
 
+    def test_begins_at_a_layer(self):
+        daemon = self.start(capacity=4 * MIB)
+        daemon.load(sized_model("m", MIB, MIB, MIB))
+        client = self.client(daemon)
+        for at in (3, 4, 2 ** 40):
+            self.assertVarlinkError(INVALID, client.call, "BeginRun", model="m", at=at)
+        run = client.call("BeginRun", model="m", at=2)["run"]
+        places = [client.call("Next", run=run) for _ in range(2)]
+        self.assertEqual([(place["index"], place["pass"]) for place in places], [(2, 0), (0, 1)])
+
     def test_model_that_does_not_exist(self):
         for name in ("none", "", "M"):
             found = self.assertVarlinkError("NotFound", self.runner.call, "BeginRun", model=name)

@@ -1,179 +1,9 @@
 /* libedgemind against a daemon that the test plays: what is asked, what comes of the answers, and
  * what is left after each kind of failure. Answers are there before the questions, so no thread is
- * needed; only reconnecting, which connects and asks in one go, has one. */
-#include "client/edgemind.h"
+ * needed. What comes of restarts is test_libedgemind_restart's. */
+#include "tests/unit/played_daemon.h"
 
-#include <check.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-enum { ARENA_PAGES = 8 };
-
-static char directory[] = "/tmp/test-libedgemind-XXXXXX";
-static struct sockaddr_un address;
-static int listener, server;
-static size_t page;
-static struct edgemind *em;
-
-/* Of pages that hold nothing but `first`, `first` + 1 ... */
-static int new_arena(unsigned char first)
-{
-    int fd = memfd_create("arena", MFD_CLOEXEC);
-    unsigned char *bytes = malloc(page);
-
-    for (unsigned i = 0; i < ARENA_PAGES; i++) {
-        memset(bytes, (int)(first + i), page);
-        ck_assert_int_eq(write(fd, bytes, page), (ssize_t)page);
-    }
-    free(bytes);
-    return fd;
-}
-
-static void listen_anew(void)
-{
-    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(bind(listener, (const struct sockaddr *)&address, sizeof address), 0);
-    ck_assert_int_eq(listen(listener, 4), 0);
-}
-
-static int take_client(void)
-{
-    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    ck_assert_int_ge(fd, 0);
-    return fd;
-}
-
-static void setup(void)
-{
-    page = (size_t)sysconf(_SC_PAGESIZE);
-    strcpy(strrchr(directory, '-'), "-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(directory));
-    address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof address.sun_path, "%s/s", directory);
-    listen_anew();
-    em = edgemind_new();
-    ck_assert_ptr_nonnull(em);
-    ck_assert_int_eq(edgemind_connect(em, address.sun_path), 0);
-    server = take_client();
-}
-
-static void hang_up(void)
-{
-    if (server >= 0)
-        close(server);
-    server = -1;
-}
-
-static void teardown(void)
-{
-    edgemind_free(em);
-    hang_up();
-    close(listener);
-    unlink(address.sun_path);
-    rmdir(directory);
-}
-
-/* A message, with a descriptor unless that is -1. */
-static void say_to(int client, const char *text, int fd)
-{
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {.bytes = {0}};
-    struct iovec vector = {(char *)(uintptr_t)text, strlen(text) + 1};
-    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
-
-    if (fd >= 0) {
-        message.msg_control = &control;
-        message.msg_controllen = sizeof control;
-        control.header = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
-        memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
-    }
-    ck_assert_int_eq(sendmsg(client, &message, MSG_NOSIGNAL), (ssize_t)vector.iov_len);
-}
-
-static void say(const char *text)
-{
-    say_to(server, text, -1);
-}
-
-/* The next call of the client, in a static buffer. */
-static const char *hear_from(int client)
-{
-    static char text[4096];
-    size_t n = 0;
-
-    do {
-        ck_assert_uint_lt(n, sizeof text);
-        ck_assert_int_eq(recv(client, text + n, 1, 0), 1);
-    } while (text[n++] != '\0');
-    return text;
-}
-
-#define CALL(method, parameters) \
-    "{\"method\":\"io.edgemind.manager." method "\",\"parameters\":" parameters "}"
-
-static void expect_call(const char *expected)
-{
-    ck_assert_str_eq(hear_from(server), expected);
-}
-
-/* Nothing was sent besides what was heard. */
-static void expect_silence(void)
-{
-    char byte;
-    ck_assert_int_eq(recv(server, &byte, 1, MSG_DONTWAIT), -1);
-    ck_assert_int_eq(errno, EAGAIN);
-}
-
-/* A reply to Acquire or Next: lease and layer, its only segment, and further members. */
-static const char *layer_reply(const char *lease, size_t offset, size_t bytes, const char *further)
-{
-    static char text[1024];
-    snprintf(text, sizeof text,
-             "{\"parameters\":{\"lease\":\"%s\",\"layer\":\"l\",\"bytes\":%zu,\"segments\":[{"
-             "\"offset\":%zu,\"length\":%zu}],\"tensors\":[{\"name\":\"w\",\"dtype\":\"U8\","
-             "\"shape\":[2,3],\"offset\":1,\"bytes\":6}]%s}}",
-             lease, bytes, offset, bytes, further);
-    return text;
-}
-
-#define WITH_ARENA ",\"arenaFileDescriptor\":0"
-
-static const char *stats_reply(void)
-{
-    static char text[128];
-    snprintf(text, sizeof text, "{\"parameters\":{\"arena\":{\"capacityBytes\":%zu},\"new\":{}}}",
-             ARENA_PAGES * page);
-    return text;
-}
-
-/* The first lease of a connection. */
-static struct edgemind_layer *acquire_first(int arena)
-{
-    struct edgemind_layer *layer;
-
-    say_to(server, layer_reply("1", page, 10, WITH_ARENA), arena);
-    say(stats_reply());
-    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), 0);
-    expect_call(CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\"}"));
-    expect_call(CALL("Stats", "{}"));
-    return layer;
-}
-
-static unsigned char first_byte(const struct edgemind_layer *layer)
-{
-    return *(const unsigned char *)edgemind_layer_data(layer);
-}
 
 START_TEST(leases)
 {
@@ -384,50 +214,6 @@ START_TEST(connecting)
 }
 END_TEST
 
-/* A lost connection stays lost, and says nothing more to the daemon. */
-START_TEST(lost)
-{
-    int arena = new_arena(0);
-    struct edgemind_layer *layer = acquire_first(arena), *other;
-    struct edgemind_run *run;
-
-    close(arena);
-    hang_up();
-    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &other), -ECONNRESET);
-    ck_assert_ptr_null(edgemind_error_name(em));
-    ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "hung up"));
-    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), -ECONNRESET);
-    ck_assert_uint_eq(first_byte(layer), 1); /* still mapped */
-    ck_assert_int_eq(edgemind_release(layer), -ECONNRESET);
-}
-END_TEST
-
-START_TEST(rubbish)
-{
-    struct edgemind_layer *layer;
-
-    say("HTTP/1.1 400 Bad Request\r\n");
-    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -EBADMSG);
-    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -EBADMSG);
-}
-END_TEST
-
-/* An answer that comes too late must not be taken for that of the next call. */
-START_TEST(timeout)
-{
-    struct edgemind_layer *layer;
-
-    edgemind_set_timeout(em, 1000);
-    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -ETIMEDOUT);
-    hear_from(server);
-    say("{\"error\":\"late.Answer\"}");
-    edgemind_set_timeout(em, UINT64_MAX);
-    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -ETIMEDOUT);
-    ck_assert_ptr_null(edgemind_error_name(em));
-    expect_silence();
-}
-END_TEST
-
 START_TEST(no_arena)
 {
     struct edgemind_layer *layer;
@@ -474,9 +260,10 @@ END_TEST
 static const char *const bad_replies[] = {
     "{}",
     "{\"parameters\":{\"lease\":\"9\"}}",
-    "{\"parameters\":{\"lease\":\"9\",\"layer\":\"l\",\"bytes\":4,\"segments\":[],\"tensors\":[]}}",
-    "{\"parameters\":{\"lease\":\"9\",\"layer\":\"l\",\"bytes\":4,\"segments\":[{\"offset\":"
-    "1073741824,\"length\":4}],\"tensors\":[]}}",
+    "{\"parameters\":{\"lease\":\"9\",\"layer\":\"l\",\"bytes\":4,\"fill\":1,\"segments\":[],"
+    "\"tensors\":[]}}",
+    "{\"parameters\":{\"lease\":\"9\",\"layer\":\"l\",\"bytes\":4,\"fill\":1,\"segments\":[{"
+    "\"offset\":1073741824,\"length\":4}],\"tensors\":[]}}",
     "{\"parameters\":{\"lease\":\"9\",\"arenaFileDescriptor\":0}}", /* a second one */
     "{\"parameters\":{\"lease\":\"9\",\"arenaFileDescriptor\":\"0\"}}",
 };
@@ -562,13 +349,14 @@ static const char *const bad_steps[] = {
     ",\"index\":0,\"pass\":0,\"hit\":true,\"bytes\":0",
 };
 
-/* The daemon is a step further than the caller: going on would skip a layer. */
+/* The daemon is a step further than the caller: only a new connection leads back. */
 START_TEST(bad_step)
 {
     struct edgemind_run *run;
     struct edgemind_step step;
     char reply[1024];
     int arena = new_arena(0);
+    struct successor successor = {.arena = arena};
 
     acquire_first(arena);
     say("{\"parameters\":{\"run\":\"r1\",\"layers\":2}}");
@@ -580,143 +368,22 @@ START_TEST(bad_step)
     say(reply);
     ck_assert_int_eq(edgemind_run_next(run, 0, &step), -EBADMSG);
     hear_from(server);
-    ck_assert_int_eq(edgemind_run_next(run, 0, &step), -EBADMSG);
-    expect_silence();
-    say("{}");
-    ck_assert_int_eq(edgemind_run_end(run), 0);
-    expect_call(CALL("EndRun", "{\"run\":\"r1\"}"));
-    say("{\"parameters\":{\"run\":\"r2\",\"layers\":0}}");
-    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), -EBADMSG);
-    close(arena);
-}
-END_TEST
+    expect_no_client();
 
-/* Takes one more client, gives it its answers, and becomes the server of the old one's place. */
-struct successor {
-    const char *answers[4];
-    int arena; /* goes with the first */
-    int client;
-    char calls[4][128];
-};
-
-static void *succeed(void *argument)
-{
-    struct successor *successor = argument;
-
-    successor->client = take_client();
-    for (size_t i = 0; i < 4 && successor->answers[i]; i++) {
-        char byte;
-        size_t n = 0;
-        while (recv(successor->client, &byte, 1, 0) == 1 && n + 1 < sizeof *successor->calls) {
-            successor->calls[i][n++] = byte;
-            if (byte == '\0')
-                break;
-        }
-        say_to(successor->client, successor->answers[i], i == 0 ? successor->arena : -1);
-    }
-    return NULL;
-}
-
-static int reconnect(struct successor *successor)
-{
-    pthread_t thread;
-
-    ck_assert_int_eq(pthread_create(&thread, NULL, succeed, successor), 0);
-    int r = edgemind_reconnect(em);
-    pthread_join(thread, NULL);
-    if (r == 0) { /* the old connection has ended, the new one serves */
-        char byte;
-        if (server >= 0)
-            ck_assert_int_eq(recv(server, &byte, 1, 0), 0);
-        hang_up();
-        server = successor->client;
-    } else
-        close(successor->client);
-    return r;
-}
-
-START_TEST(reconnect_to_the_same_arena)
-{
-    int arena = new_arena(40);
-    struct edgemind_layer *layer = acquire_first(arena);
-    const void *data = edgemind_layer_data(layer);
-    struct edgemind_run *run;
-    struct edgemind_step step;
-    struct successor successor = {.arena = arena};
-
-    say("{\"parameters\":{\"run\":\"r1\",\"layers\":2}}");
-    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), 0);
-    hear_from(server);
-    say(layer_reply("2", 0, page, ",\"index\":0,\"pass\":0,\"hit\":true"));
+    will_answer(&successor, layer_reply("3", page, 10, WITH_ARENA));
+    will_answer(&successor, "{\"parameters\":{\"run\":\"r2\",\"layers\":2}}");
+    will_answer(&successor, layer_reply("4", 0, page, ",\"index\":0,\"pass\":0,\"hit\":true"));
+    start(&successor);
     ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
-    hear_from(server);
-
-    char *answer = strdup(layer_reply("77", page, 10, WITH_ARENA));
-    successor.answers[0] = answer;
-    ck_assert_int_eq(reconnect(&successor), 0);
-    free(answer);
-    ck_assert_str_eq(successor.calls[0], CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\"}"));
-    ck_assert_ptr_eq(edgemind_layer_data(layer), data);
-    ck_assert_uint_eq(first_byte(layer), 41);
-    /* The run is over, and the daemon is not told what it knows. */
-    ck_assert_int_eq(edgemind_run_next(run, 0, &step), -ESTALE);
+    finish(&successor, true);
+    expect_calls(&successor, CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\"}"),
+                 CALL("BeginRun", "{\"model\":\"m\"}"), CALL("Next", "{\"run\":\"r2\"}"));
+    ck_assert_uint_eq(step.index, 0);
+    say("{}");
     ck_assert_int_eq(edgemind_run_end(run), 0);
-    expect_silence();
-    say("{}");
-    ck_assert_int_eq(edgemind_release(layer), 0);
-    expect_call(CALL("Release", "{\"lease\":\"77\"}"));
-    close(arena);
-}
-END_TEST
-
-START_TEST(reconnect_to_another_arena)
-{
-    int arena = new_arena(50), other_arena = new_arena(60);
-    struct edgemind_layer *layer = acquire_first(arena), *second;
-    struct successor successor = {.arena = other_arena};
-
-    say(layer_reply("2", 4 * page, 10, ""));
-    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &second), 0);
-    char *answer = strdup(layer_reply("7", 2 * page, 10, WITH_ARENA)),
-         *next = strdup(layer_reply("8", 3 * page, 10, ""));
-    hang_up(); /* the daemon has died */
-    successor.answers[0] = answer;
-    successor.answers[1] = stats_reply();
-    successor.answers[2] = next;
-    ck_assert_int_eq(reconnect(&successor), 0);
-    free(answer);
-    free(next);
-    unsigned char bytes[] = {first_byte(layer), first_byte(second)};
-    ck_assert_uint_eq(bytes[0] + bytes[1], 62 + 63);
-    struct edgemind_tensor tensor;
-    ck_assert_int_eq(edgemind_layer_find_tensor(layer, "w", &tensor), 0);
-    ck_assert_ptr_eq(tensor.data, (const char *)edgemind_layer_data(layer) + 1);
-    close(arena);
-    close(other_arena);
-}
-END_TEST
-
-/* All or nothing. */
-START_TEST(reconnect_in_vain)
-{
-    int arena = new_arena(70);
-    struct edgemind_layer *layer = acquire_first(arena);
-    const void *data = edgemind_layer_data(layer);
-    char *other = strdup(layer_reply("7", 2 * page, 11, WITH_ARENA)); /* a byte more */
-    struct successor refused = {.answers = {"{\"error\":\"io.edgemind.manager.NotFound\"}"},
-                                .arena = -1},
-                     changed = {.answers = {other}, .arena = arena};
-
-    ck_assert_int_eq(reconnect(&refused), -ENOENT);
-    ck_assert_int_eq(reconnect(&changed), -ESTALE);
-    ck_assert_ptr_null(edgemind_error_name(em));
-    free(other);
-    ck_assert_ptr_eq(edgemind_layer_data(layer), data);
-    ck_assert_uint_eq(first_byte(layer), 71);
-    /* The old connection goes on. */
-    say("{}");
-    ck_assert_int_eq(edgemind_release(layer), 0);
-    expect_call(CALL("Release", "{\"lease\":\"1\"}"));
+    expect_call(CALL("EndRun", "{\"run\":\"r2\"}"));
+    say("{\"parameters\":{\"run\":\"r3\",\"layers\":0}}");
+    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), -EBADMSG);
     close(arena);
 }
 END_TEST
@@ -785,18 +452,12 @@ int main(void)
     tcase_add_test(tests, end_with_leases);
     tcase_add_loop_test(tests, refusal, 0, (int)(sizeof refusals / sizeof *refusals));
     tcase_add_test(tests, connecting);
-    tcase_add_test(tests, lost);
-    tcase_add_test(tests, rubbish);
-    tcase_add_test(tests, timeout);
     tcase_add_test(tests, no_arena);
     tcase_add_test(tests, arena_kept_for_later);
     tcase_add_loop_test(tests, bad_reply, 0, (int)(sizeof bad_replies / sizeof *bad_replies));
     tcase_add_test(tests, arena_without_its_descriptor);
     tcase_add_test(tests, runs);
     tcase_add_loop_test(tests, bad_step, 0, (int)(sizeof bad_steps / sizeof *bad_steps));
-    tcase_add_test(tests, reconnect_to_the_same_arena);
-    tcase_add_test(tests, reconnect_to_another_arena);
-    tcase_add_test(tests, reconnect_in_vain);
     tcase_add_test(tests, loading);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -43,8 +43,8 @@ static int init(struct mapped_layer *mapped, const char *reply)
     return r;
 }
 
-#define LAYER(bytes, segments, tensors)                                            \
-    "{\"lease\":\"7\",\"layer\":\"l\",\"bytes\":" bytes ",\"segments\":[" segments \
+#define LAYER(bytes, segments, tensors)                                                       \
+    "{\"lease\":\"7\",\"layer\":\"l\",\"bytes\":" bytes ",\"fill\":3,\"segments\":[" segments \
     "],\"tensors\":[" tensors "],\"arenaFileDescriptor\":null,\"more\":\"to come\"}"
 #define SEGMENT(offset, length) "{\"offset\":" offset ",\"length\":" length "}"
 #define TENSOR(name, dtype, shape, offset, bytes)                                             \
@@ -62,7 +62,8 @@ START_TEST(tensors)
                                 "8") "," TENSOR("empty", "F16", "0,9223372036854775807,4", "40",
                                                 "0") "," TENSOR("new", "F0_X", "7", "8", "3"))),
         0);
-    ck_assert_str_eq(mapped.id, "7");
+    ck_assert_str_eq(json_string_value(mapped.lease), "7");
+    ck_assert_int_eq(mapped.fill, 3);
     ck_assert_str_eq(mapped.layer, "l");
     ck_assert_uint_eq(mapped.bytes, 40);
     ck_assert_uint_eq(mapped.n_tensors, 4);
@@ -137,7 +138,38 @@ START_TEST(likeness)
 }
 END_TEST
 
-#define ONE   "{\"lease\":\"7\",\"layer\":\"l\","
+#define FILLED(name, fill, offset)                                       \
+    "{\"lease\":\"8\",\"layer\":\"" name "\",\"bytes\":8,\"fill\":" fill \
+    ",\"segments\":[" SEGMENT(offset, "8") "],\"tensors\":[]}"
+
+START_TEST(sameness)
+{
+    static const char *const others[] = {FILLED("k", "3", "0"), FILLED("l", "4", "0"),
+                                         FILLED("l", "3", "8")};
+    struct arena_map *first = map, *second;
+    struct mapped_layer a, b;
+
+    ck_assert_int_eq(init(&a, LAYER("8", SEGMENT("0", "8"), "")), 0);
+    ck_assert_int_eq(init(&b, FILLED("l", "3", "0")), 0);
+    ck_assert(mapped_layer_is_same(&a, &b));
+    mapped_layer_done(&b);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        ck_assert_int_eq(init(&b, others[i]), 0);
+        ck_assert_msg(!mapped_layer_is_same(&a, &b), "%s", others[i]);
+        mapped_layer_done(&b);
+    }
+    ck_assert_int_eq(arena_map_new(dup(arena), 4 * page, &second), 0);
+    map = second;
+    ck_assert_int_eq(init(&b, FILLED("l", "3", "0")), 0);
+    ck_assert(!mapped_layer_is_same(&a, &b));
+    map = first;
+    mapped_layer_done(&b);
+    mapped_layer_done(&a);
+    arena_map_unref(second);
+}
+END_TEST
+
+#define ONE   "{\"lease\":\"7\",\"layer\":\"l\",\"fill\":3,"
 #define EIGHT SEGMENT("0", "8")
 
 static const char *const wrong[] = {
@@ -146,8 +178,11 @@ static const char *const wrong[] = {
     ONE "\"bytes\":8,\"segments\":[" EIGHT "],\"tensors\":{}}",
     ONE "\"bytes\":8,\"segments\":[" EIGHT "]}",
     ONE "\"bytes\":8.0,\"segments\":[" EIGHT "],\"tensors\":[]}",
-    "{\"lease\":7,\"layer\":\"l\",\"bytes\":8,\"segments\":[" EIGHT "],\"tensors\":[]}",
-    "{\"lease\":\"7\",\"bytes\":8,\"segments\":[" EIGHT "],\"tensors\":[]}",
+    "{\"lease\":\"7\",\"layer\":\"l\",\"bytes\":8,\"segments\":[" EIGHT "],\"tensors\":[]}",
+    "{\"lease\":\"7\",\"layer\":\"l\",\"bytes\":8,\"fill\":\"3\",\"segments\":[" EIGHT
+    "],\"tensors\":[]}",
+    "{\"lease\":7,\"layer\":\"l\",\"bytes\":8,\"fill\":3,\"segments\":[" EIGHT "],\"tensors\":[]}",
+    "{\"lease\":\"7\",\"bytes\":8,\"fill\":3,\"segments\":[" EIGHT "],\"tensors\":[]}",
     LAYER("9", EIGHT, ""),
     LAYER("7", EIGHT, ""),
     LAYER("-8", EIGHT, ""),
@@ -218,6 +253,7 @@ int main(void)
     tcase_add_test(cases, adjacent_segments);
     tcase_add_test(cases, apart);
     tcase_add_test(cases, likeness);
+    tcase_add_test(cases, sameness);
     tcase_add_loop_test(cases, wrong_shapes, 0, (int)(sizeof wrong / sizeof *wrong));
     tcase_add_test(cases, a_lost_layer);
     suite_add_tcase(suite, cases);

@@ -43,12 +43,14 @@ enum { ANSWERS_MAX = 5 };
 
 /* Takes one connection's calls, answers each with its message (`answer`, then `further`; NULL for
  * none) and hangs up; the first answer carries `fd` if that is above 0. With `interrupt` the user
- * presses Ctrl-C instead, and the client is waited for. */
+ * presses Ctrl-C instead, and the client is waited for. The `successor`, if any, takes the next
+ * connection. */
 struct daemon {
     const char *answer;
     const char *further[ANSWERS_MAX];
     int fd;
     bool interrupt;
+    struct daemon *successor;
     char call[TEXT_MAX]; /* the last one */
     int n_fds;           /* that came with it */
     bool hung_up;        /* the client did */
@@ -125,7 +127,7 @@ static void *serve(void *argument)
         daemon->hung_up = recv(fd, &byte, 1, 0) == 0;
     }
     close(fd);
-    return NULL;
+    return daemon->successor ? serve(daemon->successor) : NULL;
 }
 
 /* Points descriptor `to` at a new file; the old one is in `ret_saved`. */
@@ -338,8 +340,9 @@ static int new_arena(void)
     return fd;
 }
 
-#define ACQUIRED(tensors)                                                                       \
-    "{\"parameters\":{\"lease\":\"9\",\"layer\":\"l\",\"bytes\":7,\"segments\":[{\"offset\":4," \
+#define ACQUIRED(tensors)                                                                     \
+    "{\"parameters\":{\"lease\":\"9\",\"layer\":\"l\",\"bytes\":7,\"fill\":1,\"segments\":[{" \
+    "\"offset\":4,"                                                                           \
     "\"length\":7}],\"tensors\":[" tensors "],\"arenaFileDescriptor\":0}}"
 #define TENSOR(name, offset, bytes)                                                    \
     "{\"name\":\"" name "\",\"dtype\":\"U8\",\"shape\":[" bytes "],\"offset\":" offset \
@@ -365,15 +368,12 @@ START_TEST(cat)
         {NULL,
          "{\"error\":\"" MANAGER "NotFound\",\"parameters\":{\"kind\":\"layer\",\"name\":\"l\"}}",
          EXIT_NOT_FOUND, ""},
-        {NULL, NULL, EXIT_NO_DAEMON, ""},
     };
     const int fd = new_arena();
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct arguments arguments = {.operands = {"m", "l", cases[i].tensor}, .n_operands = 3};
         struct daemon daemon = {.answer = cases[i].answer, .further = {CAPACITY, "{}"}, .fd = fd};
-        if (!cases[i].answer)
-            daemon.further[0] = NULL;
         ck_assert_int_eq(run(verb_cat, arguments, &daemon), cases[i].status);
         ck_assert_str_eq(out, cases[i].out);
         ck_assert_int_eq(*err != '\0', cases[i].status != EXIT_DONE);
@@ -385,15 +385,53 @@ START_TEST(cat)
 }
 END_TEST
 
-/* The daemon has started anew, with a smaller arena. */
+#define NO_MODEL \
+    "{\"error\":\"" MANAGER "NotFound\",\"parameters\":{\"kind\":\"model\",\"name\":\"m\"}}"
+
+/* The daemon hangs up on the call and comes back, with the layer or without. */
+START_TEST(cat_over_a_restart)
+{
+    const struct arguments arguments = {.operands = {"m", "l"}, .n_operands = 2};
+    struct daemon warm = {.answer = ACQUIRED(""), .further = {CAPACITY, "{}"}, .fd = new_arena()};
+    struct daemon cold = {.answer = NO_MODEL};
+    struct daemon daemon = {.successor = &warm};
+
+    ck_assert_int_eq(run(verb_cat, arguments, &daemon), EXIT_DONE);
+    ck_assert_str_eq(out, "weights");
+    ck_assert_str_eq(err, "");
+    ck_assert_ptr_nonnull(strstr(warm.call, "Release"));
+    close(warm.fd);
+
+    daemon.successor = &cold;
+    ck_assert_int_eq(run(verb_cat, arguments, &daemon), EXIT_NOT_FOUND);
+    ck_assert_str_eq(out, "");
+    ck_assert_ptr_nonnull(strstr(err, "there is no model m."));
+    ck_assert_str_eq(cold.call, daemon.call);
+}
+END_TEST
+
+START_TEST(cat_without_a_daemon)
+{
+    const struct arguments arguments = {.operands = {"m", "l"}, .n_operands = 2};
+
+    ck_assert_int_eq(unlink(address.sun_path), 0);
+    ck_assert_int_eq(run(verb_cat, arguments, NULL), EXIT_NO_DAEMON);
+    ck_assert_ptr_nonnull(strstr(err, "systemctl start edgemindd"));
+}
+END_TEST
+
+/* Another daemon has cut the arena since the lease was given, and knows nothing of it. */
 START_TEST(cat_of_a_lost_arena)
 {
     const struct arguments arguments = {.operands = {"m", "l"}, .n_operands = 2};
-    struct daemon daemon = {.answer = ACQUIRED(""), .further = {CAPACITY, "{}"}, .fd = new_arena()};
+    struct daemon cold = {.answer = NO_MODEL};
+    struct daemon daemon = {
+        .answer = ACQUIRED(""), .further = {CAPACITY}, .fd = new_arena(), .successor = &cold};
 
     ck_assert_int_eq(ftruncate(daemon.fd, 6), 0);
-    ck_assert_int_eq(run(verb_cat, arguments, &daemon), EXIT_OTHER);
-    ck_assert_ptr_nonnull(strstr(err, "its daemon has gone"));
+    ck_assert_int_eq(run(verb_cat, arguments, &daemon), EXIT_NOT_FOUND);
+    ck_assert_str_eq(out, "");
+    ck_assert_ptr_nonnull(strstr(err, "there is no model m."));
     close(daemon.fd);
     ck_assert_int_eq(run(verb_cat,
                          (struct arguments){.operands = {"m", "l"}, .n_operands = 2, .json = true},
@@ -559,6 +597,8 @@ int main(void)
     tcase_add_test(tests, interrupted_load);
     tcase_add_test(tests, calls);
     tcase_add_test(tests, cat);
+    tcase_add_test(tests, cat_over_a_restart);
+    tcase_add_test(tests, cat_without_a_daemon);
     tcase_add_test(tests, cat_of_a_lost_arena);
     tcase_add_test(tests, list_of_tensors);
     tcase_add_test(tests, load_of_weights);
