@@ -84,10 +84,9 @@ static void answer_blockers(struct manager *manager, struct call *call,
         json_object_set_new(lease, "loading", json_true());
         append_lease(leases, &n_leases, lease);
     }
-    size_t n_held;
-    struct layer *const *before = handover_held(manager->handover, &n_held);
-    for (size_t i = 0; i < n_held; i++) {
-        json_t *lease = name_layer(before[i]);
+    const struct grace *grace = handover_grace(manager->handover);
+    for (size_t i = 0; i < grace->n_layers; i++) {
+        json_t *lease = name_layer(grace->layers[i]);
         json_object_set_new(lease, "loading", json_false());
         append_lease(leases, &n_leases, lease);
     }

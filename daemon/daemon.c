@@ -135,7 +135,7 @@ static void on_grace(evutil_socket_t fd, short what, void *context)
     struct daemon *daemon = context;
     (void)fd;
     (void)what;
-    handover_end_grace(daemon->handover, daemon->scheduler);
+    grace_end(handover_grace(daemon->handover));
 }
 
 /* (gid_t)-1 for no name. */

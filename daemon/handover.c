@@ -23,8 +23,7 @@ struct handover {
     bool is_doubtful;        /* more was stored than can be */
     struct ledger *ledger;   /* NULL before handover_begin, or without a store */
     struct ledger_recovery *recovery;
-    struct layer **held;
-    size_t n_held;
+    struct grace grace;
 };
 
 struct handover *handover_new(uint64_t store_max)
@@ -46,7 +45,7 @@ struct handover *handover_free(struct handover *handover)
     closep(&handover->ledger_fd);
     ledger_free(handover->ledger);
     ledger_recovery_free(handover->recovery);
-    free(handover->held);
+    free(handover->grace.layers);
     free(handover);
     return NULL;
 }
@@ -178,15 +177,16 @@ static int restore_layers(struct handover *handover, struct scheduler *scheduler
     uint64_t end_page = 0;
     _cleanup_(freep) struct claim *claims = calloc(recovery->n_extents + 1, sizeof *claims);
     _cleanup_(freep) struct layer **layers = calloc(recovery->n_layers + 1, sizeof *layers);
-    handover->held = calloc(recovery->n_layers + 1, sizeof *handover->held);
-    if (!claims || !layers || !handover->held)
+    _cleanup_(freep) struct layer **leased = calloc(recovery->n_layers + 1, sizeof *leased);
+    size_t n_leased = 0;
+    if (!claims || !layers || !leased)
         return -ENOMEM;
     for (size_t i = 0; i < recovery->n_layers; i++) {
         const struct ledger_recovered_layer *layer = &recovery->layers[i];
         layers[i] = &models[layer->model]->layers[layer->index];
         layers[i]->fill_id = layer->fill_id;
         if (layer->is_leased)
-            handover->held[handover->n_held++] = layers[i];
+            leased[n_leased++] = layers[i];
     }
     for (size_t i = 0; i < recovery->n_extents; i++) {
         const struct ledger_recovered_extent *extent = &recovery->extents[i];
@@ -203,8 +203,7 @@ static int restore_layers(struct handover *handover, struct scheduler *scheduler
         return r;
     scheduler_adopt(scheduler, layers, recovery->n_layers, recovery->last_fill_id,
                     recovery->loaded_bytes);
-    for (size_t i = 0; i < handover->n_held; i++)
-        scheduler_pin(scheduler, handover->held[i]);
+    grace_begin(&handover->grace, scheduler, TAKE_PTR(leased), n_leased);
     return 0;
 }
 
@@ -219,12 +218,11 @@ int handover_restore(struct handover *handover, struct scheduler *scheduler, str
     if (r == 0)
         r = restore_layers(handover, scheduler, arena, backing, models);
     if (r < 0) {
-        handover->n_held = 0;
         forget(handover);
         return r;
     }
     log_notice("a warm start: %zu layers of %zu models are where they were, %zu of them held",
-               recovery->n_layers, recovery->n_models, handover->n_held);
+               recovery->n_layers, recovery->n_models, handover->grace.n_layers);
     handover->recovery = ledger_recovery_free(handover->recovery);
     closep(&handover->arena_fd);
     handover->arena_fd = -1;
@@ -306,17 +304,7 @@ void handover_on_scheduler(const struct scheduler_event *event, void *context)
                   strerror(-r));
 }
 
-struct layer *const *handover_held(const struct handover *handover, size_t *ret_n)
+struct grace *handover_grace(struct handover *handover)
 {
-    *ret_n = handover->n_held;
-    return handover->held;
-}
-
-void handover_end_grace(struct handover *handover, struct scheduler *scheduler)
-{
-    size_t n = handover->n_held;
-    handover->n_held = 0;
-    for (size_t i = 0; i < n; i++)
-        scheduler_unpin(scheduler, handover->held[i]);
-    free(TAKE_PTR(handover->held));
+    return &handover->grace;
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "daemon/backing.h"
+#include "daemon/grace.h"
 #include "daemon/scheduler.h"
 
 struct handover;
@@ -22,8 +23,8 @@ int handover_backing(struct handover *handover, const struct backing_config *con
                      struct backing **ret, char ret_why[static BACKING_WHY_MAX]);
 
 /* Gives the new scheduler, whose arena is `arena`, the models and layers of the process before, if
- * its memory was taken over. What was leased is pinned until handover_end_grace. 0; or a negative
- * errno: this start has failed, and the next one is cold. */
+ * its memory was taken over; handover_grace has what was leased. 0; or a negative errno: this start
+ * has failed, and the next one is cold. */
 int handover_restore(struct handover *handover, struct scheduler *scheduler, struct arena *arena,
                      const struct backing *backing);
 
@@ -35,6 +36,5 @@ int handover_begin(struct handover *handover, struct scheduler *scheduler,
 /* A scheduler_observer; `context` is the handover. */
 void handover_on_scheduler(const struct scheduler_event *event, void *context);
 
-/* The layers that were leased before, and still wait for their holders; borrowed. */
-struct layer *const *handover_held(const struct handover *handover, size_t *ret_n);
-void handover_end_grace(struct handover *handover, struct scheduler *scheduler);
+/* The layers that were leased before, and still wait for their holders. */
+struct grace *handover_grace(struct handover *handover);

@@ -111,6 +111,7 @@ static void answer(struct hold *hold, bool hit)
     }
     if (run)
         lease = run->lease;
+    grace_take_up(handover_grace(manager->handover), hold->layer);
 
     char id[24];
     snprintf(id, sizeof id, "%" PRIu64, lease->id);

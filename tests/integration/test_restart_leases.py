@@ -1,5 +1,6 @@
 """Leases over a restart: what was leased stays for lease-grace, can be taken up again in the same
 place, and then gives way."""
+import os
 import signal
 import unittest
 
@@ -82,11 +83,29 @@ class Held(LeasesOverARestart):
             after = self.daemon.stats()["scheduler"]
             self.assertEqual(after["bytesLoaded"], before["bytesLoaded"])
             self.assertEqual(after["hits"], before["hits"] + 1)
-            # Who has taken it up stands beside what is held.
+            # It is its holder's now, and nobody's else.
             busy = self.assertVarlinkError("Busy", self.daemon.call, "Reset")
-            pids = [held.get("pid") for held in busy["leases"]]
-            self.assertEqual(len(pids), 2)
-            self.assertEqual(pids.count(None), 1)
+            self.assertEqual([held.get("pid") for held in busy["leases"]], [os.getpid()])
+
+    def test_what_is_taken_up_and_released_gives_way(self):
+        """Long before lease-grace is over. What nobody has taken up stays."""
+        client = self.reader()
+        for with_signal in ENDS:
+            for layer in self.layers:
+                client.lease(model="m", layer=layer)
+            self.daemon.restart(with_signal)
+            client = self.reader()
+            client.release(client.lease(model="m", layer="b.1"))
+            run = client.call("BeginRun", model="m")["run"]
+            client.lease("Next", run=run)
+            busy = self.assertVarlinkError("Busy", self.daemon.call, "Reset")
+            self.assertEqual([(held["layer"], held.get("pid")) for held in busy["leases"]],
+                             [("b.2", None), ("b.0", os.getpid())])
+            client.call("EndRun", run=run)
+            self.daemon.call("LoadModel", definition=sized_model("n", 3 * MIB - 9999))
+            self.assertEqual(self.resident("m"), {"b.2"})
+            self.assertHeld(self.assertVarlinkError("Busy", self.daemon.call, "Reset"), ["b.2"])
+            self.daemon.call("UnloadModel", model="n")
 
     def test_many_holders_of_one_layer(self):
         clients = [self.reader() for _ in range(5)]
