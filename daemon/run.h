@@ -23,6 +23,7 @@ struct run {
     uint64_t n_passes;                  /* times that it has come to the model's end */
     uint64_t entered_usec;              /* when it came to its last layer; 0: it has left it */
     uint64_t compute_usec;              /* in this pass so far, with layers that it has left */
+    bool is_partial;                    /* this pass did not begin with the first layer */
 };
 TAILQ_HEAD(run_list, run);
 

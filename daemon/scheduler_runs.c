@@ -56,6 +56,7 @@ void scheduler_run_start_at(struct scheduler *scheduler, struct run *run, uint32
     (void)scheduler;
     assert(index < run->model->definition->n_layers);
     run->next = &run->model->layers[index];
+    run->is_partial = index > 0;
 }
 
 struct run *scheduler_end_run(struct scheduler *scheduler, struct run *run)
@@ -108,12 +109,14 @@ void scheduler_run_leave(struct scheduler *scheduler, struct run *run, uint64_t 
         return;
     run->compute_usec += now_usec - run->entered_usec;
     run->entered_usec = 0;
-    if (run->next->index == 0) {
-        uint64_t before = run->model->compute_usec;
+    if (run->next->index != 0)
+        return;
+    uint64_t before = run->model->compute_usec;
+    if (!run->is_partial)
         run->model->compute_usec =
             before ? (3 * before + run->compute_usec) / 4 : run->compute_usec;
-        run->compute_usec = 0;
-    }
+    run->compute_usec = 0;
+    run->is_partial = false;
 }
 
 /* Its client has asked for it and waits, so that it counts as entered. */

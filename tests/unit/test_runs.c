@@ -131,6 +131,29 @@ START_TEST(test_compute_time)
 }
 END_TEST
 
+/* A pass that begins in the middle takes less: it is no measure of a whole one. */
+START_TEST(test_compute_time_from_the_middle)
+{
+    struct fixture fixture;
+    setup(&fixture, 9 * PAGE, &policy_next_use);
+    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1);
+    struct run *run = begin(&fixture, model);
+    struct scheduler *scheduler = fixture.scheduler;
+    uint64_t now_usec = 1;
+
+    scheduler_run_start_at(scheduler, run, (uint32_t)_i);
+    ck_assert_ptr_eq(run->next, &model->layers[_i]);
+    for (uint32_t step = (uint32_t)_i; step < 6; step++) {
+        ck_assert_uint_eq(model->compute_usec, step < 3 || _i > 0 ? 0 : 30);
+        scheduler_run_enter(scheduler, run, now_usec);
+        scheduler_run_leave(scheduler, run, now_usec += 10);
+    }
+    ck_assert_uint_eq(run->n_passes, 2);
+    ck_assert_uint_eq(model->compute_usec, 30);
+    scheduler_free(scheduler);
+}
+END_TEST
+
 START_TEST(test_limit)
 {
     struct fixture fixture;
@@ -570,6 +593,7 @@ int main(void)
     tcase_add_test(tcase, test_goes_round);
     tcase_add_test(tcase, test_a_model_of_one_layer);
     tcase_add_test(tcase, test_compute_time);
+    tcase_add_loop_test(tcase, test_compute_time_from_the_middle, 0, 3);
     tcase_add_test(tcase, test_limit);
     tcase_add_test(tcase, test_a_model_with_runs_stays);
     tcase_add_test(tcase, test_reads_the_next_missing_layer);
