@@ -31,7 +31,8 @@ daemon_objects := $(call objects,$(filter-out daemon/main.c,$(wildcard daemon/*.
 client_objects := $(call objects,$(filter-out client/emctl.c,$(wildcard client/*.c)))
 # Of libedgemind, with what it takes from libcommon.
 library_objects := $(call objects,$(addprefix client/,libedgemind.c library_layer.c library_run.c channel.c \
-    mapped_layer.c arena_map.c failure.c refusal.c socket_path.c regular_file.c model_files.c varlink.c safe.c))
+    mapped_layer.c arena_map.c arena_guard.c failure.c refusal.c socket_path.c regular_file.c model_files.c \
+    varlink.c safe.c))
 library := $(BUILD)/libedgemind.so
 examples := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard client/examples/*.c))
 unit_tests := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
@@ -70,7 +71,9 @@ $(BUILD)/emctl: $(BUILD)/client/emctl.o $(BUILD)/libclient.a $(BUILD)/libcommon.
 	$(call link,$(client_pkgs) $(common_pkgs))
 
 # The shared library exports what edgemind.h declares; in the static one everything else is local.
-shared := -shared -Wl,-soname=libedgemind.so.$(SOVERSION) -Wl,--version-script=client/edgemind.map -Wl,--gc-sections
+# nodelete: the handler for SIGBUS stays installed, and so must outlive a dlclose.
+shared := -shared -Wl,-soname=libedgemind.so.$(SOVERSION) -Wl,--version-script=client/edgemind.map -Wl,--gc-sections \
+          -Wl,-z,nodelete
 $(library).$(VERSION): $(library_objects) $(BUILD)/libcommon.a client/edgemind.map
 	$(call link,$(common_pkgs),$(shared))
 $(library).$(SOVERSION): $(library).$(VERSION)

@@ -1,17 +1,12 @@
 /* Invariant: the first `capacity_bytes` from `base` are the file's, whatever its size: what it
  * gains later is there without another mmap. Idle views come last-used first; together they map no
- * more than the capacity, and have no more than IDLE_SEGMENTS_MAX segments.
- *
- * Who reads beyond the file's end gets SIGBUS, in whatever thread that is. The handler has to know
- * what is mapped, and there is one a process: hence the guards, which are this file's only mutable
- * globals. */
+ * more than the capacity, and have no more than IDLE_SEGMENTS_MAX segments. */
 #include "client/arena_map.h"
 
+#include "client/arena_guard.h"
 #include "common/cleanup.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,29 +16,12 @@
 
 enum {
     IDLE_SEGMENTS_MAX = 4096, /* of 65,530 mappings that a process may have */
-    GUARDS_MAX = 32768,       /* a view is two of those at least */
     HUGE_PAGE_BYTES = 2 << 20 /* the larger page of most machines: one fault for so much */
 };
 
-/* A range of addresses that is mapped from an arena. Written by one thread at a time and read by
- * any, in a signal handler, without a lock: who reads skips what is written meanwhile. That is
- * never what it looks for, which stays mapped while it is read. */
-struct guard {
-    atomic_uint state; /* modulo 4: GUARD_FREE ...; it only grows */
-    atomic_uintptr_t begin;
-    atomic_size_t n_bytes;
-    atomic_bool *_Atomic is_lost;
-};
-
-enum { GUARD_FREE, GUARD_WRITING, GUARD_USED, GUARD_STATES = 4 };
-
-static struct guard guards[GUARDS_MAX];
-static atomic_size_t n_guards; /* from the first on; the rest was never used */
-static struct sigaction previous;
-
 struct arena_view {
     TAILQ_ENTRY(arena_view) entry; /* in the list of the used or of the idle ones */
-    struct guard *guard;
+    struct arena_guard *guard;
     unsigned n_users;
     unsigned char *base; /* of its first segment's first page */
     size_t n_bytes;      /* whole pages */
@@ -59,101 +37,12 @@ struct arena_map {
     uint64_t page_bytes; /* of the file: more than the system's where pages are reserved */
     uint64_t capacity_bytes;
     unsigned char *base;
-    struct guard *guard;
+    struct arena_guard *guard;
     atomic_bool is_lost; /* a reader has met the file's end: there are zeros in place of the file */
     struct view_list used, idle;
     uint64_t idle_bytes;
     size_t n_idle_segments;
 };
-
-/* Puts zeros in place of a whole mapping: what is left of the file is of no use to a layer that has
- * lost its end, and more holes would soon be more mappings than a process may have. The pages take
- * no memory. mmap is not on POSIX's list for signal handlers, but on Linux it is a system call and
- * nothing more. False if the address is in no arena. */
-static bool give_zeros(uintptr_t address)
-{
-    size_t n = atomic_load(&n_guards);
-
-    for (struct guard *guard = guards; guard < guards + n; guard++) {
-        unsigned state = atomic_load(&guard->state);
-        uintptr_t begin = atomic_load(&guard->begin);
-        size_t n_bytes = atomic_load(&guard->n_bytes);
-        atomic_bool *is_lost = atomic_load(&guard->is_lost);
-        if (state % GUARD_STATES != GUARD_USED || address < begin || address - begin >= n_bytes ||
-            atomic_load(&guard->state) != state)
-            continue;
-        atomic_store(is_lost, true); /* first: no reader gets zeros unnoticed */
-        return mmap((void *)begin, n_bytes, PROT_READ,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
-    }
-    return false;
-}
-
-/* Signals that a fault raises cannot be ignored, and come again when the handler returns. */
-static void pass_on(int number, siginfo_t *info, void *context)
-{
-    bool is_fault = info->si_code > 0;
-
-    if (previous.sa_flags & SA_SIGINFO)
-        previous.sa_sigaction(number, info, context);
-    else if (previous.sa_handler == SIG_IGN && !is_fault)
-        return;
-    else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN)
-        previous.sa_handler(number);
-    else {
-        signal(number, SIG_DFL);
-        if (!is_fault)
-            raise(number);
-    }
-}
-
-static void on_bus_error(int number, siginfo_t *info, void *context)
-{
-    int error = errno;
-
-    if (info->si_code != BUS_ADRERR || !give_zeros((uintptr_t)info->si_addr))
-        pass_on(number, info, context);
-    errno = error;
-}
-
-static void install_handler(void)
-{
-    /* Asked for first: the handler may run as soon as it is there. */
-    sigaction(SIGBUS, NULL, &previous);
-    struct sigaction action = {.sa_sigaction = on_bus_error,
-                               .sa_mask = previous.sa_mask,
-                               .sa_flags = SA_SIGINFO | SA_ONSTACK |
-                                           (previous.sa_flags & (SA_RESTART | SA_NODEFER))};
-    sigaction(SIGBUS, &action, NULL);
-}
-
-/* NULL if there are too many. */
-static struct guard *guard_new(const unsigned char *begin, size_t n_bytes, atomic_bool *is_lost)
-{
-    for (size_t i = 0; i < GUARDS_MAX; i++) {
-        struct guard *guard = &guards[i];
-        unsigned state = atomic_load(&guard->state);
-        if (state % GUARD_STATES != GUARD_FREE ||
-            !atomic_compare_exchange_strong(&guard->state, &state, state + GUARD_WRITING))
-            continue;
-        atomic_store(&guard->begin, (uintptr_t)begin);
-        atomic_store(&guard->n_bytes, n_bytes);
-        atomic_store(&guard->is_lost, is_lost);
-        atomic_store(&guard->state, state + GUARD_USED);
-        size_t n = atomic_load(&n_guards);
-        while (n <= i && !atomic_compare_exchange_weak(&n_guards, &n, i + 1))
-            ;
-        return guard;
-    }
-    return NULL;
-}
-
-/* Before the range is unmapped. NULL is allowed. */
-static void guard_free(struct guard *guard)
-{
-    if (guard)
-        atomic_fetch_add(&guard->state, GUARD_STATES - GUARD_USED);
-}
 
 /* Address space for `n_bytes` from a multiple of `align_bytes`, a power of two; NULL with errno. */
 static unsigned char *reserve(size_t n_bytes, size_t align_bytes)
@@ -189,7 +78,6 @@ static int map_at(const struct arena_map *map, unsigned char *address, uint64_t 
 
 int arena_map_new(int fd, uint64_t capacity_bytes, struct arena_map **ret)
 {
-    static pthread_once_t handler = PTHREAD_ONCE_INIT;
     struct statfs filesystem;
     size_t n_bytes = (size_t)capacity_bytes;
 
@@ -211,8 +99,7 @@ int arena_map_new(int fd, uint64_t capacity_bytes, struct arena_map **ret)
     map->base = reserve(n_bytes, page_bytes > HUGE_PAGE_BYTES ? page_bytes : HUGE_PAGE_BYTES);
     int r = map->base ? map_at(map, map->base, 0, n_bytes) : -errno;
     if (r == 0) {
-        pthread_once(&handler, install_handler);
-        map->guard = guard_new(map->base, n_bytes, &map->is_lost);
+        map->guard = arena_guard_new(map->base, n_bytes, &map->is_lost);
         r = map->guard ? 0 : -ENOMEM;
     }
     if (r < 0) {
@@ -232,7 +119,7 @@ struct arena_map *arena_map_ref(struct arena_map *map)
 
 static void view_free(struct arena_view *view)
 {
-    guard_free(view->guard);
+    arena_guard_free(view->guard);
     munmap(view->base, view->n_bytes);
     free(view);
 }
@@ -254,7 +141,7 @@ struct arena_map *arena_map_unref(struct arena_map *map)
         forget_idle(map, view);
         view_free(view);
     }
-    guard_free(map->guard);
+    arena_guard_free(map->guard);
     if (map->base)
         munmap(map->base, (size_t)map->capacity_bytes);
     closep(&map->fd);
@@ -350,7 +237,7 @@ static int view_new(struct arena_map *map, const struct arena_segment *segments,
         }
         to += n;
     }
-    view->guard = guard_new(view->base, view->n_bytes, &map->is_lost);
+    view->guard = arena_guard_new(view->base, view->n_bytes, &map->is_lost);
     if (!view->guard) {
         view_free(TAKE_PTR(view));
         return -ENOMEM;

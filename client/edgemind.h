@@ -67,10 +67,11 @@
  * and every later call fails with -ESTALE, see above. Any other SIGBUS goes on to the action that
  * was there before. A program that wants a handler of its own installs it before its first
  * edgemind_acquire or edgemind_run_next; one that does so later has to pass on what is not its own
- * to the action that sigaction(2) gave it, or its readers end by SIGBUS. The library must not be
- * unloaded by dlclose(3) after that. The handler calls mmap(2), which POSIX does not list for
- * handlers, but which on Linux is a plain system call. Who hands the bytes to a system call gets
- * EFAULT from that, and no signal, once the arena was cut.
+ * to the action that sigaction(2) gave it, or its readers end by SIGBUS. Because of the handler the
+ * library stays loaded after dlclose(3); what is linked with the static one must stay, too. The
+ * handler calls mmap(2), which POSIX does not list for handlers, but which on Linux is a plain
+ * system call. Who hands the bytes to a system call gets EFAULT from that, and no signal, once the
+ * arena was cut.
  *
  * Threads. A connection, with its layers and runs, belongs to one thread at a time; the library has
  * no state besides but the handler for SIGBUS and what it has to know, so that different

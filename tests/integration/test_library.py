@@ -1,4 +1,5 @@
 """libedgemind against the real daemon, through a program that its users could have written."""
+import _ctypes
 import ctypes
 import errno
 import os
@@ -483,6 +484,11 @@ class Linking(unittest.TestCase):
         archived = {line.split()[-1] for line in listed.splitlines() if len(line.split()) == 3}
         self.assertEqual(archived, declared)
         self.assertIn("SONAME               libedgemind.so.0\n", self.done("objdump", "-p", LIBRARY))
+
+    def test_it_stays_loaded(self):
+        """Its handler for SIGBUS is still called."""
+        _ctypes.dlclose(ctypes.CDLL(str(LIBRARY))._handle)
+        self.assertIn("/libedgemind.so", pathlib.Path("/proc/self/maps").read_text())
 
     def test_manual_names_every_function(self):
         manual = (ROOT / "client" / "libedgemind.3").read_text()
