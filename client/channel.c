@@ -92,25 +92,32 @@ int channel_bad_reply(struct failure *failure)
                        " describes; is it of another version?");
 }
 
-/* As varlink_call. A reply that does not come in time would be taken for the next one's: whatever
- * fails once the call is sent ends the connection. */
-static int call(struct channel *channel, const char *method, json_t *parameters, const int *fds,
-                size_t n_fds, struct failure *failure, struct varlink_reply *ret)
+/* A reply that does not come in time would be taken for the next one's, and a call that is sent in
+ * part cannot be taken back: whatever fails once a call is on its way ends the connection. */
+static int finish(struct channel *channel, int r, struct failure *failure)
 {
+    if (r < 0)
+        channel->broken = r == -EMSGSIZE ? -EBADMSG : r;
+    return r < 0 ? fail_in_use(channel, r, failure) : 0;
+}
+
+/* `parameters` are borrowed. */
+static int send_call(struct channel *channel, const char *method, json_t *parameters,
+                     unsigned flags, const int *fds, size_t n_fds, struct failure *failure)
+{
+    char name[64];
+
     if (!channel->varlink || channel->broken != 0)
         return channel_fail(channel, failure);
     if (!parameters)
         return failure_set(failure, -EINVAL, "an argument is not valid UTF-8");
-    int r = varlink_send(channel->varlink, method, parameters, 0, fds, n_fds);
+    snprintf(name, sizeof name, MANAGER_INTERFACE ".%s", method);
+    int r = varlink_send(channel->varlink, name, parameters, flags, fds, n_fds);
     if (r == -EMSGSIZE)
         return failure_set(failure, -EINVAL, "the call would be longer than a daemon takes");
     if (r == -ENOMEM || r == -EMFILE)
         return failure_set(failure, r, "cannot call the daemon: %s", strerror(-r));
-    if (r == 0)
-        r = varlink_receive(channel->varlink, ret);
-    if (r < 0)
-        channel->broken = r == -EMSGSIZE ? -EBADMSG : r;
-    return r < 0 ? fail_in_use(channel, r, failure) : 0;
+    return finish(channel, r, failure);
 }
 
 int channel_call(struct channel *channel, const char *method, json_t *parameters, const int *fds,
@@ -118,11 +125,11 @@ int channel_call(struct channel *channel, const char *method, json_t *parameters
                  struct varlink_reply *ret)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
-    char name[64];
 
-    snprintf(name, sizeof name, MANAGER_INTERFACE ".%s", method);
-    int r = call(channel, name, parameters, fds, n_fds, failure, &reply);
+    int r = send_call(channel, method, parameters, 0, fds, n_fds, failure);
     json_decref(parameters);
+    if (r == 0)
+        r = finish(channel, varlink_receive(channel->varlink, &reply), failure);
     if (r == 0 && reply.error)
         r = failure_refused(failure, &reply, subject);
     if (r < 0)
@@ -130,6 +137,15 @@ int channel_call(struct channel *channel, const char *method, json_t *parameters
     *ret = reply;
     reply = (struct varlink_reply){0};
     return 0;
+}
+
+int channel_release(struct channel *channel, json_t *lease, struct failure *failure)
+{
+    json_t *parameters = json_pack("{s:O}", "lease", lease);
+
+    int r = send_call(channel, "Release", parameters, VARLINK_ONEWAY, NULL, 0, failure);
+    json_decref(parameters);
+    return r == 0 ? finish(channel, varlink_flush(channel->varlink), failure) : r;
 }
 
 /* The arena's descriptor comes once: it is kept until it has been mapped. */
@@ -199,13 +215,11 @@ int channel_map(struct channel *channel, struct varlink_reply *reply, struct fai
 /* What cannot be used is not held either. The failure that led here is the one that is kept. */
 static void give_back(struct channel *channel, const struct varlink_reply *acquired)
 {
-    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
     _cleanup_(failure_done) struct failure ignored = {0};
     json_t *lease = json_object_get(acquired->parameters, "lease");
 
     if (lease)
-        (void)channel_call(channel, "Release", json_pack("{s:O}", "lease", lease), NULL, 0,
-                           &(struct failure_subject){0}, &ignored, &reply);
+        (void)channel_release(channel, lease, &ignored);
 }
 
 json_t *channel_add_wait(json_t *parameters, uint64_t wait_usec)

@@ -37,6 +37,10 @@ int channel_call(struct channel *channel, const char *method, json_t *parameters
                  size_t n_fds, const struct failure_subject *subject, struct failure *failure,
                  struct varlink_reply *ret);
 
+/* Release. No reply is waited for: none comes. 0 when the daemon, which is there, has the call or
+ * will read it; or a negative errno that is kept. */
+int channel_release(struct channel *channel, json_t *lease, struct failure *failure);
+
 /* `parameters` (taken) with a wait that is not 0; NULL when out of memory, or if they are NULL. */
 json_t *channel_add_wait(json_t *parameters, uint64_t wait_usec);
 

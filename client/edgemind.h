@@ -122,7 +122,8 @@ int edgemind_connect(struct edgemind *em, const char *socket_path);
 const char *edgemind_socket_path(const struct edgemind *em);
 
 /* How long each later call waits for the daemon's answer; UINT64_MAX, as at first, is for ever. An
- * answer may take as long as the layer takes to be read, and `wait_usec` on top. After -ETIMEDOUT
+ * answer may take as long as the layer takes to be read, and `wait_usec` on top. (A daemon that
+ * reads nothing for so long has not answered either.) After -ETIMEDOUT
  * the next call makes a new connection, as after a restart. */
 void edgemind_set_timeout(struct edgemind *em, uint64_t timeout_usec);
 
@@ -170,9 +171,11 @@ int edgemind_load(struct edgemind *em, const char *path, const char *name, const
 int edgemind_acquire(struct edgemind *em, const char *model, const char *layer, uint64_t wait_usec,
                      struct edgemind_layer **ret);
 
-/* Gives a layer back. Whatever is returned, the handle is freed and pointers to the layer's bytes
- * and tensors are invalid: the lease has ended, or will with the connection. 0 says that the bytes
- * were the layer's to the end. NULL is allowed. Not for a run's layer. */
+/* Gives a layer back. The daemon is told and does not answer: it reads this before the connection's
+ * later calls, but another connection may find the layer held for a moment longer. Whatever is
+ * returned, the handle is freed and pointers to the layer's bytes and tensors are invalid: the
+ * lease has ended, or will with the connection. 0 says that the bytes were the layer's to the end.
+ * NULL is allowed. Not for a run's layer. */
 int edgemind_release(struct edgemind_layer *layer);
 
 /* The layer's bytes: contiguous, read-only, and the same for as long as the layer is held. Bytes

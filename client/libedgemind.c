@@ -93,6 +93,11 @@ static bool is_lost(const struct edgemind_layer *layer, bool look)
     return look ? arena_range_is_lost(range) : arena_map_is_lost(range->map);
 }
 
+int library_verify(struct edgemind_layer *layer)
+{
+    return is_lost(layer, true) ? lose(layer->em, layer, why_lost) : 0;
+}
+
 /* Whether something that is held is known to be lost; with `look` the arena is looked at, too. 0,
  * or -ESTALE that is kept. */
 static int find_lost(struct edgemind *em, bool look)

@@ -51,6 +51,9 @@ bool library_again(struct edgemind *em, int r);
 /* 0, or -EINVAL that is kept if a wait is longer than the daemon allows. */
 int library_check_wait(struct edgemind *em, uint64_t wait_usec);
 
+/* Looks at the arena. 0, or -ESTALE that is kept if the layer is lost. */
+int library_verify(struct edgemind_layer *layer);
+
 /* What has been had for a handle over another connection. */
 struct library_taken {
     char *run_id; /* NULL: of a layer */

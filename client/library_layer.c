@@ -52,13 +52,12 @@ int edgemind_release(struct edgemind_layer *layer)
         return 0;
     struct edgemind *em = layer->em;
     do {
-        _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
         r = library_ready(em);
         if (r == 0)
-            r = channel_call(&em->channel, "Release",
-                             json_pack("{s:O}", "lease", layer->mapped.lease), NULL, 0,
-                             &(struct failure_subject){0}, &em->failure, &reply);
+            r = channel_release(&em->channel, layer->mapped.lease, &em->failure);
     } while (library_again(em, r));
+    if (r == 0)
+        r = library_verify(layer);
     library_layer_free(layer);
     return r;
 }

@@ -103,6 +103,25 @@ class Acquire(LeaseTestCase):
         self.assertNothingLeft(n_fds)
 
 
+    def test_oneway_release(self):
+        """Thousands in a row, some of them twice or of somebody else: none is answered, each that is
+        wrong is counted as an error, and what comes after has its own answer."""
+        self.daemon.call("LoadModel", definition=sized_model("m", 1, 1))
+        client, other = self.client(), self.client()
+        names = take(client, OF_A_CONNECTION)
+        others = other.lease(model="m", layer="l1")["lease"]
+        errors = self.daemon.stats()["control"]["errors"]
+        for name in names:
+            client.send_call("Release", {"lease": name}, oneway=True)
+        for name in (names[7], others, "no", ""):
+            client.send_call("Release", {"lease": name}, oneway=True)
+        client.send_call("Release", {"lease": 1}, oneway=True)
+        self.assertEqual(client.call("Stats")["control"]["errors"], errors + 5)
+        footprint = self.footprint("m")["l1"]
+        self.assertEqual(self.daemon.stats()["arena"]["leasedBytes"], footprint)
+        other.call("Release", lease=others)
+
+
 class Limits(LeaseTestCase):
     options = {"capacity": "1M", "log_level": "warning"}
 

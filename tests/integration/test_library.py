@@ -94,6 +94,11 @@ class LibraryTestCase(LeaseTestCase):
     def program(self, **options):
         return Program(self, **options)
 
+    def give_back(self, program, slot):
+        """Returns when the daemon has it: it answers what comes after."""
+        program.release(slot)
+        self.assertFails("NotFound", program.acquire, slot, "none", "b.0")
+
     def scatter(self, daemon=None, unit=MIB):
         """Leaves free runs of pages of one `unit` only, in an arena of 8; then the model `big` of
         `unit` * 7/2 has to lie in several. The bytes of its layer."""
@@ -139,7 +144,7 @@ class Layers(LibraryTestCase):
                     dtype, offset, size, shape = described[tensor.name]
                     self.assertEqual((dtype, shape), (tensor.dtype, ",".join(map(str, tensor.shape))))
                     self.assertEqual(found[int(offset):][:int(size)], file_bytes(tensor), tensor)
-                program.release(0)
+                self.give_back(program, 0)
             self.assertEqual(seen, len(placed))
             self.daemon.call("UnloadModel", model=name)
         self.assertEqual(program.load(directory / "one.safetensors", "other"), ["other"])
@@ -177,7 +182,7 @@ class Layers(LibraryTestCase):
         self.assertEqual(program.mappings(), mappings)
         self.assertEqual(program.bytes(0), data)
         # Another one is another mapping, and right.
-        program.release(0)
+        self.give_back(program, 0)
         self.daemon.call("UnloadLayer", model="big", layer="b.0")
         self.daemon.call("UnloadLayer", model="small", layer="l1")
         program.acquire(0, "big", "b.0")
@@ -342,7 +347,7 @@ class Runs(LibraryTestCase):
         other.acquire(0, "n", "b.0")
         self.assertFails("Busy", program.next, 0)
         self.assertFails("Busy", program.next, 0, 1000)
-        other.release(0)
+        self.give_back(other, 0)
         self.assertEqual(program.next(0)[:2], ["b.1", "1"])
         self.assertEqual(program.bytes(0), layers["b.1"])
         self.assertFails("NotFound", program.begin, 1, "nowhere")
@@ -380,7 +385,7 @@ class Reconnecting(LibraryTestCase):
         self.assertEqual(program.next(2)[:3], ["b.1", "1", "0"])
         program.end(2)
         for i in range(2):
-            program.release(i)
+            self.give_back(program, i)
         self.assertEqual(self.daemon.stats()["arena"]["leasedBytes"], 0)
         self.assertEqual(self.daemon.stats()["control"]["connections"], 2)
 
@@ -412,7 +417,7 @@ class Reconnecting(LibraryTestCase):
         program.check()
         self.assertEqual(program.bytes(0), data)
         self.assertEqual(program.mappings(), ["r--s"])  # nothing is left of the old one
-        program.release(0)
+        self.give_back(program, 0)
         self.assertEqual(self.daemon.stats()["arena"]["leasedBytes"], 0)
 
     def test_to_another_model_of_that_name(self):

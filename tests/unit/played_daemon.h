@@ -130,6 +130,11 @@ static inline const char *hear_from(int client)
 #define CALL(method, parameters) \
     "{\"method\":\"io.edgemind.manager." method "\",\"parameters\":" parameters "}"
 
+/* No answer is waited for, so none may be given. */
+#define RELEASE(lease)                                                                      \
+    "{\"method\":\"io.edgemind.manager.Release\",\"parameters\":{\"lease\":\"" lease "\"}," \
+    "\"oneway\":true}"
+
 static inline void expect_call(const char *expected)
 {
     ck_assert_str_eq(hear_from(server), expected);
@@ -194,10 +199,10 @@ enum { ANSWERS_MAX = 8 };
 
 /* A new daemon: takes one more client and gives it its answers, each to a call. */
 struct successor {
-    bool interrupts;   /* hears a call on the old connection first, and hangs up */
-    unsigned n_deaths; /* clients that are hung up at once before that */
-    int arena;         /* for the answer that has WITH_ARENA */
-    char *answers[ANSWERS_MAX];
+    bool interrupts;            /* hears a call on the old connection first, and hangs up */
+    unsigned n_deaths;          /* clients that are hung up at once before that */
+    int arena;                  /* for the answer that has WITH_ARENA */
+    char *answers[ANSWERS_MAX]; /* NULL: none, to a call that waits for none */
     size_t n_answers;
     char calls[ANSWERS_MAX][CALL_BYTES_MAX];
     int client;
@@ -209,6 +214,12 @@ static inline void will_answer(struct successor *successor, const char *text)
 {
     ck_assert_uint_lt(successor->n_answers, ANSWERS_MAX);
     successor->answers[successor->n_answers++] = strdup(text);
+}
+
+static inline void will_hear(struct successor *successor)
+{
+    ck_assert_uint_lt(successor->n_answers, ANSWERS_MAX);
+    successor->answers[successor->n_answers++] = NULL;
 }
 
 static inline void *succeed(void *argument)
@@ -224,6 +235,8 @@ static inline void *succeed(void *argument)
     successor->client = take_client();
     for (size_t i = 0; i < successor->n_answers; i++) {
         strcpy(successor->calls[i], hear_from(successor->client));
+        if (!successor->answers[i])
+            continue;
         bool with_arena = strstr(successor->answers[i], WITH_ARENA);
         say_to(successor->client, successor->answers[i], with_arena ? successor->arena : -1);
     }

@@ -23,17 +23,97 @@ START_TEST(leases)
     ck_assert_ptr_eq(edgemind_layer_data(b),
                      (const char *)edgemind_layer_data(a) + 2 * (ptrdiff_t)page);
 
-    say("{}");
     ck_assert_int_eq(edgemind_release(a), 0);
-    expect_call(CALL("Release", "{\"lease\":\"1\"}"));
+    expect_call(RELEASE("1"));
     ck_assert_uint_eq(first_byte(b), 13);
-    say("{}");
     ck_assert_int_eq(edgemind_release(b), 0);
-    expect_call(CALL("Release", "{\"lease\":\"2\"}"));
+    expect_call(RELEASE("2"));
     ck_assert_int_eq(edgemind_release(NULL), 0);
     expect_silence();
     ck_assert_str_eq(edgemind_error_text(em), "");
     ck_assert_ptr_null(edgemind_error_name(em));
+}
+END_TEST
+
+enum { MANY = 64 };
+
+/* Their leases are 1 to MANY. */
+static void acquire_many(struct edgemind_layer *layers[static MANY])
+{
+    int arena = new_arena(10);
+
+    layers[0] = acquire_first(arena);
+    close(arena);
+    for (unsigned i = 1; i < MANY; i++) {
+        char lease[8];
+        snprintf(lease, sizeof lease, "%u", i + 1);
+        say(layer_reply(lease, page, 10, ""));
+        ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layers[i]), 0);
+        hear_from(server);
+    }
+}
+
+/* The client's end of the connection then takes only a few calls that are not read. */
+static void narrow(void)
+{
+    struct sockaddr_un peer;
+
+    for (int fd = 0; fd < 1024; fd++) {
+        socklen_t n_bytes = sizeof peer;
+        memset(&peer, 0, sizeof peer);
+        if (getpeername(fd, (struct sockaddr *)&peer, &n_bytes) == 0 &&
+            strcmp(peer.sun_path, address.sun_path) == 0) {
+            ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){1}, sizeof(int)), 0);
+            return;
+        }
+    }
+    ck_abort_msg("there is no connection");
+}
+
+static void *hear_many(void *unused)
+{
+    for (unsigned i = 0; i < MANY; i++) {
+        char expected[128];
+        snprintf(expected, sizeof expected, RELEASE("%u"), i + 1);
+        expect_call(expected);
+    }
+    return unused;
+}
+
+/* No answer is waited for, but that the daemon reads; and later calls get their own answers. */
+START_TEST(many_given_back)
+{
+    struct edgemind_layer *layers[MANY];
+    pthread_t thread;
+
+    acquire_many(layers);
+    narrow();
+    ck_assert_int_eq(pthread_create(&thread, NULL, hear_many, NULL), 0);
+    for (unsigned i = 0; i < MANY; i++)
+        ck_assert_int_eq(edgemind_release(layers[i]), 0);
+    pthread_join(thread, NULL);
+    expect_silence();
+    say(layer_reply("9", 3 * page, 10, ""));
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layers[0]), 0);
+    ck_assert_uint_eq(first_byte(layers[0]), 13);
+    expect_call(CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\"}"));
+}
+END_TEST
+
+/* A daemon that hangs is not waited for longer than for an answer. */
+START_TEST(given_back_to_nobody)
+{
+    struct edgemind_layer *layers[MANY];
+    int r = 0;
+
+    acquire_many(layers);
+    narrow();
+    edgemind_set_timeout(em, 1000);
+    for (unsigned i = 0; i < MANY && r == 0; i++)
+        r = edgemind_release(layers[i]);
+    ck_assert_int_eq(r, -ETIMEDOUT);
+    ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "did not answer in time"));
+    ck_assert_int_eq(edgemind_check(em), -ETIMEDOUT);
 }
 END_TEST
 
@@ -219,11 +299,10 @@ START_TEST(no_arena)
     struct edgemind_layer *layer;
 
     say(layer_reply("1", 0, page, ""));
-    say("{}");
     ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -EOPNOTSUPP);
     ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "simulates"));
     hear_from(server);
-    expect_call(CALL("Release", "{\"lease\":\"1\"}"));
+    expect_call(RELEASE("1"));
 }
 END_TEST
 
@@ -243,11 +322,10 @@ START_TEST(arena_kept_for_later)
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
         say_to(server, layer_reply("1", page, 10, i == 0 ? WITH_ARENA : ""), i == 0 ? arena : -1);
         say(answers[i]);
-        say("{\"error\":\"not.Interesting\"}");
         ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), errors[i]);
         hear_from(server);
         expect_call(CALL("Stats", "{}"));
-        expect_call(CALL("Release", "{\"lease\":\"1\"}"));
+        expect_call(RELEASE("1"));
     }
     say(layer_reply("2", page, 10, ""));
     say(stats_reply());
@@ -274,12 +352,11 @@ START_TEST(bad_reply)
     struct edgemind_layer *first = acquire_first(arena), *layer;
 
     say(bad_replies[_i]);
-    say("{}");
     ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -EBADMSG);
     ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "another version"));
     hear_from(server);
     if (_i > 0) /* without a lease there is nothing to give back */
-        expect_call(CALL("Release", "{\"lease\":\"9\"}"));
+        expect_call(RELEASE("9"));
     expect_silence();
     ck_assert_uint_eq(first_byte(first), 1);
     close(arena);
@@ -291,7 +368,6 @@ START_TEST(arena_without_its_descriptor)
     struct edgemind_layer *layer;
 
     say(layer_reply("1", 0, page, WITH_ARENA));
-    say("{}");
     ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -EBADMSG);
 }
 END_TEST
@@ -447,6 +523,8 @@ int main(void)
 
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, leases);
+    tcase_add_test(tests, many_given_back);
+    tcase_add_test(tests, given_back_to_nobody);
     tcase_add_test(tests, tensors);
     tcase_add_test(tests, out_of_memory);
     tcase_add_test(tests, end_with_leases);

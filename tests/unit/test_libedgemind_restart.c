@@ -60,31 +60,68 @@ START_TEST(goes_on)
     ck_assert_ptr_eq(after.data, before.data);
     ck_assert_uint_eq(first_byte(layer), 11);
     ck_assert_uint_eq(first_byte(second), 13);
-    say("{}");
     ck_assert_int_eq(edgemind_release(layer), 0);
-    expect_call(CALL("Release", "{\"lease\":\"77\"}"));
-    say("{}");
+    expect_call(RELEASE("77"));
     ck_assert_int_eq(edgemind_release(second), 0);
-    expect_call(CALL("Release", "{\"lease\":\"78\"}"));
+    expect_call(RELEASE("78"));
     close(arena);
 }
 END_TEST
 
-/* The daemon dies over the call, and so do some that come after: the call is made again, by the
- * lease's new name. */
+/* The daemon dies over the call, and so do some that come after: the call is made again. */
 START_TEST(made_again)
 {
     int arena = new_arena(10);
-    struct edgemind_layer *layer = acquire_first(arena);
+    struct edgemind_layer *layer = acquire_first(arena), *second;
     struct successor successor = {.interrupts = true, .n_deaths = 3, .arena = arena};
 
     will_answer_the_same(&successor, "77");
-    will_answer(&successor, "{}");
+    will_answer(&successor, layer_reply("78", 3 * page, page, ""));
+    start(&successor);
+    ck_assert_int_eq(edgemind_acquire(em, "n", "l", 0, &second), 0);
+    finish(&successor, true);
+    expect_calls(&successor, ACQUIRE, ACQUIRE_N, NULL);
+    expect_silence();
+    ck_assert_uint_eq(first_byte(layer), 11);
+    close(arena);
+}
+END_TEST
+
+/* A layer that is given back is taken up before, by its lease's new name: only so is it known
+ * whether it was the same to the end. */
+START_TEST(given_back)
+{
+    int arena = new_arena(10);
+    struct edgemind_layer *layer = acquire_first(arena);
+    struct successor successor = {.n_deaths = 3, .arena = arena};
+
+    hang_up();
+    will_answer_the_same(&successor, "77");
+    will_hear(&successor);
     start(&successor);
     ck_assert_int_eq(edgemind_release(layer), 0);
     finish(&successor, true);
-    expect_calls(&successor, ACQUIRE, CALL("Release", "{\"lease\":\"77\"}"), NULL);
+    expect_calls(&successor, ACQUIRE, RELEASE("77"), NULL);
     expect_silence();
+    close(arena);
+}
+END_TEST
+
+/* A daemon that is there when the layer is given back has kept it until then. */
+START_TEST(given_back_before_the_end)
+{
+    int arena = new_arena(10);
+    struct edgemind_layer *layer = acquire_first(arena), *second;
+    struct successor successor = {.arena = arena};
+
+    ck_assert_int_eq(edgemind_release(layer), 0);
+    hang_up(); /* with the call unread */
+    will_answer(&successor, layer_reply("2", 3 * page, page, WITH_ARENA));
+    will_answer(&successor, stats_reply());
+    start(&successor);
+    ck_assert_int_eq(edgemind_acquire(em, "n", "l", 0, &second), 0);
+    finish(&successor, true);
+    expect_calls(&successor, ACQUIRE_N, STATS, NULL);
     close(arena);
 }
 END_TEST
@@ -251,9 +288,8 @@ START_TEST(lost)
     finish(&finder, true);
     ck_assert_int_eq(edgemind_check(em), 0);
     ck_assert_uint_eq(first_byte(layer), 62);
-    say("{}");
     ck_assert_int_eq(edgemind_release(layer), 0);
-    expect_call(CALL("Release", "{\"lease\":\"8\"}"));
+    expect_call(RELEASE("8"));
     close(arena);
     close(other);
 }
@@ -298,11 +334,11 @@ START_TEST(without_the_lost)
     expect_calls(&loser, ACQUIRE_N, NULL, NULL);
 
     will_answer_the_same(&successor, "7");
-    will_answer(&successor, "{}");
+    will_hear(&successor);
     start(&successor);
     ck_assert_int_eq(edgemind_release(kept), 0);
     finish(&successor, true);
-    expect_calls(&successor, ACQUIRE, CALL("Release", "{\"lease\":\"7\"}"), NULL);
+    expect_calls(&successor, ACQUIRE, RELEASE("7"), NULL);
     close(arena);
 }
 END_TEST
@@ -496,6 +532,21 @@ START_TEST(the_arena_is_cut)
 }
 END_TEST
 
+/* It may be cut while a thread of the old daemon still keeps the connection. */
+START_TEST(the_arena_is_cut_before_release)
+{
+    int arena = new_arena(10);
+    struct edgemind_layer *layer = acquire_first(arena);
+
+    ck_assert_int_eq(ftruncate(arena, 0), 0);
+    ck_assert_int_eq(edgemind_release(layer), -ESTALE);
+    ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "layer l of model m is lost"));
+    expect_call(RELEASE("1"));
+    ck_assert_int_eq(edgemind_check(em), 0);
+    close(arena);
+}
+END_TEST
+
 /* The daemon is replaced between its answer and the look at the arena. */
 START_TEST(an_answer_from_the_grave)
 {
@@ -503,9 +554,8 @@ START_TEST(an_answer_from_the_grave)
     struct edgemind_layer *layer = acquire_first(arena);
     struct successor successor = {.arena = other};
 
-    say("{}");
     ck_assert_int_eq(edgemind_release(layer), 0);
-    expect_call(CALL("Release", "{\"lease\":\"1\"}"));
+    expect_call(RELEASE("1"));
     ck_assert_int_eq(ftruncate(arena, 0), 0);
     say(layer_reply("2", page, 10, ""));
     will_answer(&successor, layer_reply("7", 2 * page, 10, WITH_ARENA));
@@ -552,9 +602,8 @@ START_TEST(reconnect_while_all_is_well)
     say(layer_reply("79", 0, page, PLACE(1, 0)));
     ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
     expect_call(NEXT("r2"));
-    say("{}");
     ck_assert_int_eq(edgemind_release(layer), 0);
-    expect_call(CALL("Release", "{\"lease\":\"77\"}"));
+    expect_call(RELEASE("77"));
     close(arena);
 }
 END_TEST
@@ -605,9 +654,8 @@ START_TEST(reconnect_in_vain)
     ck_assert_uint_eq(first_byte(layer), 71);
     /* The old connection goes on. */
     ck_assert_int_eq(edgemind_check(em), 0);
-    say("{}");
     ck_assert_int_eq(edgemind_release(layer), 0);
-    expect_call(CALL("Release", "{\"lease\":\"1\"}"));
+    expect_call(RELEASE("1"));
     close(arena);
 }
 END_TEST
@@ -689,6 +737,8 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, goes_on);
     tcase_add_test(tests, made_again);
+    tcase_add_test(tests, given_back);
+    tcase_add_test(tests, given_back_before_the_end);
     tcase_add_test(tests, a_load_is_not_made_again);
     tcase_add_test(tests, nobody_comes_back);
     tcase_add_test(tests, too_late);
@@ -702,6 +752,7 @@ int main(void)
     tcase_add_loop_test(tests, a_run_that_cannot_go_on, 0,
                         (int)(sizeof bad_runs / sizeof *bad_runs));
     tcase_add_test(tests, the_arena_is_cut);
+    tcase_add_test(tests, the_arena_is_cut_before_release);
     tcase_add_test(tests, an_answer_from_the_grave);
     tcase_add_test(tests, reconnect_while_all_is_well);
     tcase_add_test(tests, reconnect_to_another_arena);

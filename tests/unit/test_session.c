@@ -42,9 +42,9 @@ static void teardown(void)
 enum { ANSWERS_MAX = 5 };
 
 /* Takes one connection's calls, answers each with its message (`answer`, then `further`; NULL for
- * none) and hangs up; the first answer carries `fd` if that is above 0. With `interrupt` the user
- * presses Ctrl-C instead, and the client is waited for. The `successor`, if any, takes the next
- * connection. */
+ * none, "" where none is waited for) and hangs up; the first answer carries `fd` if that is above
+ * 0. With `interrupt` the user presses Ctrl-C instead, and the client is waited for. The
+ * `successor`, if any, takes the next connection. */
 struct daemon {
     const char *answer;
     const char *further[ANSWERS_MAX];
@@ -103,6 +103,8 @@ static void answer(int fd, const char *text, int sent_fd)
     struct iovec vector = {(char *)(uintptr_t)text, strlen(text) + 1};
     struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
 
+    if (*text == '\0')
+        return;
     if (sent_fd > 0) {
         message.msg_control = &control;
         message.msg_controllen = sizeof control;
@@ -373,13 +375,14 @@ START_TEST(cat)
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct arguments arguments = {.operands = {"m", "l", cases[i].tensor}, .n_operands = 3};
-        struct daemon daemon = {.answer = cases[i].answer, .further = {CAPACITY, "{}"}, .fd = fd};
+        struct daemon daemon = {.answer = cases[i].answer, .further = {CAPACITY, ""}, .fd = fd};
         ck_assert_int_eq(run(verb_cat, arguments, &daemon), cases[i].status);
         ck_assert_str_eq(out, cases[i].out);
         ck_assert_int_eq(*err != '\0', cases[i].status != EXIT_DONE);
         if (cases[i].status == EXIT_DONE)
-            ck_assert_str_eq(daemon.call, "{\"method\":\"" MANAGER
-                                          "Release\",\"parameters\":{\"lease\":\"9\"}}");
+            ck_assert_str_eq(daemon.call,
+                             "{\"method\":\"" MANAGER "Release\",\"parameters\":{\"lease\":\"9\"},"
+                             "\"oneway\":true}");
     }
     close(fd);
 }
@@ -392,7 +395,7 @@ END_TEST
 START_TEST(cat_over_a_restart)
 {
     const struct arguments arguments = {.operands = {"m", "l"}, .n_operands = 2};
-    struct daemon warm = {.answer = ACQUIRED(""), .further = {CAPACITY, "{}"}, .fd = new_arena()};
+    struct daemon warm = {.answer = ACQUIRED(""), .further = {CAPACITY, ""}, .fd = new_arena()};
     struct daemon cold = {.answer = NO_MODEL};
     struct daemon daemon = {.successor = &warm};
 
