@@ -19,22 +19,33 @@ struct hold {
     uint64_t deadline_usec; /* 0: does not wait */
 };
 
+struct segment_row {
+    uint64_t offset_bytes, n_bytes;
+};
+
+static const struct field segment_fields[] = {
+    {"offset", FIELD_U64, offsetof(struct segment_row, offset_bytes)},
+    {"length", FIELD_U64, offsetof(struct segment_row, n_bytes)},
+    {0},
+};
+
 struct hold_reply {
     const char *lease, *layer;
     uint64_t bytes, fill_id;
-    json_t *segments, *tensors;
+    struct field_array segments, tensors;
     uint64_t arena_fd_index; /* UINT64_MAX: none */
     uint64_t index, pass;
     bool hit;
 };
 
 #define AT(member) offsetof(struct hold_reply, member)
-#define LEASE_FIELDS                                                                  \
-    {"lease", FIELD_STRING, AT(lease)}, {"layer", FIELD_STRING, AT(layer)},           \
-        {"bytes", FIELD_U64, AT(bytes)}, {"fill", FIELD_U64, AT(fill_id)},            \
-        {"segments", FIELD_JSON, AT(segments)}, {"tensors", FIELD_JSON, AT(tensors)}, \
-    {                                                                                 \
-        "arenaFileDescriptor", FIELD_U64, AT(arena_fd_index), FIELD_NULLABLE          \
+#define LEASE_FIELDS                                                         \
+    {"lease", FIELD_STRING, AT(lease)}, {"layer", FIELD_STRING, AT(layer)},  \
+        {"bytes", FIELD_U64, AT(bytes)}, {"fill", FIELD_U64, AT(fill_id)},   \
+        {"segments", FIELD_OBJECTS, AT(segments), 0, segment_fields},        \
+        {"tensors", FIELD_OBJECTS, AT(tensors), 0, tensor_fields},           \
+    {                                                                        \
+        "arenaFileDescriptor", FIELD_U64, AT(arena_fd_index), FIELD_NULLABLE \
     }
 
 static const struct field acquire_fields[] = {LEASE_FIELDS, {0}};
@@ -44,27 +55,33 @@ static const struct field next_fields[] = {LEASE_FIELDS,
                                            {"hit", FIELD_BOOL, AT(hit)},
                                            {0}};
 
-/* Where a resident layer's bytes lie in the arena. */
-static json_t *describe_segments(const struct scheduler *scheduler, const struct layer *layer)
+/* Where a resident layer's bytes lie in the arena; free the rows. 0 or -ENOMEM. */
+static int describe_segments(const struct scheduler *scheduler, const struct layer *layer,
+                             struct segment_row **ret, size_t *ret_n)
 {
     uint64_t page_bytes = arena_page_bytes(scheduler_arena(scheduler));
     uint64_t skip_bytes = layer_definition(layer)->shift_bytes;
     uint64_t left_bytes = layer_definition(layer)->bytes;
-    json_t *segments = json_array();
+    const struct extent *extent;
+    size_t n = 0;
 
-    for (const struct extent *extent = layer->allocation.extents; extent && left_bytes > 0;
-         extent = extent->next) {
+    for (extent = layer->allocation.extents; extent; extent = extent->next)
+        n++;
+    struct segment_row *rows = calloc(n + 1, sizeof *rows);
+    if (!rows)
+        return -ENOMEM;
+    n = 0;
+    for (extent = layer->allocation.extents; extent && left_bytes > 0; extent = extent->next) {
         uint64_t n_bytes = extent->n_pages * page_bytes - skip_bytes;
         if (n_bytes > left_bytes)
             n_bytes = left_bytes;
-        json_array_append_new(segments,
-                              json_pack("{s:I, s:I}", "offset",
-                                        (json_int_t)(extent->first_page * page_bytes + skip_bytes),
-                                        "length", (json_int_t)n_bytes));
+        rows[n++] = (struct segment_row){extent->first_page * page_bytes + skip_bytes, n_bytes};
         left_bytes -= n_bytes;
         skip_bytes = 0;
     }
-    return segments;
+    *ret = rows;
+    *ret_n = n;
+    return 0;
 }
 
 static void connection_ended(void *context)
@@ -102,8 +119,17 @@ static void answer(struct hold *hold, bool hit)
                                .pass = run ? run->run->n_passes : 0,
                                .hit = hit,
                                .arena_fd_index = UINT64_MAX};
+    uint64_t n_tensors = layer_definition(hold->layer)->n_tensors;
+    _cleanup_(freep) struct segment_row *segments = NULL;
+    _cleanup_(freep) struct tensor_row *tensors = NULL;
     const struct lease *lease;
-    int r = run ? client_run_enter(run, clock_monotonic_usec())
+    size_t n_segments;
+
+    int r = describe_segments(manager->scheduler, hold->layer, &segments, &n_segments);
+    if (r == 0)
+        r = describe_tensors(hold->layer, 0, n_tensors, &tensors);
+    if (r == 0)
+        r = run ? client_run_enter(run, clock_monotonic_usec())
                 : lease_take(hold->holder, hold->layer, &lease);
     if (r < 0) {
         answer_lease_failure(hold->call, r);
@@ -119,15 +145,13 @@ static void answer(struct hold *hold, bool hit)
     reply.layer = layer_definition(hold->layer)->name;
     reply.bytes = layer_definition(hold->layer)->bytes;
     reply.fill_id = hold->layer->fill_id;
-    reply.segments = describe_segments(manager->scheduler, hold->layer);
-    reply.tensors = describe_tensors(hold->layer, 0, layer_definition(hold->layer)->n_tensors);
+    reply.segments = (struct field_array){segments, n_segments, sizeof *segments};
+    reply.tensors = (struct field_array){tensors, n_tensors, sizeof *tensors};
     if (!hold->holder->has_arena && manager->backing && !call_oneway(hold->call)) {
         reply.arena_fd_index = call_attach_fd(hold->call, backing_read_only_fd(manager->backing));
         hold->holder->has_arena = true;
     }
     call_reply_fields(hold->call, run ? next_fields : acquire_fields, &reply);
-    json_decref(reply.segments);
-    json_decref(reply.tensors);
 }
 
 static void cancelled(void *context)

@@ -96,5 +96,13 @@ void answer_limit(struct call *call, const char *limit, uint64_t maximum);
 /* Busy because of every layer that is loading or leased. */
 void answer_busy(struct manager *manager, struct call *call);
 
-/* A layer's tensors [first, first + n) as an array of the interface's Tensor. */
-json_t *describe_tensors(const struct layer *layer, uint64_t first, uint64_t n);
+/* The interface's Tensor. */
+struct tensor_row {
+    const char *name, *dtype;
+    struct field_array shape;
+    uint64_t offset_bytes, bytes;
+};
+extern const struct field tensor_fields[];
+/* A layer's tensors [first, first + n), which the rows refer to: free them. 0 or -ENOMEM. */
+int describe_tensors(const struct layer *layer, uint64_t first, uint64_t n,
+                     struct tensor_row **ret);

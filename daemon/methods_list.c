@@ -4,6 +4,8 @@
  * name and a number, never by a pointer: models may come and go between two replies. */
 #include "daemon/methods.h"
 
+#include "common/cleanup.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -16,14 +18,15 @@ struct listing {
 };
 
 struct list_reply {
-    json_t *models, *layers, *tensors;
+    json_t *models, *layers;
+    struct field_array tensors;
     uint64_t total;
 };
 
 static const struct field reply_fields[] = {
     {"models", FIELD_JSON, offsetof(struct list_reply, models)},
     {"layers", FIELD_JSON, offsetof(struct list_reply, layers)},
-    {"tensors", FIELD_JSON, offsetof(struct list_reply, tensors)},
+    {"tensors", FIELD_OBJECTS, offsetof(struct list_reply, tensors), 0, tensor_fields},
     {"total", FIELD_U64, offsetof(struct list_reply, total)},
     {0},
 };
@@ -91,34 +94,32 @@ static json_t *describe_layer(const struct scheduler *scheduler, const struct la
     return fields_encode(layer_fields, &row);
 }
 
-struct tensor_row {
-    const char *name, *dtype;
-    json_t *shape;
-    uint64_t offset_bytes, bytes;
-};
-
-static const struct field tensor_fields[] = {
+const struct field tensor_fields[] = {
     {"name", FIELD_STRING, offsetof(struct tensor_row, name)},
     {"dtype", FIELD_STRING, offsetof(struct tensor_row, dtype)},
-    {"shape", FIELD_JSON, offsetof(struct tensor_row, shape)},
+    {"shape", FIELD_NUMBERS, offsetof(struct tensor_row, shape)},
     {"offset", FIELD_U64, offsetof(struct tensor_row, offset_bytes)},
     {"bytes", FIELD_U64, offsetof(struct tensor_row, bytes)},
     {0},
 };
 
-json_t *describe_tensors(const struct layer *layer, uint64_t first, uint64_t n)
+int describe_tensors(const struct layer *layer, uint64_t first, uint64_t n, struct tensor_row **ret)
 {
-    json_t *tensors = json_array();
-    for (uint64_t i = first; i < first + n; i++) {
-        const struct tensor *tensor = &layer_definition(layer)->tensors[i];
-        struct tensor_row row = {tensor->name, dtype_name(tensor->type), json_array(),
-                                 tensor->offset_bytes, tensor->bytes};
-        for (unsigned d = 0; d < tensor->n_dims; d++)
-            json_array_append_new(row.shape, json_integer((json_int_t)tensor->shape[d]));
-        json_array_append_new(tensors, fields_encode(tensor_fields, &row));
-        json_decref(row.shape);
+    struct tensor_row *rows = calloc(n + 1, sizeof *rows);
+    if (!rows)
+        return -ENOMEM;
+    for (uint64_t i = 0; i < n; i++) {
+        const struct tensor *tensor = &layer_definition(layer)->tensors[first + i];
+        rows[i] = (struct tensor_row){
+            .name = tensor->name,
+            .dtype = dtype_name(tensor->type),
+            .shape = {tensor->shape, tensor->n_dims, sizeof *tensor->shape},
+            .offset_bytes = tensor->offset_bytes,
+            .bytes = tensor->bytes,
+        };
     }
-    return tensors;
+    *ret = rows;
+    return 0;
 }
 
 /* Fills one reply from listing->next on. */
@@ -144,20 +145,27 @@ static void list_layers(struct listing *listing, const struct model *model,
                                                             &model->layers[listing->next++]));
 }
 
-static void list_tensors(struct listing *listing, const struct layer *layer,
-                         struct list_reply *reply)
+static bool list_tensors(struct listing *listing, const struct layer *layer,
+                         struct list_reply *reply, struct tensor_row **ret_rows)
 {
     uint64_t total = layer_definition(layer)->n_tensors, n = total - listing->next;
     if (n > REPLY_ELEMENTS_MAX)
         n = REPLY_ELEMENTS_MAX;
-    json_decref(reply->tensors);
-    reply->tensors = describe_tensors(layer, listing->next, n);
+    int r = describe_tensors(layer, listing->next, n, ret_rows);
+    if (r < 0) {
+        call_io_failed(listing->call, "list", r);
+        return false;
+    }
+    reply->tensors = (struct field_array){*ret_rows, n, sizeof **ret_rows};
     listing->next += n;
     reply->total = total;
+    return true;
 }
 
-/* False if what is listed has gone: the call is answered. */
-static bool list_next(struct listing *listing, struct list_reply *reply)
+/* False if what is listed has gone: the call is answered. `ret_rows` is what the reply refers to.
+ */
+static bool list_next(struct listing *listing, struct list_reply *reply,
+                      struct tensor_row **ret_rows)
 {
     struct model *model;
     struct layer *layer;
@@ -176,8 +184,7 @@ static bool list_next(struct listing *listing, struct list_reply *reply)
     layer = manager_find_layer(listing->call, model, listing->layer);
     if (!layer)
         return false;
-    list_tensors(listing, layer, reply);
-    return true;
+    return list_tensors(listing, layer, reply, ret_rows);
 }
 
 static void listing_free(struct listing *listing)
@@ -191,8 +198,9 @@ static void listing_free(struct listing *listing)
 static void proceed(struct listing *listing)
 {
     for (bool last = false; !last;) {
-        struct list_reply reply = {json_array(), json_array(), json_array(), 0};
-        bool found = list_next(listing, &reply);
+        struct list_reply reply = {.models = json_array(), .layers = json_array()};
+        _cleanup_(freep) struct tensor_row *rows = NULL;
+        bool found = list_next(listing, &reply, &rows);
 
         last = !found || listing->next >= reply.total || !call_more(listing->call);
         if (found && last)
@@ -201,7 +209,6 @@ static void proceed(struct listing *listing)
             call_continue_fields(listing->call, reply_fields, &reply);
         json_decref(reply.models);
         json_decref(reply.layers);
-        json_decref(reply.tensors);
         if (!last && call_pending_bytes(listing->call) > CALL_PENDING_MAX)
             return;
     }

@@ -49,6 +49,10 @@ static int decode_value(const struct field *field, json_t *value, void *member,
     case FIELD_JSON:
         *(json_t **)member = value;
         return 0;
+    case FIELD_OBJECTS:
+    case FIELD_NUMBERS:
+        assert(false);
+        break;
     }
     *ret_key = field->key;
     return -EINVAL;
@@ -93,6 +97,28 @@ static json_int_t bounded(uint64_t number)
     return number > INT64_MAX ? INT64_MAX : (json_int_t)number;
 }
 
+static const void *item_of(const struct field_array *array, size_t index)
+{
+    return (const char *)array->items + index * array->item_bytes;
+}
+
+static json_t *encode_array(const struct field *field, const struct field_array *array)
+{
+    json_t *json = json_array();
+
+    for (size_t i = 0; json && i < array->n_items; i++) {
+        const void *item = item_of(array, i);
+        json_t *value = field->type == FIELD_OBJECTS
+                            ? fields_encode(field->fields, item)
+                            : json_integer(bounded(*(const uint64_t *)item));
+        if (json_array_append_new(json, value) < 0) {
+            json_decref(json);
+            return NULL;
+        }
+    }
+    return json;
+}
+
 /* A new reference, or NULL. */
 static json_t *encode_value(const struct field *field, const void *member)
 {
@@ -111,6 +137,9 @@ static json_t *encode_value(const struct field *field, const void *member)
         return fields_encode(field->fields, member);
     case FIELD_JSON:
         return json_incref(*(json_t *const *)member);
+    case FIELD_OBJECTS:
+    case FIELD_NUMBERS:
+        return encode_array(field, member);
     }
     assert(false);
     return NULL;
@@ -230,6 +259,23 @@ static int append_string(struct text *text, const char *string)
 
 static int append_object(struct text *text, const struct field *fields, const void *source);
 
+static int append_array(struct text *text, const struct field *field,
+                        const struct field_array *array)
+{
+    if (append("[", 1, text) < 0)
+        return -1;
+    for (size_t i = 0; i < array->n_items; i++) {
+        const void *item = item_of(array, i);
+        if (i > 0 && append(",", 1, text) < 0)
+            return -1;
+        if (field->type == FIELD_OBJECTS
+                ? append_object(text, field->fields, item) < 0
+                : append_integer(text, bounded(*(const uint64_t *)item)) < 0)
+            return -1;
+    }
+    return append("]", 1, text);
+}
+
 static int append_value(struct text *text, const struct field *field, const void *member)
 {
     switch (field->type) {
@@ -243,6 +289,9 @@ static int append_value(struct text *text, const struct field *field, const void
         return append_string(text, *(const char *const *)member);
     case FIELD_OBJECT:
         return append_object(text, field->fields, member);
+    case FIELD_OBJECTS:
+    case FIELD_NUMBERS:
+        return append_array(text, field, member);
     case FIELD_REAL:
     case FIELD_JSON:
         return append_json(text, encode_value(field, member));

@@ -12,7 +12,14 @@ enum field_type {
     FIELD_REAL,   /* double */
     FIELD_STRING, /* const char *; decoded: borrowed from the JSON, NULL if absent */
     FIELD_OBJECT, /* an embedded struct, described by `fields` */
-    FIELD_JSON /* json_t *; decoded: borrowed, NULL if absent; encoded: a new reference is kept */
+    FIELD_JSON, /* json_t *; decoded: borrowed, NULL if absent; encoded: a new reference is kept */
+    FIELD_OBJECTS, /* struct field_array of structs, each described by `fields`; only encoded */
+    FIELD_NUMBERS  /* struct field_array of uint64_t; only encoded */
+};
+
+struct field_array {
+    const void *items; /* borrowed; may be NULL if there are none */
+    size_t n_items, item_bytes;
 };
 
 enum field_flags {
@@ -25,7 +32,7 @@ struct field {
     enum field_type type;
     size_t offset;
     unsigned flags;
-    const struct field *fields; /* FIELD_OBJECT: ends with a NULL key */
+    const struct field *fields; /* FIELD_OBJECT, FIELD_OBJECTS: ends with a NULL key */
 };
 
 /* Decodes `object` (NULL and JSON null count as {}) into the zero-initialised struct `ret`. An

@@ -184,13 +184,13 @@ START_TEST(test_required)
 END_TEST
 
 /* Both ways to encode must agree. */
-static void assert_encoded(const struct sample *sample, const char *text)
+static void assert_encoded(const struct field *table, const void *source, const char *text)
 {
-    json_t *json = fields_encode(fields, sample), *wanted = parse(text);
+    json_t *json = fields_encode(table, source), *wanted = parse(text);
     char *formatted;
     size_t n_bytes;
 
-    ck_assert_int_eq(fields_format(fields, sample, "<", ">", &formatted, &n_bytes), 0);
+    ck_assert_int_eq(fields_format(table, source, "<", ">", &formatted, &n_bytes), 0);
     ck_assert_uint_eq(strlen(formatted), n_bytes);
     ck_assert(formatted[0] == '<' && formatted[n_bytes - 1] == '>');
     formatted[n_bytes - 1] = '\0';
@@ -214,9 +214,10 @@ START_TEST(test_encode)
                             .inner = {1, "l"},
                             .any = json_pack("[i]", 1)};
 
-    assert_encoded(&sample, "{\"flag\":true,\"size\":5,\"offset\":-9223372036854775808,"
-                            "\"ratio\":0.25,\"name\":\"n\","
-                            "\"inner\":{\"count\":1,\"label\":\"l\"},\"any\":[1]}");
+    assert_encoded(fields, &sample,
+                   "{\"flag\":true,\"size\":5,\"offset\":-9223372036854775808,"
+                   "\"ratio\":0.25,\"name\":\"n\","
+                   "\"inner\":{\"count\":1,\"label\":\"l\"},\"any\":[1]}");
     ck_assert_uint_eq(sample.any->refcount, 1);
     json_decref(sample.any);
 }
@@ -227,12 +228,76 @@ START_TEST(test_encode_leaves_out)
     struct sample sample = {.size = UINT64_MAX, .inner = {.count = UINT64_MAX}};
 
     /* count is not nullable. */
-    assert_encoded(&sample, "{\"flag\":false,\"offset\":0,\"ratio\":0.0,"
-                            "\"inner\":{\"count\":9223372036854775807}}");
+    assert_encoded(fields, &sample,
+                   "{\"flag\":false,\"offset\":0,\"ratio\":0.0,"
+                   "\"inner\":{\"count\":9223372036854775807}}");
     sample.size = (uint64_t)INT64_MAX + 1;
     sample.inner.count = 0;
-    assert_encoded(&sample, "{\"flag\":false,\"size\":9223372036854775807,\"offset\":0,"
-                            "\"ratio\":0.0,\"inner\":{\"count\":0}}");
+    assert_encoded(fields, &sample,
+                   "{\"flag\":false,\"size\":9223372036854775807,\"offset\":0,"
+                   "\"ratio\":0.0,\"inner\":{\"count\":0}}");
+}
+END_TEST
+
+struct row {
+    struct inner inner;
+    struct field_array numbers;
+};
+
+static const struct field row_fields[] = {
+    {"inner", FIELD_OBJECT, offsetof(struct row, inner), 0, inner_fields},
+    {"numbers", FIELD_NUMBERS, offsetof(struct row, numbers)},
+    {0},
+};
+
+struct table {
+    struct field_array rows, inners;
+};
+
+static const struct field table_fields[] = {
+    {"rows", FIELD_OBJECTS, offsetof(struct table, rows), 0, row_fields},
+    {"inners", FIELD_OBJECTS, offsetof(struct table, inners), 0, inner_fields},
+    {0},
+};
+
+#define ARRAY(items, n)           \
+    {                             \
+        items, n, sizeof *(items) \
+    }
+
+START_TEST(test_encode_arrays)
+{
+    const uint64_t numbers[] = {0, 7, UINT64_MAX};
+    struct row rows[] = {
+        {{1, "\"\xc3\xa9"}, ARRAY(numbers, 3)}, {{2, NULL}, ARRAY(numbers + 1, 1)}, {{3, ""}, {0}}};
+    struct table table = {ARRAY(rows, 3), ARRAY(&rows[1].inner, 1)};
+
+    assert_encoded(table_fields, &table,
+                   "{\"rows\":[{\"inner\":{\"count\":1,\"label\":\"\\\"\xc3\xa9\"},"
+                   "\"numbers\":[0,7,9223372036854775807]},"
+                   "{\"inner\":{\"count\":2},\"numbers\":[7]},"
+                   "{\"inner\":{\"count\":3,\"label\":\"\"},\"numbers\":[]}],"
+                   "\"inners\":[{\"count\":2}]}");
+    table.rows.item_bytes = 0; /* the first one, again and again */
+    table.inners = (struct field_array){0};
+    rows[0].numbers.n_items = 0;
+    rows[0].inner.label = NULL;
+    assert_encoded(table_fields, &table,
+                   "{\"rows\":[{\"inner\":{\"count\":1},\"numbers\":[]},"
+                   "{\"inner\":{\"count\":1},\"numbers\":[]},"
+                   "{\"inner\":{\"count\":1},\"numbers\":[]}],\"inners\":[]}");
+}
+END_TEST
+
+START_TEST(test_encode_arrays_fails_whole)
+{
+    struct row rows[] = {{{1, "x"}, {0}}, {{2, "\xff"}, {0}}};
+    const struct table table = {ARRAY(rows, 2), {0}};
+    char *text;
+    size_t n_bytes;
+
+    ck_assert_ptr_null(fields_encode(table_fields, &table));
+    ck_assert_int_eq(fields_format(table_fields, &table, "", "", &text, &n_bytes), -ENOMEM);
 }
 END_TEST
 
@@ -355,6 +420,8 @@ int main(void)
     tcase_add_test(tcase, test_required);
     tcase_add_test(tcase, test_encode);
     tcase_add_test(tcase, test_encode_leaves_out);
+    tcase_add_test(tcase, test_encode_arrays);
+    tcase_add_test(tcase, test_encode_arrays_fails_whole);
     tcase_add_test(tcase, test_format_strings);
     tcase_add_test(tcase, test_format_long);
     tcase_add_test(tcase, test_format_nothing);
