@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #define TENSOR(name, n, begin, end) \
     "\"" name "\":{\"dtype\":\"U8\",\"shape\":[" #n "],\"data_offsets\":[" #begin "," #end "]}"
@@ -309,12 +308,11 @@ START_TEST(files_that_did_not_come)
     ck_assert_int_eq(unlink("sub/2.st"), 0);
     refuse(from_path("model.index.json"), -EBADMSG, "sub/2.st: there is no such weight file");
     refuse(from_path("nothing.json"), -ENOENT, "open");
-    refuse(from_path("../em"), -EXDEV, "open");
+    refuse(from_path("../em"), -EBADMSG, "../em: must be a path below model-dir");
     refuse(from_path("fifo"), -EBADMSG, "fifo: must be a regular file");
     /* A weight file beside the definition must not lead out, either. */
     ck_assert_int_eq(symlink("/etc/passwd", "sub/w.safetensors"), 0);
-    bool walks = syscall(SYS_openat2, AT_FDCWD, ".", NULL, 0) < 0 && errno == ENOSYS;
-    refuse(from_path("sub/model.json"), walks ? -ELOOP : -EXDEV, "open");
+    refuse(from_path("sub/model.json"), -EBADMSG, "symbolic link");
 }
 END_TEST
 
