@@ -1,7 +1,11 @@
 """The other end of sd_notify(3), for a daemon under test."""
 import os
+import select
 import socket
 import threading
+import time
+
+PATIENCE = 60  # seconds; only ever spent when nobody takes what was sent
 
 
 class Notifications:
@@ -20,17 +24,19 @@ class Notifications:
 
     def take(self):
         while True:
-            message = self.socket.recv(1 << 16)
-            if not message:
-                return
-            with self.news:
+            select.select([self.socket], [], [])
+            with self.news:  # a message is in the queue or in the list, and never on its way
+                message = self.socket.recv(1 << 16)
+                if not message:
+                    return
                 self.messages.append(message.decode().splitlines())
                 self.news.notify_all()
 
     def wait(self, line, seconds):
         """The lines of the next message, after the last one waited for, that has this line ("KEY=":
-        any value). None if there is none in time."""
+        any value). None if none was sent in time, however late it is taken."""
         with self.news:
+            patience = time.monotonic() + seconds + PATIENCE
             while True:
                 while self.waited_for < len(self.messages):
                     lines = self.messages[self.waited_for]
@@ -38,8 +44,13 @@ class Notifications:
                     if any(got == line or line.endswith("=") and got.startswith(line)
                            for got in lines):
                         return lines
-                if not self.news.wait(seconds):
+                if self.news.wait(seconds) or self.waited_for < len(self.messages):
+                    continue
+                if not self.is_behind() or time.monotonic() > patience:
                     return None
+
+    def is_behind(self):
+        return bool(select.select([self.socket], [], [], 0)[0])
 
     def close(self):
         if self.thread.is_alive():

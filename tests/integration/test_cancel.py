@@ -4,7 +4,7 @@ import signal
 import unittest
 
 import wire
-from harness import MIB, TestCase, sized_model, wait_until
+from harness import MIB, TestCase, memory_file, sized_model, wait_until
 
 
 class Cancel(TestCase):
@@ -13,7 +13,9 @@ class Cancel(TestCase):
     def assertConsistent(self, model):
         """What was complete stays, and nothing of the half-loaded holds pages."""
         stats = self.assertUnharmed()
-        layers = self.daemon.call("List", model=model)["layers"]
+        with self.daemon.connect() as c:
+            layers = [layer for part, _ in c.stream("List", model=model)
+                      for layer in part["layers"]]
         self.assertEqual({layer["state"] for layer in layers} - {"absent", "resident"}, set())
         self.assertEqual(sum(layer["footprintBytes"] for layer in layers),
                          stats["arena"]["usedBytes"])
@@ -23,21 +25,23 @@ class Cancel(TestCase):
         return stats, [layer["name"] for layer in resident]
 
     def test_hang_up_cancels(self):
-        """400 layers of 40 MiB are far more than the daemon loads between two replies."""
-        text = sized_model("m", *[40 * MIB] * 400)
-        with self.daemon.connect() as c:
-            for progress, _ in c.stream("LoadModel", definition=text):
-                if progress["layersDone"] == 6:
+        """So many layers of 40 MiB take minutes, whenever this process comes to hang up."""
+        n_layers = 20000
+        with self.daemon.connect() as c, \
+                memory_file(sized_model("m", *[40 * MIB] * n_layers)) as file:
+            for progress, _ in c.stream("LoadModel", {"definitionFileDescriptor": 0},
+                                        [file.fileno()]):
+                if progress["layersDone"] >= 6:
                     break
         stats, resident = self.assertConsistent("m")
         loaded = stats["scheduler"]["decisions"]["loaded"]
         self.assertGreaterEqual(loaded, 6)
-        self.assertLess(loaded, 400)
+        self.assertLess(loaded, n_layers)
         self.assertEqual(stats["scheduler"]["bytesLoaded"], loaded * 40 * MIB)
         self.assertLessEqual(len(resident), 4)
         # It is over for good; the model stays and can be loaded again.
         self.assertEqual(self.daemon.stats()["scheduler"]["decisions"]["loaded"], loaded)
-        self.assertFalse(self.daemon.call("LoadLayer", model="m", layer="l399")["hit"])
+        self.assertFalse(self.daemon.call("LoadLayer", model="m", layer="l19999")["hit"])
 
     def test_half_close_does_not_cancel(self):
         with self.daemon.connect() as c:
@@ -123,9 +127,10 @@ class Cancel(TestCase):
 
     def test_stop_in_the_middle(self):
         """SIGTERM during a load: a clean end, nothing waits for the load."""
-        with self.daemon.connect() as c:
-            c.send_call("LoadModel", {"definition": sized_model("m", *[40 * MIB] * 400)}, more=True)
-            c.reply("LoadModel")
+        with self.daemon.connect() as c, \
+                memory_file(sized_model("m", *[40 * MIB] * 20000)) as file:
+            c.send_call("LoadModel", {"definitionFileDescriptor": 0}, [file.fileno()], more=True)
+            self.assertTrue(c.reply("LoadModel")["continues"])
             self.daemon.stop()
             while c.receive() is not None:
                 pass

@@ -13,8 +13,8 @@ import threading
 import unittest
 
 import wire
-from harness import (EMCTL, FFN10, MIB, TIMEOUT, TestCase, clean_environment, run, sized_model,
-                     wait_until)
+from harness import (EMCTL, FFN10, MIB, TIMEOUT, TestCase, clean_environment, memory_file, run,
+                     sized_model, wait_until)
 
 VERBS = ("load-model", "load-layer", "unload-model", "unload-layer", "reset", "list", "stats",
          "plan", "hold", "cat", "watch", "set-policy", "version")
@@ -135,8 +135,9 @@ class WithDaemon(TestCase):
 
     def test_busy(self):
         """Exit 6, while another client's long load goes on."""
-        with self.daemon.connect() as c:
-            c.send_call("LoadModel", {"definition": sized_model("m", *[20 * MIB] * 900)}, more=True)
+        with self.daemon.connect() as c, \
+                memory_file(sized_model("m", *[20 * MIB] * 50000)) as file:
+            c.send_call("LoadModel", {"definitionFileDescriptor": 0}, [file.fileno()], more=True)
             c.reply("LoadModel")
             stop = threading.Event()
 

@@ -340,9 +340,12 @@ class Meanwhile(WaitTestCase):
 
     def test_a_waiter_that_gives_up_is_passed_over(self):
         holder = self.holder()
-        impatient = self.waiter("m", "l1", 50_000)
-        patient = self.waiter("m", "l2")
+        impatient, patient = self.client(), self.client()
+        impatient.send_call("Acquire", {"model": "m", "layer": "l1", "waitUsec": 50_000})
+        self.daemon.stats()  # it has come, and perhaps given up by now
+        patient.send_call("Acquire", {"model": "m", "layer": "l2", "waitUsec": WAIT_MAX})
         self.assertVarlinkError("Busy", impatient.result, "Acquire")
+        self.wait_for_waiting(1)
         self.assertNoReply(patient)
         holder.say()
         patient.leased_reply()

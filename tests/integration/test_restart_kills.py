@@ -63,14 +63,16 @@ class Guest(threading.Thread):
         super().__init__(daemon=True)
         self.service, self.models, self.rng = service, models, random.Random(seed)
         self.client, self.leases = None, {}  # lease: ((model, layer), digest, reply)
-        self.go, self.parked = threading.Event(), threading.Event()
+        self.go = threading.Event()  # is set while the gate is open
+        self.gate = threading.Condition()
+        self.n_opened = self.n_parked = 0  # how often the gate was opened, and it is back behind it
         self.is_over, self.failure, self.n_calls, self.n_read = False, None, 0, 0
 
     def run(self):
         try:
             while True:
-                self.parked.set()
-                self.go.wait()
+                with self.gate:
+                    self.gate.wait_for(lambda: self.is_over or self.n_parked < self.n_opened)
                 if self.is_over:
                     return
                 try:
@@ -80,15 +82,31 @@ class Guest(threading.Thread):
                         self.n_calls += 1
                 except LOST:
                     pass
-                self.go.wait(0)
                 self.verify()  # while there is no daemon
                 self.await_closed_gate()
+                self.park()
         except BaseException as failure:
             self.failure = failure
         finally:
             if self.client:
                 self.client.close()
-            self.parked.set()
+            self.park()
+
+    def park(self):
+        with self.gate:
+            self.n_parked = self.n_opened
+            self.gate.notify_all()
+
+    def open(self, is_over=False):
+        with self.gate:
+            self.is_over = is_over
+            self.n_opened += 1
+            self.go.set()
+            self.gate.notify_all()
+
+    def await_parked(self):
+        with self.gate:
+            return self.gate.wait_for(lambda: self.n_parked == self.n_opened, TIMEOUT)
 
     def await_closed_gate(self):
         while self.go.is_set():
@@ -216,8 +234,7 @@ class Kills(TestCase):
 
     def open_gate(self):
         for guest in self.guests:
-            guest.parked.clear()
-            guest.go.set()
+            guest.open()
 
     def close_gate(self):
         for guest in self.guests:
@@ -225,7 +242,7 @@ class Kills(TestCase):
 
     def await_guests(self):
         for guest in self.guests:
-            self.assertTrue(guest.parked.wait(TIMEOUT), "a client hangs")
+            self.assertTrue(guest.await_parked(), "a client hangs")
             if guest.failure:
                 raise guest.failure
 
@@ -313,8 +330,7 @@ class Kills(TestCase):
                 self.await_grace()
             turn += 1
         for guest in self.guests:
-            guest.is_over = True
-            guest.go.set()
+            guest.open(is_over=True)
             guest.join(TIMEOUT)
         self.await_grace()
         watcher.say("end")

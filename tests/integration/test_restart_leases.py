@@ -232,11 +232,11 @@ class Grace(LeasesOverARestart):
 
     def test_who_waits_is_served(self):
         self.reader().lease(model="m", layer="b.0")
+        self.assertVarlinkError("Busy", self.daemon.call, "LoadModel",
+                                definition=sized_model("n", 4 * MIB))
         self.daemon.restart()
         with Reader(self.daemon) as client:
             client.call("UnloadLayer", model="m", layer="b.1")
-            self.assertVarlinkError("Busy", client.call, "LoadModel",
-                                    definition=sized_model("n", 4 * MIB))
             reply = client.lease(model="n", layer="l0", waitUsec=WAIT)
             self.assertEqual(client.read(reply), bytes(4 * MIB))
 

@@ -1,7 +1,7 @@
 """Other people's Varlink programs: the interface file's generator, and the public certification of
 our server and of our client library against theirs."""
-import os
 import shutil
+import socket
 import subprocess
 import unittest
 
@@ -38,7 +38,12 @@ class VarlinkGo(TestCase):
 
         def ready():
             self.assertIsNone(process.poll(), "the server ended")
-            return os.path.exists(path)
+            try:  # it is there before it listens
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(str(path))
+                return True
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
         wait_until(ready, "the server's socket")
         return process
 

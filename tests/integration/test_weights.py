@@ -445,8 +445,7 @@ class Sources(WeightsTestCase):
         contents = {tensor.name: file_bytes(tensor) for tensor in placed}
         shards = sorted({os.path.basename(tensor.path) for tensor in placed})
         client = self.client()
-        client.call("List")
-        n_fds = self.daemon.n_fds()
+        n_fds = self.daemon.n_fds_at_rest()
         client.load_model(directory / "model.safetensors.index.json", shards, name="m")
         self.assertFds(n_fds + len(shards))
         client.load_model(directory / "model.safetensors.index.json", shards, name="m",
@@ -578,8 +577,7 @@ class ModelDir(WeightsTestCase):
                                                    "shape": [65536]}]}]}))
         for bad in ("../secret", "/etc/passwd", "/", "sneaky.json"):
             (self.models / "index.json").write_text(json.dumps({"weight_map": {"t": bad}}))
-        self.client().call("List")
-        n_fds = self.daemon.n_fds()
+        n_fds = self.daemon.n_fds_at_rest()
         for path in ("../secret", str(self.top / "secret"), str(self.models / "w"), "/etc/passwd",
                      "/dev/zero", "/proc/self/environ", "..", "../models/w", "up/secret", "out",
                      "absolute", "back", "dangling", "fifo", "directory", ".", "", "socket", "device",
