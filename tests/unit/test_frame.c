@@ -1,5 +1,6 @@
 /* Framing over real socket pairs: where messages begin and end, and to whom descriptors belong. */
 #include "proto/frame.h"
+#include "tests/unit/case_step.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -314,7 +315,7 @@ START_TEST(test_random_streams)
     setup(&pair);
     for (int i = 0; i < 3; i++)
         fds[i] = marked_fd(i + 1);
-    for (int round = 0; round < 2000; round++) {
+    for (int round = 0; round < 2000; round += case_step()) {
         enum { N = 8 };
         size_t lengths[N], n_fds[N];
         for (int i = 0; i < N; i++) {

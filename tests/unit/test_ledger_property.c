@@ -3,6 +3,7 @@
 #include "daemon/ledger.h"
 
 #include "ledger_fixture.h"
+#include "tests/unit/case_step.h"
 
 enum { STEPS = 400, CUTS = 3, ARENA_PAGES = 20 };
 
@@ -47,7 +48,7 @@ static void look(const void *bytes, size_t n_bytes, uint64_t offset_bytes, void 
     struct watch *watch = context;
     struct image image = image_take(writes.fd);
     if (watch->n_cuts < 0)
-        for (size_t n = 0; n <= n_bytes; n++)
+        for (size_t n = 0; n < n_bytes; n += (size_t)case_step())
             die_after(watch, &image, bytes, n, offset_bytes);
     else {
         size_t n = 0;
@@ -55,8 +56,8 @@ static void look(const void *bytes, size_t n_bytes, uint64_t offset_bytes, void 
             die_after(watch, &image, bytes, n, offset_bytes);
             n += (size_t)rand_r(watch->state) % (n_bytes - n + 1);
         }
-        die_after(watch, &image, bytes, n_bytes, offset_bytes);
     }
+    die_after(watch, &image, bytes, n_bytes, offset_bytes);
     free(image.at);
 }
 
@@ -192,7 +193,7 @@ START_TEST(test_heirs)
     memcpy(before.at, after.at, 4096);
     unsigned char old[64];
     memcpy(old, before.at + place, 64);
-    for (size_t n = 0; n <= 64; n++)
+    for (size_t n = 0; n <= 64; n += (size_t)case_step())
         for (size_t m = 0; m <= n; m++) {
             bool is_after = false;
             memcpy(before.at + place, old, 64);

@@ -1,5 +1,6 @@
 /* Every element type, every way in which a header can be wrong, and that memory stays bounded. */
 #include "common/tensor_file.h"
+#include "tests/unit/case_step.h"
 #include "weight_bytes.h"
 
 #include <fcntl.h>
@@ -283,7 +284,7 @@ START_TEST(random_mutations)
     int n_good = 0, n_bad = 0;
 
     printf("seed %u\n", seed);
-    for (int round = 0; round < 5000; round++) {
+    for (int round = 0; round < 5000; round += case_step()) {
         struct bytes bytes = sample();
         struct definition_problem problem;
         struct tensor_file *file = NULL;

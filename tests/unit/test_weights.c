@@ -1,6 +1,7 @@
 /* Grouping by names, binding to a definition, and that every layer's bytes are placed so that they
  * can be read directly. */
 #include "common/weights.h"
+#include "tests/unit/case_step.h"
 #include "weight_bytes.h"
 
 #include <stdio.h>
@@ -328,7 +329,7 @@ START_TEST(random_models)
     unsigned seed = test_seed(), state = seed;
 
     printf("seed %u\n", seed);
-    for (int round = 0; round < 300; round++) {
+    for (int round = 0; round < 300; round += case_step()) {
         struct tensor_file *files[FILES_MAX];
         uint32_t n_files = 1 + (uint32_t)rand_r(&state) % FILES_MAX;
         int n_tensors = 0;
