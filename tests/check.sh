@@ -7,6 +7,7 @@ set -u -o pipefail
 build=${1:?usage: check.sh BUILD}
 logs=$build/logs
 mkdir -p "$logs"
+export CK_DEFAULT_TIMEOUT=120 # seconds; Check's own four are soon over where there is other work
 passed=0 failed=0 skipped=0
 
 # Test counts of a log: Check's and unittest's closing lines, and lines "ok ", "FAILED " of scripts.
@@ -54,45 +55,69 @@ stage() {
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
 
-# lane ARRAY [PREFIX...]: the array's tests, one after the other, until one fails.
-lane() {
-    local -n tests=$1
+# run_tests DIRECTORY TEST...: one after the other, below the command in the array `prefix`. What each
+# prints is kept in the directory's `passed` or `failed`.
+run_tests() {
+    local directory=$1 test name
     shift
-    for test in "${tests[@]}"; do
-        echo "== $test"
-        "$@" "$test" || return 1
+    for test; do
+        name=${test##*/}
+        if "${prefix[@]}" "$test" >"$directory/$name" 2>&1; then
+            mv "$directory/$name" "$directory/passed/"
+        else
+            mv "$directory/$name" "$directory/failed/"
+        fi
     done
 }
 
-# unit BUILD [PREFIX...]: every unit test, each below the command PREFIX, in two lanes side by side.
-# Tests that change settings of the whole system share one lane.
-unit() {
-    local lane status=0 one=() other=()
+# unit BUILD [PREFIX...]: every unit test, each below the command PREFIX, as many side by side as there
+# are processors. Tests that change settings of the whole system run one after the other.
+unit() (
+    directory=$logs/unit prefix=("${@:2}") alone=() others=() n=1
+    rm -rf "$directory"
+    mkdir -p "$directory/passed" "$directory/failed"
     for test in "$1"/tests/unit/test_*; do
         case $test in
         *.o | *.d) ;;
-        *_backing | *_headroom | *_loader | *_loader_files | *_monitor) one+=("$test") ;;
-        *) other+=("$test") ;;
+        *_backing | *_headroom | *_loader | *_loader_files | *_monitor) alone+=("$test") ;;
+        *) others+=("$test") ;;
         esac
     done
-    shift
-    lane one "$@" >"$logs/lane.log" 2>&1 &
-    lane=$!
-    lane other "$@" || status=1
-    wait $lane || status=1
-    cat "$logs/lane.log"
-    return $status
-}
+    run_tests "$directory" "${alone[@]}" &
+    for test in "${others[@]}"; do
+        if [ $n -ge "$(nproc)" ]; then
+            wait -n
+            n=$((n - 1))
+        fi
+        run_tests "$directory" "$test" &
+        n=$((n + 1))
+    done
+    wait
+    cd "$directory" || exit 1
+    shopt -s nullglob
+    status=0
+    for log in passed/* failed/*; do
+        echo "== $log"
+        cat "$log"
+        [ "${log%/*}" = passed ] || status=1
+    done
+    exit $status
+)
 
 under_valgrind() {
-    CK_FORK=no CK_DEFAULT_TIMEOUT=0 unit "$build" valgrind -q --error-exitcode=99 \
-        --leak-check=full --errors-for-leak-kinds=definite,possible
+    EDGEMIND_CASE_STEP=11 CK_FORK=no CK_DEFAULT_TIMEOUT=0 unit "$build" valgrind -q \
+        --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible
+}
+
+# Compiled on the side, by what the integration tests leave of the processors.
+build_sanitized() {
+    nice -n 19 make -j"$(nproc)" BUILD="$build/sanitized" CFLAGS="-O1 -g" \
+        SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
+        unit-tests >"$logs/sanitized-build.log" 2>&1 </dev/null
 }
 
 sanitized() {
-    make -j"$(nproc)" BUILD="$build/sanitized" CFLAGS="-O1 -g" \
-        SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
-        unit-tests >"$logs/sanitized-build.log" 2>&1 || { cat "$logs/sanitized-build.log"; return 1; }
+    wait "$sanitized_build" || { cat "$logs/sanitized-build.log"; return 1; }
     unit "$build/sanitized"
 }
 
@@ -101,6 +126,8 @@ integration() {
 }
 
 stage unit unit "$build"
+build_sanitized &
+sanitized_build=$!
 stage integration integration
 stage demo bash tests/demo.sh "$build"
 stage sanitizers sanitized

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Fuzzes the parsers of hostile input, each target in turn, from its corpus in tests/fuzz/corpus.
+# Fuzzes the parsers of hostile input, as many targets side by side as there are processors, each from
+# its corpus in tests/fuzz/corpus.
 #   tests/fuzz/run.sh BUILD SECONDS [TARGET...]
 # Prints a line a target; exits 1 if one crashed, leaked, hung or grew beyond 512 MiB: what did it
 # is then in BUILD/fuzz/TARGET. Exits 77 where clang has no libFuzzer.
@@ -26,8 +27,8 @@ if ! make -j"$(nproc)" BUILD="$build" CC=clang CFLAGS='-O1 -g' SANITIZE="-fsanit
     exit 1
 fi
 
-for target in "$@"; do
-    work=$build/$target
+fuzz() {
+    local target=$1 work=$build/$1
     rm -rf "$work"
     mkdir -p "$work"
     cp -r "tests/fuzz/corpus/$target" "$work/corpus"
@@ -36,6 +37,23 @@ for target in "$@"; do
         "$build/fuzz_$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=512 -max_len=8192 \
             -dict="tests/fuzz/$target.dict" -artifact_prefix="$work/" -print_final_stats=1 \
             "$work/corpus" >"$work/log" 2>&1; then
+        touch "$work/passed"
+    fi
+}
+
+n=0
+for target in "$@"; do
+    if [ $n -ge "$(nproc)" ]; then
+        wait -n
+        n=$((n - 1))
+    fi
+    fuzz "$target" &
+    n=$((n + 1))
+done
+wait
+for target in "$@"; do
+    work=$build/$target
+    if [ -e "$work/passed" ]; then
         echo "ok  $target: $(awk '/number_of_executed_units/ { print $2 }' "$work/log") inputs," \
             "$(find "$work/corpus" -type f | wc -l) of them kept"
     else
