@@ -222,22 +222,24 @@ static void give_back(struct channel *channel, const struct varlink_reply *acqui
         (void)channel_release(channel, lease, &ignored);
 }
 
-json_t *channel_add_wait(json_t *parameters, uint64_t wait_usec)
+json_t *channel_add(json_t *parameters, const char *key, json_int_t number)
 {
-    if (wait_usec == 0 || !parameters ||
-        json_object_set_new(parameters, "waitUsec", json_integer((json_int_t)wait_usec)) == 0)
+    if (number == 0 || !parameters ||
+        json_object_set_new(parameters, key, json_integer(number)) == 0)
         return parameters;
     json_decref(parameters);
     return NULL;
 }
 
 int channel_acquire(struct channel *channel, const char *model, const char *layer,
-                    uint64_t wait_usec, struct failure *failure, struct mapped_layer *ret)
+                    uint64_t wait_usec, json_int_t fill, struct failure *failure,
+                    struct mapped_layer *ret)
 {
     const struct failure_subject subject = {.model = model, .layer = layer};
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
-    json_t *parameters =
-        channel_add_wait(json_pack("{s:s, s:s}", "model", model, "layer", layer), wait_usec);
+    json_t *parameters = json_pack("{s:s, s:s}", "model", model, "layer", layer);
+    parameters = channel_add(parameters, "waitUsec", (json_int_t)wait_usec);
+    parameters = channel_add(parameters, "fill", fill);
     int r = channel_call(channel, "Acquire", parameters, NULL, 0, &subject, failure, &reply);
     if (r < 0)
         return r;

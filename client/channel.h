@@ -41,8 +41,10 @@ int channel_call(struct channel *channel, const char *method, json_t *parameters
  * will read it; or a negative errno that is kept. */
 int channel_release(struct channel *channel, json_t *lease, struct failure *failure);
 
-/* `parameters` (taken) with a wait that is not 0; NULL when out of memory, or if they are NULL. */
-json_t *channel_add_wait(json_t *parameters, uint64_t wait_usec);
+/* `parameters` (taken) with a number, unless that is 0; NULL when out of memory, or if they are
+ * NULL.
+ */
+json_t *channel_add(json_t *parameters, const char *key, json_int_t number);
 
 /* Keeps that a reply is not what the interface describes; -EBADMSG. */
 int channel_bad_reply(struct failure *failure);
@@ -53,6 +55,8 @@ int channel_bad_reply(struct failure *failure);
 int channel_map(struct channel *channel, struct varlink_reply *reply, struct failure *failure,
                 struct mapped_layer *ret);
 
-/* Acquire. 0, or a negative errno that is kept, and nothing is held. */
+/* Acquire. `fill` takes up a lease from before a restart that had it; 0: there was none. 0, or a
+ * negative errno that is kept, and nothing is held. */
 int channel_acquire(struct channel *channel, const char *model, const char *layer,
-                    uint64_t wait_usec, struct failure *failure, struct mapped_layer *ret);
+                    uint64_t wait_usec, json_int_t fill, struct failure *failure,
+                    struct mapped_layer *ret);

@@ -51,9 +51,9 @@
  * nothing had happened; while there is no daemon it tries so for 10 s, or for as long as
  * edgemind_set_timeout says if that is less. (Later calls try once.) Handles and pointers stay
  * valid: the daemon keeps the layers that were held where they are, for its lease-grace (30 s,
- * unless its configuration says otherwise), or until another client has acquired the same layer and
- * given it back. So who reads a layer for longer without a call should call edgemind_check
- * meanwhile, and where that fails any other function, which makes the new connection.
+ * unless its configuration says otherwise). So who reads a layer for longer without a call should
+ * call edgemind_check meanwhile, and where that fails any other function, which makes the new
+ * connection.
  *     Where a layer is not what it was, because the new daemon did not keep the arena, or because
  * lease-grace was over, the call fails with -ESTALE without a name, and says which layer. A call
  * that succeeds therefore says of everything that is held: the bytes have been the same all the

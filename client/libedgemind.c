@@ -146,8 +146,8 @@ static int take_all(struct edgemind *em, struct channel *channel, struct library
     int r = 0;
 
     LIST_FOREACH (layer, &em->layers, entry) {
-        r = channel_acquire(channel, layer->model, layer->mapped.layer, 0, &em->failure,
-                            &taken->mapped);
+        r = channel_acquire(channel, layer->model, layer->mapped.layer, 0, layer->mapped.fill,
+                            &em->failure, &taken->mapped);
         r = verify(em, layer, r, &taken++->mapped, same);
         if (r < 0)
             return r;

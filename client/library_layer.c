@@ -23,7 +23,8 @@ int edgemind_acquire(struct edgemind *em, const char *model, const char *layer, 
     do {
         r = library_ready(em);
         if (r == 0)
-            r = channel_acquire(&em->channel, model, layer, wait_usec, &em->failure, &held->mapped);
+            r = channel_acquire(&em->channel, model, layer, wait_usec, 0, &em->failure,
+                                &held->mapped);
     } while (library_again(em, r));
     if (r < 0) {
         free(held->model);

@@ -88,10 +88,12 @@ static bool parse_place(const json_t *reply, uint64_t n_layers, uint64_t *ret_in
 }
 
 static int next(struct channel *channel, struct failure *failure, const char *model, const char *id,
-                uint64_t wait_usec, struct varlink_reply *reply)
+                uint64_t wait_usec, json_int_t fill, struct varlink_reply *reply)
 {
     const struct failure_subject subject = {.model = model};
-    json_t *parameters = channel_add_wait(json_pack("{s:s}", "run", id), wait_usec);
+    json_t *parameters = json_pack("{s:s}", "run", id);
+    parameters = channel_add(parameters, "waitUsec", (json_int_t)wait_usec);
+    parameters = channel_add(parameters, "fill", fill);
     return channel_call(channel, "Next", parameters, NULL, 0, &subject, failure, reply);
 }
 
@@ -107,7 +109,7 @@ int library_run_take(struct edgemind_run *run, struct channel *channel, struct l
         r = failure_set(failure, -ESTALE, "model %s has other layers now", run->layer.model);
     if (r < 0 || !run->layer.mapped.reply)
         return r;
-    r = next(channel, failure, run->layer.model, ret->run_id, 0, &reply);
+    r = next(channel, failure, run->layer.model, ret->run_id, 0, run->layer.mapped.fill, &reply);
     if (r == 0)
         r = channel_map(channel, &reply, failure, &ret->mapped);
     if (r == 0 && (!parse_place(reply.parameters, n_layers, &index, &pass, &hit) ||
@@ -154,7 +156,7 @@ static int step(struct edgemind_run *run, uint64_t wait_usec, struct edgemind_st
     struct edgemind *em = run->em;
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
 
-    int r = next(&em->channel, &em->failure, run->layer.model, run->id, wait_usec, &reply);
+    int r = next(&em->channel, &em->failure, run->layer.model, run->id, wait_usec, 0, &reply);
     if (r < 0 && !em->failure.name)
         return r;
     leave(run);

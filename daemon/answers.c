@@ -86,7 +86,7 @@ static void answer_blockers(struct manager *manager, struct call *call,
     }
     const struct grace *grace = handover_grace(manager->handover);
     for (size_t i = 0; i < grace->n_layers; i++) {
-        json_t *lease = name_layer(grace->layers[i]);
+        json_t *lease = name_layer(grace->layers[i].layer);
         json_object_set_new(lease, "loading", json_false());
         append_lease(leases, &n_leases, lease);
     }

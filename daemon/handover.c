@@ -177,7 +177,7 @@ static int restore_layers(struct handover *handover, struct scheduler *scheduler
     uint64_t end_page = 0;
     _cleanup_(freep) struct claim *claims = calloc(recovery->n_extents + 1, sizeof *claims);
     _cleanup_(freep) struct layer **layers = calloc(recovery->n_layers + 1, sizeof *layers);
-    _cleanup_(freep) struct layer **leased = calloc(recovery->n_layers + 1, sizeof *leased);
+    _cleanup_(freep) struct grace_layer *leased = calloc(recovery->n_layers + 1, sizeof *leased);
     size_t n_leased = 0;
     if (!claims || !layers || !leased)
         return -ENOMEM;
@@ -185,8 +185,8 @@ static int restore_layers(struct handover *handover, struct scheduler *scheduler
         const struct ledger_recovered_layer *layer = &recovery->layers[i];
         layers[i] = &models[layer->model]->layers[layer->index];
         layers[i]->fill_id = layer->fill_id;
-        if (layer->is_leased)
-            leased[n_leased++] = layers[i];
+        if (layer->n_leases > 0)
+            leased[n_leased++] = (struct grace_layer){layers[i], layer->n_leases};
     }
     for (size_t i = 0; i < recovery->n_extents; i++) {
         const struct ledger_recovered_extent *extent = &recovery->extents[i];
@@ -288,10 +288,8 @@ void handover_on_scheduler(const struct scheduler_event *event, void *context)
         r = ledger_flushed(ledger);
         break;
     case EVENT_LAYER_PINNED:
-        r = ledger_leased(ledger, event->layer, event->layer->fill_id);
-        break;
     case EVENT_LAYER_UNPINNED:
-        r = ledger_unleased(ledger, event->layer, event->layer->fill_id);
+        r = ledger_leased(ledger, event->layer, event->layer->fill_id, event->layer->n_pins);
         break;
     case EVENT_LAYER_LOADING:
     case EVENT_LAYER_ABANDONED:

@@ -17,6 +17,7 @@ struct hold {
     struct load *load;      /* NULL before its turn */
     struct wait wait;
     uint64_t deadline_usec; /* 0: does not wait */
+    uint64_t fill_id;       /* see struct hold_options */
 };
 
 struct segment_row {
@@ -137,7 +138,8 @@ static void answer(struct hold *hold, bool hit)
     }
     if (run)
         lease = run->lease;
-    grace_take_up(handover_grace(manager->handover), hold->layer);
+    if (hold->fill_id == hold->layer->fill_id)
+        grace_take_up(handover_grace(manager->handover), hold->layer);
 
     char id[24];
     snprintf(id, sizeof id, "%" PRIu64, lease->id);
@@ -236,7 +238,7 @@ static void wait_over(enum wait_end end, void *context)
 }
 
 void hold_layer(struct manager *manager, struct call *call, struct holder *holder,
-                struct layer *layer, uint64_t wait_usec, struct client_run *run)
+                struct layer *layer, const struct hold_options *options, struct client_run *run)
 {
     static const struct call_hooks call_hooks = {.cancelled = cancelled};
     struct hold *hold = calloc(1, sizeof *hold);
@@ -249,11 +251,12 @@ void hold_layer(struct manager *manager, struct call *call, struct holder *holde
     hold->holder = holder;
     hold->layer = layer;
     hold->run = run;
-    hold->deadline_usec = wait_usec > 0 ? clock_monotonic_usec() + wait_usec : 0;
+    hold->deadline_usec = options->wait_usec > 0 ? clock_monotonic_usec() + options->wait_usec : 0;
+    hold->fill_id = options->fill_id;
     call_set_hooks(call, &call_hooks, hold);
 
     /* Not behind somebody whom the caller itself may block. */
-    bool must_queue = wait_usec > 0 && holder->n_leases == 0 &&
+    bool must_queue = options->wait_usec > 0 && holder->n_leases == 0 &&
                       waits_ahead_of(manager->waits, call_peer(call)->tier == TIER_ADMIN) &&
                       scheduler_layer_state(manager->scheduler, layer) == LAYER_ABSENT;
     if (must_queue)
@@ -262,9 +265,9 @@ void hold_layer(struct manager *manager, struct call *call, struct holder *holde
         start(hold);
 }
 
-bool hold_check_wait(struct call *call, uint64_t wait_usec)
+bool hold_check_options(struct call *call, const struct hold_options *options)
 {
-    if (wait_usec <= WAIT_USEC_MAX)
+    if (options->wait_usec <= WAIT_USEC_MAX)
         return true;
     call_invalid_parameter(call, "waitUsec");
     return false;

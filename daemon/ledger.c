@@ -182,11 +182,16 @@ int ledger_remove_model(struct ledger *ledger, const struct model *model)
     return end_step(ledger, r);
 }
 
-static int write_layer(struct ledger *ledger, const struct layer *layer,
-                       enum ledger_record_state state, uint64_t fill_id)
+/* A `fill_id` of 0 is no load's: the layer is absent. */
+static int write_layer(struct ledger *ledger, const struct layer *layer, uint64_t fill_id,
+                       uint32_t n_leases)
 {
+    enum ledger_record_state state = fill_id == 0   ? LEDGER_ABSENT
+                                     : n_leases > 0 ? LEDGER_LEASED
+                                                    : LEDGER_PRESENT;
     const struct ledger_slot *slot = use_slot(ledger, layer->model);
     struct ledger_record record = {.kind = LEDGER_LAYER, .state = (uint8_t)state};
+    record.n_leases = (uint16_t)(n_leases < LEDGER_LEASES_MAX ? n_leases : LEDGER_LEASES_MAX);
     record.model = slot->id;
     record.layer.index = layer->index;
     if (state != LEDGER_ABSENT) {
@@ -228,22 +233,18 @@ int ledger_loaded(struct ledger *ledger, const struct layer *layer, uint64_t fil
     if (ledger->last_fill_id < fill_id)
         ledger->last_fill_id = fill_id;
     ledger->loaded_bytes += layer_definition(layer)->bytes;
-    return write_layer(ledger, layer, LEDGER_PRESENT, fill_id);
+    return write_layer(ledger, layer, fill_id, 0);
 }
 
 int ledger_evicted(struct ledger *ledger, const struct layer *layer)
 {
-    return ledger->is_void ? 0 : write_layer(ledger, layer, LEDGER_ABSENT, 0);
+    return ledger->is_void ? 0 : write_layer(ledger, layer, 0, 0);
 }
 
-int ledger_leased(struct ledger *ledger, const struct layer *layer, uint64_t fill_id)
+int ledger_leased(struct ledger *ledger, const struct layer *layer, uint64_t fill_id,
+                  uint32_t n_leases)
 {
-    return ledger->is_void ? 0 : write_layer(ledger, layer, LEDGER_LEASED, fill_id);
-}
-
-int ledger_unleased(struct ledger *ledger, const struct layer *layer, uint64_t fill_id)
-{
-    return ledger->is_void ? 0 : write_layer(ledger, layer, LEDGER_PRESENT, fill_id);
+    return ledger->is_void ? 0 : write_layer(ledger, layer, fill_id, n_leases);
 }
 
 int ledger_flushed(struct ledger *ledger)

@@ -22,6 +22,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+enum { LEDGER_LEASES_MAX = UINT16_MAX };
+
 struct ledger;
 
 /* The arena that a ledger is about. It goes with no other, nor with the same one cut otherwise. */
@@ -51,9 +53,10 @@ int ledger_add_model(struct ledger *ledger, const struct model *model);
 int ledger_remove_model(struct ledger *ledger, const struct model *model);
 int ledger_loaded(struct ledger *ledger, const struct layer *layer, uint64_t fill_id);
 int ledger_evicted(struct ledger *ledger, const struct layer *layer);
-/* A resident layer is held, or is not any more. What is held outlives a flush. */
-int ledger_leased(struct ledger *ledger, const struct layer *layer, uint64_t fill_id);
-int ledger_unleased(struct ledger *ledger, const struct layer *layer, uint64_t fill_id);
+/* So many leases hold a resident layer now; more than LEDGER_LEASES_MAX count as that. What is held
+ * outlives a flush. */
+int ledger_leased(struct ledger *ledger, const struct layer *layer, uint64_t fill_id,
+                  uint32_t n_leases);
 /* Every layer is evicted that is not held. */
 int ledger_flushed(struct ledger *ledger);
 
@@ -71,7 +74,7 @@ struct ledger_recovery {
         uint64_t fill_id;
         uint64_t step; /* its last one */
         uint32_t model, index;
-        bool is_leased;
+        uint32_t n_leases;
     } * layers; /* that are resident; by their last step, which is nearly by their last use */
     struct ledger_recovered_extent {
         uint64_t first_page, n_pages;

@@ -26,7 +26,7 @@
 #include "daemon/ledger.h"
 
 enum {
-    LEDGER_VERSION = 1, /* of everything here and in ledger_definition.c */
+    LEDGER_VERSION = 2, /* of everything here and in ledger_definition.c */
     LEDGER_MODELS_MAX = 1024,
     LEDGER_BLOCK_BYTES = 4096, /* what regions begin at */
 
@@ -58,9 +58,9 @@ enum ledger_record_state {
 struct ledger_record {
     uint32_t crc; /* of its place and what follows */
     uint8_t kind, state;
-    uint16_t reserved;
-    uint64_t step;  /* the one that wrote it */
-    uint64_t model; /* whose it is: the step that added the model */
+    uint16_t n_leases; /* of a layer that is leased */
+    uint64_t step;     /* the one that wrote it */
+    uint64_t model;    /* whose it is: the step that added the model */
     union {
         struct {
             uint64_t begin_bytes, definition_bytes, end_bytes; /* the region */

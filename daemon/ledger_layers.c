@@ -44,7 +44,8 @@ static int read_layer(struct ledger_reading *reading, uint32_t model, uint32_t i
         return ledger_refuse(reading, -EBADMSG, "a layer in the ledger is of an epoch to come");
     if (record->state != LEDGER_LEASED && record->layer.epoch < reading->ledger->epoch)
         return 0;
-    if (!needs_pages(reading, &owner->definition->layers[index], record->layer.n_pages) ||
+    if ((record->state == LEDGER_LEASED) != (record->n_leases > 0) ||
+        !needs_pages(reading, &owner->definition->layers[index], record->layer.n_pages) ||
         record->layer.n_extents == 0 || record->layer.n_extents > record->layer.n_pages ||
         record->layer.fill_id > reading->ledger->last_fill_id)
         return ledger_refuse(reading, -EBADMSG,
@@ -56,7 +57,7 @@ static int read_layer(struct ledger_reading *reading, uint32_t model, uint32_t i
                                             .step = record->step,
                                             .model = model,
                                             .index = index,
-                                            .is_leased = record->state == LEDGER_LEASED},
+                                            .n_leases = record->n_leases},
                                   .first_page = record->layer.first_page,
                                   .n_pages = record->layer.n_pages,
                                   .n_extents = record->layer.n_extents,

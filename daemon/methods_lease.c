@@ -5,13 +5,13 @@
 
 struct acquire_parameters {
     const char *model, *layer;
-    uint64_t wait_usec;
+    struct hold_options options;
 };
 
 static const struct field acquire_fields[] = {
     {"model", FIELD_STRING, offsetof(struct acquire_parameters, model), FIELD_REQUIRED},
     {"layer", FIELD_STRING, offsetof(struct acquire_parameters, layer), FIELD_REQUIRED},
-    {"waitUsec", FIELD_U64, offsetof(struct acquire_parameters, wait_usec)},
+    HOLD_OPTION_FIELDS(struct acquire_parameters, options),
     {0},
 };
 
@@ -23,7 +23,7 @@ void method_acquire(struct call *call, void *context)
     struct layer *layer;
 
     if (!call_decode(call, acquire_fields, &parameters) ||
-        !hold_check_wait(call, parameters.wait_usec) ||
+        !hold_check_options(call, &parameters.options) ||
         !(model = manager_find_model(manager, call, parameters.model)) ||
         !(layer = manager_find_layer(call, model, parameters.layer)))
         return;
@@ -31,7 +31,7 @@ void method_acquire(struct call *call, void *context)
     if (!holder)
         call_io_failed(call, "lease", -ENOMEM);
     else
-        hold_layer(manager, call, holder, layer, parameters.wait_usec, NULL);
+        hold_layer(manager, call, holder, layer, &parameters.options, NULL);
 }
 
 struct release_parameters {

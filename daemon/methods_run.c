@@ -70,12 +70,12 @@ static struct client_run *find_run(struct call *call, const char *id)
 
 struct next_parameters {
     const char *run;
-    uint64_t wait_usec;
+    struct hold_options options;
 };
 
 static const struct field next_fields[] = {
     {"run", FIELD_STRING, offsetof(struct next_parameters, run), FIELD_REQUIRED},
-    {"waitUsec", FIELD_U64, offsetof(struct next_parameters, wait_usec)},
+    HOLD_OPTION_FIELDS(struct next_parameters, options),
     {0},
 };
 
@@ -86,12 +86,12 @@ void method_next(struct call *call, void *context)
     struct client_run *run;
 
     if (!call_decode(call, next_fields, &parameters) ||
-        !hold_check_wait(call, parameters.wait_usec) || !(run = find_run(call, parameters.run)))
+        !hold_check_options(call, &parameters.options) || !(run = find_run(call, parameters.run)))
         return;
     client_run_leave(run, clock_monotonic_usec());
     if (run->run->next->index == 0)
         plan_runs(manager, run->run->model);
-    hold_layer(manager, call, run->holder, run->run->next, parameters.wait_usec, run);
+    hold_layer(manager, call, run->holder, run->run->next, &parameters.options, run);
 }
 
 struct end_parameters {

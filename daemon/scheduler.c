@@ -414,24 +414,24 @@ void scheduler_abandon(struct scheduler *scheduler, struct layer *layer)
 void scheduler_pin(struct scheduler *scheduler, struct layer *layer)
 {
     assert(scheduler_layer_state(scheduler, layer) == LAYER_RESIDENT);
-    if (layer->n_pins++ > 0)
-        return;
-    list_evictable(scheduler, layer, -1);
-    list_append(&scheduler->pinned, layer);
-    scheduler->pinned_pages += layer->allocation.n_pages;
-    layer->model->n_pinned++;
+    if (layer->n_pins++ == 0) {
+        list_evictable(scheduler, layer, -1);
+        list_append(&scheduler->pinned, layer);
+        scheduler->pinned_pages += layer->allocation.n_pages;
+        layer->model->n_pinned++;
+    }
     tell_of_layer(scheduler, EVENT_LAYER_PINNED, layer);
 }
 
 void scheduler_unpin(struct scheduler *scheduler, struct layer *layer)
 {
     assert(layer->n_pins > 0);
-    if (--layer->n_pins > 0)
-        return;
-    list_remove(&scheduler->pinned, layer);
-    scheduler->pinned_pages -= layer->allocation.n_pages;
-    layer->model->n_pinned--;
-    list_evictable(scheduler, layer, 1);
+    if (--layer->n_pins == 0) {
+        list_remove(&scheduler->pinned, layer);
+        scheduler->pinned_pages -= layer->allocation.n_pages;
+        layer->model->n_pinned--;
+        list_evictable(scheduler, layer, 1);
+    }
     tell_of_layer(scheduler, EVENT_LAYER_UNPINNED, layer);
 }
 

@@ -70,8 +70,8 @@ enum scheduler_event_type {
     EVENT_LAYER_LOADED,
     EVENT_LAYER_ABANDONED, /* a load was cancelled or failed */
     EVENT_LAYER_EVICTED,   /* gave way to another, or was unloaded */
-    EVENT_LAYER_PINNED,    /* held for the first time */
-    EVENT_LAYER_UNPINNED,  /* nobody holds it any more */
+    EVENT_LAYER_PINNED,    /* held once more: n_pins times */
+    EVENT_LAYER_UNPINNED,  /* held once less, or no more */
     EVENT_FLUSHED,         /* every resident layer went at once; no EVENT_LAYER_EVICTED for each */
     EVENT_REFUSED,         /* `decision` tells which */
     EVENT_POLICY_CHANGED

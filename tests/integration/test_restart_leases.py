@@ -83,29 +83,53 @@ class Held(LeasesOverARestart):
             after = self.daemon.stats()["scheduler"]
             self.assertEqual(after["bytesLoaded"], before["bytesLoaded"])
             self.assertEqual(after["hits"], before["hits"] + 1)
-            # It is its holder's now, and nobody's else.
-            busy = self.assertVarlinkError("Busy", self.daemon.call, "Reset")
-            self.assertEqual([held.get("pid") for held in busy["leases"]], [os.getpid()])
+            # Who has another lease stands beside what waits for its holder, who takes up its own.
+            self.assertEqual(self.holders(), [("b.1", None), ("b.1", os.getpid())])
+            holder = self.reader()
+            holder.lease(model="m", layer="b.1", fill=lease["fill"])
+            self.assertEqual(self.holders(), [("b.1", os.getpid())] * 2)
+            self.assertEqual(self.daemon.stats()["scheduler"]["bytesLoaded"], before["bytesLoaded"])
+            client.close()
+            client = holder
+            wait_until(lambda: len(self.holders()) == 1, "the lease to end")
+
+    def holders(self):
+        busy = self.assertVarlinkError("Busy", self.daemon.call, "Reset")
+        return [(held["layer"], held.get("pid")) for held in busy["leases"]]
 
     def test_what_is_taken_up_and_released_gives_way(self):
         """Long before lease-grace is over. What nobody has taken up stays."""
         client = self.reader()
         for with_signal in ENDS:
-            for layer in self.layers:
-                client.lease(model="m", layer=layer)
+            fills = {layer: client.lease(model="m", layer=layer)["fill"] for layer in self.layers}
             self.daemon.restart(with_signal)
             client = self.reader()
-            client.release(client.lease(model="m", layer="b.1"))
+            client.release(client.lease(model="m", layer="b.1", fill=fills["b.1"]))
+            client.release(client.lease(model="m", layer="b.2", fill=fills["b.1"]))  # another's
+            client.release(client.lease(model="m", layer="b.2"))
             run = client.call("BeginRun", model="m")["run"]
-            client.lease("Next", run=run)
-            busy = self.assertVarlinkError("Busy", self.daemon.call, "Reset")
-            self.assertEqual([(held["layer"], held.get("pid")) for held in busy["leases"]],
-                             [("b.2", None), ("b.0", os.getpid())])
+            client.lease("Next", run=run, fill=fills["b.0"])
+            self.assertEqual(self.holders(), [("b.2", None), ("b.0", os.getpid())])
             client.call("EndRun", run=run)
             self.daemon.call("LoadModel", definition=sized_model("n", 3 * MIB - 9999))
             self.assertEqual(self.resident("m"), {"b.2"})
             self.assertHeld(self.assertVarlinkError("Busy", self.daemon.call, "Reset"), ["b.2"])
             self.daemon.call("UnloadModel", model="n")
+
+    def test_every_holder_is_waited_for(self):
+        """One that takes its lease up and gives it back takes nothing from the others; over any
+        number of restarts."""
+        for _ in range(3):
+            lease = self.reader().lease(model="m", layer="b.1")
+        for with_signal in ENDS:
+            self.daemon.restart(with_signal)
+            client = self.reader()
+            client.release(client.lease(model="m", layer="b.1", fill=lease["fill"]))
+            self.assertEqual(self.holders(), [("b.1", None)])
+        client.release(client.lease(model="m", layer="b.1", fill=lease["fill"]))
+        self.assertEqual(self.leased_bytes(), 0)
+        self.daemon.restart()
+        self.assertEqual(self.leased_bytes(), 0)
 
     def test_many_holders_of_one_layer(self):
         clients = [self.reader() for _ in range(5)]

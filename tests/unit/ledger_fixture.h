@@ -19,7 +19,7 @@ struct expected {
         bool is_there;
         struct expected_layer {
             uint64_t fill_id; /* 0: absent */
-            bool is_leased;
+            uint32_t n_leases;
             uint64_t order; /* of its last step among those of all layers */
             size_t n_extents;
             uint64_t first_pages[EXTENTS], n_pages[EXTENTS];
@@ -156,14 +156,13 @@ static inline void evict(struct world *world, unsigned model, unsigned index)
     REQUIRE(ledger_evicted(world->ledger, layer) == 0);
 }
 
-static inline void lease(struct world *world, unsigned model, unsigned index, bool is_leased)
+static inline void lease(struct world *world, unsigned model, unsigned index, uint32_t n_leases)
 {
     struct expected_layer *expected = &begin(world)->models[model].layers[index];
-    expected->is_leased = is_leased;
+    expected->n_leases = n_leases;
     expected->order = world->n_steps;
     struct layer *layer = layer_at(world, model, index);
-    REQUIRE((is_leased ? ledger_leased : ledger_unleased)(world->ledger, layer,
-                                                          expected->fill_id) == 0);
+    REQUIRE(ledger_leased(world->ledger, layer, expected->fill_id, n_leases) == 0);
 }
 
 static inline void flush(struct world *world)
@@ -171,7 +170,7 @@ static inline void flush(struct world *world)
     struct expected *now = begin(world);
     for (unsigned i = 0; i < MODELS; i++)
         for (unsigned j = 0; j < LAYERS; j++)
-            if (now->models[i].layers[j].fill_id && !now->models[i].layers[j].is_leased) {
+            if (now->models[i].layers[j].fill_id && now->models[i].layers[j].n_leases == 0) {
                 arena_release(world->arena, &layer_at(world, i, j)->allocation);
                 now->models[i].layers[j] = (struct expected_layer){0};
             }
@@ -198,7 +197,7 @@ static inline bool says(const struct ledger_recovery *recovery, const struct exp
         const struct expected_layer *other =
             &expected->models[numbers[layer->model]].layers[layer->index];
         size_t n = 0;
-        if (layer->fill_id != other->fill_id || layer->is_leased != other->is_leased ||
+        if (layer->fill_id != other->fill_id || layer->n_leases != other->n_leases ||
             other->order <= order)
             return false;
         order = other->order;

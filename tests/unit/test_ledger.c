@@ -47,12 +47,12 @@ START_TEST(test_steps)
     ck_assert(load(&world, 0, 0));
     ck_assert(load(&world, 3, 2));
     restart(&world);
-    lease(&world, 0, 7, true);
+    lease(&world, 0, 7, 1);
     restart(&world);
     evict(&world, 0, 0);
     restart(&world);
     ck_assert(load(&world, 0, 0));
-    lease(&world, 0, 7, false);
+    lease(&world, 0, 7, 0);
     restart(&world);
     evict(&world, 3, 2);
     drop(&world, 3);
@@ -72,22 +72,22 @@ START_TEST(test_flush)
     add(&world, 0, pages, 8);
     for (unsigned i = 0; i < 8; i++)
         ck_assert(load(&world, 0, i));
-    lease(&world, 0, 2, true);
-    lease(&world, 0, 5, true);
-    lease(&world, 0, 4, true);
-    lease(&world, 0, 4, false);
+    lease(&world, 0, 2, 1);
+    lease(&world, 0, 5, 3);
+    lease(&world, 0, 4, 1);
+    lease(&world, 0, 4, 0);
     flush(&world);
     restart(&world);
     ck_assert(load(&world, 0, 3));
     restart(&world);
     flush(&world);
-    lease(&world, 0, 5, false);
+    lease(&world, 0, 5, 0);
     restart(&world);
     flush(&world);
     ck_assert_uint_ne(world.now.models[0].layers[2].fill_id, 0);
     ck_assert_uint_eq(world.now.models[0].layers[5].fill_id, 0);
     restart(&world);
-    lease(&world, 0, 2, false);
+    lease(&world, 0, 2, 0);
     flush(&world);
     restart(&world);
     ck_assert_uint_eq(arena_free_pages(world.arena), 40);
@@ -114,11 +114,11 @@ START_TEST(test_extents)
         ck_assert_uint_eq(world.now.models[1].layers[0].n_extents, 4);
         restart(&world);
         n_writes = writes.count;
-        lease(&world, 1, 0, true);
+        lease(&world, 1, 0, 1);
         ck_assert_uint_eq(writes.count - n_writes, 2);
         flush(&world);
         restart(&world);
-        lease(&world, 1, 0, false);
+        lease(&world, 1, 0, 0);
         evict(&world, 1, 0);
         restart(&world);
     }
@@ -176,8 +176,8 @@ START_TEST(test_void)
         int results[] = {
             ledger_add_model(world.ledger, model),
             ledger_loaded(world.ledger, model->layers, 1),
-            ledger_leased(world.ledger, model->layers, 1),
-            ledger_unleased(world.ledger, model->layers, 1),
+            ledger_leased(world.ledger, model->layers, 1, 1),
+            ledger_leased(world.ledger, model->layers, 1, 0),
             ledger_flushed(world.ledger),
             ledger_evicted(world.ledger, model->layers),
         };
@@ -261,7 +261,7 @@ START_TEST(test_many_layers)
         REQUIRE(ledger_loaded(world.ledger, &model->layers[i], i + 1) == 0);
     ck_assert_uint_eq(writes.count - n_writes, 2 * MANY);
     ck_assert_uint_le(mallinfo2().uordblks, heap_bytes);
-    ck_assert_int_eq(ledger_leased(world.ledger, &model->layers[MANY - 1], MANY), 0);
+    ck_assert_int_eq(ledger_leased(world.ledger, &model->layers[MANY - 1], MANY, 1 << 20), 0);
     struct stat status;
     ck_assert_int_eq(fstat(ledger_fd(world.ledger), &status), 0);
     ck_assert_int_le(status.st_blocks * 512, MANY * (64 + 16) + 16 * PAGE);
@@ -273,7 +273,7 @@ START_TEST(test_many_layers)
     for (size_t i = 0; i < MANY; i++)
         REQUIRE(recovery->layers[i].index == i && recovery->layers[i].fill_id == i + 1 &&
                 recovery->extents[i].first_page == i && recovery->extents[i].layer == i);
-    ck_assert(recovery->layers[MANY - 1].is_leased);
+    ck_assert_uint_eq(recovery->layers[MANY - 1].n_leases, LEDGER_LEASES_MAX);
     ck_assert_uint_eq(recovery->loaded_bytes, (uint64_t)MANY * PAGE);
     ledger_bind(world.ledger, recovery->models[0].id, model);
     ledger_recovery_free(recovery);

@@ -23,10 +23,10 @@ static void make(struct world *world)
     for (unsigned i = 0; i < 8; i++)
         ck_assert(load(world, 0, i));
     ck_assert(load(world, 1, 1));
-    lease(world, 0, 1, true);
-    lease(world, 1, 1, true);
+    lease(world, 0, 1, 1);
+    lease(world, 1, 1, 3);
     flush(world);
-    lease(world, 1, 1, false);
+    lease(world, 1, 1, 0);
     for (unsigned i = 0; i < 8; i++)
         if (i != 1)
             ck_assert(load(world, 0, i));
@@ -145,7 +145,7 @@ START_TEST(test_another)
 
     header->version++;
     assert_refused(image_file(&image), &world.identity, -ESTALE,
-                   "the ledger has format 2, this program has 1");
+                   "the ledger has format 3, this program has 2");
     header->version--;
     header->reserved = 1;
     header->crc = ledger_header_crc(header);

@@ -95,10 +95,10 @@ START_TEST(test_every_byte)
     evict(&world, 0, 2);
     ck_assert(load(&world, 1, 0));
     ck_assert_uint_eq(world.now.models[1].layers[0].n_extents, 2);
-    lease(&world, 1, 0, true);
+    lease(&world, 1, 0, 1);
     flush(&world);
     ck_assert(load(&world, 0, 1));
-    lease(&world, 1, 0, false);
+    lease(&world, 1, 0, 0);
     check(&watch);
     flush(&world);
     drop(&world, 0);
@@ -128,8 +128,8 @@ static void step(struct world *world, unsigned *state)
         flush(world);
     } else if (what == 1) {
         for (uint32_t i = 0; i < n_layers; i++) {
-            if (world->now.models[model].layers[i].is_leased)
-                lease(world, model, i, false);
+            if (world->now.models[model].layers[i].n_leases > 0)
+                lease(world, model, i, 0);
             if (world->now.models[model].layers[i].fill_id)
                 evict(world, model, i);
         }
@@ -137,8 +137,8 @@ static void step(struct world *world, unsigned *state)
     } else if (layer->fill_id == 0) {
         load(world, model, index);
     } else if (what < 20) {
-        lease(world, model, index, !layer->is_leased);
-    } else if (!layer->is_leased) {
+        lease(world, model, index, (unsigned)rand_r(state) % 3);
+    } else if (layer->n_leases == 0) {
         evict(world, model, index);
     }
 }

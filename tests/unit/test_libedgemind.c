@@ -452,7 +452,7 @@ START_TEST(bad_step)
     start(&successor);
     ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
     finish(&successor, true);
-    expect_calls(&successor, CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\"}"),
+    expect_calls(&successor, CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\",\"fill\":1}"),
                  CALL("BeginRun", "{\"model\":\"m\"}"), CALL("Next", "{\"run\":\"r2\"}"));
     ck_assert_uint_eq(step.index, 0);
     say("{}");

@@ -4,8 +4,12 @@
 
 #include <jansson.h>
 
-#define ACQUIRE       CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\"}")
-#define ACQUIRE_N     CALL("Acquire", "{\"model\":\"n\",\"layer\":\"l\"}")
+#define ACQUIRE   CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\"}")
+#define ACQUIRE_N CALL("Acquire", "{\"model\":\"n\",\"layer\":\"l\"}")
+/* With the fill that the layer had: the lease is taken up. */
+#define TAKE_UP       CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\",\"fill\":1}")
+#define TAKE_UP_N     CALL("Acquire", "{\"model\":\"n\",\"layer\":\"l\",\"fill\":1}")
+#define TAKE_STEP(id) CALL("Next", "{\"run\":\"" id "\",\"fill\":1}")
 #define STATS         CALL("Stats", "{}")
 #define NEXT(id)      CALL("Next", "{\"run\":\"" id "\"}")
 #define BEGUN(id)     "{\"parameters\":{\"run\":\"" id "\",\"layers\":3}}"
@@ -49,7 +53,7 @@ START_TEST(goes_on)
     start(&successor);
     ck_assert_int_eq(edgemind_acquire(em, "n", "l", 0, &second), 0);
     finish(&successor, true);
-    expect_calls(&successor, ACQUIRE, ACQUIRE_N, NULL);
+    expect_calls(&successor, TAKE_UP, ACQUIRE_N, NULL);
 
     ck_assert_int_eq(edgemind_check(em), 0);
     ck_assert_ptr_eq(edgemind_layer_data(layer), data);
@@ -80,7 +84,7 @@ START_TEST(made_again)
     start(&successor);
     ck_assert_int_eq(edgemind_acquire(em, "n", "l", 0, &second), 0);
     finish(&successor, true);
-    expect_calls(&successor, ACQUIRE, ACQUIRE_N, NULL);
+    expect_calls(&successor, TAKE_UP, ACQUIRE_N, NULL);
     expect_silence();
     ck_assert_uint_eq(first_byte(layer), 11);
     close(arena);
@@ -101,7 +105,7 @@ START_TEST(given_back)
     start(&successor);
     ck_assert_int_eq(edgemind_release(layer), 0);
     finish(&successor, true);
-    expect_calls(&successor, ACQUIRE, RELEASE("77"), NULL);
+    expect_calls(&successor, TAKE_UP, RELEASE("77"), NULL);
     expect_silence();
     close(arena);
 }
@@ -331,14 +335,14 @@ START_TEST(without_the_lost)
     start(&loser);
     ck_assert_int_eq(edgemind_release(second), -ESTALE); /* the lost one */
     finish(&loser, false);
-    expect_calls(&loser, ACQUIRE_N, NULL, NULL);
+    expect_calls(&loser, TAKE_UP_N, NULL, NULL);
 
     will_answer_the_same(&successor, "7");
     will_hear(&successor);
     start(&successor);
     ck_assert_int_eq(edgemind_release(kept), 0);
     finish(&successor, true);
-    expect_calls(&successor, ACQUIRE, RELEASE("7"), NULL);
+    expect_calls(&successor, TAKE_UP, RELEASE("7"), NULL);
     close(arena);
 }
 END_TEST
@@ -378,7 +382,8 @@ START_TEST(a_run_goes_on)
     start(&first);
     ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
     finish(&first, true);
-    expect_calls(&first, CALL("BeginRun", "{\"model\":\"m\",\"at\":2}"), NEXT("r2"), NEXT("r2"));
+    expect_calls(&first, CALL("BeginRun", "{\"model\":\"m\",\"at\":2}"), TAKE_STEP("r2"),
+                 NEXT("r2"));
     ck_assert_uint_eq(step.index, 0);
     ck_assert_uint_eq(step.pass, 1);
     ck_assert_uint_eq(first_byte(step.layer), 11);
@@ -391,7 +396,7 @@ START_TEST(a_run_goes_on)
     start(&second);
     ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
     finish(&second, true);
-    expect_calls(&second, CALL("BeginRun", "{\"model\":\"m\"}"), NEXT("r3"), NEXT("r3"));
+    expect_calls(&second, CALL("BeginRun", "{\"model\":\"m\"}"), TAKE_STEP("r3"), NEXT("r3"));
     ck_assert_uint_eq(step.index, 1);
     ck_assert_uint_eq(step.pass, 1);
     say("{}");
@@ -594,7 +599,7 @@ START_TEST(reconnect_while_all_is_well)
     start(&successor);
     ck_assert_int_eq(edgemind_reconnect(em), 0);
     finish(&successor, true);
-    expect_calls(&successor, ACQUIRE, CALL("BeginRun", "{\"model\":\"m\"}"), NEXT("r2"));
+    expect_calls(&successor, TAKE_UP, CALL("BeginRun", "{\"model\":\"m\"}"), TAKE_STEP("r2"));
     ck_assert_ptr_eq(edgemind_layer_data(layer), data);
     ck_assert_ptr_eq(edgemind_layer_name(layer), name);
     ck_assert_uint_eq(first_byte(layer), 41);

@@ -34,7 +34,7 @@ struct naive_layer {
     bool ahead, keep;
     enum layer_state state;
     enum layer_state observed;
-    bool observed_pinned;
+    uint32_t observed_pins;
 };
 
 struct naive_run {
@@ -107,12 +107,10 @@ static void observe(const struct scheduler_event *event, void *context)
         break;
     }
     case EVENT_LAYER_PINNED:
-        EQUAL(naive_of(world, event->layer)->observed_pinned, false);
-        naive_of(world, event->layer)->observed_pinned = true;
+        EQUAL(++naive_of(world, event->layer)->observed_pins, event->layer->n_pins);
         break;
     case EVENT_LAYER_UNPINNED:
-        EQUAL(naive_of(world, event->layer)->observed_pinned, true);
-        naive_of(world, event->layer)->observed_pinned = false;
+        EQUAL(--naive_of(world, event->layer)->observed_pins, event->layer->n_pins);
         break;
     case EVENT_REFUSED:
         world->n_refused_observed++;
@@ -594,7 +592,7 @@ static uint64_t check_layer(struct world *world, const struct layer *layer)
     EQUAL(naive->observed, naive->state);
     EQUAL(scheduler_layer_pages(world->scheduler, layer),
           naive->state == LAYER_ABSENT ? 0 : naive->pages);
-    EQUAL(naive->observed_pinned, naive->n_pins > 0);
+    EQUAL(naive->observed_pins, naive->n_pins);
     EQUAL(layer->n_pins, naive->n_pins);
     if (naive->state == LAYER_ABSENT)
         return 0;
