@@ -111,13 +111,16 @@ under_valgrind() {
 
 # Compiled on the side, by what the integration tests leave of the processors.
 build_sanitized() {
-    nice -n 19 make -j"$(nproc)" BUILD="$build/sanitized" CFLAGS="-O1 -g" \
+    exec nice -n 19 make -j"$(nproc)" BUILD="$build/sanitized" CFLAGS="-O1 -g" \
         SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
         unit-tests >"$logs/sanitized-build.log" 2>&1 </dev/null
 }
 
 sanitized() {
-    wait "$sanitized_build" || { cat "$logs/sanitized-build.log"; return 1; }
+    wait "$sanitized_build"
+    local status=$?
+    trap - EXIT
+    [ $status -eq 0 ] || { cat "$logs/sanitized-build.log"; return 1; }
     unit "$build/sanitized"
 }
 
@@ -128,6 +131,7 @@ integration() {
 stage unit unit "$build"
 build_sanitized &
 sanitized_build=$!
+trap 'kill "$sanitized_build" 2>/dev/null' EXIT
 stage integration integration
 stage demo bash tests/demo.sh "$build"
 stage sanitizers sanitized
