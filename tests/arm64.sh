@@ -1,85 +1,192 @@
 #!/bin/bash
-# Cross-builds for arm64 and runs the unit tests there under user emulation. The foreign packages go
-# into a throw-away copy of this machine's file system, in a private mount namespace that takes
-# everything with it. Exits 77 where the machine or the archive does not allow it.
-#   tests/arm64.sh BUILD: binaries and logs are left in BUILD/arm64
+# Cross-builds for arm64, and runs unit and integration tests there under user emulation: of the
+# latter every program is the foreign one, only Python is this machine's. The foreign packages go into
+# a throw-away copy of this machine's file system, in a private mount namespace that takes everything
+# with it. Exits 77 where the machine or the archive does not allow it.
+#   tests/arm64.sh BUILD [MODULE...]: these integration tests, all by default; binaries and logs are
+#   left in BUILD/arm64
+# What the emulator cannot run is named, with the reason, in tests/arm64/skipped.
 set -eu -o pipefail
 
 machine=aarch64
 triplet=$machine-linux-gnu
 libraries='libevent-dev libinih-dev libjansson-dev libsmartcols-dev libsystemd-dev check'
+emulator=/opt/arm64 # in the copy: the emulator, and the libraries below it
+populate="-E LD_PRELOAD=/usr/lib/populate.so"
+skipped=tests/arm64/skipped
 
 skip() {
     echo "SKIP the tests on arm64: $1"
     exit 77
 }
 
-# In the copy: packages, build, tests. Results lie in /results.
-if [ "${1:-}" = --inside ]; then
-    cd /usr/src/edgemind
-    export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+# Unpacked, not installed: the copy is thrown away, and nothing has to be configured or upgraded.
+get_packages() {
+    local archives=/tmp/archives options foreign
+    options="-q -o Acquire::Retries=2 -o Acquire::http::Timeout=30 -o Dir::Cache::archives=$archives"
     foreign=$(printf '%s:arm64 ' $libraries)
-    {
-        dpkg --add-architecture arm64
-        apt-get update -q
-        apt-get install -q -y --no-install-recommends crossbuild-essential-arm64 qemu-user-static $foreign
-    } >/results/packages.log 2>&1 || exit 77
+    mkdir -p $archives/partial
+    dpkg --add-architecture arm64
+    timeout 120 apt-get $options update
+    timeout 240 apt-get $options install -y --no-install-recommends --download-only \
+        gcc-$triplet qemu-user-static $foreign
+    printf '%s\0' $archives/*.deb | xargs -0 -n 1 -P "$(nproc)" bash "$0" --unpack
+    rm -r $archives
+
+    # No file of a tmpfs may be mapped where a test counts shared memory; one of a ramfs is not shared.
+    mkdir $emulator
+    mount -t ramfs -o mode=0755 edgemind-arm64 $emulator
+    mkdir -p $emulator/usr/lib/$triplet
+    ln -s usr/lib $emulator/lib
+    cp -a /usr/lib/$triplet/*.so* $emulator/usr/lib/$triplet/
+    cp -L /lib/ld-linux-$machine.so.1 $emulator/usr/lib/
+    cp /usr/bin/qemu-$machine-static $emulator/emulate
+
+    # What was unpacked must be good for something, or else it is not our fault.
+    echo 'int main(void) { return 0; }' | $triplet-gcc -x c -o /tmp/probe - -Wl,--no-as-needed \
+        -levent -linih -ljansson -lsmartcols -lsystemd -lcheck
+    $emulator/emulate -L $emulator /tmp/probe
+}
+
+# unpack PACKAGE: unless one of this name is installed, which is good enough.
+unpack() {
+    local name arch wanted=.
+    name=$(dpkg-deb -f "$1" Package)
+    arch=$(dpkg-deb -f "$1" Architecture)
+    [ "$arch" = all ] || name=$name:$arch
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" != installed ] || return 0
+    case $name in qemu-user-static:*) wanted=./usr/bin/qemu-$machine-static ;; esac
+    dpkg-deb --fsys-tarfile "$1" | tar -C / --keep-directory-symlink --wildcards \
+        --exclude='./usr/share/[dlm]*' -xf - $wanted
+}
+
+# emulate PROGRAM: puts a script of its name into its place, so that whoever runs it runs the emulator.
+emulate() {
+    local preload=""
+    case $1 in */edgemindd) preload=$populate ;; esac
+    mv "$1" "$1.arm64"
+    printf '#!/bin/bash\nexec %s/emulate -L %s -0 "$0" %s %s "$@"\n' $emulator $emulator "$preload" \
+        "$1.arm64" >"$1"
+    chmod 755 "$1"
+}
+
+# unit TEST: a test that fails but is named in the list is skipped.
+unit() {
+    local status=0 preload="" log=/results/logs/$1.log
+    case $1 in test_arena_map | test_backing | test_loader | test_monitor) preload=$populate ;; esac
+    # Emulation is slow, and a test's own time limit is no verdict on it.
+    CK_TIMEOUT_MULTIPLIER=20 timeout 900 $emulator/emulate -L $emulator $preload \
+        /results/build/tests/unit/"$1" >"$log" 2>&1 </dev/null || status=$?
+    awk -v unit="$1" -v status=$status '
+        NR == FNR { reason[$1] = substr($0, length($1) + 2); next }
+        /^[^ ]+:[0-9]+:[FE]:/ {
+            split($0, part, ":")
+            name = unit "." part[5]
+            if (name in reason) {
+                print "SKIP " name ": " reason[name]
+                n_named++
+                next
+            }
+            n_other++
+        }
+        /^[0-9]+%: Checks: / { closing = $0; next }
+        { print }
+        END {
+            match(closing, /Checks: [0-9]+/)
+            n = substr(closing, RSTART + 8, RLENGTH - 8)
+            if (closing == "" || n_other || status && !n_named) {
+                print (closing == "" ? "FAILED  " unit ": no closing line" : closing) ", status " status
+                exit 1
+            }
+            print "100%: Checks: " n - n_named ", Failures: 0, Errors: 0"
+        }' $skipped "$log"
+}
+
+integration() {
+    local status=0
+    cd tests/integration
+    BUILD=/results/build TEST_SKIP=/usr/src/edgemind/$skipped TEST_TIMEOUT=300 timeout 1800 python3 \
+        -W error::ResourceWarning -m unittest -v "$1" >/results/logs/"$1".log 2>&1 </dev/null || status=1
+    cat /results/logs/"$1".log
+    return $status
+}
+
+# In the copy: packages, build, tests. Results lie in /results.
+inside() {
+    local compiler="make -j$(nproc) BUILD=/results/build CC=$triplet-gcc AR=$triplet-ar WERROR=1"
+    export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+    bash "$0" --packages >/results/packages.log 2>&1 ||
+        { tail -n 5 /results/packages.log; skip 'the packages are not to be had'; }
+    echo "packages: $SECONDS s"
     export PKG_CONFIG_LIBDIR=/usr/lib/$triplet/pkgconfig:/usr/share/pkgconfig
-    make -j"$(nproc)" BUILD=/results/build CC=$triplet-gcc AR=$triplet-ar WERROR=1 all unit-tests \
-        >/results/build.log 2>&1 || { tail -n 40 /results/build.log; exit 1; }
+    $compiler all unit-tests test-programs >/results/build.log 2>&1 ||
+        { tail -n 40 /results/build.log; exit 1; }
+    unset PKG_CONFIG_LIBDIR
+    $triplet-gcc -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -fPIC -shared \
+        -o $emulator/usr/lib/populate.so tests/arm64/populate.c
+    echo "build: $SECONDS s"
     for file in edgemindd emctl libedgemind.so; do
         $triplet-readelf -h /results/build/$file | grep 'Machine: *AArch64' >/dev/null || exit 1
         echo "ok      $file is built for arm64"
     done
+    for program in /results/build/{edgemindd,emctl,examples/*,tests/integration/*}; do
+        case $program in *.[od]) ;; *) emulate $program ;; esac
+    done
     for program in edgemindd emctl; do
-        qemu-$machine-static /results/build/$program --help >/dev/null || exit 1
+        /results/build/$program --help >/dev/null || exit 1
         echo "ok      $program starts"
     done
-    status=0
-    for test in /results/build/tests/unit/test_*; do
-        case $test in
-        *.[od]) continue ;;
-        *_arena_map | *_backing | *_loader | *_monitor)
-            echo "SKIP $(basename "$test"): the emulator ignores madvise and says that it did it"
-            continue
-            ;;
-        *_server)
-            echo "SKIP $(basename "$test"): the emulator knows no SO_PEERGROUPS"
-            continue
-            ;;
-        esac
-        # Emulation is slow, and a test's own time limit is no verdict on it.
-        CK_TIMEOUT_MULTIPLIER=10 timeout 300 qemu-$machine-static "$test" </dev/null || status=1
-    done
-    exit $status
-fi
+
+    local status=0
+    [ $# -gt 0 ] || set -- $(cd tests/integration && printf '%s\n' test_*.py | sed 's/\.py$//')
+    mkdir /results/logs
+    (cd /results/build/tests/unit && printf '%s\n' test_* | grep -v '\.[od]$') |
+        xargs -n 1 -P "$(nproc)" bash "$0" --unit || status=1
+    echo "unit tests: $SECONDS s"
+    printf '%s\n' "$@" | sort -r | xargs -n 1 -P "$(nproc)" bash "$0" --integration || status=1
+    echo "integration tests: $SECONDS s"
+    return $status
+}
 
 # In the namespace: the copy, on a tmpfs.
-if [ "${1:-}" = --in-namespace ]; then
-    source=$2 work=$3 results=$4
-    mount -t tmpfs -o mode=0755 edgemind-arm64 "$work"
+in_namespace() {
+    local source=$1 work=$2 results=$3
+    shift 3
+    mount -t tmpfs -o mode=0755 edgemind-arm64 "$work" || return 77
     cd "$work"
     mkdir upper overlay root
-    mount -t overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/overlay" overlay root
+    mount -t overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/overlay" overlay root || return 77
     mkdir -p root/usr/src/edgemind root/results
     mount --bind "$results" root/results
     mount -t tmpfs -o mode=1777 edgemind-arm64 root/tmp
     mount -t tmpfs -o mode=0755 edgemind-arm64 root/run
     mount --rbind /dev root/dev
-    mount -t proc -o ro proc root/proc # read-only: an emulator must not register with this kernel
+    # No setting of this machine can be changed, nor an emulator be registered with its kernel.
+    mount -t proc proc root/proc && mount --bind root/proc/sys root/proc/sys &&
+        mount -o remount,bind,ro root/proc/sys || return 77
     cat /etc/resolv.conf >"$work/resolv.conf"
     [ -s "$work/resolv.conf" ] && { rm -f root/etc/resolv.conf; cp "$work/resolv.conf" root/etc/; }
-    printf '#!/bin/sh\nexit 101\n' >root/usr/sbin/policy-rc.d
-    chmod 755 root/usr/sbin/policy-rc.d
     tar -C "$source" --format=posix --exclude-vcs --exclude=./build -cf - . | tar -C root/usr/src/edgemind -xf -
-    exec chroot root /bin/bash /usr/src/edgemind/tests/arm64.sh --inside
-fi
+    # The emulator's SO_PEERGROUPS has room for one group.
+    exec chroot root setpriv --clear-groups /bin/bash /usr/src/edgemind/tests/arm64.sh --inside "$@"
+}
 
-build=${1:?usage: arm64.sh BUILD}
+case ${1:-} in
+--in-namespace) shift; in_namespace "$@"; exit ;;
+--inside) shift; cd /usr/src/edgemind; inside "$@"; exit ;;
+--packages) get_packages; exit ;;
+--unpack) unpack "$2"; exit ;;
+--unit) unit "$2"; exit ;;
+--integration) integration "$2"; exit ;;
+esac
+
+build=${1:?usage: arm64.sh BUILD [MODULE...]}
+shift
 source=$(realpath "$(dirname "$0")/..")
 [ "$(id -u)" -eq 0 ] || skip 'only root can run it'
-command -v apt-get >/dev/null || skip 'this is no Debian'
-command -v unshare >/dev/null || skip 'unshare is not installed'
+for program in apt-get dpkg-deb unshare setpriv python3; do
+    command -v $program >/dev/null || skip "$program is not installed"
+done
 unshare -m true 2>/dev/null || skip 'mount namespaces are not allowed here'
 [ "$(dpkg --print-architecture)" != arm64 ] || skip 'this is arm64 already'
 [ "$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)" -gt 4000000 ] || skip 'it needs 4 GB of RAM'
@@ -101,10 +208,10 @@ trap 'exit 143' TERM HUP
 
 # The process namespace ends with its first process, whatever is left in it.
 unshare -m -p --fork --kill-child --propagation private -- \
-    bash "$0" --in-namespace "$source" "$work" "$(realpath "$build/arm64")" </dev/null &
+    bash "$0" --in-namespace "$source" "$work" "$(realpath "$build/arm64")" "$@" </dev/null &
 running=$!
 status=0
 wait "$running" || status=$?
 running=
-[ "$status" -ne 77 ] || { tail -n 5 "$build/arm64/packages.log"; skip 'the packages are not to be had'; }
+[ "$status" -ne 77 ] || skip 'not possible here'
 exit "$status"

@@ -128,6 +128,12 @@ integration() {
     BUILD=$build python3 -W error::ResourceWarning -m unittest discover -v -s tests/integration
 }
 
+# Of the integration tests those that an architecture could matter to; `make check-arm64` runs all.
+arm64() {
+    bash tests/arm64.sh "$build" test_main_job test_protocol test_leases_bytes test_leases_readonly \
+        test_ffn test_library test_restart_leases test_memory
+}
+
 stage unit unit "$build"
 build_sanitized &
 sanitized_build=$!
@@ -139,6 +145,7 @@ stage valgrind under_valgrind
 stage fuzz bash tests/fuzz/run.sh "$build" 20
 stage lint bash tests/lint.sh "$build"
 stage systemd bash tests/systemd/boot.sh "$build"
+stage arm64 arm64
 
 printf '%d passed, %d failed, %d skipped\n' $passed $failed $skipped
 [ $failed -eq 0 ]

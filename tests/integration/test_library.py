@@ -11,8 +11,8 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import (BUILD, MIB, PAGE, ROOT, TIMEOUT, clean_environment, needs_root, run, sized_model,
-                     writable_setting)
+from harness import (BUILD, MIB, PAGE, ROOT, TIMEOUT, TestCase, clean_environment, needs_root, run,
+                     sized_model, writable_setting)
 from leasing import LeaseTestCase, generate, write_model
 from test_weights import file_bytes
 
@@ -465,10 +465,11 @@ class Reconnecting(LibraryTestCase):
         self.assertFails("ENOENT", program.release, 0)
 
 
-class Linking(unittest.TestCase):
+class Linking(TestCase):
     """What others build against."""
 
     def setUp(self):
+        super().setUp()
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="em-"))
         self.addCleanup(shutil.rmtree, self.directory)
         if not LIBRARY.exists():

@@ -635,7 +635,7 @@ class Memory(HostileTestCase):
 
     def measure(self, what, data, maximum, accepted):
         if sanitized():
-            self.skipTest("a sanitizer's memory is not the daemon's")
+            self.skipTest("a sanitizer's or an emulator's memory is not the daemon's")
         before = self.daemon.status()["RssAnon"]
         with memory_file(data) as file:
             if accepted:
@@ -697,7 +697,7 @@ class Memory(HostileTestCase):
     def test_loaded_and_unloaded(self):
         """A model of many tensors, not only planned: gone with UnloadModel."""
         if sanitized():
-            self.skipTest("a sanitizer's memory is not the daemon's")
+            self.skipTest("a sanitizer's or an emulator's memory is not the daemon's")
         before = self.daemon.status()["RssAnon"]
         for _ in range(3):
             with memory_file(self.many_tensors()) as file:
