@@ -16,9 +16,11 @@ struct cycle {
     struct cycle_layer *layers;
     uint32_t *victims;
     uint64_t used_pages;
-    uint32_t n_ahead;
+    uint32_t n_ahead, n_passes;
     double now, disk_free;
     uint64_t read_pages;
+    struct cycle_layer *saved; /* after an earlier pass */
+    double saved_lead;
 };
 
 /* 0 or -ENOMEM; `pages` is borrowed. */
@@ -31,3 +33,20 @@ void cycle_reset(struct cycle *cycle);
 
 /* Goes through the model once. False if a layer found no place. */
 bool cycle_pass(struct cycle *cycle, const struct run_plan *plan);
+
+enum { CYCLE_STEADY_PASSES_MAX = 512 };
+
+/* Of a pass. */
+struct cycle_mean {
+    double time, read_pages;
+    bool repeats; /* it is exact: the passes go on like this */
+};
+
+/* From an empty arena on, over the second half of 2 * n_passes. False if a layer found no place, or
+ * it is slower than `limit`. */
+bool cycle_measure(struct cycle *cycle, const struct run_plan *plan, unsigned n_passes,
+                   double limit, struct cycle_mean *ret);
+
+/* Until passes repeat themselves, or over the later ones of CYCLE_STEADY_PASSES_MAX. False if a
+ * layer found no place. */
+bool cycle_measure_steady(struct cycle *cycle, const struct run_plan *plan, struct cycle_mean *ret);

@@ -11,6 +11,8 @@ enum layer_state {
     LAYER_RESIDENT
 };
 
+enum { MODEL_SCHEDULE_LAYERS_MAX = 7, MODEL_SCHEDULE_STEPS_MAX = 3 * MODEL_SCHEDULE_LAYERS_MAX };
+
 struct model;
 struct fill;
 
@@ -23,9 +25,8 @@ struct layer {
                                     meaningless when absent */
     struct fill *fill;           /* the loader's work in progress, or NULL; the loader's to set */
     uint32_t index;              /* in the model, in execution order */
-    uint32_t n_pins : 26;        /* holds on a resident layer: while there is one, it stays */
+    uint32_t n_pins : 27;        /* holds on a resident layer: while there is one, it stays */
     uint32_t keep : 1;          /* its model's runs stream others through the arena, not this one */
-    uint32_t on_demand : 1;     /* its model's runs never read it ahead, and drop it first */
     uint32_t ahead : 1;         /* loaded or loading for a run, and not used since */
     uint32_t counted : 1;       /* a walk over leases has met it; 0 between walks */
     enum layer_state state : 2; /* as of the allocation's generation: read it with layer_state */
@@ -39,8 +40,10 @@ struct model {
     uint32_t n_runs;
     uint64_t *begins_bytes;     /* while there are runs: the weights before each layer */
     uint32_t look_ahead, depth; /* of its runs' plan, as is each layer's `keep` */
-    uint64_t compute_usec;      /* of a whole pass of a run, lately; 0: unknown */
-    uint64_t planned_pages;     /* what the plan was made for, see daemon/planner */
+    uint32_t period;            /* of that plan's schedule, or 0 */
+    uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
+    uint64_t compute_usec;  /* of a whole pass of a run, lately; 0: unknown */
+    uint64_t planned_pages; /* what the plan was made for, see daemon/planner */
     double planned_compute_per_page;
     uint64_t n_resident, resident_bytes; /* as of `epoch`: scheduler_model_resident reads them */
     uint64_t epoch;

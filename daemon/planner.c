@@ -2,16 +2,15 @@
  * ahead; each goes through the model in daemon/cycle. Masks: nothing (every layer may give way, and
  * what is missing moves through the cycle); the first layers; and, for some sizes, all layers
  * larger than that and the rest evenly spread over the cycle, with room for one or two that stream.
- * Reading nothing ahead, with nothing kept, is Belady's MIN. Small models try every mask, each
- * layer being kept, streamed or on demand: where sizes differ, it can be faster not to read a small
- * layer ahead, and a large one in its stead.
+ * Reading nothing ahead, with nothing kept, is Belady's MIN. For small models there are schedules
+ * beside: parts of the best way to go through a number of passes.
  *
  * Among those that are nearly as fast as the fastest, the one that reads least is taken. The two
- * that the literature knows, MIN and the first layers kept beside a ring of two, then go through
- * more passes against it, so that the choice is never slower than they. */
+ * that the literature knows, MIN and the first layers kept beside a ring of two, then go on until
+ * they repeat themselves, as it does, so that the choice is never slower than they. */
 #include "daemon/planner.h"
 
-#include "daemon/cycle.h"
+#include "daemon/schedule.h"
 
 #include <errno.h>
 #include <math.h>
@@ -20,21 +19,20 @@
 enum {
     REHEARSED_LAYERS_MAX =
         128,                 /* larger models are not rehearsed: it would keep the loop waiting */
-    TRIED_LAYERS_MAX = 7,    /* of models that try every mask */
     SIZES = 4,               /* quartiles that masks are made from */
     START_BYTES = 512 << 10, /* loaders run dry at a layer's end, and wait for the next one */
-    PASSES = 6               /* until it is steady, and again to measure */
+    PASSES = 6,              /* until it is steady, and again to measure */
+    PERIOD_MAX = MODEL_SCHEDULE_STEPS_MAX / MODEL_SCHEDULE_LAYERS_MAX
 };
+_Static_assert(PASSES % 2 == 0 && PASSES % 3 == 0 && PERIOD_MAX == 3, "whole periods are measured");
 static const double NEARLY = 1.01, RATES_NEARLY = 2, CLEARLY = 0.95, SCREENED = 1.05,
                     TELLING = 1.002;
 
 static const struct manner {
     uint32_t look_ahead, depth;
-} manners[] = {{2, 1}, {4, 1}, {UINT32_MAX, 1}, {UINT32_MAX, 2}},
-  small_manners[] = {{2, 1}, {2, 2}, {UINT32_MAX, 3}};
+} manners[] = {{2, 1}, {4, 1}, {UINT32_MAX, 1}, {UINT32_MAX, 2}};
 enum {
     N_MANNERS = sizeof manners / sizeof *manners,
-    N_SMALL_MANNERS = sizeof small_manners / sizeof *small_manners,
     RING = 2 /* the manner of the references */
 };
 
@@ -43,11 +41,12 @@ struct choice {
     const uint64_t *pages;
     uint64_t total_pages;
     uint32_t n_layers;
-    bool *mask, *on_demand; /* being tried */
-    bool *best_mask, *best_on_demand, *first_mask;
+    bool *mask; /* being tried */
+    bool *best_mask, *first_mask;
+    uint8_t *best_schedule;
     struct run_plan best;
-    double best_time, fastest_time;
-    uint64_t best_read_pages;
+    struct cycle_mean best_mean;
+    double fastest_time;
 };
 
 /* The most that `n_slots` streamed layers which follow each other take; n_slots is 1 or 2. */
@@ -114,61 +113,38 @@ static bool keep_spread(const struct choice *choice, uint64_t size_pages, unsign
     return fits(choice, mask, n_slots);
 }
 
-/* The mean time and pages of a steady pass. False if it does not work, or is slower than `limit`.
- */
-static bool measure(struct choice *choice, const struct run_plan *plan, unsigned n_passes,
-                    double limit, double *ret_time, uint64_t *ret_read_pages)
-{
-    struct cycle *cycle = &choice->cycle;
-    double began = 0;
-    uint64_t read_pages = 0;
-
-    cycle_reset(cycle);
-    for (unsigned i = 0; i < 2 * n_passes; i++) {
-        if (i == n_passes) {
-            began = cycle->now;
-            read_pages = cycle->read_pages;
-        }
-        if (!cycle_pass(cycle, plan) || (i >= n_passes && cycle->now - began > limit * n_passes))
-            return false;
-    }
-    *ret_time = (cycle->now - began) / n_passes;
-    *ret_read_pages = cycle->read_pages - read_pages;
-    return true;
-}
-
-static void take(struct choice *choice, const struct run_plan *plan, double time,
-                 uint64_t read_pages)
+static void take(struct choice *choice, const struct run_plan *plan, const struct cycle_mean *mean)
 {
     memcpy(choice->best_mask, plan->keep, choice->n_layers * sizeof *plan->keep);
     choice->best = *plan;
     choice->best.keep = choice->best_mask;
-    if (plan->on_demand) {
-        memcpy(choice->best_on_demand, plan->on_demand, choice->n_layers * sizeof *plan->on_demand);
-        choice->best.on_demand = choice->best_on_demand;
+    if (plan->schedule) {
+        memcpy(choice->best_schedule, plan->schedule, plan->period * choice->n_layers);
+        choice->best.schedule = choice->best_schedule;
     }
-    choice->best_time = time;
-    choice->best_read_pages = read_pages;
+    choice->best_mean = *mean;
 }
 
 static void try_plan(struct choice *choice, const struct run_plan *plan)
 {
-    double time;
-    uint64_t read_pages;
-    if (!measure(choice, plan, PASSES, choice->fastest_time * NEARLY, &time, &read_pages))
+    const struct cycle_mean *best = &choice->best_mean;
+    struct cycle_mean mean;
+    if (!cycle_measure(&choice->cycle, plan, PASSES, choice->fastest_time * NEARLY, &mean))
         return;
-    if (choice->fastest_time > time)
-        choice->fastest_time = time;
-    bool best_is_near = choice->best_time <= choice->fastest_time * NEARLY;
-    if (!best_is_near || read_pages < choice->best_read_pages ||
-        (read_pages == choice->best_read_pages && time < choice->best_time))
-        take(choice, plan, time, read_pages);
+    if (choice->fastest_time > mean.time)
+        choice->fastest_time = mean.time;
+    bool best_is_near = best->time <= choice->fastest_time * NEARLY;
+    if (!best_is_near || mean.read_pages < best->read_pages ||
+        (mean.read_pages == best->read_pages && mean.time < best->time))
+        take(choice, plan, &mean);
 }
 
 static void try_mask(struct choice *choice, const bool *mask)
 {
     for (unsigned i = 0; i < N_MANNERS; i++)
-        try_plan(choice, &(struct run_plan){mask, manners[i].look_ahead, manners[i].depth});
+        try_plan(choice, &(struct run_plan){.keep = mask,
+                                            .look_ahead = manners[i].look_ahead,
+                                            .depth = manners[i].depth});
 }
 
 static int compare_pages(const void *left, const void *right)
@@ -198,72 +174,63 @@ static int try_spread_masks(struct choice *choice)
     return 0;
 }
 
-static bool are_equal(const struct choice *choice)
-{
-    for (uint32_t i = 1; i < choice->n_layers; i++)
-        if (choice->pages[i] != choice->pages[0])
-            return false;
-    return true;
-}
-
-/* A few passes tell most plans that are no good. */
-static void try_small_plan(struct choice *choice, const struct run_plan *plan)
-{
-    double time;
-    uint64_t read_pages;
-    if (measure(choice, plan, PASSES / 2, choice->fastest_time * SCREENED, &time, &read_pages))
-        try_plan(choice, plan);
-}
-
 static double compute_time(const struct choice *choice)
 {
     return (double)choice->total_pages * choice->cycle.compute_per_page;
 }
 
-/* Until one is found that takes no longer than to compute, or to read what does not stay. */
-static void try_every_mask(struct choice *choice)
+/* When a pass begins, no more can be there than fits. */
+static double unavoidable_read_time(const struct choice *choice)
 {
-    double read_time = (double)(choice->total_pages - choice->cycle.capacity_pages);
-    double compute = compute_time(choice);
-    double enough_time = (read_time < compute ? compute : read_time) * NEARLY;
-    unsigned n_masks = 1, n_ways = are_equal(choice) ? 2 : 3;
-    for (uint32_t i = 0; i < choice->n_layers; i++)
-        n_masks *= n_ways;
-    for (unsigned number = 0; number < n_masks && choice->fastest_time > enough_time; number++) {
-        unsigned digits = number;
-        for (uint32_t i = 0; i < choice->n_layers; i++, digits /= n_ways) {
-            choice->mask[i] = digits % n_ways == 1;
-            choice->on_demand[i] = digits % n_ways == 2;
-        }
-        unsigned n_manners = fits(choice, choice->mask, 1) ? N_SMALL_MANNERS : 0;
-        for (unsigned i = 0; i < n_manners; i++)
-            try_small_plan(choice, &(struct run_plan){choice->mask, small_manners[i].look_ahead,
-                                                      small_manners[i].depth, choice->on_demand});
-    }
+    return (double)(choice->total_pages - choice->cycle.capacity_pages);
 }
 
-/* Takes the reference if it is faster in the long run, or if that is too close to tell and the best
- * one is not as fast as computing. */
-static void verify(struct choice *choice, const struct run_plan *reference)
+/* Every part of the best way through some passes that neither begins in an empty arena nor is at
+ * the end; unless a plan takes no longer than to compute, or to read what does not stay. */
+static int try_schedules(struct choice *choice)
 {
-    unsigned n_passes = choice->n_layers + PASSES;
-    double time, reference_time;
-    uint64_t read_pages, reference_pages;
-    if (!measure(choice, reference, PASSES, choice->best_time * SCREENED, &reference_time,
-                 &reference_pages))
+    double compute = compute_time(choice), read = unavoidable_read_time(choice);
+    uint8_t sets[SCHEDULE_PASSES * SCHEDULE_LAYERS_MAX];
+    if (choice->fastest_time <= (read > compute ? read : compute) * NEARLY)
+        return 0;
+    int r = schedule_find(&choice->cycle, sets);
+    if (r < 0)
+        return r;
+    for (uint32_t period = 1; period <= PERIOD_MAX; period++)
+        for (uint32_t first = 1; first + period < SCHEDULE_PASSES; first++)
+            try_plan(choice, &(struct run_plan){choice->mask, UINT32_MAX, RUN_DEPTH_MAX,
+                                                &sets[first * choice->n_layers], period});
+    return 0;
+}
+
+/* Takes the faster one of the references if the best one is not faster, or may only seem to be. MIN
+ * computes and reads one after the other, so it takes no less than for what cannot stay. */
+static void verify(struct choice *choice, const struct run_plan *min, const struct run_plan *ring)
+{
+    double min_time = compute_time(choice) + unavoidable_read_time(choice);
+    struct cycle_mean best, reference, mean;
+    const struct run_plan *plan = ring;
+    if (!cycle_measure_steady(&choice->cycle, ring, &reference))
+        reference.time = INFINITY;
+    if (choice->best_mean.time * SCREENED > min_time && reference.time > min_time &&
+        cycle_measure_steady(&choice->cycle, min, &mean) && mean.time < reference.time) {
+        reference = mean;
+        plan = min;
+    }
+    if (reference.time > choice->best_mean.time * SCREENED)
         return;
-    if (measure(choice, reference, n_passes, INFINITY, &reference_time, &reference_pages) &&
-        (!measure(choice, &choice->best, n_passes, INFINITY, &time, &read_pages) ||
-         reference_time < time ||
-         (reference_time < time * TELLING && time > compute_time(choice) * (1 + 1e-9))))
-        take(choice, reference, reference_time, reference_pages);
+    if (!cycle_measure_steady(&choice->cycle, &choice->best, &best))
+        best.time = INFINITY;
+    bool can_tell = best.repeats && reference.repeats;
+    if (reference.time < best.time * (can_tell ? 1 : TELLING))
+        take(choice, plan, &reference);
 }
 
 /* Tries all, and leaves the best in `best`. */
 static int choose(struct choice *choice)
 {
     memset(choice->mask, false, choice->n_layers * sizeof *choice->mask);
-    struct run_plan min = {choice->mask, 0, 0};
+    struct run_plan min = {.keep = choice->mask};
     try_plan(choice, &min);
     try_mask(choice, choice->mask);
     keep_first(choice, choice->first_mask);
@@ -271,30 +238,30 @@ static int choose(struct choice *choice)
     int r = try_spread_masks(choice);
     if (r < 0)
         return r;
-    if (choice->n_layers <= TRIED_LAYERS_MAX)
-        try_every_mask(choice);
-
     memset(choice->mask, false, choice->n_layers * sizeof *choice->mask);
-    verify(choice, &min);
-    verify(choice,
-           &(struct run_plan){choice->first_mask, manners[RING].look_ahead, manners[RING].depth});
-    return 0;
+    if (choice->n_layers <= SCHEDULE_LAYERS_MAX)
+        r = try_schedules(choice);
+    verify(choice, &min,
+           &(struct run_plan){.keep = choice->first_mask,
+                              .look_ahead = manners[RING].look_ahead,
+                              .depth = manners[RING].depth});
+    return r;
 }
 
 int planner_plan(uint32_t n_layers, const uint64_t *pages, uint64_t capacity_pages,
-                 double compute_per_page, double start_pages, bool *masks, struct run_plan *ret)
+                 double compute_per_page, double start_pages, bool *keep,
+                 uint8_t schedule[static MODEL_SCHEDULE_STEPS_MAX], struct run_plan *ret)
 {
-    _cleanup_(freep) bool *tried = calloc(3, n_layers);
+    _cleanup_(freep) bool *tried = calloc(2, n_layers);
     struct choice choice = {
         .pages = pages,
         .n_layers = n_layers,
         .mask = tried,
-        .on_demand = tried + n_layers,
-        .first_mask = tried + 2 * n_layers,
-        .best_mask = masks,
-        .best_on_demand = masks + n_layers,
-        .best = {masks, manners[RING].look_ahead, manners[RING].depth},
-        .best_time = INFINITY,
+        .first_mask = tried + n_layers,
+        .best_mask = keep,
+        .best_schedule = schedule,
+        .best = {keep, manners[RING].look_ahead, manners[RING].depth},
+        .best_mean.time = INFINITY,
         .fastest_time = INFINITY,
     };
     int r = tried ? cycle_init(&choice.cycle, n_layers, pages, capacity_pages, compute_per_page)
@@ -304,11 +271,11 @@ int planner_plan(uint32_t n_layers, const uint64_t *pages, uint64_t capacity_pag
     choice.cycle.start_pages = start_pages;
     for (uint32_t i = 0; i < n_layers; i++)
         choice.total_pages += pages[i];
-    memset(masks, false, n_layers * sizeof *masks);
+    memset(keep, false, n_layers * sizeof *keep);
     if (choice.total_pages > capacity_pages && n_layers <= REHEARSED_LAYERS_MAX)
         r = choose(&choice);
-    else if (choice.total_pages > capacity_pages && !keep_spread(&choice, UINT64_MAX, 2, masks))
-        memset(masks, false, n_layers * sizeof *masks); /* not even two fit */
+    else if (choice.total_pages > capacity_pages && !keep_spread(&choice, UINT64_MAX, 2, keep))
+        memset(keep, false, n_layers * sizeof *keep); /* not even two fit */
     cycle_done(&choice.cycle);
     if (r == 0)
         *ret = choice.best;
@@ -334,26 +301,23 @@ static int is_clearly_faster(const struct model *model, const uint64_t *pages,
                              const struct run_plan *plan, bool *ret)
 {
     uint32_t n_layers = model->definition->n_layers;
-    _cleanup_(freep) bool *keep = reallocarray(NULL, n_layers, 2 * sizeof *keep);
-    struct choice choice = {.pages = pages, .n_layers = n_layers};
-    double time, present_time;
-    uint64_t read_pages;
+    _cleanup_(freep) bool *keep = reallocarray(NULL, n_layers, sizeof *keep);
+    struct cycle cycle;
+    struct cycle_mean mean, present_mean;
     if (!keep)
         return -ENOMEM;
-    int r = cycle_init(&choice.cycle, n_layers, pages, model->planned_pages, compute_per_page);
+    int r = cycle_init(&cycle, n_layers, pages, model->planned_pages, compute_per_page);
     if (r < 0)
         return r;
-    choice.cycle.start_pages = start_pages;
-    bool *on_demand = keep + n_layers;
-    for (uint32_t i = 0; i < n_layers; i++) {
+    cycle.start_pages = start_pages;
+    for (uint32_t i = 0; i < n_layers; i++)
         keep[i] = model->layers[i].keep;
-        on_demand[i] = model->layers[i].on_demand;
-    }
-    struct run_plan present = {keep, model->look_ahead, model->depth, on_demand};
-    *ret = !measure(&choice, &present, PASSES, INFINITY, &present_time, &read_pages) ||
-           !measure(&choice, plan, PASSES, INFINITY, &time, &read_pages) ||
-           time < present_time * CLEARLY;
-    cycle_done(&choice.cycle);
+    struct run_plan present = {keep, model->look_ahead, model->depth,
+                               model->period > 0 ? model->schedule : NULL, model->period};
+    *ret = !cycle_measure(&cycle, &present, PASSES, INFINITY, &present_mean) ||
+           !cycle_measure(&cycle, plan, PASSES, INFINITY, &mean) ||
+           mean.time < present_mean.time * CLEARLY;
+    cycle_done(&cycle);
     return 0;
 }
 
@@ -378,15 +342,16 @@ int planner_choose(struct scheduler *scheduler, struct model *model,
         return 0;
 
     _cleanup_(freep) uint64_t *pages = reallocarray(NULL, definition->n_layers, sizeof *pages);
-    _cleanup_(freep) bool *masks = reallocarray(NULL, definition->n_layers, 2 * sizeof *masks);
-    if (!pages || !masks)
+    _cleanup_(freep) bool *keep = reallocarray(NULL, definition->n_layers, sizeof *keep);
+    uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
+    if (!pages || !keep)
         return -ENOMEM;
     for (uint32_t i = 0; i < definition->n_layers; i++)
         if (arena_footprint(arena, definition->layers[i].bytes, definition->layers[i].shift_bytes,
                             &pages[i]) < 0)
             return -ENOMEM;
     int r = planner_plan(definition->n_layers, pages, capacity_pages, compute_per_page, start_pages,
-                         masks, &plan);
+                         keep, schedule, &plan);
     bool is_faster = true;
     if (r == 0 && model->planned_pages == capacity_pages)
         r = is_clearly_faster(model, pages, compute_per_page, start_pages, &plan, &is_faster);

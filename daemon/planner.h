@@ -14,6 +14,8 @@ int planner_choose(struct scheduler *scheduler, struct model *model,
 
 /* The same choice for layers of that many pages, where computing with a page takes
  * `compute_per_page` times what reading it does, and an idle disk loses the time of `start_pages`.
- * `masks` has two elements for each layer, and is what *ret points to. 0 or -ENOMEM. */
+ * `keep` has one element for each layer; *ret points to it and maybe to `schedule`. 0 or -ENOMEM.
+ */
 int planner_plan(uint32_t n_layers, const uint64_t *pages, uint64_t capacity_pages,
-                 double compute_per_page, double start_pages, bool *masks, struct run_plan *ret);
+                 double compute_per_page, double start_pages, bool *keep,
+                 uint8_t schedule[static MODEL_SCHEDULE_STEPS_MAX], struct run_plan *ret);

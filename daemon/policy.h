@@ -28,14 +28,15 @@ struct policy {
 /* flush-all: every layer. lru: the least recently used first, one that suffices alone preferred.
  * next-use: what no run will use, by last use; then what runs use furthest in the future (L.
  * Belady, "A study of replacement algorithms for a virtual-storage computer", 1966), layers that
- * their model has on demand first and those that it keeps last. Without runs it is lru, layer by
- * layer. */
+ * a schedule has no use for now first and those that are kept last. Without runs it is lru, layer
+ * by layer. */
 extern const struct policy policy_flush_all;
 extern const struct policy policy_lru;
 extern const struct policy policy_next_use;
 
-/* As next-use, but only layers that are on demand, or needed later than `target`, which a run reads
- * ahead; none that its model keeps. 0, -ENOSPC if they do not suffice, or -ENOMEM. */
+/* As next-use, but only layers that a schedule has no use for now, or that are needed later than
+ * `target`, which a run reads ahead; none that its model keeps. 0, -ENOSPC if they do not suffice,
+ * or -ENOMEM. */
 int policy_choose_for_reading_ahead(const struct policy_view *view, const struct layer *target,
                                     struct victims *victims);
 

@@ -16,6 +16,7 @@ struct segment {
     struct model *model;
     uint32_t start;  /* index of the layer that is used first */
     uint32_t n_left; /* layers from there on that were not yet looked at */
+    uint8_t wanted;  /* if the model has a schedule: by all its runs */
 };
 
 struct segments {
@@ -29,8 +30,8 @@ static int compare_index(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-/* Every run's segment. The runs of one model stand together. */
-static int find_segments(const struct policy_view *view, struct segments *ret)
+/* Every run's segment. The runs of one model stand together. `n_steps_on`: as in run_wants. */
+static int find_segments(const struct policy_view *view, uint32_t n_steps_on, struct segments *ret)
 {
     const struct run *run;
     size_t n = 0, n_runs = 0;
@@ -43,8 +44,13 @@ static int find_segments(const struct policy_view *view, struct segments *ret)
     for (run = TAILQ_FIRST(view->runs); run;) {
         struct model *model = run->model;
         struct segment *first = &segments[n];
-        for (uint32_t i = 0; i < model->n_runs; i++, run = TAILQ_NEXT(run, entry))
-            segments[n++] = (struct segment){model, run->next->index, 0};
+        uint8_t wanted = 0;
+        for (uint32_t i = 0; i < model->n_runs; i++, run = TAILQ_NEXT(run, entry)) {
+            segments[n++] = (struct segment){model, run->next->index, 0, 0};
+            wanted |= model->period > 0 ? run_wants(run, n_steps_on) : 0;
+        }
+        for (uint32_t i = 0; i < model->n_runs; i++)
+            first[i].wanted = wanted;
         qsort(first, model->n_runs, sizeof *first, compare_index);
         /* Runs at the same place: all but the last have nothing. */
         for (uint32_t i = 0; i + 1 < model->n_runs; i++)
@@ -80,14 +86,15 @@ static bool may_give_way(const struct policy_view *view, const struct layer *lay
 }
 
 /* Who gives way first, second and so on. */
-enum rank { RANK_ON_DEMAND, RANK_STREAMED, RANK_KEPT, RANK_AHEAD };
+enum rank { RANK_UNWANTED, RANK_STREAMED, RANK_KEPT, RANK_AHEAD };
 
-static enum rank rank_of(const struct layer *layer)
+static enum rank rank_of(const struct segment *segment, const struct layer *layer)
 {
-    return layer->ahead       ? RANK_AHEAD
-           : layer->keep      ? RANK_KEPT
-           : layer->on_demand ? RANK_ON_DEMAND
-                              : RANK_STREAMED;
+    if (layer->ahead)
+        return RANK_AHEAD;
+    if (segment->model->period > 0)
+        return segment->wanted >> layer->index & 1 ? RANK_KEPT : RANK_UNWANTED;
+    return layer->keep ? RANK_KEPT : RANK_STREAMED;
 }
 
 /* Takes the furthest layer of that rank, of all segments, that may give way. NULL if there is none,
@@ -100,7 +107,7 @@ static struct layer *take_furthest(const struct policy_view *view, struct segmen
     for (struct segment *s = segments->elements; s < segments->elements + segments->n; s++) {
         for (; s->n_left > 0; s->n_left--) {
             const struct layer *layer = &s->model->layers[index_at(s, s->n_left - 1)];
-            if (rank_of(layer) == rank && may_give_way(view, layer))
+            if (rank_of(s, layer) == rank && may_give_way(view, layer))
                 break;
         }
         uint64_t bytes = s->n_left > 0 ? distance_bytes(s, s->n_left - 1) + 1 : 0;
@@ -130,13 +137,14 @@ static int append_runs_layers(const struct policy_view *view, const struct layer
                               struct victims *victims)
 {
     struct segments segments;
-    int r = find_segments(view, &segments);
+    uint32_t n_steps_on = target ? 0 : 1;
+    int r = find_segments(view, n_steps_on, &segments);
     if (r < 0)
         return r;
     uint64_t after_bytes = target ? find_distance(&segments, target) : 0;
-    for (enum rank rank = RANK_ON_DEMAND; r == 0 && victims->pages < view->needed_pages;) {
+    for (enum rank rank = RANK_UNWANTED; r == 0 && victims->pages < view->needed_pages;) {
         struct layer *layer =
-            take_furthest(view, &segments, rank, rank == RANK_ON_DEMAND ? 0 : after_bytes);
+            take_furthest(view, &segments, rank, rank == RANK_UNWANTED ? 0 : after_bytes);
         if (layer) {
             r = victims_append(victims, layer);
         } else if (target && rank == RANK_STREAMED) {
@@ -145,7 +153,7 @@ static int append_runs_layers(const struct policy_view *view, const struct layer
             assert(rank < RANK_AHEAD);
             rank++;
             free(segments.elements);
-            r = find_segments(view, &segments);
+            r = find_segments(view, n_steps_on, &segments);
         }
     }
     free(segments.elements);

@@ -123,10 +123,10 @@ static int copy_models(const struct scheduler *scheduler, struct scheduler *copy
         to->compute_usec = from->compute_usec;
         to->planned_pages = from->planned_pages;
         to->planned_compute_per_page = from->planned_compute_per_page;
-        for (uint32_t i = 0; i < from->definition->n_layers; i++) {
+        to->period = from->period;
+        memcpy(to->schedule, from->schedule, sizeof to->schedule);
+        for (uint32_t i = 0; i < from->definition->n_layers; i++)
             to->layers[i].keep = from->layers[i].keep;
-            to->layers[i].on_demand = from->layers[i].on_demand;
-        }
         copied[n++] = (struct copied_model){.from = from, .to = to};
     }
     qsort(copied, n, sizeof *copied, compare_copied);

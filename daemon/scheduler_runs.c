@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 /* So that distances take no walk. */
 static int sum_layers(struct model *model)
@@ -80,11 +81,16 @@ void scheduler_end_runs(struct scheduler *scheduler)
 void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
                             const struct run_plan *plan)
 {
+    uint32_t n_layers = model->definition->n_layers;
     (void)scheduler;
     assert(plan->depth <= RUN_DEPTH_MAX);
-    for (uint32_t i = 0; i < model->definition->n_layers; i++) {
+    for (uint32_t i = 0; i < n_layers; i++)
         model->layers[i].keep = plan->keep[i];
-        model->layers[i].on_demand = plan->on_demand && plan->on_demand[i];
+    model->period = plan->schedule ? plan->period : 0;
+    if (plan->schedule) {
+        assert(n_layers <= MODEL_SCHEDULE_LAYERS_MAX);
+        assert(plan->period > 0 && plan->period * n_layers <= MODEL_SCHEDULE_STEPS_MAX);
+        memcpy(model->schedule, plan->schedule, plan->period * n_layers);
     }
     model->look_ahead = plan->look_ahead;
     model->depth = plan->depth;
@@ -119,25 +125,22 @@ void scheduler_run_leave(struct scheduler *scheduler, struct run *run, uint64_t 
     run->is_partial = false;
 }
 
-/* Its client has asked for it and waits, so that it counts as entered. */
-static bool is_wanted(const struct scheduler *scheduler, const struct layer *layer)
-{
-    return scheduler_layer_state(scheduler, layer) == LAYER_LOADING && !layer->ahead;
-}
-
-/* The first layer from the run's next one on that is absent, not only loaded on demand, and not too
- * far away; or NULL. */
+/* The first layer from the run's next one on that is absent and not too far away; or NULL. If there
+ * is a schedule, it must want it from now on. */
 static struct layer *next_missing(const struct scheduler *scheduler, const struct run *run)
 {
     const struct model *model = run->model;
     uint32_t n_layers = model->definition->n_layers;
-    uint32_t index = (run->next->index + is_wanted(scheduler, run->next)) % n_layers;
+    uint32_t index = (run->next->index + run_is_waiting(run)) % n_layers;
+    uint8_t wanted = UINT8_MAX;
 
     if (scheduler_model_resident(scheduler, model, NULL) + model->n_loading == n_layers)
         return NULL;
     for (uint32_t i = 0; i < n_layers && i < model->look_ahead; i++) {
         struct layer *layer = &model->layers[index];
-        if (!layer->on_demand && scheduler_layer_state(scheduler, layer) == LAYER_ABSENT)
+        wanted &= model->period > 0 ? run_wants(run, i) : UINT8_MAX;
+        bool is_wanted = model->period == 0 || wanted >> index & 1;
+        if (is_wanted && scheduler_layer_state(scheduler, layer) == LAYER_ABSENT)
             return layer;
         index = index + 1 < n_layers ? index + 1 : 0;
     }

@@ -16,7 +16,8 @@ static const double computes_per_page[] = {0, 0.25, 0.5, 1, 1.7, 2, 4};
 struct random_case {
     uint32_t n_layers;
     uint64_t pages[LAYERS_MAX], total_pages, largest_pages, capacity_pages;
-    bool keep[LAYERS_MAX], on_demand[LAYERS_MAX];
+    bool keep[LAYERS_MAX];
+    uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
     struct run_plan plan;
     double compute_per_page;
 };
@@ -40,6 +41,15 @@ static void draw_sizes(struct random_case *draw)
         draw->pages[i] = 1 + random_below(pages_max);
 }
 
+/* Of sets that need not fit, nor hold the layer that the run is at. */
+static void draw_schedule(struct random_case *draw)
+{
+    draw->plan.schedule = draw->schedule;
+    draw->plan.period = 1 + (uint32_t)random_below(3);
+    for (uint32_t i = 0; i < draw->plan.period * draw->n_layers; i++)
+        draw->schedule[i] = (uint8_t)random_below(1U << draw->n_layers);
+}
+
 static void draw_case(struct random_case *draw, bool telling)
 {
     *draw = (struct random_case){0};
@@ -57,14 +67,12 @@ static void draw_case(struct random_case *draw, bool telling)
     uint64_t one_in = 1 + random_below(5);
     for (uint32_t i = 0; i < draw->n_layers; i++)
         draw->keep[i] = random_below(one_in) == 0;
-    bool some_on_demand = random_below(2) == 0;
-    for (uint32_t i = 0; i < draw->n_layers && some_on_demand; i++)
-        draw->on_demand[i] = !draw->keep[i] && random_below(one_in) == 0;
     draw->plan = (struct run_plan){
         .keep = draw->keep,
         .look_ahead = look_aheads[random_below(sizeof look_aheads / sizeof *look_aheads)],
         .depth = (uint32_t)random_below(RUN_DEPTH_MAX + 1)};
-    draw->plan.on_demand = some_on_demand ? draw->on_demand : NULL;
+    if (draw->n_layers <= MODEL_SCHEDULE_LAYERS_MAX && random_below(4) > 0)
+        draw_schedule(draw);
     draw->compute_per_page =
         computes_per_page[random_below(sizeof computes_per_page / sizeof *computes_per_page)];
 }
@@ -99,9 +107,9 @@ static void compare(const struct random_case *draw)
         double began = cycle.now;
         struct pass pass;
         struct scheduler_stats stats;
-        /* A layer that was read ahead may stand in the way of one on demand: no plan for a run. */
+        /* What was read ahead may stand in the way where a schedule does not fit: no plan. */
         if (!cycle_pass(&cycle, &draw->plan)) {
-            ck_assert_ptr_nonnull(draw->plan.on_demand);
+            ck_assert_ptr_nonnull(draw->plan.schedule);
             break;
         }
         ck_assert_int_eq(rehearsal_pass(&rehearsed.rehearsal, &pass), 0);

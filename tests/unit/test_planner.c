@@ -7,16 +7,15 @@
 #include "tests/unit/random.h"
 #include "tests/unit/rehearse.h"
 
-enum { LAYERS_MAX = 80, PASSES_MAX = 150, MIXED_CASES = 300 };
+#include <math.h>
 
-/* The planner looks at a number of passes only, so a steady pass may come out slightly slower: of
- * 16,000 cases one was, by 0.06 %. */
-static const double SLOWER_MAX = 1.001;
-
-/* Of 40,000 random cases with layers of mixed sizes 0.035 % were more than 10 % over the optimum,
- * the worst 18 %. Here some more are allowed for. */
-static const double MIXED_WORST = 1.2;
-enum { MIXED_OVER_MAX = MIXED_CASES / 100 };
+enum {
+    LAYERS_MAX = 80,
+    PASSES_MAX = 512,
+    MIXED_CASES = 1000,
+    GRIDS = 1 /* of models for each number of layers */
+};
+static const double SLOWER_MAX = 1 + 1e-6, OVER_OPTIMUM_MAX = 1.1;
 
 /* Time to read, over time to compute. */
 static const struct ratio {
@@ -29,6 +28,13 @@ struct problem {
     uint64_t pages[LAYERS_MAX], total_pages, largest_pages, capacity_pages;
     struct ratio ratio;
 };
+
+/* EDGEMIND_CASES times as many. */
+static unsigned n_cases(unsigned n)
+{
+    const char *text = getenv("EDGEMIND_CASES");
+    return text ? n * (unsigned)strtoul(text, NULL, 10) : n;
+}
 
 static double compute_per_page(const struct problem *problem)
 {
@@ -57,61 +63,71 @@ static void print_problem(const struct problem *problem, const char *what, doubl
     fflush(stdout); /* what follows may end this process */
 }
 
-/* Which layers are there, and which of them were read ahead. */
-static void describe(const struct rehearsed *rehearsed, uint8_t state[static LAYERS_MAX])
+/* After a pass: which layers are there, which of them were read ahead, and what the disk has still
+ * to do. */
+struct state {
+    uint8_t layers[LAYERS_MAX];
+    double lead_usec;
+};
+
+static void describe(const struct rehearsed *rehearsed, struct state *ret)
 {
-    memset(state, 0, LAYERS_MAX);
+    double lead_usec = rehearsed->rehearsal.disk_free_usec - rehearsed->rehearsal.now_usec;
+    *ret = (struct state){.lead_usec = lead_usec > 0 ? lead_usec : 0};
     for (uint32_t i = 0; i < rehearsed->model->definition->n_layers; i++) {
         const struct layer *layer = &rehearsed->model->layers[i];
         bool is_there = scheduler_layer_state(rehearsed->scheduler, layer) == LAYER_RESIDENT;
-        state[i] = (uint8_t)(is_there + (is_there && layer->ahead));
+        ret->layers[i] = (uint8_t)(is_there + (is_there && layer->ahead));
     }
 }
 
-static double rehearse_passes(struct rehearsed *rehearsed, unsigned n_passes)
+static bool is_same(const struct state *state, const struct state *other)
 {
-    double usec = 0;
-    for (unsigned i = 0; i < n_passes; i++) {
-        struct pass pass;
-        ck_assert_int_eq(rehearsal_pass(&rehearsed->rehearsal, &pass), 0);
-        usec += pass.usec;
-    }
-    return usec;
+    return memcmp(state->layers, other->layers, sizeof state->layers) == 0 &&
+           fabs(state->lead_usec - other->lead_usec) < 0.01;
 }
 
-/* The passes after which the same layers are there again. */
-static unsigned find_period(struct rehearsed *rehearsed)
+static void rehearse_pass(struct rehearsed *rehearsed)
 {
-    static uint8_t states[PASSES_MAX][LAYERS_MAX];
-    for (unsigned n = 0; n < PASSES_MAX; n++) {
-        rehearse_passes(rehearsed, 1);
-        describe(rehearsed, states[n]);
-        for (unsigned before = n; before-- > 0;)
-            if (memcmp(states[n], states[before], sizeof states[n]) == 0)
-                return n - before;
-    }
-    return PASSES_MAX;
+    struct pass pass;
+    ck_assert_int_eq(rehearsal_pass(&rehearsed->rehearsal, &pass), 0);
 }
 
-/* The mean time of a steady pass, in times to read a page. */
+/* The mean time of a pass, in times to read a page, as passes repeat themselves; or of the later
+ * half if they have not within PASSES_MAX. */
 static double measure(const struct problem *problem, const struct run_plan *plan)
 {
     struct rehearsed rehearsed;
+    struct state state, saved;
+    double began_usec = 0;
+    unsigned n_passes = 0, n_saved = 0;
+    bool repeats;
     rehearsed_begin(&rehearsed, problem->n_layers, problem->pages, problem->capacity_pages,
                     compute_per_page(problem), plan);
-    unsigned period = find_period(&rehearsed);
-    rehearse_passes(&rehearsed, period); /* the disk's lead over the client settles */
-    double usec = rehearse_passes(&rehearsed, period);
+    do {
+        if ((n_passes & (n_passes - 1)) == 0) {
+            describe(&rehearsed, &saved);
+            n_saved = n_passes;
+            began_usec = rehearsed.rehearsal.now_usec;
+        }
+        rehearse_pass(&rehearsed);
+        n_passes++;
+        describe(&rehearsed, &state);
+        repeats = is_same(&state, &saved) &&
+                  (!plan->schedule || (n_passes - n_saved) % plan->period == 0);
+    } while (!repeats && n_passes < PASSES_MAX);
+    double usec = rehearsed.rehearsal.now_usec - began_usec;
     rehearsed_end(&rehearsed);
-    return usec / 1000 / period;
+    return usec / 1000 / (n_passes - n_saved);
 }
 
 static double measure_planned(const struct problem *problem)
 {
-    bool masks[2 * LAYERS_MAX];
+    bool keep[LAYERS_MAX];
+    uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
     struct run_plan plan;
     ck_assert_int_eq(planner_plan(problem->n_layers, problem->pages, problem->capacity_pages,
-                                  compute_per_page(problem), 0, masks, &plan),
+                                  compute_per_page(problem), 0, keep, schedule, &plan),
                      0);
     return measure(problem, &plan);
 }
@@ -120,7 +136,7 @@ static double measure_planned(const struct problem *problem)
 static double measure_min(const struct problem *problem)
 {
     static const bool keep[LAYERS_MAX];
-    return measure(problem, &(struct run_plan){keep, 0, 0});
+    return measure(problem, &(struct run_plan){.keep = keep});
 }
 
 /* The most that streamed layers take which follow each other: the first `n` layers are kept. */
@@ -147,31 +163,34 @@ static double measure_first_kept(const struct problem *problem)
         kept_pages += problem->pages[i];
     }
     memset(keep, true, n_kept);
-    return measure(problem, &(struct run_plan){keep, UINT32_MAX, 1});
+    return measure(problem, &(struct run_plan){keep, UINT32_MAX, 1, NULL, 0});
+}
+
+static double over_the_known_ways(const struct problem *problem)
+{
+    double min = measure_min(problem), first_kept = measure_first_kept(problem);
+    double ratio = measure_planned(problem) / (min < first_kept ? min : first_kept);
+    if (ratio > SLOWER_MAX)
+        print_problem(problem, "slower", ratio);
+    return ratio;
 }
 
 /* Loop test: over the numbers of layers. */
 START_TEST(test_never_slower_than_the_known_ways)
 {
     static const uint64_t sizes[] = {1, 16};
-    uint32_t n_layers = 10U << _i;
     double worst = 0;
-    for (unsigned size = 0; size < 2; size++)
-        for (unsigned percent = 20; percent <= 90; percent += 10)
-            for (unsigned i = 0; i < N_RATIOS; i++) {
-                struct problem problem;
-                draw_sizes(&problem, n_layers, sizes[size]);
-                problem.ratio = ratios[i];
-                problem.capacity_pages = problem.total_pages * percent / 100;
-                if (problem.capacity_pages < problem.largest_pages)
-                    problem.capacity_pages = problem.largest_pages;
-                double reference = measure_min(&problem), other = measure_first_kept(&problem);
-                reference = reference < other ? reference : other;
-                double ratio = measure_planned(&problem) / reference;
-                worst = worst > ratio ? worst : ratio;
-                if (ratio > SLOWER_MAX)
-                    print_problem(&problem, "slower", ratio);
-            }
+    for (unsigned i = 0; i < n_cases(GRIDS) * 2 * 8 * N_RATIOS; i++) {
+        struct problem problem;
+        uint64_t percent = 20 + i / N_RATIOS % 8 * 10;
+        draw_sizes(&problem, 10U << _i, sizes[i / (8 * N_RATIOS) % 2]);
+        problem.ratio = ratios[i % N_RATIOS];
+        problem.capacity_pages = problem.total_pages * percent / 100;
+        if (problem.capacity_pages < problem.largest_pages)
+            problem.capacity_pages = problem.largest_pages;
+        double ratio = over_the_known_ways(&problem);
+        worst = worst > ratio ? worst : ratio;
+    }
     ck_assert_double_le(worst, SLOWER_MAX);
 }
 END_TEST
@@ -196,17 +215,17 @@ START_TEST(test_small_equal_layers)
                 problem.ratio = ratios[i];
                 problem.capacity_pages = n_fit;
                 double ratio = over_optimum(&problem);
-                if (ratio > 1.1)
+                if (ratio > OVER_OPTIMUM_MAX)
                     print_problem(&problem, "over the optimum", ratio);
-                ck_assert_double_le(ratio, 1.1);
+                ck_assert_double_le(ratio, OVER_OPTIMUM_MAX);
             }
 }
 END_TEST
 
 START_TEST(test_small_mixed_layers)
 {
-    unsigned n_over = 0;
-    for (unsigned i = 0; i < MIXED_CASES; i++) {
+    double worst = 0;
+    for (unsigned i = 0; i < n_cases(MIXED_CASES); i++) {
         struct problem problem;
         draw_sizes(&problem, 2 + (uint32_t)random_below(OPTIMUM_LAYERS_MAX - 1),
                    4ULL << random_below(3));
@@ -214,22 +233,22 @@ START_TEST(test_small_mixed_layers)
         problem.capacity_pages =
             problem.largest_pages + random_below(problem.total_pages - problem.largest_pages);
         double ratio = over_optimum(&problem);
-        if (ratio > 1.1) {
+        worst = worst > ratio ? worst : ratio;
+        if (ratio > OVER_OPTIMUM_MAX)
             print_problem(&problem, "over the optimum", ratio);
-            n_over++;
-        }
-        ck_assert_double_le(ratio, MIXED_WORST);
     }
-    ck_assert_uint_le(n_over, MIXED_OVER_MAX);
+    printf("mixed sizes: at worst %.4f of the optimum\n", worst);
+    ck_assert_double_le(worst, OVER_OPTIMUM_MAX);
 }
 END_TEST
 
 START_TEST(test_what_fits_is_left_alone)
 {
     static const uint64_t pages[] = {3, 1, 2};
-    bool masks[6];
+    bool keep[3];
+    uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
     struct run_plan plan;
-    ck_assert_int_eq(planner_plan(3, pages, 6, 1, 0, masks, &plan), 0);
+    ck_assert_int_eq(planner_plan(3, pages, 6, 1, 0, keep, schedule, &plan), 0);
     for (unsigned i = 0; i < 3; i++)
         ck_assert(!plan.keep[i]);
     ck_assert_uint_ge(plan.depth, 1);
@@ -257,7 +276,7 @@ START_TEST(test_choosing)
     static const bool nothing[8];
     static const uint64_t pages[] = {1, 1, 1, 1, 1, 1, 1, 1};
     struct rehearsed rehearsed;
-    rehearsed_begin(&rehearsed, 8, pages, 4, 1, &(struct run_plan){nothing, 0, 0});
+    rehearsed_begin(&rehearsed, 8, pages, 4, 1, &(struct run_plan){.keep = nothing});
     struct model *model = rehearsed.model;
     struct rehearsal_rates rates = {REHEARSED_PAGE * 1000, 8 * 1000};
     ck_assert_int_eq(planner_choose(rehearsed.scheduler, model, &rates), 0);
@@ -304,25 +323,26 @@ START_TEST(test_without_rehearsal)
 {
     enum { MANY = 2000 };
     static uint64_t pages[MANY];
-    static bool masks[2 * MANY];
+    static bool keep[MANY];
+    uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
     uint64_t kept_pages = 0;
     struct run_plan plan;
     for (unsigned i = 0; i < MANY; i++)
         pages[i] = 1 + i % 3;
-    ck_assert_int_eq(planner_plan(MANY, pages, MANY, 1, 0, masks, &plan), 0);
+    ck_assert_int_eq(planner_plan(MANY, pages, MANY, 1, 0, keep, schedule, &plan), 0);
     ck_assert_uint_gt(plan.depth, 0);
     for (unsigned i = 0; i < MANY; i++)
         kept_pages += plan.keep[i] ? pages[i] : 0;
     ck_assert_uint_gt(kept_pages, MANY * 9 / 10);
     ck_assert_uint_le(kept_pages, MANY - 2);
 
-    ck_assert_int_eq(planner_plan(8, pages, 1, 1, 0, masks, &plan), 0);
+    ck_assert_int_eq(planner_plan(8, pages, 1, 1, 0, keep, schedule, &plan), 0);
     for (unsigned i = 0; i < 8; i++)
         ck_assert(!plan.keep[i]);
-    ck_assert_int_eq(planner_plan(MANY, pages, 1, 1, 0, masks, &plan), 0);
+    ck_assert_int_eq(planner_plan(MANY, pages, 1, 1, 0, keep, schedule, &plan), 0);
     for (unsigned i = 0; i < MANY; i++)
         ck_assert(!plan.keep[i]);
-    ck_assert_int_eq(planner_plan(MANY, pages, 0, 1, 0, masks, &plan), 0);
+    ck_assert_int_eq(planner_plan(MANY, pages, 0, 1, 0, keep, schedule, &plan), 0);
 }
 END_TEST
 

@@ -50,12 +50,18 @@ static struct model *add_model(struct world *world, uint32_t n_layers, const uin
               (const uint64_t[]){__VA_ARGS__})
 
 /* The runs of a model have to be added one after the other. */
-static void add_run(struct world *world, struct model *model, uint32_t next)
+static void add_run_in_pass(struct world *world, struct model *model, uint32_t next,
+                            uint64_t n_passes)
 {
     struct run *run = &world->runs_by_value[world->n_runs++];
-    *run = (struct run){.model = model, .next = &model->layers[next]};
+    *run = (struct run){.model = model, .next = &model->layers[next], .n_passes = n_passes};
     TAILQ_INSERT_TAIL(&world->runs, run, entry);
     model->n_runs++;
+}
+
+static void add_run(struct world *world, struct model *model, uint32_t next)
+{
+    add_run_in_pass(world, model, next, 0);
 }
 
 /* It holds its pages, without being anybody's victim yet. */
@@ -293,6 +299,35 @@ static int compare(const void *left, const void *right)
     return (a->distance < b->distance) - (a->distance > b->distance);
 }
 
+/* By its model's schedule, if there is one, and by any of its runs: at the layer that each comes
+ * to, or has come to if one reads ahead. A run that waits for a layer has come to it. */
+static bool is_wanted(const struct world *world, const struct layer *target,
+                      const struct layer *layer)
+{
+    const struct model *model = layer->model;
+    uint32_t n_layers = model->definition->n_layers, n_steps = model->period * n_layers;
+    bool wanted = false;
+    for (unsigned i = 0; i < world->n_runs; i++) {
+        const struct run *run = &world->runs_by_value[i];
+        bool is_waiting = run->next->state == LAYER_LOADING && !run->next->ahead;
+        uint64_t step =
+            run->n_passes * n_layers + run->next->index + is_waiting + (target ? n_steps - 1 : 0);
+        if (run->model == model)
+            wanted = wanted || model->schedule[step % n_steps] >> layer->index & 1;
+    }
+    return wanted;
+}
+
+static uint64_t rank(const struct world *world, const struct layer *target,
+                     const struct layer *layer)
+{
+    if (layer->ahead)
+        return 4;
+    if (layer->model->period > 0)
+        return is_wanted(world, target, layer) ? 3 : 1;
+    return layer->keep ? 3 : 2;
+}
+
 /* All that may give way. False if two of them are equally good. */
 static bool find_candidates(const struct world *world, const struct layer *target,
                             struct candidate *ret, size_t *ret_n)
@@ -301,7 +336,7 @@ static bool find_candidates(const struct world *world, const struct layer *targe
     for (struct layer *layer = world->oldest; layer; layer = layer->newer, age++) {
         struct candidate candidate = {layer, 0, MODELS * LAYERS - age};
         if (layer->model->n_runs > 0) {
-            candidate.rank = layer->ahead ? 4 : layer->keep ? 3 : layer->on_demand ? 1 : 2;
+            candidate.rank = rank(world, target, layer);
             candidate.distance = distance(world, layer);
         }
         if (!target || candidate.rank <= 1 ||
@@ -342,13 +377,15 @@ static void draw_model(struct world *world)
     for (uint32_t i = 0; i < n_layers; i++)
         pages[i] = 1 + random_below(pages_max);
     struct model *model = add_model(world, n_layers, pages);
+    model->period = n_layers <= MODEL_SCHEDULE_LAYERS_MAX ? (uint32_t)random_below(4) : 0;
+    for (uint32_t i = 0; i < model->period * n_layers; i++)
+        model->schedule[i] = (uint8_t)random_below(1U << n_layers);
     for (uint64_t n = random_below(RUNS / MODELS + 1); n > 0; n--)
-        add_run(world, model, (uint32_t)random_below(n_layers));
+        add_run_in_pass(world, model, (uint32_t)random_below(n_layers), random_below(5));
     for (uint32_t i = 0; i < n_layers; i++) {
         struct layer *layer = &model->layers[i];
         layer->keep = random_below(4) == 0;
         layer->ahead = random_below(8) == 0;
-        layer->on_demand = random_below(4) == 0;
         uint64_t state = random_below(8);
         if (state < 2)
             continue;

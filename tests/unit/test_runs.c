@@ -325,42 +325,56 @@ START_TEST(test_takes_only_what_is_used_later)
 }
 END_TEST
 
-START_TEST(test_on_demand)
+/* Two passes take turns. Layer 0 is the lowest bit. */
+START_TEST(test_schedule)
 {
-    static const bool keep[4], on_demand[] = {false, true, false, false};
-    struct fixture fixture;
+    static const bool keep[4];
+    static const uint8_t schedule[] = {13, 14, 13, 9, /* then */ 11, 2, 4, 8};
+    struct fixture fixture, copy = {0};
     setup(&fixture, 3 * PAGE, &policy_next_use);
     struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1, 1);
     struct run *run = begin(&fixture, model);
     scheduler_set_run_plan(fixture.scheduler, model,
-                           &(struct run_plan){keep, UINT32_MAX, 1, on_demand});
+                           &(struct run_plan){keep, UINT32_MAX, RUN_DEPTH_MAX, schedule, 2});
     enter(&fixture, run);
-    ck_assert_int_eq(read_ahead(&fixture, run), 2); /* not 1 */
-    scheduler_complete(fixture.scheduler, &model->layers[2], 1);
+    for (int index = 2; index <= 3; index++) { /* not 1 */
+        ck_assert_int_eq(read_ahead(&fixture, run), index);
+        scheduler_complete(fixture.scheduler, &model->layers[index], 1);
+    }
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
     leave(&fixture, run, &model->layers[0]);
     ck_assert_int_eq(enter(&fixture, run), OUTCOME_RESERVED);
+    assert_state(&fixture, &model->layers[0], LAYER_ABSENT);
     leave(&fixture, run, &model->layers[1]);
-    enter(&fixture, run);
-    /* It goes first, although 0 is used sooner than 3 no more than it. */
+    ck_assert_int_eq(enter(&fixture, run), OUTCOME_HIT);
+    /* Layer 1 gives way, although it is used sooner than 3. */
     fixture.log[0] = '\0';
-    ck_assert_int_eq(read_ahead(&fixture, run), 3);
-    assert_log(&fixture, "e l1; r l3; ");
-    scheduler_complete(fixture.scheduler, &model->layers[3], 1);
-
-    /* And goes for one that is used later, too. */
+    ck_assert_int_eq(read_ahead(&fixture, run), 0);
+    assert_log(&fixture, "e l1; r l0; ");
+    scheduler_complete(fixture.scheduler, &model->layers[0], 1);
     leave(&fixture, run, &model->layers[2]);
-    scheduler_unload_layer(fixture.scheduler, &model->layers[2]);
-    load(&fixture, &model->layers[1], 1);
-    enter(&fixture, run);
+    ck_assert_int_eq(enter(&fixture, run), OUTCOME_HIT);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
     leave(&fixture, run, &model->layers[3]);
-    enter(&fixture, run);
-    scheduler_pin(fixture.scheduler, &model->layers[3]);
-    fixture.log[0] = '\0';
+
+    /* In the other pass layer 1 is wanted, and 3 only for now: it would be gone before its use. */
+    scheduler_unload_layer(fixture.scheduler, &model->layers[3]);
+    ck_assert_int_eq(enter(&fixture, run), OUTCOME_HIT);
+    ck_assert_int_eq(read_ahead(&fixture, run), 1);
+    scheduler_complete(fixture.scheduler, &model->layers[1], 1);
+    scheduler_unload_layer(fixture.scheduler, &model->layers[2]);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
+
+    ck_assert_int_eq(scheduler_clone(fixture.scheduler, &copy.scheduler), 0);
+    struct model *copied = scheduler_find_model(copy.scheduler, "m");
+    ck_assert_uint_eq(copied->period, 2);
+    ck_assert_mem_eq(copied->schedule, schedule, sizeof schedule);
+    scheduler_free(copy.scheduler);
+    scheduler_set_run_plan(fixture.scheduler, model,
+                           &(struct run_plan){keep, UINT32_MAX, 2, NULL, 0});
+    ck_assert_uint_eq(model->period, 0);
     ck_assert_int_eq(read_ahead(&fixture, run), 2);
-    assert_log(&fixture, "e l1; r l2; ");
     scheduler_complete(fixture.scheduler, &model->layers[2], 1);
-    scheduler_set_run_plan(fixture.scheduler, model, &(struct run_plan){keep, UINT32_MAX, 1, NULL});
-    ck_assert_int_eq(model->layers[1].on_demand, 0);
     scheduler_free(fixture.scheduler);
 }
 END_TEST
@@ -600,7 +614,7 @@ int main(void)
     tcase_add_test(tcase, test_two_deep);
     tcase_add_test(tcase, test_two_deep_and_once_more);
     tcase_add_test(tcase, test_takes_only_what_is_used_later);
-    tcase_add_test(tcase, test_on_demand);
+    tcase_add_test(tcase, test_schedule);
     tcase_add_test(tcase, test_what_is_read_ahead_is_a_miss_once);
     tcase_add_test(tcase, test_what_was_read_ahead_goes_again);
     tcase_add_test(tcase, test_a_copy_goes_on_alike);
