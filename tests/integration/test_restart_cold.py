@@ -198,7 +198,7 @@ class Damage(ColdTestCase):
         self.check("ledger")
 
     def test_another_version(self):
-        for version in (0, 2, 1 << 31):
+        for version in (0, 1, 3, 1 << 31):
             with self.subTest(version=version):
                 self.daemon.end()
                 os.pwrite(self.stored("ledger"), struct.pack("=I", version), VERSION_OFFSET)

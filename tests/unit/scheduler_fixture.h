@@ -42,6 +42,8 @@ static inline void observe(const struct scheduler_event *event, void *context)
         [EVENT_FLUSHED] = 'f',      [EVENT_REFUSED] = '!',         [EVENT_POLICY_CHANGED] = 'p',
     };
     struct fixture *fixture = context;
+    if (!letters[event->type])
+        return; /* pins: no test's log has them */
     size_t n = strlen(fixture->log);
     char *end = fixture->log + n;
 
