@@ -111,7 +111,7 @@ under_valgrind() {
 
 # Compiled on the side, by what the integration tests leave of the processors.
 build_sanitized() {
-    exec nice -n 19 make -j"$(nproc)" BUILD="$build/sanitized" CFLAGS="-O1 -g" \
+    exec nice -n 10 make -j"$(nproc)" BUILD="$build/sanitized" CFLAGS="-O1 -g" \
         SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
         unit-tests >"$logs/sanitized-build.log" 2>&1 </dev/null
 }

@@ -25,6 +25,8 @@
 #include <sys/wait.h>
 
 enum { KEPT_MAX = 8, GIVE_UP_USEC = 120 * 1000 * 1000 };
+/* No peer is too slow, however slow the machine, unless that is what a test is about. */
+static const uint64_t PATIENCE_USEC = 3600ULL * 1000 * 1000;
 
 /* The context of test.peer's methods. */
 struct record {
@@ -247,6 +249,7 @@ static inline void setup(struct fixture *fixture)
     ck_assert_int_eq(chmod(fixture->directory, 0755), 0);
     snprintf(fixture->path, sizeof fixture->path, "%s/socket", fixture->directory);
     ck_assert_int_eq(server_new(fixture->base, fixture->interfaces, &info, &fixture->server), 0);
+    server_set_stall(fixture->server, PATIENCE_USEC);
     ck_assert_int_eq(server_listen(fixture->server, listen_at(fixture->path)), 0);
 }
 
