@@ -3,6 +3,7 @@
  * plan takes is measured by daemon/rehearsal, the scheduler's own code, over whole periods. */
 #include "daemon/planner.h"
 
+#include "tests/unit/case_step.h"
 #include "tests/unit/optimum.h"
 #include "tests/unit/random.h"
 #include "tests/unit/rehearse.h"
@@ -180,7 +181,7 @@ START_TEST(test_never_slower_than_the_known_ways)
 {
     static const uint64_t sizes[] = {1, 16};
     double worst = 0;
-    for (unsigned i = 0; i < n_cases(GRIDS) * 2 * 8 * N_RATIOS; i++) {
+    for (unsigned i = 0; i < n_cases(GRIDS) * 2 * 8 * N_RATIOS; i += case_step()) {
         struct problem problem;
         uint64_t percent = 20 + i / N_RATIOS % 8 * 10;
         draw_sizes(&problem, 10U << _i, sizes[i / (8 * N_RATIOS) % 2]);
@@ -225,7 +226,7 @@ END_TEST
 START_TEST(test_small_mixed_layers)
 {
     double worst = 0;
-    for (unsigned i = 0; i < n_cases(MIXED_CASES); i++) {
+    for (unsigned i = 0; i < n_cases(MIXED_CASES); i += case_step()) {
         struct problem problem;
         draw_sizes(&problem, 2 + (uint32_t)random_below(OPTIMUM_LAYERS_MAX - 1),
                    4ULL << random_below(3));
