@@ -208,10 +208,9 @@ static int try_schedules(struct choice *choice)
 static void verify(struct choice *choice, const struct run_plan *min, const struct run_plan *ring)
 {
     double min_time = compute_time(choice) + unavoidable_read_time(choice);
-    struct cycle_mean best, reference, mean;
+    struct cycle_mean best = {.time = INFINITY}, reference = best, mean;
     const struct run_plan *plan = ring;
-    if (!cycle_measure_steady(&choice->cycle, ring, &reference))
-        reference.time = INFINITY;
+    (void)cycle_measure_steady(&choice->cycle, ring, &reference); /* INFINITY if it does not work */
     if (choice->best_mean.time * SCREENED > min_time && reference.time > min_time &&
         cycle_measure_steady(&choice->cycle, min, &mean) && mean.time < reference.time) {
         reference = mean;
@@ -219,8 +218,7 @@ static void verify(struct choice *choice, const struct run_plan *min, const stru
     }
     if (reference.time > choice->best_mean.time * SCREENED)
         return;
-    if (!cycle_measure_steady(&choice->cycle, &choice->best, &best))
-        best.time = INFINITY;
+    (void)cycle_measure_steady(&choice->cycle, &choice->best, &best);
     bool can_tell = best.repeats && reference.repeats;
     if (reference.time < best.time * (can_tell ? 1 : TELLING))
         take(choice, plan, &reference);

@@ -1,7 +1,8 @@
 /* Owns the search: dynamic programming forwards, from layer to layer. What leads to the same layers
  * in the arena is compared, and only what is not behind another in any respect goes on, at most
- * WIDTH ways for each set of layers. Times are exact, as in daemon/cycle; so the best of what was
- * found takes just as long there. */
+ * WIDTH ways for each set of layers: so the best of all may be lost, but not by much. That a busy
+ * disk need not start again counts for times, but not where ways are compared. Times are those of
+ * daemon/cycle, where the sets lead to the same decisions. */
 #include "daemon/schedule.h"
 
 #include "common/cleanup.h"
