@@ -105,7 +105,7 @@ unit() {
 integration() {
     local status=0
     cd tests/integration
-    BUILD=/results/build TEST_SKIP=/usr/src/edgemind/$skipped TEST_TIMEOUT=300 timeout 1800 python3 \
+    BUILD=/results/build TEST_SKIP=/usr/src/edgemind/$skipped TEST_TIMEOUT=120 timeout 1800 python3 \
         -W error::ResourceWarning -m unittest -v "$1" >/results/logs/"$1".log 2>&1 </dev/null || status=1
     cat /results/logs/"$1".log
     return $status
