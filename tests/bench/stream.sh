@@ -1,7 +1,8 @@
 #!/bin/bash
 # Passes over a model larger than the memory that they may use: every arm has the same cgroup limit,
-# which holds the daemon and its client together. After a pass that is not counted each arm makes one
-# that is.
+# which holds the daemon and its client together. After a pass that is not counted each arm makes two
+# that are. What a pass is made of is measured right before next-use and right after it: a disk that
+# others use as well is not as fast at all times.
 #   tests/bench/stream.sh BUILD
 # shellcheck source=tests/bench/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -31,7 +32,7 @@ measure() {
 }
 # pass SLOTS REPEATS ARM...: seconds, and bytes read.
 pass() {
-    "${enter[@]}" "$build/tests/bench/stream" run "$model" "$offset" $layers $layer_bytes "$2" 2 "$checksum" "${@:3}"
+    "${enter[@]}" "$build/tests/bench/stream" run "$model" "$offset" $layers $layer_bytes "$2" 3 "$checksum" "${@:3}"
 }
 run_peer() {
     local status=0
@@ -84,7 +85,6 @@ for k in $slots; do
 done
 
 for _ in $(seq $((rounds + 1))); do
-    measure "$heavy" >>"$directory/measure"
     for k in $slots; do
         for compute in $computes; do
             for arm in $arms; do
@@ -94,7 +94,12 @@ for _ in $(seq $((rounds + 1))); do
                     read -ra best <"$directory/best-$k-$compute" || continue
                     run_mlock "$k" "${repeats[$compute]}" "${best[@]}"
                     ;;
-                *) run_arena "$k" "${repeats[$compute]}" "$arm" ;;
+                flush-all | lru) run_arena "$k" "${repeats[$compute]}" "$arm" ;;
+                next-use)
+                    measure "${repeats[$compute]}" >>"$directory/measure-$k-$compute"
+                    run_arena "$k" "${repeats[$compute]}" "$arm"
+                    measure "${repeats[$compute]}" >>"$directory/measure-$k-$compute"
+                    ;;
                 esac >>"$directory/$arm-$k-$compute"
             done
         done
@@ -102,11 +107,9 @@ for _ in $(seq $((rounds + 1))); do
 done
 
 milliseconds() { awk -v s="$1" 'BEGIN { printf "%.2f", s * 1000 }'; }
-load=$(median measure 1)
-declare -A per_layer=([light]=$(median measure 2) [heavy]=$(median measure 3))
-# bound K COMPUTE: the least seconds that a pass can take.
+# bound K COMPUTE LOAD: the least seconds that a pass can take.
 bound() {
-    awk -v n=$layers -v k="$1" -v c="${per_layer[$2]}" -v l="$load" \
+    awk -v n=$layers -v k="$1" -v c="$2" -v l="$3" \
         'BEGIN { a = n * c; b = (n - k + 1) * l; printf "%.6f", (a > b ? a : b) }'
 }
 row() { printf '%-44s %8s %8s %9s %8s\n' "$@"; }
@@ -135,13 +138,15 @@ speed() {
 
 read_ahead=$(cat "/sys/dev/block/$(findmnt --noheadings --output MAJ:MIN --target "$directory" | tr -d ' ')/queue/read_ahead_kb" 2>/dev/null || echo ?)
 printf 'Passes over %d layers of %d MiB under one memory limit, medians of %d rounds\n' $layers $layer_mib "$rounds"
-printf 'Readahead: %s KiB. A layer loads in %s ms and computes in %s (light) or %s ms (heavy)\n' "$read_ahead" \
-    "$(milliseconds "$load")" "$(milliseconds "${per_layer[light]}")" "$(milliseconds "${per_layer[heavy]}")"
+printf 'Readahead: %s KiB\n' "$read_ahead"
 for k in $slots; do
     for compute in $computes; do
-        least=$(bound "$k" "$compute")
+        load=$(median "measure-$k-$compute")
+        each=$(median "measure-$k-$compute" 3)
+        least=$(bound "$k" "$each" "$load")
         read -ra best <"$directory/best-$k-$compute" || best=(0 -)
-        printf '\nK/N = %s, %s compute, limit %d MiB\n\n' "$(ratio "$k" $layers)" "$compute" $(($(limit_of "$k") >> 20))
+        printf '\nK/N = %s, %s compute, limit %d MiB: a layer loads in %s ms and computes in %s ms\n\n' \
+            "$(ratio "$k" $layers)" "$compute" $(($(limit_of "$k") >> 20)) "$(milliseconds "$load")" "$(milliseconds "$each")"
         row '' 's/pass' 'MiB read' 'hit rate' 'x mmap'
         arm mmap 'mmap'
         arm willneed 'mmap, MADV_WILLNEED of the next layer'
