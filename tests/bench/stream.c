@@ -118,10 +118,13 @@ static void measure(const struct model *model, unsigned n_repeats)
 {
     enum { SAMPLE_REPEATS = 9 };
     uint64_t total_bytes = model->n_layers * model->layer_bytes, checksum;
-    unsigned char *buffer = mmap(NULL, total_bytes, PROT_READ | PROT_WRITE,
-                                 MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    unsigned char *buffer =
+        mmap(NULL, total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (buffer == MAP_FAILED)
         err(1, "mmap");
+    /* Of the arena's kind: huge pages where the system has them. */
+    (void)madvise(buffer, total_bytes, MADV_HUGEPAGE);
+    memset(buffer, 1, total_bytes);
 
     double load = load_seconds(model, buffer);
     double once = compute_seconds(model, buffer, 1, &checksum);

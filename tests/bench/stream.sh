@@ -14,6 +14,11 @@ if ! open_cgroup "$gib"; then
 fi
 close_cgroup
 
+# As on a system that lets arenas have huge pages: with plain ones a direct read is of many small
+# pieces, and on some disks takes twice as long.
+pages=plain
+if allow_huge_pages; then pages=huge; fi
+
 layers=100
 layer_mib=8
 overhead_mib=8 # what the limit allows beyond the arena
@@ -138,7 +143,7 @@ speed() {
 
 read_ahead=$(cat "/sys/dev/block/$(findmnt --noheadings --output MAJ:MIN --target "$directory" | tr -d ' ')/queue/read_ahead_kb" 2>/dev/null || echo ?)
 printf 'Passes over %d layers of %d MiB under one memory limit, medians of %d rounds\n' $layers $layer_mib "$rounds"
-printf 'Readahead: %s KiB\n' "$read_ahead"
+printf 'Readahead: %s KiB. Arenas on %s pages\n' "$read_ahead" "$pages"
 for k in $slots; do
     for compute in $computes; do
         load=$(median "measure-$k-$compute")
