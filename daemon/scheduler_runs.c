@@ -1,6 +1,7 @@
 /* Owns the runs: their list, how they go through their models, and what is loaded for them before
- * it is used. One layer is read ahead at a time, the next that the run will miss: reading deeper
- * would let the layers of a cycle push each other out, as first in, first out does. */
+ * it is used: always the next layer that the run will miss, and no more of them than its plan's
+ * depth. Without that limit the layers of a cycle would push each other out, as first in, first out
+ * does. */
 #include "daemon/scheduler_internal.h"
 
 #include <assert.h>
