@@ -26,16 +26,13 @@ EM_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DEDGEMIND_VERSION='"$(VERSION)"' -I. -pthr
 EM_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
-common_objects := $(call objects,$(wildcard common/*.c proto/*.c))
-daemon_objects := $(call objects,$(filter-out daemon/main.c,$(wildcard daemon/*.c)))
-client_objects := $(call objects,$(filter-out client/emctl.c,$(wildcard client/*.c)))
-# Of libedgemind, with what it takes from libcommon.
-library_objects := $(call objects,$(addprefix client/,libedgemind.c library_layer.c library_run.c channel.c \
-    mapped_layer.c arena_map.c arena_guard.c failure.c refusal.c socket_path.c regular_file.c model_files.c \
-    varlink.c safe.c))
+common_objects := $(call objects,$(wildcard common/*.c common/*/*.c proto/*.c))
+daemon_objects := $(call objects,$(filter-out daemon/main.c,$(wildcard daemon/*.c daemon/*/*.c)))
+emctl_objects := $(call objects,$(filter-out client/emctl/emctl.c,$(wildcard client/emctl/*.c)))
+library_objects := $(call objects,$(wildcard client/library/*.c))
 library := $(BUILD)/libedgemind.so
 examples := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard client/examples/*.c))
-unit_tests := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+unit_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*/test_*.c tests/unit/*/*/test_*.c))
 bench_programs := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 integration_programs := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
 
@@ -50,7 +47,7 @@ $(BUILD)/%.o: %.c
 $(BUILD)/proto/interface.o: proto/io.edgemind.manager.varlink
 $(BUILD)/libcommon.a: $(common_objects)
 $(BUILD)/libdaemon.a: $(daemon_objects)
-$(BUILD)/libclient.a: $(client_objects)
+$(BUILD)/libclient.a: $(emctl_objects) $(library_objects)
 $(BUILD)/%.a:
 	@$(if $(V),,echo "  AR      $@")
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -67,14 +64,14 @@ $(BUILD)/test/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/tests/systemd/hanging_l
 	$(call link,$(daemon_pkgs) $(common_pkgs),$(wrap_dispatch))
 wrap_dispatch := -Wl,--wrap=event_base_dispatch
 
-$(BUILD)/emctl: $(BUILD)/client/emctl.o $(BUILD)/libclient.a $(BUILD)/libcommon.a
+$(BUILD)/emctl: $(BUILD)/client/emctl/emctl.o $(BUILD)/libclient.a $(BUILD)/libcommon.a
 	$(call link,$(client_pkgs) $(common_pkgs))
 
 # The shared library exports what edgemind.h declares; in the static one everything else is local.
 # nodelete: the handler for SIGBUS stays installed, and so must outlive a dlclose.
-shared := -shared -Wl,-soname=libedgemind.so.$(SOVERSION) -Wl,--version-script=client/edgemind.map -Wl,--gc-sections \
+shared := -shared -Wl,-soname=libedgemind.so.$(SOVERSION) -Wl,--version-script=client/library/edgemind.map -Wl,--gc-sections \
           -Wl,-z,nodelete
-$(library).$(VERSION): $(library_objects) $(BUILD)/libcommon.a client/edgemind.map
+$(library).$(VERSION): $(library_objects) $(BUILD)/libcommon.a client/library/edgemind.map
 	$(call link,$(common_pkgs),$(shared))
 $(library).$(SOVERSION): $(library).$(VERSION)
 $(library): $(library).$(SOVERSION)
@@ -89,7 +86,7 @@ $(BUILD)/libedgemind.a: $(library_objects) $(BUILD)/libcommon.a
 
 # As its users link it, but found where it was built.
 rpath = -Wl,-rpath,'$$ORIGIN/$(1)'
-$(BUILD)/client/examples/%.o: EM_CFLAGS += -Iclient -ffp-contract=off
+$(BUILD)/client/examples/%.o: EM_CFLAGS += -Iclient/library -ffp-contract=off
 $(BUILD)/examples/%: $(BUILD)/client/examples/%.o $(library)
 	@mkdir -p $(@D)
 	$(call link,,$(call rpath,..) -lm)
@@ -153,8 +150,8 @@ tmpfilesdir ?= $(call systemd_dir,tmpfilesdir,/usr/lib/tmpfiles.d)
 systemd_dir = $(or $(shell pkg-config --variable=$(1) systemd 2>/dev/null),$(2))
 
 # emctl looks for models where they are installed, so it is built again when PREFIX changes.
-$(BUILD)/client/definition_file.o: EM_CFLAGS += -DEDGEMIND_MODELS='"$(datadir)/models"'
-$(BUILD)/client/definition_file.o: $(BUILD)/prefix
+$(BUILD)/client/emctl/definition_file.o: EM_CFLAGS += -DEDGEMIND_MODELS='"$(datadir)/models"'
+$(BUILD)/client/emctl/definition_file.o: $(BUILD)/prefix
 $(BUILD)/prefix: FORCE
 	@mkdir -p $(@D)
 	@echo '$(PREFIX)' | cmp -s - $@ || echo '$(PREFIX)' >$@
@@ -163,17 +160,17 @@ install: all
 	install -D -m 755 $(BUILD)/edgemindd $(DESTDIR)$(sbindir)/edgemindd
 	install -D -m 755 $(BUILD)/emctl $(DESTDIR)$(bindir)/emctl
 	install -D -m 644 daemon/edgemindd.8 $(DESTDIR)$(mandir)/man8/edgemindd.8
-	install -D -m 644 client/emctl.1 $(DESTDIR)$(mandir)/man1/emctl.1
-	install -D -m 644 client/emctl.bash-completion $(DESTDIR)$(completionsdir)/emctl
+	install -D -m 644 client/emctl/emctl.1 $(DESTDIR)$(mandir)/man1/emctl.1
+	install -D -m 644 client/emctl/emctl.bash-completion $(DESTDIR)$(completionsdir)/emctl
 	install -D -m 644 $(library).$(VERSION) $(DESTDIR)$(libdir)/libedgemind.so.$(VERSION)
 	ln -sf libedgemind.so.$(VERSION) $(DESTDIR)$(libdir)/libedgemind.so.$(SOVERSION)
 	ln -sf libedgemind.so.$(SOVERSION) $(DESTDIR)$(libdir)/libedgemind.so
 	install -D -m 644 $(BUILD)/libedgemind.a $(DESTDIR)$(libdir)/libedgemind.a
-	install -D -m 644 client/edgemind.pc.in $(DESTDIR)$(libdir)/pkgconfig/edgemind.pc
+	install -D -m 644 client/library/edgemind.pc.in $(DESTDIR)$(libdir)/pkgconfig/edgemind.pc
 	sed -i 's|@prefix@|$(PREFIX)|; s|@includedir@|$(includedir)|; s|@libdir@|$(libdir)|; s|@version@|$(VERSION)|' \
 		$(DESTDIR)$(libdir)/pkgconfig/edgemind.pc
-	install -D -m 644 client/edgemind.h $(DESTDIR)$(includedir)/edgemind.h
-	install -D -m 644 client/libedgemind.3 $(DESTDIR)$(mandir)/man3/libedgemind.3
+	install -D -m 644 client/library/edgemind.h $(DESTDIR)$(includedir)/edgemind.h
+	install -D -m 644 client/library/libedgemind.3 $(DESTDIR)$(mandir)/man3/libedgemind.3
 	install -D -m 644 client/examples/ffn10.json $(DESTDIR)$(datadir)/models/ffn10.json
 	install -D -m 644 proto/io.edgemind.manager.varlink $(DESTDIR)$(datadir)/io.edgemind.manager.varlink
 	install -D -m 644 -t $(DESTDIR)$(unitdir) $(addprefix systemd/,$(units))

@@ -3,9 +3,9 @@
 #pragma once
 
 #include "common/log.h"
-#include "daemon/backing.h"
-#include "daemon/loader.h"
-#include "daemon/scheduler.h"
+#include "daemon/arena/backing.h"
+#include "daemon/scheduler/scheduler.h"
+#include "daemon/weights/loader.h"
 
 #include <stdbool.h>
 #include <stdint.h>

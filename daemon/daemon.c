@@ -4,11 +4,11 @@
 
 #include "common/clock.h"
 #include "common/units.h"
-#include "daemon/handover.h"
-#include "daemon/listen_socket.h"
-#include "daemon/methods.h"
-#include "daemon/server.h"
-#include "daemon/service.h"
+#include "daemon/control/listen_socket.h"
+#include "daemon/control/server.h"
+#include "daemon/methods/methods.h"
+#include "daemon/restart/handover.h"
+#include "daemon/system/service_manager.h"
 #include "proto/interface.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* edgemindd: options, then the daemon. */
 #include "daemon/daemon.h"
 #include "daemon/dropin.h"
-#include "daemon/service.h"
+#include "daemon/system/service_manager.h"
 
 #include <malloc.h>
 #include <signal.h>

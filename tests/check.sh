@@ -76,9 +76,8 @@ unit() (
     directory=$logs/unit prefix=("${@:2}") alone=() others=() n=1
     rm -rf "$directory"
     mkdir -p "$directory/passed" "$directory/failed"
-    for test in "$1"/tests/unit/test_*; do
+    for test in $(find "$1"/tests/unit -type f -perm /100 -name 'test_*' | sort); do
         case $test in
-        *.o | *.d) ;;
         *_backing | *_headroom | *_loader | *_loader_files | *_monitor) alone+=("$test") ;;
         *) others+=("$test") ;;
         esac

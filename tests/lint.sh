@@ -18,9 +18,46 @@ rule() {
     fi
 }
 
-# includes DIRECTORY ALLOWED-PATTERN: project includes of its files that do not match.
-includes() {
-    grep -nE '^#include "' "$1"/*.[ch] | grep -vE "#include \"($2)"
+# The order of the rooms: a room, and those whose headers its files may include besides their own.
+# Each names only rooms that stand above it, so that there is no circle.
+rooms='
+common                  -
+common/definition       common
+common/formats          common common/definition
+proto                   common
+client/library          common common/definition common/formats proto
+client/emctl            common common/definition proto client/library
+daemon/system           common
+daemon/arena            common daemon/system
+daemon/scheduler        common common/definition daemon/arena
+daemon/weights          common common/definition common/formats daemon/system daemon/arena daemon/scheduler
+daemon/monitor          common daemon/system daemon/arena
+daemon/restart          common common/definition daemon/system daemon/arena daemon/scheduler
+daemon/control          common proto
+daemon/methods          common common/definition proto daemon/system daemon/arena daemon/scheduler daemon/weights daemon/monitor daemon/restart daemon/control
+daemon                  common proto daemon/system daemon/arena daemon/scheduler daemon/weights daemon/monitor daemon/restart daemon/control daemon/methods
+'
+room_order() {
+    local room allowed known= file above
+    while read -r room allowed; do
+        [ -n "$room" ] || continue
+        [ "$allowed" != - ] || allowed=
+        for above in $allowed; do
+            case " $known " in *" $above "*) ;; *) echo "$room may not stand below $above" ;; esac
+        done
+        known="$known $room"
+        grep -nE '^#include "' "$room"/*.[ch] |
+            grep -vE "#include \"($(echo "$room $allowed" | sed 's/ *$//; s/ /|/g'))/[^/]*\""
+    done <<<"$rooms"
+    for file in $(git ls-files '*.c' '*.h' | grep -vE '^(tests|client/examples)/'); do
+        case " $known " in *" ${file%/*} "*) ;; *) echo "$file is in no room" ;; esac
+    done
+}
+# A header stands above the source of the same name; no two files include each other, at any distance.
+include_circles() {
+    grep -rE '^#include "' common proto daemon client --include='*.[ch]' |
+        sed -E 's|^([^:]*)\.[ch]:#include "([^"]*)\.h".*|\1 \2|' | awk '$1 != $2' | tsort 2>&1 >/dev/null |
+        sed 's/^tsort: //'
 }
 # never_includes PATTERN FILE...: includes that these files must not have.
 never_includes() {
@@ -29,13 +66,13 @@ never_includes() {
     grep -nE "^#include [<\"]($pattern)" "$@"
 }
 own_header_first() {
-    for source in common/*.c proto/*.c daemon/*.c client/*.c; do
+    for source in $(git ls-files 'common/*.c' 'proto/*.c' 'daemon/*.c' 'client/*.c'); do
         header=${source%.c}.h
         [ -f "$header" ] || continue
         [ "$(grep -m1 '^#include' "$source")" = "#include \"$header\"" ] || echo "$source"
     done
 }
-format() { clang-format --dry-run -Werror common/*.[ch] proto/*.[ch] daemon/*.[ch] client/*.[ch] client/examples/*.c tests/*/*.[ch] 2>&1 | grep -E 'error|warning'; }
+format() { git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror 2>&1 | grep -E 'error|warning'; }
 # cppcheck does not know the cleanup attribute (memleak) and the loops of sys/queue.h (uninitvar, ctuuninitvar); compiler,
 # sanitizers and valgrind look after both.
 c_check() {
@@ -53,21 +90,16 @@ options_documented() {
 }
 verbs_documented() {
     "$build/emctl" --help | awk '/^  [a-z]+(-[a-z]+)* / { print $1 }' | sort -u | while read -r verb; do
-        grep -q -- "$verb" client/emctl.1 || echo "emctl.1: $verb"
+        grep -q -- "$verb" client/emctl/emctl.1 || echo "emctl.1: $verb"
     done
 }
 hangs() { strings -a "$build/edgemindd" | grep -E '^__wrap_|hanging_loop'; }
-manuals() { mandoc -T lint -W warning daemon/edgemindd.8 client/emctl.1 client/libedgemind.3 2>&1; }
+manuals() { mandoc -T lint -W warning daemon/edgemindd.8 client/emctl/emctl.1 client/library/libedgemind.3 2>&1; }
 
-rule 'common includes only common' includes common 'common/'
-rule 'proto includes only common and proto' includes proto '(common|proto)/'
-rule 'client includes only common, proto and client' includes client '(common|proto|client)/'
-rule 'daemon includes only common, proto and daemon' includes daemon '(common|proto|daemon)/'
-rule 'arena, policy and scheduler know neither JSON, loop, clock nor I/O' never_includes \
-    'jansson|event2|systemd|time|sys/|fcntl|unistd|common/(json|clock|log)|proto/|daemon/(call|server|loader|monitor|backing)' \
-    daemon/arena.[ch] daemon/policy.[ch] daemon/scheduler*.[ch] daemon/model.[ch]
-rule 'only the composition root knows the methods and the service' bash -c \
-    "grep -lE '#include \"daemon/(methods|service|daemon)\.h\"' daemon/*.c | grep -vE 'daemon/(daemon|main|service|store|handover|methods.*|answers|hold)\.c'"
+rule 'every file is in a room, and includes only from rooms above it' room_order
+rule 'arena and scheduler know neither JSON, loop, clock nor I/O' never_includes \
+    'jansson|event2|systemd|time|sys/[^q]|fcntl|unistd|common/(json|clock|log)' \
+    daemon/arena/arena.[ch] daemon/scheduler/*.[ch]
 rule 'a source includes its own header first' own_header_first
 rule 'no test includes a source file' grep -rnE --include='*.[ch]' '#include ".*\.c"' tests
 rule 'formatted' format

@@ -4,7 +4,7 @@
  * Prints microseconds: of the first time (connect, get, read every byte); then, on the same
  * connection, medians of COUNT times that get the value again, to where there is memory already,
  * and do not read it: without and with what gives it back. Last comes the sum of the bytes. */
-#include "client/edgemind.h"
+#include "client/library/edgemind.h"
 #include "common/clock.h"
 #include "tests/bench/sum.h"
 

@@ -12,7 +12,7 @@
  * Prints what a pass is made of: the seconds to load one layer, with direct reads on as many
  * threads and of the same size as the daemon's; the seconds to compute it when it is resident, once
  * and REPEATS times over; the REPEATS that take a quarter longer than the load; the checksum. */
-#include "client/edgemind.h"
+#include "client/library/edgemind.h"
 #include "common/clock.h"
 #include "tests/bench/sum.h"
 

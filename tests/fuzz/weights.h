@@ -2,7 +2,7 @@
  * breaks a promise of tensor_file.h or weights.h. */
 #pragma once
 
-#include "common/weights.h"
+#include "common/formats/weights.h"
 
 #include <errno.h>
 #include <stdlib.h>

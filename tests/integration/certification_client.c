@@ -4,7 +4,7 @@
  *
  * Each reply is, with the client's id, the next call's parameters: whatever the library changes on
  * the way (a number's type, a key, an empty object) the server notices. */
-#include "client/varlink.h"
+#include "client/library/varlink.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -5,8 +5,8 @@
  *
  * A client calls Start, Test01 to Test11 and End; each call's parameters are the reply before it.
  * End says all_ok if and only if the client took every step, in order and as it should. */
-#include "daemon/connection.h"
-#include "daemon/server.h"
+#include "daemon/control/connection.h"
+#include "daemon/control/server.h"
 
 #include <errno.h>
 #include <event2/event.h>

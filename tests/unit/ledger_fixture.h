@@ -2,9 +2,9 @@
  * that lets a test look at the file while a step is written. */
 #pragma once
 
-#include "daemon/ledger.h"
-#include "define.h"
-#include "weight_bytes.h"
+#include "daemon/restart/ledger.h"
+#include "tests/unit/define.h"
+#include "tests/unit/weight_bytes.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

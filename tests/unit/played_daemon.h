@@ -3,7 +3,7 @@
  * client connects and asks in one go, a successor answers in one. */
 #pragma once
 
-#include "client/edgemind.h"
+#include "client/library/edgemind.h"
 
 #include <check.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
  * so that times in ms are what daemon/cycle counts in. */
 #pragma once
 
-#include "daemon/rehearsal.h"
+#include "daemon/scheduler/rehearsal.h"
 #include "tests/unit/define.h"
 
 enum { REHEARSED_PAGE = 4096, REHEARSED_MAX = 128 };

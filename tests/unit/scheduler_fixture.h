@@ -2,7 +2,7 @@
  * again. */
 #pragma once
 
-#include "daemon/scheduler.h"
+#include "daemon/scheduler/scheduler.h"
 #include "tests/unit/define.h"
 
 #include <errno.h>

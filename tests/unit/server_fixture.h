@@ -6,7 +6,7 @@
 #pragma once
 
 #include "common/clock.h"
-#include "daemon/server.h"
+#include "daemon/control/server.h"
 #include "proto/frame.h"
 
 #include <check.h>

@@ -1,0 +1,255 @@
+/* Owns the table of options. Leaves the table of verbs, and with it the help, to emctl.c. */
+#include "client/emctl/arguments.h"
+
+#include "client/emctl/verb.h"
+#include "common/definition/definition.h"
+#include "common/error.h"
+#include "common/units.h"
+#include "common/utf8.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct option {
+    const char *name;
+    const char *value; /* what help calls it; NULL: a flag */
+    size_t offset;     /* in struct arguments: const char *, or bool for a flag */
+    unsigned verb_option;
+    bool (*check)(const char *value);
+    const char *summary;
+};
+
+static bool check_on_full(const char *value)
+{
+    return strcmp(value, "evict") == 0 || strcmp(value, "ask") == 0;
+}
+
+static bool check_capacity(const char *value)
+{
+    uint64_t bytes;
+    return size_parse(value, &bytes) == 0 && bytes > 0;
+}
+
+static bool check_rate(const char *value)
+{
+    uint64_t bytes;
+    return size_parse(value, &bytes) == 0 && bytes > 0 && bytes <= INT64_MAX;
+}
+
+static bool check_compute(const char *value)
+{
+    uint64_t usec;
+    return duration_parse(value, &usec) == 0 && usec <= INT64_MAX;
+}
+
+static bool check_wait(const char *value)
+{
+    enum { WAIT_USEC_MAX = 60 * 1000 * 1000 }; /* the daemon's limit */
+    uint64_t usec;
+    return duration_parse(value, &usec) == 0 && usec <= WAIT_USEC_MAX;
+}
+
+static bool check_passes(const char *value)
+{
+    enum { PASSES_MAX = 1000 };
+    unsigned long n = strtoul(value, NULL, 10);
+    return value[strspn(value, "0123456789")] == '\0' && n > 0 && n <= PASSES_MAX;
+}
+
+/* A script's unset variable must not lead to the machine's own daemon. */
+static bool check_path(const char *value)
+{
+    return *value != '\0';
+}
+
+/* The daemon would replace what a model's name cannot hold, and nobody would find the model. */
+static bool check_name(const char *value)
+{
+    size_t n_left = strlen(value);
+
+    if (n_left == 0 || n_left > DEFINITION_NAME_MAX || strchr(value, '/'))
+        return false;
+    for (size_t n; n_left > 0; value += n, n_left -= n) {
+        uint32_t character;
+        n = utf8_character(value, n_left, &character);
+        if (n == 0 || utf8_is_control(character))
+            return false;
+    }
+    return true;
+}
+
+static const struct option options[] = {
+    {"--on-full", "evict|ask", offsetof(struct arguments, on_full), OPTION_ON_FULL, check_on_full,
+     "when the arena is full: let layers give way, or stop"},
+    {"--capacity", "SIZE", offsetof(struct arguments, capacity), OPTION_CAPACITY, check_capacity,
+     "plan for an arena of that size (as 50M), without a daemon"},
+    {"--policy", "POLICY", offsetof(struct arguments, policy), OPTION_POLICY, NULL,
+     "flush-all, lru, next-use, or all to compare them"},
+    {"--passes", "N", offsetof(struct arguments, passes), OPTION_RUN, check_passes,
+     "show N passes of a run, too (1 to 1000)"},
+    {"--disk-rate", "RATE", offsetof(struct arguments, disk_rate), OPTION_RUN, check_rate,
+     "predict times, reading RATE bytes a second (as 500M)"},
+    {"--compute", "TIME", offsetof(struct arguments, compute), OPTION_RUN, check_compute,
+     "predict times, a pass computing that long (as 2ms)"},
+    {"--wait", "TIME", offsetof(struct arguments, wait), OPTION_WAIT, check_wait,
+     "wait for others' leases, up to TIME a layer (at most 60s)"},
+    {"--name", "NAME", offsetof(struct arguments, name), OPTION_NAME, check_name,
+     "what to call the model (a definition has its own name)"},
+    {"--tensors", NULL, offsetof(struct arguments, tensors), OPTION_TENSORS, NULL,
+     "show each layer's tensors"},
+    {"--force", NULL, offsetof(struct arguments, force), OPTION_FORCE, NULL,
+     "write to a terminal, too"},
+    {"--socket", "PATH", offsetof(struct arguments, socket), 0, check_path, "the daemon's socket"},
+    {"--json", NULL, offsetof(struct arguments, json), 0, NULL,
+     "print the daemon's replies as JSON"},
+    {"--help", NULL, offsetof(struct arguments, help), 0, NULL, "show help and exit"},
+    {"--version", NULL, offsetof(struct arguments, version), 0, NULL, "show the version and exit"},
+};
+
+enum { N_OPTIONS = sizeof options / sizeof *options };
+
+const struct verb *arguments_find_verb(const struct verb *verbs, const char *name)
+{
+    for (const struct verb *verb = verbs; verb->name; verb++)
+        if (strcmp(verb->name, name) == 0)
+            return verb;
+    return NULL;
+}
+
+void arguments_print_options(FILE *out, unsigned selected)
+{
+    for (const struct option *option = options; option < options + N_OPTIONS; option++) {
+        char left[40];
+        if (selected == 0 ? option->verb_option != 0 : !(option->verb_option & selected))
+            continue;
+        snprintf(left, sizeof left, "%s%s%s", option->name, option->value ? "=" : "",
+                 option->value ? option->value : "");
+        fprintf(out, "  %-21s  %s\n", left, option->summary);
+    }
+}
+
+__attribute__((format(printf, 2, 3))) static int usage(const struct verb *verb, const char *format,
+                                                       ...)
+{
+    va_list arguments;
+
+    fputs("emctl: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, ". Try 'emctl %s%s--help'.\n", verb ? verb->name : "", verb ? " " : "");
+    return EXIT_USAGE;
+}
+
+/* "--name" or "--name=value". */
+static const struct option *find_option(const char *argument)
+{
+    size_t n = strcspn(argument, "=");
+
+    for (const struct option *option = options; option < options + N_OPTIONS; option++)
+        if (strlen(option->name) == n && strncmp(option->name, argument, n) == 0)
+            return option;
+    return NULL;
+}
+
+/* The verb is the first operand, and options before it may be its own: so it is looked for first,
+ * for the hints, and options are held against it at the end. */
+static const struct verb *guess_verb(int argc, char **argv, const struct verb *verbs)
+{
+    for (int i = 1; i < argc; i++) {
+        const struct option *option = argv[i][0] == '-' ? find_option(argv[i]) : NULL;
+        if (option && option->value && !strchr(argv[i], '='))
+            i++;
+        else if (argv[i][0] != '-')
+            return arguments_find_verb(verbs, argv[i]);
+    }
+    return NULL;
+}
+
+/* Takes the option at argv[*at] and moves *at to its last argument. */
+static int take_option(int argc, char **argv, int *at, struct arguments *arguments,
+                       unsigned *verb_options)
+{
+    const struct verb *verb = arguments->verb;
+    const char *argument = argv[*at], *value = strchr(argument, '=');
+    const struct option *option = find_option(argument);
+
+    if (!option)
+        return usage(verb, "unknown option '%s'", argument);
+    *verb_options |= option->verb_option;
+    if (!option->value) {
+        if (value)
+            return usage(verb, "option '%s' takes no value", option->name);
+        *(bool *)((char *)arguments + option->offset) = true;
+        return EXIT_DONE;
+    }
+    if (value)
+        value++;
+    else if (*at + 1 < argc)
+        value = argv[++*at];
+    else
+        return usage(verb, "option '%s' needs a value: %s", option->name, option->value);
+    if (option->check && !option->check(value))
+        return usage(verb, "'%s' is no value for %s=%s", value, option->name, option->value);
+    *(const char **)((char *)arguments + option->offset) = value;
+    return EXIT_DONE;
+}
+
+static int check_verb(const struct arguments *arguments, unsigned verb_options)
+{
+    const struct verb *verb = arguments->verb;
+
+    for (const struct option *option = options; option < options + N_OPTIONS; option++)
+        if (option->verb_option & verb_options & ~verb->options)
+            return usage(verb, "%s takes no option '%s'", verb->name, option->name);
+    if (arguments->n_operands < verb->min_operands)
+        return usage(verb, "%s needs %s", verb->name, verb->operands);
+    if (verb->takes_command && (!arguments->command || !*arguments->command))
+        return usage(verb, "%s needs a command after '--'", verb->name);
+    return EXIT_DONE;
+}
+
+int arguments_parse(int argc, char **argv, const struct verb *verbs, struct arguments *ret)
+{
+    struct arguments arguments = {.verb = guess_verb(argc, argv, verbs)};
+    bool takes_command = arguments.verb && arguments.verb->takes_command;
+    const char *verb_name = NULL, *surplus = NULL;
+    unsigned verb_options = 0;
+    bool only_operands = false;
+    int r = EXIT_DONE;
+
+    if (takes_command)
+        arguments.list = argv + 1; /* words that were dealt with already */
+    for (int i = 1; i < argc && r == EXIT_DONE && !arguments.command; i++) {
+        if (takes_command && verb_name && strcmp(argv[i], "--") == 0)
+            arguments.command = argv + i + 1;
+        else if (!only_operands && strcmp(argv[i], "--") == 0)
+            only_operands = true;
+        else if (!only_operands && argv[i][0] == '-')
+            r = take_option(argc, argv, &i, &arguments, &verb_options);
+        else if (!verb_name)
+            verb_name = argv[i];
+        else if (arguments.verb && arguments.n_operands < arguments.verb->max_operands)
+            arguments.operands[arguments.n_operands++] = argv[i];
+        else if (takes_command)
+            arguments.list[arguments.n_list++] = argv[i];
+        else if (!surplus)
+            surplus = argv[i];
+    }
+    if (r != EXIT_DONE)
+        return r;
+    if (verb_name && !arguments.verb)
+        return usage(NULL, "unknown verb '%s'", verb_name);
+    if (!arguments.help && !arguments.version) {
+        if (!verb_name)
+            return usage(NULL, "no verb given");
+        if (surplus)
+            return usage(arguments.verb, "%s takes no argument '%s'", verb_name, surplus);
+        r = check_verb(&arguments, verb_options);
+    }
+    if (r == EXIT_DONE)
+        *ret = arguments;
+    return r;
+}

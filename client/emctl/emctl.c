@@ -1,0 +1,100 @@
+/* emctl's main and its table of verbs, which also is the help. */
+#include "client/emctl/verb.h"
+#include "common/error.h"
+
+#include <locale.h>
+#include <string.h>
+
+static int verb_help(struct session *session);
+
+static const struct verb verbs[] = {
+    {"load-model", "FILE", 1, 1, OPTION_ON_FULL | OPTION_NAME, verb_load_model,
+     "load a model: definition, weights or index"},
+    {"load-layer", "MODEL LAYER", 2, 2, OPTION_ON_FULL, verb_load_layer, "load one layer"},
+    {"unload-model", "MODEL", 1, 1, 0, verb_unload_model, "evict a model's layers and forget it"},
+    {"unload-layer", "MODEL LAYER", 2, 2, 0, verb_unload_layer, "evict one layer"},
+    {"reset", "", 0, 0, 0, verb_reset, "evict every layer; the models stay known"},
+    {"list", "[MODEL]", 0, 1, OPTION_TENSORS, verb_list, "show the models, or a model's layers"},
+    {"cat", "MODEL LAYER [TENSOR]", 2, 3, OPTION_FORCE, verb_cat,
+     "write a layer's weights, or one tensor's"},
+    {"stats", "", 0, 0, 0, verb_stats, "show what is used, decided and measured"},
+    {"plan", "FILE|MODEL", 1, 1,
+     OPTION_CAPACITY | OPTION_POLICY | OPTION_RUN | OPTION_ON_FULL | OPTION_NAME, verb_plan,
+     "show what loading and running would do"},
+    {"hold", "MODEL [LAYER...] -- COMMAND [ARG...]", 1, 1, OPTION_WAIT, verb_hold,
+     "hold layers, or all, while a command runs", true},
+    {"watch", "", 0, 0, 0, verb_watch, "show events as they happen"},
+    {"set-policy", "[POLICY]", 0, 1, OPTION_ON_FULL, verb_set_policy,
+     "set what gives way when the arena is full"},
+    {"version", "", 0, 0, 0, verb_version, "show emctl's version and the daemon's"},
+    {"help", "[VERB]", 0, 1, 0, verb_help, "show help"},
+    {0},
+};
+
+static void print_help(void)
+{
+    enum { OPERANDS_COLUMNS = 20 };
+
+    printf("Usage: emctl [OPTION...] VERB [ARGUMENT...]\n\n"
+           "Drives edgemindd, which keeps neural-network weights inside a hard RAM budget.\n\n"
+           "Verbs:\n");
+    for (const struct verb *verb = verbs; verb->name; verb++)
+        if (strlen(verb->operands) > OPERANDS_COLUMNS)
+            printf("  %-12s %s\n  %-12s %*s  %s\n", verb->name, verb->operands, "",
+                   OPERANDS_COLUMNS, "", verb->summary);
+        else
+            printf("  %-12s %-*s  %s\n", verb->name, OPERANDS_COLUMNS, verb->operands,
+                   verb->summary);
+    printf("\nOptions, before or after the verb:\n");
+    arguments_print_options(stdout, 0);
+    printf("\n'emctl VERB --help' shows a verb's own options; emctl(1) explains all.\n");
+}
+
+static void print_verb_help(const struct verb *verb)
+{
+    printf("Usage: emctl %s%s%s%s\n\n%c%s.\n", verb->name, verb->options ? " [OPTION...]" : "",
+           *verb->operands ? " " : "", verb->operands, verb->summary[0] - 'a' + 'A',
+           verb->summary + 1);
+    if (verb->options) {
+        printf("\nOptions:\n");
+        arguments_print_options(stdout, verb->options);
+    }
+    printf("\nGlobal options:\n");
+    arguments_print_options(stdout, 0);
+}
+
+static int verb_help(struct session *session)
+{
+    const char *name = session->arguments->operands[0];
+    const struct verb *verb = name ? arguments_find_verb(verbs, name) : NULL;
+
+    if (name && !verb)
+        return session_fail(EXIT_USAGE, "unknown verb '%s'. Try 'emctl --help'.", name);
+    if (verb)
+        print_verb_help(verb);
+    else
+        print_help();
+    return EXIT_DONE;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments;
+    struct session session;
+
+    /* Widths and characters as the terminal has them; numbers stay as programs read them. */
+    setlocale(LC_CTYPE, "");
+    int r = arguments_parse(argc, argv, verbs, &arguments);
+    if (r != EXIT_DONE)
+        return r;
+    session_init(&session, &arguments);
+    if (arguments.help && arguments.verb)
+        print_verb_help(arguments.verb);
+    else if (arguments.help)
+        print_help();
+    else if (arguments.version)
+        printf("emctl " EDGEMIND_VERSION "\n");
+    else
+        r = arguments.verb->run(&session);
+    return session_end(&session, r);
+}

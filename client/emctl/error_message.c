@@ -1,0 +1,125 @@
+/* Owns what would help after what the daemon answers; explain_local.c has what fails on this side
+ * of the socket, refusal.c the statements. Invariant: each message is one paragraph that ends with
+ * a full stop; a definition's mistake is the exception, as editors read it. */
+#include "client/emctl/error_message.h"
+
+#include "client/emctl/session.h"
+#include "client/library/error_text.h"
+#include "client/library/safe_text.h"
+#include "common/error.h"
+#include "common/units.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+
+#define CONFIG_FILE "/etc/edgemind/edgemindd.conf"
+
+static bool all_are_own(const json_t *leases)
+{
+    json_t *lease;
+    size_t i;
+
+    json_array_foreach (leases, i, lease)
+        if (refusal_number(lease, "pid") != (uint64_t)getpid())
+            return false;
+    return json_array_size(leases) > 0;
+}
+
+static void advise_on_not_found(const json_t *parameters, const struct subject *subject)
+{
+    const char *kind = refusal_string(parameters, "kind", "model");
+
+    if (strcmp(kind, "layer") == 0 && subject->model)
+        fprintf(stderr, " 'emctl list %s' shows its layers.", subject->model);
+    else
+        fputs(" 'emctl list' shows the models.", stderr);
+    if (strcmp(kind, "model") == 0 && subject->file)
+        fprintf(stderr, " Nor is there such a file; looked for it at: %s.", subject->file);
+}
+
+static void advise(enum error error, const json_t *parameters, const struct subject *subject)
+{
+    switch (error) {
+    case ERROR_OUT_OF_MEMORY:
+        fputs(" Raise capacity= in " CONFIG_FILE ", or split the layer.", stderr);
+        break;
+    case ERROR_MUST_UNLOAD:
+        fputs(" Let them with --on-full=evict, or unload what you can spare.", stderr);
+        break;
+    case ERROR_BUSY:
+        fputs(all_are_own(json_object_get(parameters, "leases"))
+                  ? " These are this command's own: there is no room for all of them."
+                  : " Try again when that is over.",
+              stderr);
+        break;
+    case ERROR_NOT_FOUND:
+        advise_on_not_found(parameters, subject);
+        break;
+    case ERROR_ALREADY_LOADED: {
+        const char *model = refusal_string(parameters, "model", "?");
+        fprintf(stderr,
+                " 'emctl load-layer %s LAYER' loads what is missing, 'emctl unload-model "
+                "%s' forgets it.",
+                model, model);
+        break;
+    }
+    case ERROR_SOURCE_CHANGED:
+        fputs(" Unload the model and load it again.", stderr);
+        break;
+    case ERROR_INVALID_PARAMETER:
+        if (strcmp(refusal_string(parameters, "parameter", ""), "policy") == 0 && subject->policy)
+            fprintf(stderr, " It knows no policy %s, but flush-all, lru and next-use.",
+                    subject->policy);
+        else
+            fputs(" Is it of another version? 'emctl version' tells.", stderr);
+        break;
+    case ERROR_PERMISSION_DENIED:
+        fputs(" Members of the socket's group may look, plan and lease; root, the daemon's own "
+              "user and its admin-group may load, unload and set. Run emctl as root, or set "
+              "admin-group= in " CONFIG_FILE ".",
+              stderr);
+        break;
+    case ERROR_INVALID_DEFINITION:
+    case ERROR_LIMIT_EXCEEDED:
+    case ERROR_IO_FAILED:
+    case ERROR_COUNT:
+        break;
+    default:
+        fputs(" Is the daemon of another version? 'emctl version' tells.", stderr);
+    }
+}
+
+int explain_error(const char *wire_name, json_t *parameters, const struct subject *subject)
+{
+    enum error error = error_from_wire_name(wire_name);
+    _cleanup_(freep) char *said =
+        refusal_text(wire_name, parameters, subject->file, subject->model, subject->layer);
+    _cleanup_(freep) char *text = said ? safe_text(said) : NULL;
+
+    if (!text)
+        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+    if (error == ERROR_INVALID_DEFINITION)
+        fputs(text, stderr);
+    else
+        fprintf(stderr, "emctl: %s.", text);
+    advise(error, parameters, subject);
+    fputc('\n', stderr);
+    return error == ERROR_COUNT ? EXIT_OTHER : (int)error_exit_code(error);
+}
+
+int explain_plan(json_t *parameters)
+{
+    uint64_t n_layers = refusal_number(parameters, "outOfMemory");
+    char capacity[SIZE_TEXT_MAX];
+
+    if (n_layers == 0)
+        return EXIT_DONE;
+    return session_fail(EXIT_OUT_OF_MEMORY,
+                        "out of memory: %" PRIu64 " layer%s larger than the arena's %s, so the "
+                        "model would be refused. A larger arena (capacity= in " CONFIG_FILE
+                        ") or smaller layers would help.",
+                        n_layers, n_layers == 1 ? " is" : "s are",
+                        size_format(refusal_number(parameters, "capacityBytes"), capacity));
+}

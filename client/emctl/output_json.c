@@ -1,0 +1,50 @@
+/* The replies as they came: compact, one a line, keys in the daemon's order. */
+#include "client/emctl/output.h"
+
+#include <errno.h>
+
+static int print(struct output *output, const struct subject *subject, json_t *parameters)
+{
+    /* 15 digits give back every decimal that the daemon may have written; 17 would turn 0.1 into
+     * 0.10000000000000001. On a terminal, no character of a name may be an instruction. */
+    size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(15);
+
+    (void)subject;
+    if (output->width > 0)
+        flags |= JSON_ENSURE_ASCII;
+    char *text = json_dumps(parameters, flags);
+    if (!text)
+        return -ENOMEM;
+    fputs(text, output->stream);
+    fputc('\n', output->stream);
+    free(text);
+    return 0;
+}
+
+static int nothing(struct output *output, const struct subject *subject, json_t *parameters)
+{
+    (void)output;
+    (void)subject;
+    (void)parameters;
+    return 0;
+}
+
+const struct output_ops output_json = {
+    .load_model = print,
+    .load_layer = print,
+    .unload = print,
+    .reset = print,
+    .list = print,
+    .list_end = nothing,
+    .list_layer = nothing,
+    .list_tensors = print,
+    .stats = print,
+    .event = print,
+    .policy = print,
+    .version = print,
+    .plan = print,
+    .plan_passes = nothing,
+    .plan_policy = print,
+    .plan_comparison = nothing,
+    .error = print,
+};

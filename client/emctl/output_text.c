@@ -1,0 +1,196 @@
+/* Replies for people: sentences for what was done. Tables of what is there are in output_tables.c,
+ * plans in output_plan.c, the statistics screen in output_stats.c. */
+#include "client/emctl/output.h"
+
+#include "common/units.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <time.h>
+
+static const char *plural(json_int_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
+/* " in 0.52 s (1.9 GiB/s)". Layers that were there already took no time: then there is no
+ * rate; and a few bytes take less than the asking. */
+static void show_pace(struct output *output, const struct subject *subject, json_int_t bytes,
+                      bool all_loaded)
+{
+    enum { RATED_BYTES_MIN = 1 << 20 };
+    double seconds = (double)subject->elapsed_usec / 1000000;
+    char text[SIZE_TEXT_MAX];
+
+    if (subject->elapsed_usec == 0 || bytes < RATED_BYTES_MIN)
+        return;
+    if (seconds < 0.1)
+        fprintf(output->stream, " in %.0f ms", seconds * 1000);
+    else
+        fprintf(output->stream, " in %.*f s", seconds < 10 ? 2 : 0, seconds);
+    if (all_loaded && (double)bytes / seconds < 1e18)
+        fprintf(output->stream, " (%s/s)",
+                output_size((json_int_t)((double)bytes / seconds), text));
+}
+
+static int show_load_model(struct output *output, const struct subject *subject, json_t *reply)
+{
+    const char *model;
+    json_int_t layers, bytes, hits, must_unload, evicted, resident;
+    char text[SIZE_TEXT_MAX];
+
+    if (json_unpack(reply, "{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "model", &model, "layersDone",
+                    &layers, "bytesDone", &bytes, "hits", &hits, "mustUnload", &must_unload,
+                    "evicted", &evicted, "resident", &resident) < 0)
+        return -EBADMSG;
+    fprintf(output->stream, "%s: %" JSON_INTEGER_FORMAT " layer%s, %s loaded", model, layers,
+            plural(layers), output_size(bytes, text));
+    show_pace(output, subject, bytes, hits == 0);
+    if (hits > 0)
+        fprintf(output->stream, " (%" JSON_INTEGER_FORMAT " were there already)", hits);
+    if (must_unload > 0)
+        fprintf(output->stream,
+                "; %" JSON_INTEGER_FORMAT " must-unload evicted %" JSON_INTEGER_FORMAT " layer%s",
+                must_unload, evicted, plural(evicted));
+    fprintf(output->stream, "; %" JSON_INTEGER_FORMAT " resident\n", resident);
+    return 0;
+}
+
+static int show_load_layer(struct output *output, const struct subject *subject, json_t *reply)
+{
+    int hit, must_unload;
+    json_int_t bytes, evicted;
+    char text[SIZE_TEXT_MAX];
+
+    if (json_unpack(reply, "{s:b, s:I, s:b, s:I}", "hit", &hit, "bytes", &bytes, "mustUnload",
+                    &must_unload, "evicted", &evicted) < 0)
+        return -EBADMSG;
+    fprintf(output->stream, "%s/%s: %s %s", subject->model, subject->layer,
+            output_size(bytes, text), hit ? "was there already" : "loaded");
+    if (!hit)
+        show_pace(output, subject, bytes, true);
+    if (must_unload)
+        fprintf(output->stream, "; must-unload evicted %" JSON_INTEGER_FORMAT " layer%s", evicted,
+                plural(evicted));
+    fputc('\n', output->stream);
+    return 0;
+}
+
+static int show_unload(struct output *output, const struct subject *subject, json_t *reply)
+{
+    (void)reply;
+    fprintf(output->stream, "%s%s%s: unloaded\n", subject->model, subject->layer ? "/" : "",
+            subject->layer ? subject->layer : "");
+    return 0;
+}
+
+static int show_reset(struct output *output, const struct subject *subject, json_t *reply)
+{
+    json_int_t evicted;
+
+    (void)subject;
+    if (json_unpack(reply, "{s:I}", "evicted", &evicted) < 0)
+        return -EBADMSG;
+    fprintf(output->stream, "%" JSON_INTEGER_FORMAT " layer%s evicted\n", evicted, plural(evicted));
+    return 0;
+}
+
+/* "14:03:07.123  layer-loaded     ffn10/dense_3  8.0 MiB  message" */
+static int show_one_event(FILE *stream, json_t *event)
+{
+    const char *what, *model = json_string_value(json_object_get(event, "model"));
+    const char *layer = json_string_value(json_object_get(event, "layer"));
+    const char *message = json_string_value(json_object_get(event, "message"));
+    const json_t *bytes = json_object_get(event, "bytes");
+    json_int_t at_usec;
+    char clock[16], text[SIZE_TEXT_MAX];
+    struct tm local;
+
+    if (json_unpack(event, "{s:s, s:I}", "event", &what, "atUsec", &at_usec) < 0 || at_usec < 0)
+        return -EBADMSG;
+    time_t at = (time_t)(at_usec / 1000000);
+    if (!localtime_r(&at, &local) || strftime(clock, sizeof clock, "%H:%M:%S", &local) == 0)
+        return -EBADMSG;
+    fprintf(stream, "%s.%03d  %-15s", clock, (int)(at_usec % 1000000 / 1000), what);
+    if (model || layer)
+        fprintf(stream, "  %s%s%s", model ? model : "", model && layer ? "/" : "",
+                layer ? layer : "");
+    if (json_is_integer(bytes))
+        fprintf(stream, "  %s", output_size(json_integer_value(bytes), text));
+    if (message)
+        fprintf(stream, "  %s", message);
+    fputc('\n', stream);
+    return 0;
+}
+
+static int show_event(struct output *output, const struct subject *subject, json_t *reply)
+{
+    json_t *events = json_object_get(reply, "events"), *event;
+    json_int_t missed = json_integer_value(json_object_get(reply, "missed"));
+    size_t i;
+
+    (void)subject;
+    json_array_foreach (events, i, event) {
+        int r = show_one_event(output->stream, event);
+        if (r < 0)
+            return r;
+    }
+    if (missed > 0)
+        fprintf(output->stream, "%" JSON_INTEGER_FORMAT " event%s missed\n", missed,
+                plural(missed));
+    return 0;
+}
+
+static int show_policy(struct output *output, const struct subject *subject, json_t *reply)
+{
+    const char *policy, *on_full;
+
+    (void)subject;
+    if (json_unpack(reply, "{s:s, s:s}", "policy", &policy, "onFull", &on_full) < 0)
+        return -EBADMSG;
+    fprintf(output->stream, "policy %s, on full %s\n", policy, on_full);
+    return 0;
+}
+
+static int show_version(struct output *output, const struct subject *subject, json_t *versions)
+{
+    const char *own, *product = NULL, *version = NULL;
+
+    (void)subject;
+    if (json_unpack(versions, "{s:s, s?{s:s, s:s}}", "emctl", &own, "daemon", "product", &product,
+                    "version", &version) < 0)
+        return -EBADMSG;
+    fprintf(output->stream, "emctl %s\n", own);
+    if (version)
+        fprintf(output->stream, "%s %s\n", product, version);
+    return 0;
+}
+
+/* The message on standard error is for people. */
+static int show_error(struct output *output, const struct subject *subject, json_t *error)
+{
+    (void)output;
+    (void)subject;
+    (void)error;
+    return 0;
+}
+
+const struct output_ops output_text = {
+    .load_model = show_load_model,
+    .load_layer = show_load_layer,
+    .unload = show_unload,
+    .reset = show_reset,
+    .list = output_text_list,
+    .list_end = output_text_list_end,
+    .list_layer = output_text_list_layer,
+    .list_tensors = output_text_list_tensors,
+    .stats = output_text_stats,
+    .event = show_event,
+    .policy = show_policy,
+    .version = show_version,
+    .plan = output_text_plan,
+    .plan_passes = output_text_plan_passes,
+    .plan_policy = output_text_plan_policy,
+    .plan_comparison = output_text_plan_comparison,
+    .error = show_error,
+};

@@ -1,0 +1,247 @@
+/* Invariant: whoever returns another code than EXIT_DONE has written the reason to standard error,
+ * once (a reader of standard output that has gone needs none). */
+#include "client/emctl/session.h"
+
+#include "client/emctl/definition_file.h"
+#include "client/emctl/error_message.h"
+#include "client/library/safe_text.h"
+#include "client/library/socket_path.h"
+#include "common/error.h"
+#include "proto/interface.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+/* A daemon that is well answers everything but a load at once. */
+enum { PATIENCE_USEC = 30 * 1000 * 1000 };
+
+void session_init(struct session *session, const struct arguments *arguments)
+{
+    *session = (struct session){.arguments = arguments};
+    output_init(&session->output, arguments->json ? &output_json : &output_text, stdout);
+}
+
+int session_fail(int status, const char *format, ...)
+{
+    va_list arguments;
+
+    fputs("emctl: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    return status;
+}
+
+static int flush(struct session *session)
+{
+    int r = output_flush(&session->output);
+
+    if (r == 0)
+        return EXIT_DONE;
+    if (r == -EPIPE)
+        return EXIT_OTHER;
+    return session_fail(EXIT_OTHER, "cannot write to standard output: %s.", strerror(-r));
+}
+
+int session_end(struct session *session, int status)
+{
+    session_disconnect(session);
+    free(session->shown_path);
+    output_done(&session->output);
+    /* A failed flush has been reported by whoever showed something; help is shown by nobody. */
+    if (status == EXIT_DONE)
+        status = flush(session);
+    return status;
+}
+
+void session_disconnect(struct session *session)
+{
+    session->varlink = varlink_free(session->varlink);
+    free(session->socket_path);
+    session->socket_path = NULL;
+}
+
+int session_try_connect(struct session *session)
+{
+    if (session->varlink)
+        return 0;
+    free(session->socket_path);
+    session->socket_path = socket_path_find(session->arguments->socket);
+    if (!session->socket_path)
+        return -ENOMEM;
+    return varlink_connect(session->socket_path, PATIENCE_USEC, &session->varlink);
+}
+
+int session_connect(struct session *session)
+{
+    int r = session_try_connect(session);
+
+    if (r == -ENOMEM)
+        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+    return r < 0 ? explain_no_connection(session->socket_path, r) : EXIT_DONE;
+}
+
+int session_adopt(struct session *session, int fd)
+{
+    int r = varlink_adopt(fd, &session->varlink);
+
+    if (r < 0)
+        return session_fail(EXIT_OTHER, "cannot use the socket: %s.", strerror(-r));
+    varlink_set_timeout(session->varlink, PATIENCE_USEC);
+    return EXIT_DONE;
+}
+
+int session_wait_forever(struct session *session, int interrupt_fd)
+{
+    int r = session_connect(session);
+
+    if (r == EXIT_DONE) {
+        varlink_set_timeout(session->varlink, VARLINK_FOREVER);
+        varlink_set_interrupt(session->varlink, interrupt_fd);
+    }
+    return r;
+}
+
+int session_bad_reply(void)
+{
+    return session_fail(EXIT_OTHER, "the daemon's reply is not what " MANAGER_INTERFACE
+                                    " describes. Is it of another version? 'emctl version'"
+                                    " tells.");
+}
+
+/* What the model is called: its default, or what the user says. */
+static int name_model(struct session *session, struct model_files *files)
+{
+    const char *name = session->arguments->name;
+    int r = name ? model_files_set_name(files, name) : 0;
+
+    if (r == -EINVAL)
+        return session_fail(EXIT_USAGE,
+                            "--name is for weight files and their index; %s is none, and a "
+                            "definition has the model's name in it.",
+                            session->subject.file);
+    if (r < 0)
+        return session_fail(EXIT_OTHER, "%s.", strerror(-r));
+    return EXIT_DONE;
+}
+
+int session_open_model(struct session *session, const char *name, bool optional,
+                       struct model_files *ret)
+{
+    _cleanup_(freep) char *path = NULL;
+    _cleanup_(model_files_failure_done) struct model_files_failure failure = {0};
+    _cleanup_(model_files_done) struct model_files files = {0};
+    int fd = definition_file_open(name, &path);
+
+    free(session->shown_path);
+    session->subject.file = session->shown_path = path ? safe_text(path) : NULL;
+    if (!session->shown_path) {
+        closep(&fd);
+        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+    }
+    /* A directory may well have the name of the model in it. */
+    if ((fd == -ENOENT || fd == -EISDIR) && optional && !session->arguments->name)
+        return EXIT_DONE;
+    if (fd < 0)
+        return explain_no_definition(session->shown_path, fd);
+    int r = model_files_open(path, fd, &files, &failure);
+    if (r < 0)
+        return explain_no_model_file(session->shown_path, &failure, r);
+    r = name_model(session, &files);
+    if (r == EXIT_DONE) {
+        session->subject.model = files.name;
+        *ret = files;
+        files = (struct model_files){0};
+    }
+    return r;
+}
+
+int session_send(struct session *session, const char *method, json_t *parameters, bool more,
+                 const struct model_files *files)
+{
+    char name[64];
+    int r;
+
+    if (parameters && files && files->n_fds > 0 && model_files_describe(files, parameters) < 0) {
+        json_decref(parameters);
+        parameters = NULL;
+    }
+    if (!parameters)
+        return session_fail(EXIT_USAGE, "an argument is not valid UTF-8.");
+    r = session_connect(session);
+    if (r == EXIT_DONE) {
+        snprintf(name, sizeof name, "%s%s", strchr(method, '.') ? "" : MANAGER_INTERFACE ".",
+                 method);
+        r = varlink_send(session->varlink, name, parameters, more ? VARLINK_MORE : 0,
+                         files ? files->fds : NULL, files ? files->n_fds : 0);
+        if (r == -EMSGSIZE)
+            r = session_fail(EXIT_OTHER, "the call would be longer than the 64 KiB that a daemon "
+                                         "takes. Shorter names would help.");
+        else
+            r = r < 0 ? explain_broken_connection(session->socket_path, r) : EXIT_DONE;
+    }
+    json_decref(parameters);
+    return r;
+}
+
+int session_receive_raw(struct session *session, struct varlink_reply *ret)
+{
+    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+    int r = varlink_receive(session->varlink, &reply);
+
+    if (r == -EINTR)
+        return EXIT_INTERRUPTED;
+    if (r < 0 || reply.error)
+        progress_end(&session->progress); /* the message wants a line of its own */
+    if (r < 0)
+        return explain_broken_connection(session->socket_path, r);
+    if (reply.error) {
+        json_t *error =
+            json_pack("{s:s, s:O}", "error", reply.error, "parameters", reply.parameters);
+        if (error && session->output.ops->error(&session->output, &session->subject, error) == 0)
+            output_flush(&session->output); /* what counts is the error below */
+        json_decref(error);
+    }
+    if (reply.error && safe_json(reply.parameters) < 0)
+        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+    if (reply.error)
+        return explain_error(reply.error, reply.parameters, &session->subject);
+    *ret = reply;
+    reply = (struct varlink_reply){0};
+    return EXIT_DONE;
+}
+
+int session_receive(struct session *session, struct varlink_reply *ret)
+{
+    int r = session_receive_raw(session, ret);
+
+    if (r == EXIT_DONE && !session->arguments->json && safe_json(ret->parameters) < 0)
+        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+    return r;
+}
+
+int session_show(struct session *session, output_function show, json_t *parameters)
+{
+    int r = show(&session->output, &session->subject, parameters);
+
+    if (r == -EBADMSG)
+        return session_bad_reply();
+    if (r < 0)
+        return session_fail(EXIT_OTHER, "%s.", strerror(-r));
+    return flush(session);
+}
+
+int session_run(struct session *session, const char *method, json_t *parameters,
+                output_function show)
+{
+    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+    int r = session_send(session, method, parameters, false, NULL);
+
+    if (r == EXIT_DONE)
+        r = session_receive(session, &reply);
+    if (r == EXIT_DONE)
+        r = session_show(session, show, reply.parameters);
+    return r;
+}

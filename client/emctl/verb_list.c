@@ -1,0 +1,72 @@
+/* list: the models, a model's layers, or those and their tensors. */
+#include "client/emctl/verb.h"
+#include "client/library/safe_text.h"
+#include "common/cleanup.h"
+#include "common/error.h"
+
+#include <string.h>
+
+/* Sends one List call and shows every reply to it; with `ret_layers` it also collects the layers,
+ * named as the daemon names them. */
+static int list(struct session *session, const char *layer, output_function show,
+                json_t *ret_layers)
+{
+    bool last = false;
+    int r = session_send(session, "List",
+                         json_pack("{s:s*, s:s*}", "model", session->subject.model, "layer", layer),
+                         true, NULL);
+
+    while (r == EXIT_DONE && !last) {
+        _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+        r = ret_layers ? session_receive_raw(session, &reply) : session_receive(session, &reply);
+        if (r == EXIT_DONE && show)
+            r = session_show(session, show, reply.parameters);
+        if (r == EXIT_DONE && ret_layers &&
+            json_array_extend(ret_layers, json_object_get(reply.parameters, "layers")) < 0)
+            r = session_bad_reply();
+        last = !reply.continues;
+    }
+    return r;
+}
+
+static int list_tensors(struct session *session, json_t *layers)
+{
+    const struct output_ops *ops = session->output.ops;
+    json_t *layer;
+    size_t i;
+    int r = list(session, NULL, session->arguments->json ? ops->list : NULL, layers);
+
+    json_array_foreach (layers, i, layer) {
+        const char *name = json_string_value(json_object_get(layer, "name"));
+        if (r != EXIT_DONE)
+            break;
+        if (!name)
+            return session_bad_reply();
+        _cleanup_(freep) char *as_named = strdup(name); /* a safe name may be another one */
+        if (!as_named || safe_json(layer) < 0)
+            return session_fail(EXIT_OTHER, "out of memory.");
+        r = session_show(session, ops->list_layer, layer);
+        if (r == EXIT_DONE)
+            r = list(session, as_named, ops->list_tensors, NULL);
+    }
+    return r;
+}
+
+int verb_list(struct session *session)
+{
+    const struct arguments *arguments = session->arguments;
+    const struct output_ops *ops = session->output.ops;
+    int r;
+
+    session->subject.model = arguments->operands[0];
+    if (arguments->tensors && !session->subject.model)
+        return session_fail(EXIT_USAGE, "--tensors needs MODEL. Try 'emctl list --help'.");
+    if (arguments->tensors) {
+        json_t *layers = json_array();
+        r = list_tensors(session, layers);
+        json_decref(layers);
+    } else {
+        r = list(session, NULL, ops->list, NULL);
+    }
+    return r == EXIT_DONE ? session_show(session, ops->list_end, NULL) : r;
+}

@@ -1,0 +1,114 @@
+/* load-model and load-layer: the verbs that may take long. Ctrl-C hangs up, which cancels the load.
+ */
+#include "client/emctl/verb.h"
+#include "common/clock.h"
+#include "common/error.h"
+
+#include <signal.h>
+#include <sys/signalfd.h>
+
+/* SIGINT as a descriptor, for as long as a load runs. -1 if that cannot be had: Ctrl-C then kills
+ * as usual, and the kernel hangs up. */
+static int catch_interrupt(sigset_t *ret_before)
+{
+    sigset_t interrupt;
+
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    int fd = signalfd(-1, &interrupt, SFD_CLOEXEC | SFD_NONBLOCK);
+    sigprocmask(fd >= 0 ? SIG_BLOCK : SIG_UNBLOCK, &interrupt, ret_before);
+    return fd;
+}
+
+/* Takes the signal out first, so that it is dealt with once. */
+static void release_interrupt(int fd, const sigset_t *before)
+{
+    struct signalfd_siginfo signal;
+
+    if (fd >= 0) {
+        while (read(fd, &signal, sizeof signal) == sizeof signal)
+            ;
+        close(fd);
+    }
+    sigprocmask(SIG_SETMASK, before, NULL);
+}
+
+static uint64_t number_of(const json_t *reply, const char *key)
+{
+    json_int_t number = json_integer_value(json_object_get(reply, key));
+    return number > 0 ? (uint64_t)number : 0;
+}
+
+/* Receives the replies of a load and draws their progress; the last one is the caller's. */
+static int follow(struct session *session, struct varlink_reply *ret)
+{
+    for (;;) {
+        _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+        int r = session_receive(session, &reply);
+        if (r != EXIT_DONE)
+            return r;
+        if (!reply.continues) {
+            *ret = reply;
+            reply = (struct varlink_reply){0};
+            return EXIT_DONE;
+        }
+        struct progress_state state = {
+            .layers_done = number_of(reply.parameters, "layersDone"),
+            .layers_total = number_of(reply.parameters, "layersTotal"),
+            .bytes_done = number_of(reply.parameters, "bytesDone"),
+            .bytes_total = number_of(reply.parameters, "bytesTotal"),
+        };
+        progress_draw(&session->progress, &state);
+    }
+}
+
+/* `parameters` are taken. A bar only where somebody looks at it: else one reply will do. */
+static int load(struct session *session, const char *method, json_t *parameters,
+                const struct model_files *files, bool bar, output_function show)
+{
+    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+    uint64_t started_usec = clock_monotonic_usec();
+    sigset_t before;
+    int interrupt_fd = catch_interrupt(&before);
+
+    int r = session_wait_forever(session, interrupt_fd);
+    if (r == EXIT_DONE) {
+        if (bar)
+            progress_start(&session->progress, stderr);
+        r = session_send(session, method, json_incref(parameters), session->progress.stream, files);
+    }
+    json_decref(parameters);
+    if (r == EXIT_DONE)
+        r = follow(session, &reply);
+    session->subject.elapsed_usec = clock_monotonic_usec() - started_usec;
+    progress_end(&session->progress);
+    if (r == EXIT_INTERRUPTED)
+        session_fail(r, "interrupted; the load is cancelled, what was complete stays.");
+    session_disconnect(session);
+    release_interrupt(interrupt_fd, &before);
+    return r == EXIT_DONE ? session_show(session, show, reply.parameters) : r;
+}
+
+int verb_load_model(struct session *session)
+{
+    const struct arguments *arguments = session->arguments;
+    _cleanup_(model_files_done) struct model_files files = {0};
+    int r = session_open_model(session, arguments->operands[0], false, &files);
+
+    if (r != EXIT_DONE)
+        return r;
+    return load(session, "LoadModel", json_pack("{s:s*}", "onFull", arguments->on_full), &files,
+                !arguments->json, session->output.ops->load_model);
+}
+
+int verb_load_layer(struct session *session)
+{
+    const struct arguments *arguments = session->arguments;
+
+    session->subject.model = arguments->operands[0];
+    session->subject.layer = arguments->operands[1];
+    return load(session, "LoadLayer",
+                json_pack("{s:s, s:s, s:s*}", "model", arguments->operands[0], "layer",
+                          arguments->operands[1], "onFull", arguments->on_full),
+                NULL, false, session->output.ops->load_layer);
+}

@@ -1,0 +1,115 @@
+/* plan: what loading a model would do, and then running it, in the running daemon or in a simulated
+ * one of any size; under one policy or under each. */
+#include "client/emctl/error_message.h"
+#include "client/emctl/simulate.h"
+#include "client/emctl/verb.h"
+#include "common/error.h"
+#include "common/units.h"
+
+#include <errno.h>
+#include <string.h>
+
+static bool for_all_policies(const struct arguments *arguments)
+{
+    return arguments->policy && strcmp(arguments->policy, "all") == 0;
+}
+
+/* How often a run is to go through the model. NULL: no run is asked for. */
+static const char *find_passes(const struct arguments *arguments)
+{
+    bool wants_run = for_all_policies(arguments) || arguments->disk_rate || arguments->compute;
+    return !arguments->passes && wants_run ? "5" : arguments->passes;
+}
+
+/* NULL for NULL. The command line was checked, so the texts can be read. */
+static json_t *integer_of(const char *text, int (*parse)(const char *, uint64_t *))
+{
+    uint64_t value;
+    return text && parse(text, &value) == 0 ? json_integer((json_int_t)value) : NULL;
+}
+
+static int send_plan(struct session *session, const struct model_files *files)
+{
+    const struct arguments *arguments = session->arguments;
+
+    session->subject.policy = arguments->policy;
+    return session_send(session, "Plan",
+                        json_pack("{s:s*, s:s*, s:s*, s:o*, s:o*, s:o*}", "model",
+                                  files->n_fds > 0 ? NULL : arguments->operands[0], "policy",
+                                  arguments->policy, "onFull", arguments->on_full, "passes",
+                                  integer_of(find_passes(arguments), size_parse),
+                                  "diskBytesPerSecond",
+                                  integer_of(arguments->disk_rate, size_parse), "computeUsec",
+                                  integer_of(arguments->compute, duration_parse)),
+                        for_all_policies(arguments), files);
+}
+
+/* Appends the replies, one a policy, to `replies`. */
+static int ask_each(struct session *session, const struct model_files *files, json_t *replies)
+{
+    const struct output_ops *ops = session->output.ops;
+    bool all = for_all_policies(session->arguments), last = false;
+    int r = send_plan(session, files);
+
+    while (r == EXIT_DONE && !last) {
+        _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+        r = session_receive(session, &reply);
+        if (r == EXIT_DONE)
+            r = session_show(session, all ? ops->plan_policy : ops->plan, reply.parameters);
+        if (r == EXIT_DONE && json_array_append(replies, reply.parameters) < 0)
+            r = session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        last = !reply.continues;
+    }
+    if (r == EXIT_DONE && all)
+        r = session_show(session, ops->plan_comparison, replies);
+    else if (r == EXIT_DONE && find_passes(session->arguments))
+        r = session_show(session, ops->plan_passes, json_array_get(replies, 0));
+    return r;
+}
+
+static int ask(struct session *session, const struct model_files *files)
+{
+    const struct arguments *arguments = session->arguments;
+    json_t *replies = json_array();
+    int r = ask_each(session, files, replies);
+
+    /* What is too large is so under every policy. */
+    if (r == EXIT_DONE)
+        r = explain_plan(json_array_get(replies, 0));
+    if (r == EXIT_DONE && arguments->compute && !arguments->disk_rate)
+        fputs("emctl: how long a pass takes is foreseen only with --disk-rate.\n", stderr);
+    json_decref(replies);
+    return r;
+}
+
+static int ask_simulation(struct session *session, const struct model_files *files)
+{
+    struct simulation simulation;
+    int r = simulation_start(session->arguments->capacity, &simulation);
+
+    if (r == -ENOENT)
+        return session_fail(EXIT_OTHER, "cannot find edgemindd: it is neither beside emctl, nor in "
+                                        "../sbin, nor in $PATH.");
+    if (r < 0)
+        return session_fail(EXIT_OTHER, "cannot start edgemindd: %s.", strerror(-r));
+    r = session_adopt(session, simulation.fd);
+    if (r == EXIT_DONE)
+        r = ask(session, files);
+    session_disconnect(session);
+    simulation_end(&simulation);
+    return r;
+}
+
+/* The operand is a file if there is one, or if it can be nothing else; or else a model's name. */
+int verb_plan(struct session *session)
+{
+    const struct arguments *arguments = session->arguments;
+    const char *operand = arguments->operands[0];
+    bool can_be_model = !arguments->capacity && !strchr(operand, '/');
+    _cleanup_(model_files_done) struct model_files files = {0};
+
+    int r = session_open_model(session, operand, can_be_model, &files);
+    if (r != EXIT_DONE)
+        return r;
+    return arguments->capacity ? ask_simulation(session, &files) : ask(session, &files);
+}

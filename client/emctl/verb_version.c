@@ -1,0 +1,25 @@
+/* version: emctl's, and the daemon's if one answers. */
+#include "client/emctl/verb.h"
+#include "common/error.h"
+
+int verb_version(struct session *session)
+{
+    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+    int r = EXIT_DONE;
+
+    /* Without a daemon half of the answer is the whole answer. */
+    if (session_try_connect(session) == 0) {
+        r = session_send(session, "org.varlink.service.GetInfo", json_object(), false, NULL);
+        if (r == EXIT_DONE)
+            r = session_receive(session, &reply);
+    }
+    if (r != EXIT_DONE)
+        return r;
+    json_t *versions =
+        json_pack("{s:s, s:O*}", "emctl", EDGEMIND_VERSION, "daemon", reply.parameters);
+    if (!versions)
+        return session_fail(EXIT_OTHER, "out of memory.");
+    r = session_show(session, session->output.ops->version, versions);
+    json_decref(versions);
+    return r;
+}

@@ -1,0 +1,236 @@
+/* Owns one statement for each error of io.edgemind.manager, and for those of org.varlink.service
+ * that a person may meet. A definition's mistake begins FILE:LINE:COLUMN:, which editors read. */
+#include "client/library/error_text.h"
+
+#include "common/error.h"
+#include "common/units.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAMED_LAYERS = 3 }; /* of a list that may be long */
+
+const char *refusal_string(const json_t *parameters, const char *key, const char *otherwise)
+{
+    const char *text = json_string_value(json_object_get(parameters, key));
+    return text && *text ? text : otherwise;
+}
+
+uint64_t refusal_number(const json_t *parameters, const char *key)
+{
+    json_int_t number = json_integer_value(json_object_get(parameters, key));
+    return number > 0 ? (uint64_t)number : 0;
+}
+
+static char *size_of(const json_t *parameters, const char *key, char text[static SIZE_TEXT_MAX])
+{
+    return size_format(refusal_number(parameters, key), text);
+}
+
+/* "layer dense_3", or "the layer" when nobody said which. */
+static void print_layer(FILE *out, const json_t *parameters, const char *layer)
+{
+    layer = refusal_string(parameters, "layer", layer);
+    fprintf(out, layer ? "layer %s" : "the layer", layer);
+}
+
+/* "ffn10/dense_0, ffn10/dense_1 and 4 more" */
+static void print_layers(FILE *out, const json_t *layers, uint64_t total)
+{
+    json_t *layer;
+    size_t i;
+
+    json_array_foreach (layers, i, layer) {
+        if (i == NAMED_LAYERS)
+            break;
+        fprintf(out, "%s%s/%s", i > 0 ? ", " : "", refusal_string(layer, "model", "?"),
+                refusal_string(layer, "layer", "?"));
+    }
+    if (total > i)
+        fprintf(out, " and %" PRIu64 " more", total - i);
+}
+
+static void print_out_of_memory(FILE *out, const json_t *parameters, const char *layer)
+{
+    char needed[SIZE_TEXT_MAX], capacity[SIZE_TEXT_MAX];
+
+    fputs("out of memory: ", out);
+    print_layer(out, parameters, layer);
+    fprintf(out, " needs %s, the arena has %s", size_of(parameters, "requestedBytes", needed),
+            size_of(parameters, "capacityBytes", capacity));
+}
+
+static void print_must_unload(FILE *out, const json_t *parameters, const char *layer)
+{
+    char needed[SIZE_TEXT_MAX], available[SIZE_TEXT_MAX], capacity[SIZE_TEXT_MAX];
+    uint64_t total = refusal_number(parameters, "victimsTotal");
+
+    fputs("must unload: ", out);
+    print_layer(out, parameters, layer);
+    fprintf(out,
+            " needs %s; of the arena's %s, %s is free. %" PRIu64
+            " layer%s would have to give way: ",
+            size_of(parameters, "requestedBytes", needed),
+            size_of(parameters, "capacityBytes", capacity),
+            size_of(parameters, "availableBytes", available), total, total == 1 ? "" : "s");
+    print_layers(out, json_object_get(parameters, "victims"), total);
+}
+
+/* "ffn10/dense_0 is held by alice (pid 4711), ffn10/dense_1 is being loaded and 4 more" */
+static void print_busy(FILE *out, const json_t *parameters)
+{
+    const json_t *leases = json_object_get(parameters, "leases");
+    uint64_t total = refusal_number(parameters, "leasesTotal");
+    json_t *lease;
+    size_t i;
+
+    fputs("busy: ", out);
+    json_array_foreach (leases, i, lease) {
+        const char *user = refusal_string(lease, "user", NULL);
+        uint64_t pid = refusal_number(lease, "pid");
+        if (i == NAMED_LAYERS)
+            break;
+        fprintf(out, "%slayer %s/%s is %s", i > 0 ? ", " : "", refusal_string(lease, "model", "?"),
+                refusal_string(lease, "layer", "?"),
+                json_is_true(json_object_get(lease, "loading")) ? "being loaded"
+                : user                                          ? "held by "
+                                                                : "in use");
+        if (user)
+            fputs(user, out);
+        if (user && pid > 0)
+            fprintf(out, " (pid %" PRIu64 ")", pid);
+    }
+    if (i == 0)
+        fputs("layers are in use or being loaded", out);
+    else if (total > i)
+        fprintf(out, " and %" PRIu64 " more", total - i);
+}
+
+static void print_not_found(FILE *out, const json_t *parameters, const char *model)
+{
+    const char *kind = refusal_string(parameters, "kind", "model");
+    const char *name = refusal_string(parameters, "name", "");
+
+    if (strcmp(kind, "layer") == 0 && model)
+        fprintf(out, "model %s has no layer %s", model, name);
+    else
+        fprintf(out, "there is no %s %s", kind, name);
+}
+
+static void print_invalid_definition(FILE *out, const json_t *parameters, const char *file,
+                                     const char *model)
+{
+    const char *path = refusal_string(parameters, "path", NULL);
+    const char *message = refusal_string(parameters, "message", "invalid definition");
+    uint64_t line = refusal_number(parameters, "line");
+    size_t n = model ? strlen(model) : 0;
+
+    /* The daemon knows weights that came alone by the model's name, the user by their file's. */
+    if (n > 0 && file && strncmp(message, model, n) == 0 && strncmp(message + n, ": ", 2) == 0)
+        message += n + 2;
+
+    fputs(file ? file : "definition", out);
+    if (line > 0)
+        fprintf(out, ":%" PRIu64 ":%" PRIu64, line, refusal_number(parameters, "column"));
+    fprintf(out, ": %s%s%s", path ? path : "", path ? ": " : "", message);
+}
+
+/* A weight file is known by the path in the file that names it, or by the model's name if it came
+ * alone. */
+static void print_source_changed(FILE *out, const json_t *parameters, const char *file,
+                                 const char *model)
+{
+    const char *path = refusal_string(parameters, "path", NULL);
+    bool alone = !path || (model && strcmp(path, model) == 0);
+
+    if (file)
+        fprintf(out, "%s%s", file, alone ? "" : ": ");
+    if (!alone)
+        fprintf(out, "weight file %s", path);
+    else if (!file)
+        fprintf(out, "the weight file of %s", model ? model : "the model");
+    fputs(" has changed since its header was read", out);
+}
+
+static void print_io_failed(FILE *out, const json_t *parameters, const char *file)
+{
+    const char *name = refusal_string(parameters, "errnoName", "?"), *text = NULL;
+
+    for (int error = 1; error < 256 && !text; error++) {
+        const char *candidate = strerrorname_np(error);
+        if (candidate && strcmp(candidate, name) == 0)
+            text = strerror(error);
+    }
+    fprintf(out, "%s%sthe daemon failed to %s: %s%s%s%s", file ? file : "", file ? ": " : "",
+            refusal_string(parameters, "operation", "?"), text ? text : name, text ? " (" : "",
+            text ? name : "", text ? ")" : "");
+}
+
+static void print(FILE *out, const char *wire_name, const json_t *parameters, const char *file,
+                  const char *model, const char *layer)
+{
+    enum error error = error_from_wire_name(wire_name);
+
+    switch (error) {
+    case ERROR_OUT_OF_MEMORY:
+        print_out_of_memory(out, parameters, layer);
+        break;
+    case ERROR_MUST_UNLOAD:
+        print_must_unload(out, parameters, layer);
+        break;
+    case ERROR_BUSY:
+        print_busy(out, parameters);
+        break;
+    case ERROR_NOT_FOUND:
+        print_not_found(out, parameters, model);
+        break;
+    case ERROR_ALREADY_LOADED:
+        fprintf(out, "model %s is known already", refusal_string(parameters, "model", "?"));
+        break;
+    case ERROR_INVALID_DEFINITION:
+        print_invalid_definition(out, parameters, file, model);
+        break;
+    case ERROR_SOURCE_CHANGED:
+        print_source_changed(out, parameters, file, model);
+        break;
+    case ERROR_LIMIT_EXCEEDED:
+        fprintf(out, "limit exceeded: the daemon takes at most %" PRIu64 " (%s)",
+                refusal_number(parameters, "maximum"), refusal_string(parameters, "limit", "?"));
+        break;
+    case ERROR_IO_FAILED:
+        print_io_failed(out, parameters, file);
+        break;
+    case ERROR_INVALID_PARAMETER:
+        fprintf(out, "the daemon does not take parameter %s",
+                refusal_string(parameters, "parameter", "?"));
+        break;
+    case ERROR_COUNT: {
+        char *text = json_dumps(parameters, JSON_COMPACT);
+        fprintf(out, "the daemon reports %s %s", wire_name, text ? text : "");
+        free(text);
+        break;
+    }
+    default:
+        fputs(error_text(error), out);
+    }
+}
+
+char *refusal_text(const char *wire_name, const json_t *parameters, const char *file,
+                   const char *model, const char *layer)
+{
+    char *text = NULL;
+    size_t n_bytes;
+    FILE *out = open_memstream(&text, &n_bytes);
+
+    if (!out)
+        return NULL;
+    print(out, wire_name, parameters, file, model, layer);
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}

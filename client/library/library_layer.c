@@ -1,0 +1,107 @@
+/* Layers that are held. The bytes and tensors are those of mapped_layer; what is in the daemon is
+ * channel's. */
+#include "client/library/library.h"
+
+#include "common/cleanup.h"
+
+#include <errno.h>
+#include <string.h>
+
+int edgemind_acquire(struct edgemind *em, const char *model, const char *layer, uint64_t wait_usec,
+                     struct edgemind_layer **ret)
+{
+    int r = library_check_wait(em, wait_usec);
+    if (r < 0)
+        return r;
+    struct edgemind_layer *held = calloc(1, sizeof *held);
+    if (held)
+        held->model = strdup(model);
+    if (!held || !held->model) {
+        free(held);
+        return failure_set(&em->failure, -ENOMEM, "%s", strerror(ENOMEM));
+    }
+    do {
+        r = library_ready(em);
+        if (r == 0)
+            r = channel_acquire(&em->channel, model, layer, wait_usec, 0, &em->failure,
+                                &held->mapped);
+    } while (library_again(em, r));
+    if (r < 0) {
+        free(held->model);
+        free(held);
+        return r;
+    }
+    held->em = em;
+    LIST_INSERT_HEAD(&em->layers, held, entry);
+    *ret = held;
+    return 0;
+}
+
+void library_layer_free(struct edgemind_layer *layer)
+{
+    LIST_REMOVE(layer, entry);
+    mapped_layer_done(&layer->mapped);
+    free(layer->model);
+    free(layer);
+}
+
+int edgemind_release(struct edgemind_layer *layer)
+{
+    int r;
+
+    if (!layer)
+        return 0;
+    struct edgemind *em = layer->em;
+    do {
+        r = library_ready(em);
+        if (r == 0)
+            r = channel_release(&em->channel, layer->mapped.lease, &em->failure);
+    } while (library_again(em, r));
+    if (r == 0)
+        r = library_verify(layer);
+    library_layer_free(layer);
+    return r;
+}
+
+const void *edgemind_layer_data(const struct edgemind_layer *layer)
+{
+    return layer->mapped.range.data;
+}
+
+size_t edgemind_layer_bytes(const struct edgemind_layer *layer)
+{
+    return layer->mapped.bytes;
+}
+
+const char *edgemind_layer_name(const struct edgemind_layer *layer)
+{
+    return layer->mapped.layer;
+}
+
+const char *edgemind_layer_model(const struct edgemind_layer *layer)
+{
+    return layer->model;
+}
+
+size_t edgemind_layer_tensors(const struct edgemind_layer *layer)
+{
+    return layer->mapped.n_tensors;
+}
+
+int edgemind_layer_tensor(const struct edgemind_layer *layer, size_t index,
+                          struct edgemind_tensor *ret)
+{
+    if (index >= layer->mapped.n_tensors)
+        return -ENOENT;
+    *ret = layer->mapped.tensors[index];
+    return 0;
+}
+
+int edgemind_layer_find_tensor(const struct edgemind_layer *layer, const char *name,
+                               struct edgemind_tensor *ret)
+{
+    for (size_t i = 0; i < layer->mapped.n_tensors; i++)
+        if (strcmp(layer->mapped.tensors[i].name, name) == 0)
+            return edgemind_layer_tensor(layer, i, ret);
+    return -ENOENT;
+}

@@ -1,0 +1,91 @@
+/* A model's definition: its layers in execution order, each with its tensors or just its size.
+ *
+ * Parsed from JSON (design section 9) on any thread; immutable afterwards and shared by reference.
+ * The counter is not atomic: ref and unref belong to one thread at a time. */
+#pragma once
+
+#include "common/cleanup.h"
+#include "common/definition/dtype.h"
+#include "common/definition/weight_file.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    DEFINITION_BYTES_MAX = 16 << 20,
+    DEFINITION_VALUES_MAX = 600000, /* jansson then needs at most some 120 MiB while parsing */
+    DEFINITION_DEPTH_MAX = 32,
+    DEFINITION_LAYERS_MAX = 100000,
+    DEFINITION_TENSORS_MAX = 250000, /* a short text can ask for many: num_layers of an lstm */
+    DEFINITION_NAME_MAX = 255,       /* bytes of a model's, layer's or tensor's name */
+    DEFINITION_RANK_MAX = 8
+};
+
+struct tensor {
+    const char *name;
+    const uint64_t *shape; /* n_dims numbers, outermost first, as the frameworks print them */
+    uint64_t offset_bytes; /* in the layer; without weights tensors follow each other closely */
+    uint64_t bytes;
+    uint8_t n_dims;
+    dtype type;
+};
+
+/* A run of a layer's bytes that lies in one piece in a weight file.
+ *
+ * A layer starts `shift_bytes` into its first page, and pieces are placed so that arena offset and
+ * file offset agree modulo PIECE_ALIGN_BYTES, each in blocks of that size that it shares with no
+ * other piece: then a direct read of whole blocks needs no bounce buffer and overwrites nobody. */
+struct piece {
+    uint64_t file_offset_bytes;
+    uint64_t layer_offset_bytes; /* of its first byte, in the layer */
+    uint64_t bytes;              /* > 0 */
+    uint32_t source;             /* which weight file */
+};
+
+enum { PIECE_ALIGN_BYTES = 4096 };
+
+struct layer_definition {
+    const char *name;
+    const struct tensor *tensors; /* NULL for a size-only layer */
+    const struct piece *pieces;   /* by layer offset; NULL without weights: all bytes are zero */
+    uint32_t n_tensors, n_pieces;
+    uint32_t shift_bytes; /* < PIECE_ALIGN_BYTES; 0 without weights */
+    uint64_t bytes; /* > 0; from the first byte of the first tensor to the last byte of the last,
+                       gaps between pieces included */
+};
+
+struct definition {
+    unsigned n_refs;
+    char *name;
+    char *weights; /* path relative to the definition, or NULL: simulated, all bytes zero */
+    struct layer_definition *layers;
+    uint32_t n_layers;            /* > 0 */
+    uint32_t *by_name;            /* indices into layers, ordered by name, which is unique */
+    uint64_t bytes;               /* of all layers; does not overflow */
+    struct definition_pool *pool; /* owns every name, shape and tensor above */
+    struct weight_file *files;    /* what the pieces' `source` counts; owned, closed at the end */
+    uint32_t n_files;
+};
+
+/* Why a definition was refused: line and column for a syntax error (path is then ""), else the path
+ * to the value, as "layers[3].in_features" (line and column are then 0). */
+struct definition_problem {
+    unsigned line;
+    unsigned column;
+    char path[128];
+    char message[256];
+};
+
+/* Whether a path may name a weight file: relative, not empty, without "..". */
+bool definition_path_valid(const char *path);
+
+/* 0 and a new reference; -EBADMSG with `ret_problem` set; -ENOMEM. */
+int definition_parse(const char *text, size_t n_bytes, struct definition **ret,
+                     struct definition_problem *ret_problem);
+
+struct definition *definition_ref(struct definition *definition);
+struct definition *definition_unref(struct definition *definition); /* returns NULL */
+DEFINE_CLEANUP(struct definition *, definition_unref);
+
+/* Index of the layer with that name, or -ENOENT. O(log n). */
+int64_t definition_find_layer(const struct definition *definition, const char *name);

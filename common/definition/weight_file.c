@@ -1,0 +1,49 @@
+/* Weight files: opened by whoever may, checked here, read by the loader. */
+#include "common/definition/weight_file.h"
+
+#include "common/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+int weight_file_init(struct weight_file *file, int fd, const char *path)
+{
+    _cleanup_(closep) int owned = fd;
+    struct stat status;
+    if (fstat(owned, &status) < 0)
+        return -errno;
+    if (!S_ISREG(status.st_mode))
+        return -EINVAL;
+    int flags = fcntl(owned, F_GETFL);
+    if (flags < 0)
+        return -errno;
+    if ((flags & O_ACCMODE) == O_WRONLY || (flags & O_PATH))
+        return -EBADF;
+
+    char *copy = strdup(path);
+    if (!copy)
+        return -ENOMEM;
+    *file = (struct weight_file){
+        .path = copy,
+        .fd = TAKE_FD(owned),
+        .bytes = (uint64_t)status.st_size,
+        .modified = status.st_mtim,
+    };
+    return 0;
+}
+
+void weight_file_done(struct weight_file *file)
+{
+    closep(&file->fd);
+    free(file->path);
+}
+
+bool weight_file_changed(const struct weight_file *file)
+{
+    struct stat status;
+    return fstat(file->fd, &status) < 0 || (uint64_t)status.st_size != file->bytes ||
+           status.st_mtim.tv_sec != file->modified.tv_sec ||
+           status.st_mtim.tv_nsec != file->modified.tv_nsec;
+}

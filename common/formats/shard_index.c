@@ -1,0 +1,88 @@
+/* The index says which files there are; the files' own headers say what is in them. */
+#include "common/formats/shard_index.h"
+
+#include "common/definition/definition_value.h"
+#include "common/json.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const struct json_limits limits = {
+    .max_bytes = DEFINITION_BYTES_MAX,
+    .max_depth = DEFINITION_DEPTH_MAX,
+    .max_values = DEFINITION_VALUES_MAX,
+};
+
+bool shard_index_detect(const char *text, size_t n_bytes)
+{
+    static const char key[] = "\"weight_map\"";
+    json_t *root;
+    struct json_problem problem;
+
+    if (!memmem(text, n_bytes, key, sizeof key - 1) ||
+        json_parse(text, n_bytes, &limits, &root, &problem) < 0)
+        return false;
+    bool found = json_object_get(root, "weight_map") && !json_object_get(root, "layers");
+    json_decref(root);
+    return found;
+}
+
+static int collect_files(struct shard_index *index, struct definition_problem *problem)
+{
+    const struct place place = {.key = "weight_map"};
+    const char *tensor;
+    json_t *file;
+
+    if (!json_is_object(index->weight_map) || json_object_size(index->weight_map) == 0)
+        return definition_refuse(problem, &place, "must be an object with at least one tensor");
+    index->files = calloc(SHARD_INDEX_FILES_MAX, sizeof *index->files);
+    if (!index->files)
+        return -ENOMEM;
+    json_object_foreach (index->weight_map, tensor, file) {
+        struct place here = {.parent = &place, .key = tensor};
+        const char *path = json_string_value(file);
+        if (!path || strlen(path) != json_string_length(file) || !definition_path_valid(path))
+            return definition_refuse(problem, &here,
+                                     "must be a file's name, relative and without \"..\"");
+        uint32_t i = 0;
+        while (i < index->n_files && strcmp(index->files[i], path) != 0)
+            i++;
+        if (i == SHARD_INDEX_FILES_MAX)
+            return definition_refuse(problem, &here, "is in one file more than the %d allowed",
+                                     SHARD_INDEX_FILES_MAX);
+        if (i == index->n_files)
+            index->files[index->n_files++] = path;
+    }
+    return 0;
+}
+
+int shard_index_parse(const char *text, size_t n_bytes, struct shard_index *ret,
+                      struct definition_problem *ret_problem)
+{
+    struct shard_index index = {0};
+    struct json_problem syntax;
+
+    int r = json_parse(text, n_bytes, &limits, &index.root, &syntax);
+    if (r == -ENOMEM)
+        return r;
+    if (r < 0) {
+        *ret_problem = (struct definition_problem){.line = syntax.line, .column = syntax.column};
+        snprintf(ret_problem->message, sizeof ret_problem->message, "%s", syntax.message);
+        return -EBADMSG;
+    }
+    index.weight_map = json_object_get(index.root, "weight_map");
+    r = collect_files(&index, ret_problem);
+    if (r < 0) {
+        shard_index_done(&index);
+        return r;
+    }
+    *ret = index;
+    return 0;
+}
+
+void shard_index_done(struct shard_index *index)
+{
+    free(index->files);
+    json_decref(index->root);
+    *index = (struct shard_index){0};
+}

@@ -1,0 +1,26 @@
+/* The index of sharded safetensors (model.safetensors.index.json): which file holds which tensor.
+ * Source: https://huggingface.co/docs/safetensors, "sharded" models of the transformers library. */
+#pragma once
+
+#include "common/definition/definition.h"
+
+#include <jansson.h>
+
+#include <stdbool.h>
+
+enum { SHARD_INDEX_FILES_MAX = 240 }; /* what one message can carry, and some room */
+
+struct shard_index {
+    json_t *root;       /* owns the strings */
+    json_t *weight_map; /* borrowed: tensor name to file name */
+    const char **files; /* distinct, in order of first appearance */
+    uint32_t n_files;   /* > 0 */
+};
+
+/* Whether a JSON text is an index rather than a definition: it has a "weight_map". */
+bool shard_index_detect(const char *text, size_t n_bytes);
+
+/* 0; -EBADMSG with a problem; -ENOMEM. */
+int shard_index_parse(const char *text, size_t n_bytes, struct shard_index *ret,
+                      struct definition_problem *ret_problem);
+void shard_index_done(struct shard_index *index);

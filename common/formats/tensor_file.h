@@ -1,0 +1,56 @@
+/* A weight file's table of contents: which tensors it holds and where their bytes lie.
+ *
+ * Formats, told apart by their first bytes:
+ *   safetensors  https://github.com/huggingface/safetensors (format section of its README)
+ *   GGUF v2, v3  https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+ * Headers are hostile input: at most TENSOR_FILE_HEADER_MAX bytes (GGUF's metadata apart, which is
+ * skipped), every offset and product checked, ranges inside the file and without overlap, names
+ * unique. The file's data is never looked at here. Thread-safe. */
+#pragma once
+
+#include "common/definition/definition.h"
+
+enum { TENSOR_FILE_HEADER_MAX = 16 << 20, TENSOR_FILE_TENSORS_MAX = 250000 };
+
+/* Where the bytes come from: a descriptor, or memory in tests. `read` fills the whole buffer or
+ * returns a negative errno; it is never asked for bytes beyond `size_bytes`. */
+struct byte_source {
+    int (*read)(void *context, uint64_t offset_bytes, void *buffer, size_t n_bytes);
+    void *context;
+    uint64_t size_bytes;
+};
+
+/* pread(2) on the descriptor that `fd` points to. -EIO if the file has become shorter. */
+int byte_source_pread(void *fd, uint64_t offset_bytes, void *buffer, size_t n_bytes);
+
+struct tensor_entry {
+    const char *name;
+    const uint64_t *shape;      /* outermost first (GGUF stores it the other way round) */
+    uint64_t file_offset_bytes; /* absolute */
+    uint64_t bytes;
+    uint8_t n_dims;
+    dtype type;
+};
+
+struct tensor_file {
+    struct tensor_entry *entries; /* by file offset */
+    uint32_t *by_name;            /* indices into entries, ordered by name */
+    uint32_t n_entries;           /* > 0 */
+    const char *model_name;       /* GGUF's general.name, as it stands there; NULL: none */
+    struct definition_pool *pool; /* owns entries and what they point to */
+};
+
+enum tensor_format { TENSOR_FORMAT_NONE, TENSOR_FORMAT_SAFETENSORS, TENSOR_FORMAT_GGUF };
+
+/* What the first bytes look like; NONE: probably a JSON definition. 0 or a read's errno. */
+int tensor_format_detect(const struct byte_source *source, enum tensor_format *ret);
+
+/* 0 and a new object; -EBADMSG with `ret_problem` (path: the tensor's name or the field, message:
+ * the reason with its figures); a read's errno; -ENOMEM. */
+int tensor_file_read(const struct byte_source *source, struct tensor_file **ret,
+                     struct definition_problem *ret_problem);
+struct tensor_file *tensor_file_free(struct tensor_file *file);
+DEFINE_CLEANUP(struct tensor_file *, tensor_file_free);
+
+/* Index of the entry with that name, or -ENOENT. O(log n). */
+int64_t tensor_file_find(const struct tensor_file *file, const char *name);

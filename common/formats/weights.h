@@ -1,0 +1,36 @@
+/* From tables of contents to layers: grouping tensors into a model's layers, and finding the bytes
+ * of layers that a definition describes. Thread-safe.
+ *
+ * How tensors become layers:
+ * - A tensor whose name has a component that is a decimal number belongs to a block; the first such
+ *   component counts. "blk.0.attn_q.weight" is in layer "blk.0", "model.layers.3.mlp.experts.5.w"
+ * in "model.layers.3". Blocks with the same words before the number are a family.
+ * - Other tensors belong to their module, the name up to its last dot: "model.norm", "token_embd".
+ * - Families stand in the order of the files; only those of an encoder stand before, those of a
+ *   decoder behind the rest. Within a family blocks stand by number.
+ * - A module stands beside the family with which it shares most leading components, or, where none
+ *   or several do, outside of all families. There it stands before or behind the blocks: embeddings
+ *   and stems before, norms and then heads behind, as a table of words in weights_group.c knows;
+ *   a module that it does not know stands where its bytes do, before or behind the first block's.
+ * - In a layer tensors stand in the order of the files and of their bytes.
+ *
+ * How a layer's bytes are placed: tensors that touch in their file, or are apart only by less than
+ * PIECE_ALIGN_BYTES of padding, are one piece, padding included. Each further piece starts in a
+ * block of PIECE_ALIGN_BYTES that the one before it does not reach. */
+#pragma once
+
+#include "common/formats/tensor_file.h"
+
+/* A new definition from the tensors of `n_files` > 0 files (shards of one model), grouped into
+ * layers in execution order. The pieces' `source` is the index of the file. `model_name` may be any
+ * text: what a model's name cannot hold is replaced. The definition's `weights` is NULL. 0;
+ * -EBADMSG with a problem (its path is a tensor's name); -ENOMEM. */
+int weights_group(const char *model_name, struct tensor_file *const *files, uint32_t n_files,
+                  struct definition **ret, struct definition_problem *ret_problem);
+
+/* Gives every layer of a parsed definition its pieces: each layer must have tensors and each of
+ * them must be in one of the files, with the same shape and type. Tensor offsets become those of
+ * the pieces. To be called before the definition is shared; after a failure it is of no use. 0;
+ * -EBADMSG with a problem that names the value ("layers[3].tensors[1]"); -ENOMEM. */
+int weights_bind(struct definition *definition, struct tensor_file *const *files, uint32_t n_files,
+                 struct definition_problem *ret_problem);

@@ -1,0 +1,402 @@
+/* Groups the tensors of weight files into layers in execution order, by their names. The rules are
+ * in weights.h. */
+#include "common/definition/definition_builder.h"
+#include "common/formats/weights.h"
+#include "common/formats/weights_index.h"
+#include "common/utf8.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+enum {
+    NUMBER_DIGITS_MAX = 9, /* longer ones are hashes, not blocks */
+    FAMILIES_MAX = 64      /* with more, modules stand outside of all: bounds the comparisons */
+};
+
+struct item {
+    const struct tensor_entry *entry;
+    uint32_t position; /* in the order of the files */
+    uint16_t n_prefix; /* bytes of the name that tell the family or the module */
+    uint16_t n_layer;  /* ... the layer */
+    int32_t number;    /* of the block; -1: a module */
+};
+
+/* A layer to be: items[first] and those that follow. */
+struct group {
+    uint32_t first, n_items;
+    uint32_t position; /* of its first tensor */
+    uint32_t rank;     /* groups stand by rank, then by number, then by position */
+};
+
+struct family {
+    const char *prefix;
+    uint32_t n_prefix;
+    uint32_t position;
+    uint32_t first, n_groups;
+    int side; /* -1: an encoder's, 1: a decoder's */
+};
+
+struct grouping {
+    struct item *items;
+    struct group *groups;
+    struct family *families;
+    uint32_t n_items, n_groups, n_families;
+};
+
+/* Where a module stands among its family, or among all. */
+enum phase { PHASE_BEFORE, PHASE_BLOCKS, PHASE_AFTER, PHASE_LAST, N_PHASES };
+
+/* Words in the components of a module's name. The first match counts. */
+static const struct {
+    const char *word;
+    enum { IS, BEGINS, HAS } how;
+    enum phase phase;
+} words[] = {
+    {"embed_out", IS, PHASE_LAST},
+    {"emb", HAS, PHASE_BEFORE}, /* token_embd, embed_tokens, word_embeddings, patch_embed */
+    {"wte", IS, PHASE_BEFORE},
+    {"wpe", IS, PHASE_BEFORE},
+    {"shared", IS, PHASE_BEFORE}, /* embeddings of T5 and BART */
+    {"position", BEGINS, PHASE_BEFORE},
+    {"token_type", BEGINS, PHASE_BEFORE},
+    {"cls_token", IS, PHASE_BEFORE},
+    {"rope", BEGINS, PHASE_BEFORE},
+    {"stem", HAS, PHASE_BEFORE},
+    {"conv_in", IS, PHASE_BEFORE},
+    {"conv1", IS, PHASE_BEFORE},
+    {"conv2", IS, PHASE_BEFORE},
+    {"pre_", BEGINS, PHASE_BEFORE},
+    {"ln_pre", IS, PHASE_BEFORE},
+    {"norm", HAS, PHASE_AFTER},
+    {"ln_", BEGINS, PHASE_AFTER}, /* ln_f, ln_post */
+    {"head", HAS, PHASE_LAST},
+    {"output", BEGINS, PHASE_LAST},
+    {"conv_out", IS, PHASE_LAST},
+    {"proj_out", IS, PHASE_LAST},
+    {"pooler", IS, PHASE_LAST},
+    {"classifier", HAS, PHASE_LAST},
+    {"cls", IS, PHASE_LAST},
+    {"score", BEGINS, PHASE_LAST},
+};
+
+/* The component of a name that begins at `text`, as text of its own; cut if it is too long. */
+static size_t take_component(const char *text, size_t n_text, char component[64])
+{
+    const char *dot = memchr(text, '.', n_text);
+    size_t n = dot ? (size_t)(dot - text) : n_text;
+    size_t n_kept = n < 63 ? n : 63;
+
+    memcpy(component, text, n_kept);
+    component[n_kept] = '\0';
+    return n;
+}
+
+/* The phase that the words tell, or PHASE_BLOCKS. */
+static enum phase phase_of_words(const char *name, size_t n_name)
+{
+    char component[64];
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        for (size_t at = 0; at < n_name;) {
+            at += take_component(name + at, n_name - at, component) + 1;
+            const char *found = strcasestr(component, words[i].word);
+            if (found && (words[i].how == HAS || found == component) &&
+                (words[i].how != IS || strlen(component) == strlen(words[i].word)))
+                return words[i].phase;
+        }
+    return PHASE_BLOCKS;
+}
+
+static int side_of(const char *name, size_t n_name)
+{
+    char component[64];
+
+    for (size_t at = 0; at < n_name;) {
+        at += take_component(name + at, n_name - at, component) + 1;
+        if (strcmp(component, "encoder") == 0 || strcmp(component, "enc") == 0)
+            return -1;
+        if (strcmp(component, "decoder") == 0 || strcmp(component, "dec") == 0)
+            return 1;
+    }
+    return 0;
+}
+
+static void parse_name(const char *name, struct item *item)
+{
+    const char *last_dot = strrchr(name, '.');
+
+    for (const char *at = name;; at++) {
+        size_t n = strcspn(at, ".");
+        if (n > 0 && n <= NUMBER_DIGITS_MAX && strspn(at, "0123456789") >= n) {
+            item->n_prefix = (uint16_t)(at > name ? at - name - 1 : 0);
+            item->n_layer = (uint16_t)(at - name + (ptrdiff_t)n);
+            item->number = (int32_t)strtol(at, NULL, 10);
+            return;
+        }
+        at += n;
+        if (!*at)
+            break;
+    }
+    size_t n = last_dot && last_dot > name ? (size_t)(last_dot - name) : strlen(name);
+    item->n_prefix = item->n_layer = (uint16_t)n;
+    item->number = -1;
+}
+
+static int compare_items(const void *a, const void *b)
+{
+    const struct item *x = a, *y = b;
+    uint16_t n = x->n_prefix < y->n_prefix ? x->n_prefix : y->n_prefix;
+    int r = memcmp(x->entry->name, y->entry->name, n);
+
+    if (r != 0)
+        return r;
+    if (x->n_prefix != y->n_prefix)
+        return x->n_prefix < y->n_prefix ? -1 : 1;
+    if (x->number != y->number)
+        return x->number < y->number ? -1 : 1;
+    return (x->position > y->position) - (x->position < y->position);
+}
+
+static bool same_prefix(const struct item *x, const struct item *y)
+{
+    return x->n_prefix == y->n_prefix && memcmp(x->entry->name, y->entry->name, x->n_prefix) == 0;
+}
+
+/* Sorted items fall into groups, and blocks with the same prefix into families. */
+static void find_groups(struct grouping *grouping)
+{
+    for (uint32_t i = 0; i < grouping->n_items; i++) {
+        const struct item *item = &grouping->items[i];
+        bool same = i > 0 && same_prefix(item - 1, item);
+        if (same && item[-1].number == item->number) {
+            grouping->groups[grouping->n_groups - 1].n_items++;
+            continue;
+        }
+        struct group *group = &grouping->groups[grouping->n_groups];
+        *group = (struct group){.first = i, .n_items = 1, .position = item->position};
+        if (item->number >= 0) {
+            if (!same || item[-1].number < 0)
+                grouping->families[grouping->n_families++] = (struct family){
+                    .prefix = item->entry->name,
+                    .n_prefix = item->n_prefix,
+                    .position = UINT32_MAX,
+                    .first = grouping->n_groups,
+                    .side = side_of(item->entry->name, item->n_prefix),
+                };
+            struct family *family = &grouping->families[grouping->n_families - 1];
+            family->n_groups++;
+            if (item->position < family->position)
+                family->position = item->position;
+        }
+        grouping->n_groups++;
+    }
+}
+
+static int compare_families(const void *a, const void *b)
+{
+    const struct family *x = a, *y = b;
+
+    if (x->side != y->side)
+        return x->side < y->side ? -1 : 1;
+    return (x->position > y->position) - (x->position < y->position);
+}
+
+/* Bytes of the leading components that a module's name and a family's prefix share. */
+static size_t shared_components(const char *name, size_t n_name, const struct family *family)
+{
+    size_t shared = 0;
+
+    for (size_t i = 0;; i++) {
+        bool name_ends = i == n_name || name[i] == '.',
+             prefix_ends = i == family->n_prefix || family->prefix[i] == '.';
+        if (name_ends && prefix_ends)
+            shared = i;
+        if (i == n_name || i == family->n_prefix || name[i] != family->prefix[i])
+            return shared;
+    }
+}
+
+/* Ranks: what stands before all families, each family's phases, what stands behind them. */
+static uint32_t rank_module(const struct grouping *grouping, const struct item *item,
+                            uint32_t first_block)
+{
+    const char *name = item->entry->name;
+    const struct family *family = NULL;
+    size_t n_shared = 0;
+
+    if (grouping->n_families <= FAMILIES_MAX)
+        for (uint32_t i = 0; i < grouping->n_families; i++) {
+            size_t n = shared_components(name, item->n_prefix, &grouping->families[i]);
+            if (n >= n_shared)
+                family = n > n_shared ? &grouping->families[i] : NULL;
+            if (n > n_shared)
+                n_shared = n;
+        }
+    if (!family)
+        n_shared = 0;
+    enum phase phase = phase_of_words(name + n_shared, item->n_prefix - n_shared);
+    if (phase == PHASE_BLOCKS) {
+        uint32_t blocks = family ? family->position : first_block;
+        phase = item->position < blocks ? PHASE_BEFORE : PHASE_AFTER;
+    }
+    if (family)
+        return 1 + (uint32_t)(family - grouping->families) * N_PHASES + phase;
+    return phase == PHASE_BEFORE ? 0 : 1 + grouping->n_families * N_PHASES + phase;
+}
+
+static void rank_groups(struct grouping *grouping)
+{
+    uint32_t first_block = grouping->n_families > 0 ? UINT32_MAX : 0;
+
+    qsort(grouping->families, grouping->n_families, sizeof *grouping->families, compare_families);
+    for (uint32_t i = 0; i < grouping->n_families; i++) {
+        const struct family *family = &grouping->families[i];
+        if (family->position < first_block)
+            first_block = family->position;
+        for (uint32_t j = 0; j < family->n_groups; j++)
+            grouping->groups[family->first + j].rank = 1 + i * N_PHASES + PHASE_BLOCKS;
+    }
+    for (uint32_t i = 0; i < grouping->n_groups; i++) {
+        struct group *group = &grouping->groups[i];
+        const struct item *item = &grouping->items[group->first];
+        if (item->number < 0)
+            group->rank = rank_module(grouping, item, first_block);
+    }
+}
+
+static int compare_groups(const void *a, const void *b, void *context)
+{
+    const struct group *x = a, *y = b;
+    const struct item *items = context;
+
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    if (items[x->first].number != items[y->first].number)
+        return items[x->first].number < items[y->first].number ? -1 : 1;
+    return (x->position > y->position) - (x->position < y->position);
+}
+
+static int build_layer(struct definition_builder *builder, const struct grouping *grouping,
+                       const struct group *group, const struct place *place)
+{
+    const struct item *items = &grouping->items[group->first];
+    char name[DEFINITION_NAME_MAX + 1];
+    uint64_t bytes = 0;
+
+    memcpy(name, items[0].entry->name, items[0].n_layer);
+    name[items[0].n_layer] = '\0';
+    int r = definition_builder_begin_layer(builder, name, place);
+    for (uint32_t i = 0; i < group->n_items && r == 0; i++) {
+        const struct tensor_entry *entry = items[i].entry;
+        struct place tensor = {.key = entry->name};
+        bytes |= entry->bytes;
+        r = definition_builder_tensor(builder, entry->name, entry->type, entry->shape,
+                                      entry->n_dims, &tensor);
+    }
+    if (r < 0)
+        return r;
+    if (bytes == 0) {
+        struct place tensor = {.key = items[0].entry->name};
+        return definition_refuse(builder->problem, &tensor,
+                                 "has no bytes, nor has another tensor of its layer");
+    }
+    return definition_builder_end_layer(builder);
+}
+
+/* As much of `name` as a model's name can be. */
+static void clean_name(const char *name, char ret[DEFINITION_NAME_MAX + 1])
+{
+    size_t used = 0, n_name = strlen(name);
+
+    for (size_t i = 0; i < n_name;) {
+        uint32_t character;
+        size_t n = utf8_character(name + i, n_name - i, &character);
+        bool replaced = n == 0 || character == '/' || utf8_is_control(character);
+        size_t n_clean = replaced ? 1 : n;
+        if (n_clean > DEFINITION_NAME_MAX - used)
+            break;
+        if (replaced)
+            ret[used] = '-';
+        else
+            memcpy(ret + used, name + i, n);
+        used += n_clean;
+        i += n > 0 ? n : 1;
+    }
+    ret[used] = '\0';
+    if (used == 0)
+        strcpy(ret, "model");
+}
+
+static int build(const struct grouping *grouping, const char *model_name,
+                 struct definition_problem *problem, struct definition **ret)
+{
+    struct definition_builder builder;
+    struct place array = {.key = "layers"};
+    char name[DEFINITION_NAME_MAX + 1];
+
+    clean_name(model_name, name);
+    int r = definition_builder_init(&builder, problem);
+    if (r == 0)
+        r = definition_builder_begin(&builder, name, NULL, grouping->n_groups);
+    for (uint32_t i = 0; i < grouping->n_groups && r == 0; i++) {
+        struct place place = {.parent = &array, .index = i};
+        r = build_layer(&builder, grouping, &grouping->groups[i], &place);
+    }
+    if (r == 0)
+        r = definition_builder_end(&builder, ret);
+    definition_builder_done(&builder);
+    return r;
+}
+
+static int group(struct grouping *grouping, struct tensor_file *const *files, uint32_t n_files,
+                 struct definition_problem *problem)
+{
+    for (uint32_t i = 0; i < n_files; i++)
+        for (uint32_t j = 0; j < files[i]->n_entries; j++) {
+            struct item *item = &grouping->items[grouping->n_items];
+            *item = (struct item){.entry = &files[i]->entries[j], .position = grouping->n_items++};
+            parse_name(item->entry->name, item);
+        }
+    qsort(grouping->items, grouping->n_items, sizeof *grouping->items, compare_items);
+    find_groups(grouping);
+    if (grouping->n_groups > DEFINITION_LAYERS_MAX)
+        return definition_refuse(problem, NULL, "the tensors make %u layers, more than %d",
+                                 grouping->n_groups, DEFINITION_LAYERS_MAX);
+    rank_groups(grouping);
+    qsort_r(grouping->groups, grouping->n_groups, sizeof *grouping->groups, compare_groups,
+            grouping->items);
+    return 0;
+}
+
+int weights_group(const char *model_name, struct tensor_file *const *files, uint32_t n_files,
+                  struct definition **ret, struct definition_problem *ret_problem)
+{
+    struct weights_index index;
+    struct definition *definition = NULL;
+
+    int r = weights_index_init(&index, files, n_files, ret_problem);
+    if (r < 0)
+        return r;
+    struct grouping grouping = {
+        .items = calloc(index.n_tensors, sizeof *grouping.items),
+        .groups = calloc(index.n_tensors, sizeof *grouping.groups),
+        .families = calloc(index.n_tensors, sizeof *grouping.families),
+    };
+    r = !grouping.items || !grouping.groups || !grouping.families
+            ? -ENOMEM
+            : group(&grouping, files, n_files, ret_problem);
+    if (r == 0)
+        r = build(&grouping, model_name, ret_problem, &definition);
+    free(grouping.items);
+    free(grouping.groups);
+    free(grouping.families);
+    if (r == 0)
+        r = weights_bind_index(definition, &index, ret_problem);
+    weights_index_done(&index);
+    if (r < 0)
+        definition_unref(definition);
+    else
+        *ret = definition;
+    return r;
+}

@@ -1,0 +1,77 @@
+/* Invariant: sorted by name, and no name twice. */
+#include "common/formats/weights_index.h"
+
+#include "common/definition/definition_value.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct weights_tensor *x = a, *y = b;
+    int r = strcmp(x->entry->name, y->entry->name);
+    return r ? r : (x->source > y->source) - (x->source < y->source);
+}
+
+static int check_names(const struct weights_index *index, struct definition_problem *problem)
+{
+    for (uint32_t i = 1; i < index->n_tensors; i++) {
+        const struct weights_tensor *one = &index->tensors[i - 1], *other = &index->tensors[i];
+        struct place place = {.key = one->entry->name};
+        if (strcmp(one->entry->name, other->entry->name) == 0)
+            return definition_refuse(problem, &place,
+                                     "is in two of the weight files, number %" PRIu32
+                                     " and number %" PRIu32,
+                                     one->source + 1, other->source + 1);
+    }
+    return 0;
+}
+
+int weights_index_init(struct weights_index *index, struct tensor_file *const *files,
+                       uint32_t n_files, struct definition_problem *problem)
+{
+    uint64_t n_tensors = 0;
+
+    *index = (struct weights_index){0};
+    for (uint32_t i = 0; i < n_files; i++)
+        n_tensors += files[i]->n_entries;
+    if (n_tensors > DEFINITION_TENSORS_MAX)
+        return definition_refuse(problem, NULL, "the model has more than %d tensors",
+                                 DEFINITION_TENSORS_MAX);
+    index->tensors = calloc(n_tensors ? n_tensors : 1, sizeof *index->tensors);
+    if (!index->tensors)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n_files; i++)
+        for (uint32_t j = 0; j < files[i]->n_entries; j++)
+            index->tensors[index->n_tensors++] =
+                (struct weights_tensor){&files[i]->entries[j], files[i], i};
+    qsort(index->tensors, index->n_tensors, sizeof *index->tensors, compare_names);
+    int r = check_names(index, problem);
+    if (r < 0)
+        weights_index_done(index);
+    return r;
+}
+
+void weights_index_done(struct weights_index *index)
+{
+    free(index->tensors);
+    *index = (struct weights_index){0};
+}
+
+const struct weights_tensor *weights_index_find(const struct weights_index *index, const char *name)
+{
+    uint32_t low = 0, high = index->n_tensors;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int r = strcmp(name, index->tensors[middle].entry->name);
+        if (r == 0)
+            return &index->tensors[middle];
+        if (r < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}

@@ -1,0 +1,29 @@
+/* All tensors of a model's files, by name. Private to weights*.c. */
+#pragma once
+
+#include "common/formats/tensor_file.h"
+
+struct weights_tensor {
+    const struct tensor_entry *entry;
+    const struct tensor_file *file;
+    uint32_t source; /* index of the file */
+};
+
+struct weights_index {
+    struct weights_tensor *tensors; /* owned */
+    uint32_t n_tensors;
+};
+
+/* Refuses more than DEFINITION_TENSORS_MAX, and names that stand in two files. 0; -EBADMSG;
+ * -ENOMEM. The index borrows the files. */
+int weights_index_init(struct weights_index *index, struct tensor_file *const *files,
+                       uint32_t n_files, struct definition_problem *problem);
+void weights_index_done(struct weights_index *index);
+
+/* NULL if there is none of that name. O(log n). */
+const struct weights_tensor *weights_index_find(const struct weights_index *index,
+                                                const char *name);
+
+/* weights_bind with an index. */
+int weights_bind_index(struct definition *definition, const struct weights_index *index,
+                       struct definition_problem *problem);

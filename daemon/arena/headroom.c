@@ -1,0 +1,156 @@
+/* Owns the answer to one question: how much more memory may this process commit?
+ *
+ * The smallest of what the machine has available and what each memory cgroup on the way from the
+ * process's own up to its hierarchy's root still allows. Page cache that the kernel can drop counts
+ * as available: MemAvailable includes it, and a cgroup at its limit reclaims it before it kills.
+ * Only clean file pages do: shared memory is not on the file lists, and what is dirty or being
+ * written has to wait for a disk. Swap never counts.
+ *
+ * Sources: cgroups(7); Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst. */
+#include "daemon/arena/headroom.h"
+
+#include "common/cleanup.h"
+#include "daemon/system/procfs.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <string.h>
+
+struct limit {
+    bool unified;      /* v2 */
+    const char *mount; /* below /sys/fs/cgroup */
+    const char *limit, *usage;
+    const char *stat_prefix; /* in memory.stat, of the sums over a cgroup's whole subtree */
+};
+
+static const struct limit limits[] = {
+    {true, "", "memory.max", "memory.current", ""},
+    {true, "/unified", "memory.max", "memory.current", ""},
+    {false, "/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"},
+    {false, "/memory", "memory.memsw.limit_in_bytes", "memory.memsw.usage_in_bytes", "total_"},
+};
+
+static int read_number(const char *directory, const char *file, uint64_t *ret)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/%s", directory, file);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return -1;
+    return procfs_read_number(path, ret);
+}
+
+/* Clean page cache of a cgroup and those below it; 0 if unknown. */
+static uint64_t reclaimable_bytes(const char *directory, const char *prefix)
+{
+    _cleanup_(closep) int fd = procfs_open(directory, "memory.stat");
+    if (fd < 0)
+        return 0;
+    /* The names are the same in v1, but for the two that v2 begins with "file_". */
+    static const struct {
+        const char *name;
+        bool dirty;
+    } keys[] = {{"inactive_file ", false}, {"active_file ", false}, {"file_dirty ", true},
+                {"file_writeback ", true}, {"dirty ", true},        {"writeback ", true}};
+    struct procfs_reader reader;
+    procfs_begin(&reader, fd);
+    uint64_t cache = 0, dirty = 0;
+    size_t n_prefix = strlen(prefix);
+    char *line;
+    while (procfs_next_line(&reader, &line) > 0) {
+        if (strncmp(line, prefix, n_prefix) != 0)
+            continue;
+        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+            uint64_t value, *sum = keys[i].dirty ? &dirty : &cache;
+            if (procfs_number(line + n_prefix, keys[i].name, &value) &&
+                __builtin_add_overflow(*sum, value, sum))
+                return 0;
+        }
+    }
+    return cache > dirty ? cache - dirty : 0;
+}
+
+/* Lowers `headroom` to what the cgroup `path` ("" is the root) still allows, if that is less. */
+static void apply(const struct limit *limit, const char *root, const char *path,
+                  struct headroom *headroom)
+{
+    char directory[PATH_MAX];
+    uint64_t maximum, usage;
+    int n = snprintf(directory, sizeof directory, "%s%s%s", root, limit->mount, path);
+    if (n < 0 || (size_t)n >= sizeof directory || read_number(directory, limit->limit, &maximum) ||
+        maximum == UINT64_MAX || read_number(directory, limit->usage, &usage))
+        return;
+    uint64_t reclaimable = reclaimable_bytes(directory, limit->stat_prefix);
+    uint64_t held = usage > reclaimable ? usage - reclaimable : 0;
+    uint64_t available = maximum > held ? maximum - held : 0;
+    if (available >= headroom->available_bytes)
+        return;
+    headroom->available_bytes = available;
+    snprintf(headroom->source, sizeof headroom->source, "%s of %.200s", limit->limit,
+             *path ? path : "/");
+}
+
+/* From the process's own cgroup up. A path of another cgroup namespace, or of outside the
+ * container, is not visible here; its visible ancestors and the root then stand for it. */
+static void apply_ancestors(const struct limit *limit, const char *root, const char *own,
+                            struct headroom *headroom)
+{
+    char path[PROCFS_LINE_MAX + 1];
+    strcpy(path, own);
+    if (strncmp(path, "/..", 3) == 0)
+        *path = '\0'; /* above the namespace's root, and so above the mount */
+    size_t n = strlen(path);
+    while (n > 0 && path[n - 1] == '/')
+        path[--n] = '\0';
+    for (;;) {
+        apply(limit, root, path, headroom);
+        char *slash = strrchr(path, '/');
+        if (!slash)
+            return;
+        *slash = '\0';
+    }
+}
+
+static bool has_controller(const char *list, const char *name)
+{
+    size_t n_name = strlen(name);
+    for (;;) {
+        size_t n = strcspn(list, ",");
+        if (n == n_name && memcmp(list, name, n) == 0)
+            return true;
+        if (list[n] == '\0')
+            return false;
+        list += n + 1;
+    }
+}
+
+int headroom_read(const char *proc, const char *sys_fs_cgroup, struct headroom *ret)
+{
+    _cleanup_(closep) int meminfo = procfs_open(proc, "meminfo");
+    if (meminfo < 0)
+        return meminfo;
+    struct headroom headroom;
+    const char *name;
+    int r = procfs_available(meminfo, &headroom.available_bytes, &name);
+    if (r < 0)
+        return r;
+    snprintf(headroom.source, sizeof headroom.source, "%s", name);
+
+    _cleanup_(closep) int cgroup = procfs_open(proc, "self/cgroup");
+    struct procfs_reader reader;
+    procfs_begin(&reader, cgroup);
+    char *line;
+    /* "4:cpu,memory:/path" in v1, "0::/path" in v2. */
+    while (cgroup >= 0 && procfs_next_line(&reader, &line) > 0) {
+        char *controllers = strchr(line, ':');
+        char *path = controllers ? strchr(controllers + 1, ':') : NULL;
+        if (!path || path[1] != '/')
+            continue;
+        *path++ = '\0';
+        controllers++;
+        for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+            if (limits[i].unified ? *controllers == '\0' : has_controller(controllers, "memory"))
+                apply_ancestors(&limits[i], sys_fs_cgroup, path, &headroom);
+    }
+    *ret = headroom;
+    return 0;
+}

@@ -1,0 +1,250 @@
+/* The calls' side of a connection: finds the method that a call names, refuses what must not reach
+ * it, and turns a method's answers into replies.
+ *
+ * Invariant: an open call gets exactly one final answer, and a oneway call no reply at all, not
+ * even an error. When and how replies are sent is left to daemon/connection. */
+#include "daemon/control/call.h"
+
+#include "daemon/control/connection.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+json_t *call_parameters(const struct call *call)
+{
+    return call->message.parameters;
+}
+
+const struct peer *call_peer(const struct call *call)
+{
+    return &call->connection->peer;
+}
+
+bool call_more(const struct call *call)
+{
+    return call->message.more;
+}
+
+bool call_oneway(const struct call *call)
+{
+    return call->message.oneway;
+}
+
+uint64_t call_pending_bytes(const struct call *call)
+{
+    return frame_writer_pending_bytes(call->connection->writer);
+}
+
+bool call_decode(struct call *call, const struct field *fields, void *ret)
+{
+    const char *key;
+
+    if (fields_decode(fields, call->message.parameters, ret, &key) == 0)
+        return true;
+    call_invalid_parameter(call, key);
+    return false;
+}
+
+int call_take_fd(struct call *call, uint64_t index)
+{
+    if (index >= call->frame.n_fds || call->frame.fds[index] < 0)
+        return -EBADF;
+    return TAKE_FD(call->frame.fds[index]);
+}
+
+size_t call_n_fds(const struct call *call)
+{
+    return call->frame.n_fds;
+}
+
+void call_set_hooks(struct call *call, const struct call_hooks *hooks, void *context)
+{
+    assert(call->open);
+    call->hooks = *hooks;
+    call->hooks_context = context;
+}
+
+uint64_t call_attach_fd(struct call *call, int fd)
+{
+    call->connection->attached_fd = fd;
+    return 0;
+}
+
+void *call_connection_data(const struct call *call)
+{
+    return call->connection->data;
+}
+
+void call_set_connection_data(struct call *call, void *data, void (*ended)(void *data))
+{
+    call->connection->data = data;
+    call->connection->data_ended = ended;
+}
+
+/* A reply's parameters: JSON, or a struct and its table. */
+struct parameters {
+    json_t *json; /* borrowed */
+    const struct field *fields;
+    const void *source;
+};
+
+/* Queues a reply. Without the memory for it the connection ends: order would be lost. */
+static void send_reply(struct call *call, const char *error, const struct parameters *parameters,
+                       bool continues)
+{
+    char *text;
+    size_t n_bytes;
+    int r;
+
+    assert(call->open);
+    if (parameters->fields)
+        r = message_format_reply_fields(parameters->fields, parameters->source, continues, &text,
+                                        &n_bytes);
+    else
+        r = message_format_reply(error, parameters->json, continues, &text, &n_bytes);
+    if (r < 0)
+        connection_close(call->connection);
+    else
+        connection_send(call->connection, text, n_bytes);
+}
+
+static void finish(struct call *call, const char *error, const struct parameters *parameters)
+{
+    if (!call->message.oneway)
+        send_reply(call, error, parameters, false);
+    connection_end_call(call->connection);
+}
+
+static void proceed(struct call *call, const struct parameters *parameters)
+{
+    if (!call->message.more)
+        return;
+    send_reply(call, NULL, parameters, true);
+    connection_settle(call->connection);
+}
+
+void call_reply(struct call *call, json_t *parameters)
+{
+    finish(call, NULL, &(struct parameters){.json = parameters});
+    json_decref(parameters);
+}
+
+void call_continue(struct call *call, json_t *parameters)
+{
+    proceed(call, &(struct parameters){.json = parameters});
+    json_decref(parameters);
+}
+
+void call_reply_fields(struct call *call, const struct field *fields, const void *source)
+{
+    finish(call, NULL, &(struct parameters){.fields = fields, .source = source});
+}
+
+void call_continue_fields(struct call *call, const struct field *fields, const void *source)
+{
+    proceed(call, &(struct parameters){.fields = fields, .source = source});
+}
+
+void call_error(struct call *call, enum error error, json_t *parameters)
+{
+    call_error_named(call, error_wire_name(error), parameters);
+}
+
+void call_error_named(struct call *call, const char *wire_name, json_t *parameters)
+{
+    call->connection->host->n_errors++;
+    finish(call, wire_name, &(struct parameters){.json = parameters});
+    json_decref(parameters);
+}
+
+void call_error_fields(struct call *call, enum error error, const struct field *fields,
+                       const void *source)
+{
+    json_t *parameters = fields_encode(fields, source);
+
+    if (!parameters)
+        connection_close(call->connection);
+    call_error(call, error, parameters);
+}
+
+/* An error whose parameters are one string. */
+struct name_parameters {
+    const char *name;
+};
+
+static void error_with_name(struct call *call, enum error error, const char *key, const char *name)
+{
+    const struct field fields[] = {{key, FIELD_STRING, offsetof(struct name_parameters, name)},
+                                   {0}};
+
+    call_error_fields(call, error, fields, &(struct name_parameters){name});
+}
+
+void call_invalid_parameter(struct call *call, const char *parameter)
+{
+    error_with_name(call, ERROR_INVALID_PARAMETER, "parameter", parameter);
+}
+
+struct io_failure {
+    const char *operation, *errno_name;
+};
+
+void call_io_failed(struct call *call, const char *operation, int error)
+{
+    static const struct field fields[] = {
+        {"operation", FIELD_STRING, offsetof(struct io_failure, operation)},
+        {"errnoName", FIELD_STRING, offsetof(struct io_failure, errno_name)},
+        {0}};
+    const char *name = strerrorname_np(-error);
+
+    call_error_fields(call, ERROR_IO_FAILED, fields,
+                      &(struct io_failure){operation, name ? name : "EIO"});
+}
+
+/* The interface whose name stands before `name`'s last dot. */
+static const struct interface *find_interface(const struct connection_host *host, const char *name,
+                                              size_t n_bytes)
+{
+    for (const struct interface *i = host->interfaces; i->name; i++)
+        if (strlen(i->name) == n_bytes && memcmp(i->name, name, n_bytes) == 0)
+            return i;
+    if (strlen(host->service.name) == n_bytes && memcmp(host->service.name, name, n_bytes) == 0)
+        return &host->service;
+    return NULL;
+}
+
+static const struct method *find_method(const struct interface *interface, const char *name)
+{
+    for (const struct method *method = interface->methods; method->name; method++)
+        if (strcmp(method->name, name) == 0)
+            return method;
+    return NULL;
+}
+
+void call_dispatch(struct call *call, const struct connection_host *host, bool fds_lost)
+{
+    const char *name = call->message.method;
+    const char *dot = strrchr(name, '.');
+    size_t n_bytes = dot ? (size_t)(dot - name) : strlen(name);
+    const struct interface *interface = dot ? find_interface(host, name, n_bytes) : NULL;
+
+    if (!interface) {
+        call_error(call, ERROR_INTERFACE_NOT_FOUND,
+                   json_pack("{s:s%}", "interface", name, n_bytes));
+        return;
+    }
+    const struct method *method = find_method(interface, dot + 1);
+    if (!method)
+        error_with_name(call, ERROR_METHOD_NOT_FOUND, "method", name);
+    else if (call->connection->peer.tier < method->tier)
+        call_error(call, ERROR_PERMISSION_DENIED, NULL);
+    else if (call->message.upgrade)
+        error_with_name(call, ERROR_METHOD_NOT_IMPLEMENTED, "method", name);
+    else if (fds_lost)
+        call_io_failed(call, "receive descriptors", -EMFILE);
+    else if (call->frame.n_fds > 0 && !method->takes_fds)
+        call_invalid_parameter(call, "fileDescriptors");
+    else
+        method->handle(call, interface->context);
+}

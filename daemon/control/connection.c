@@ -1,0 +1,307 @@
+/* One peer's connection: when to read, when to send, and when it is over.
+ *
+ * Invariants: one call is open at a time and replies leave in order, because nothing is read while
+ * a call is open. Events are edge-triggered, so `readable` remembers that the socket may hold bytes
+ * until a read has shown that it does not. No callback frees its connection: connection_close marks
+ * it and the host frees it. What the messages mean is left to daemon/call. */
+#include "daemon/control/connection.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+
+static void set_state(struct connection *connection, enum connection_state state)
+{
+    static const unsigned legal[] = {
+        [CONNECTION_READING] =
+            1U << CONNECTION_CALLING | 1U << CONNECTION_DRAINING | 1U << CONNECTION_CLOSED,
+        [CONNECTION_CALLING] = 1U << CONNECTION_READING | 1U << CONNECTION_CLOSED,
+        [CONNECTION_DRAINING] = 1U << CONNECTION_CLOSED,
+        [CONNECTION_CLOSED] = 0,
+    };
+
+    assert(legal[connection->state] & 1U << state);
+    connection->state = state;
+    if (state != CONNECTION_CLOSED)
+        return;
+    event_del(connection->read_event);
+    event_del(connection->write_event);
+    event_del(connection->resume);
+    event_del(connection->read_stall);
+    event_del(connection->write_stall);
+    connection->host->closed(connection, connection->host->context);
+}
+
+void connection_close(struct connection *connection)
+{
+    if (connection->state != CONNECTION_CLOSED)
+        set_state(connection, CONNECTION_CLOSED);
+}
+
+/* Whether the peer is gone for good, as opposed to having only ended its side. */
+static bool hung_up(const struct connection *connection)
+{
+    struct pollfd pollfd = {.fd = connection->fd};
+
+    return poll(&pollfd, 1, 0) > 0 && (pollfd.revents & (POLLHUP | POLLERR));
+}
+
+static uint64_t pending_bytes(const struct connection *connection)
+{
+    return frame_writer_pending_bytes(connection->writer);
+}
+
+static bool may_read(const struct connection *connection)
+{
+    return connection->state == CONNECTION_READING && connection->readable &&
+           pending_bytes(connection) <= CALL_PENDING_MAX;
+}
+
+static bool is_armed(const struct event *event)
+{
+    return event_pending(event, EV_WRITE | EV_TIMEOUT, NULL);
+}
+
+static void arm(struct connection *connection, struct event *event, uint64_t usec)
+{
+    struct timeval timeout = {.tv_sec = (time_t)(usec / 1000000),
+                              .tv_usec = (suseconds_t)(usec % 1000000)};
+
+    if (event_add(event, event == connection->write_event ? NULL : &timeout) < 0)
+        connection_close(connection);
+}
+
+/* Sends what the socket takes and keeps watch over the rest. */
+static void flush(struct connection *connection)
+{
+    uint64_t before_bytes = pending_bytes(connection);
+    bool was_blocked = is_armed(connection->write_event);
+
+    int r = frame_flush(connection->writer, connection->fd);
+    if (r < 0 && r != -EAGAIN) {
+        connection_close(connection);
+        return;
+    }
+    if (pending_bytes(connection) == 0) {
+        connection->drain_due = connection->call.open && connection->call.hooks.drained;
+        if (was_blocked) {
+            event_del(connection->write_event);
+            event_del(connection->write_stall);
+        }
+        return;
+    }
+    if (!was_blocked)
+        arm(connection, connection->write_event, 0);
+    if (!was_blocked || pending_bytes(connection) < before_bytes)
+        arm(connection, connection->write_stall, connection->host->stall_usec);
+}
+
+/* The peer's clock runs while part of a message is here and nothing but the peer keeps the rest. */
+static void set_read_clock(struct connection *connection)
+{
+    bool wanted = frame_reader_partial(connection->reader) &&
+                  connection->state == CONNECTION_READING &&
+                  pending_bytes(connection) <= CALL_PENDING_MAX;
+
+    if (wanted == is_armed(connection->read_stall))
+        return;
+    if (wanted)
+        arm(connection, connection->read_stall, connection->host->stall_usec);
+    else
+        event_del(connection->read_stall);
+}
+
+void connection_settle(struct connection *connection)
+{
+    if (connection->in_turn || connection->state == CONNECTION_CLOSED)
+        return;
+    if (pending_bytes(connection) > 0 && !is_armed(connection->write_event))
+        flush(connection);
+    if (connection->state == CONNECTION_DRAINING && pending_bytes(connection) == 0)
+        connection_close(connection);
+    if (connection->state == CONNECTION_CLOSED)
+        return;
+    set_read_clock(connection);
+    if (connection->drain_due || may_read(connection))
+        arm(connection, connection->resume, 0);
+}
+
+void connection_send(struct connection *connection, char *text, size_t n_bytes)
+{
+    int fd = TAKE_FD(connection->attached_fd);
+
+    if (connection->state == CONNECTION_CLOSED)
+        free(text);
+    else if (frame_write(connection->writer, text, n_bytes, &fd, fd >= 0) < 0)
+        connection_close(connection);
+}
+
+static void release_call(struct connection *connection)
+{
+    struct call *call = &connection->call;
+
+    call->open = false;
+    call->hooks = (struct call_hooks){0};
+    connection->attached_fd = -1; /* a oneway call's was never sent */
+    message_call_done(&call->message);
+    frame_done(&call->frame);
+    connection->drain_due = false;
+}
+
+void connection_end_call(struct connection *connection)
+{
+    release_call(connection);
+    if (connection->state == CONNECTION_CALLING)
+        set_state(connection, CONNECTION_READING);
+    connection_settle(connection);
+}
+
+/* Reads at most one message and has it handled. */
+static void read_message(struct connection *connection)
+{
+    struct call *call = &connection->call;
+
+    int r = frame_read(connection->reader, connection->fd, &call->frame);
+    if (r == -EAGAIN) {
+        connection->readable = false;
+        return;
+    }
+    if (r <= 0 && r != -EBADMSG) {
+        set_state(connection, CONNECTION_DRAINING);
+        return;
+    }
+    event_del(connection->read_stall);
+
+    bool fds_lost = r == -EBADMSG;
+    r = message_parse_call(call->frame.text, call->frame.n_bytes, &call->message);
+    free(TAKE_PTR(call->frame.text));
+    if (r < 0) {
+        release_call(connection);
+        set_state(connection, CONNECTION_DRAINING);
+        return;
+    }
+    /* Where no reply will show that the peer is gone, the socket must. */
+    connection->readable =
+        frame_reader_more(connection->reader) || connection->ended || call->message.oneway;
+    connection->host->n_requests++;
+    call->open = true;
+    set_state(connection, CONNECTION_CALLING);
+    call_dispatch(call, connection->host, fds_lost);
+    /* The edge that told of a hang-up may be over already. */
+    if (connection->state == CONNECTION_CALLING && hung_up(connection))
+        connection_close(connection);
+}
+
+static void run_turn(struct connection *connection)
+{
+    connection->in_turn = true;
+    if (connection->drain_due) {
+        connection->drain_due = false;
+        connection->call.hooks.drained(connection->call.hooks_context);
+    }
+    for (unsigned i = 0; i < CONNECTION_TURN_MESSAGES && may_read(connection); i++)
+        read_message(connection);
+    connection->in_turn = false;
+    connection_settle(connection);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *context)
+{
+    struct connection *connection = context;
+    (void)fd;
+
+    connection->readable = true;
+    if (what & EV_CLOSED)
+        connection->ended = true;
+    if (may_read(connection))
+        run_turn(connection);
+    else if (hung_up(connection))
+        connection_close(connection);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *context)
+{
+    struct connection *connection = context;
+    (void)fd;
+    (void)what;
+
+    flush(connection);
+    connection_settle(connection);
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    run_turn(context);
+}
+
+static void on_stall(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    connection_close(context);
+}
+
+static void destroy(struct connection *connection)
+{
+    struct event *const events[] = {connection->read_event, connection->write_event,
+                                    connection->resume, connection->read_stall,
+                                    connection->write_stall};
+
+    for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
+        if (events[i])
+            event_free(events[i]);
+    frame_reader_free(connection->reader);
+    frame_writer_free(connection->writer);
+    close(connection->fd);
+    free(connection);
+}
+
+int connection_new(struct connection_host *host, int fd, const struct peer *peer,
+                   struct connection **ret)
+{
+    struct connection *connection = calloc(1, sizeof *connection);
+
+    if (!connection) {
+        close(fd);
+        return -ENOMEM;
+    }
+    connection->host = host;
+    connection->fd = fd;
+    connection->attached_fd = -1;
+    connection->peer = *peer;
+    connection->call.connection = connection;
+    connection->reader = frame_reader_new(MESSAGE_BYTES_MAX);
+    connection->writer = frame_writer_new();
+    connection->read_event = event_new(host->base, fd, EV_READ | EV_CLOSED | EV_ET | EV_PERSIST,
+                                       on_readable, connection);
+    connection->write_event =
+        event_new(host->base, fd, EV_WRITE | EV_ET | EV_PERSIST, on_writable, connection);
+    connection->resume = event_new(host->base, -1, 0, on_resume, connection);
+    connection->read_stall = event_new(host->base, -1, 0, on_stall, connection);
+    connection->write_stall = event_new(host->base, -1, 0, on_stall, connection);
+    if (!connection->reader || !connection->writer || !connection->read_event ||
+        !connection->write_event || !connection->resume || !connection->read_stall ||
+        !connection->write_stall || event_add(connection->read_event, NULL) < 0) {
+        destroy(connection);
+        return -ENOMEM;
+    }
+    frame_reader_read_ahead(connection->reader);
+    *ret = connection;
+    return 0;
+}
+
+struct connection *connection_free(struct connection *connection)
+{
+    const struct call *call = &connection->call;
+
+    assert(connection->state == CONNECTION_CLOSED);
+    if (call->open && call->hooks.cancelled)
+        call->hooks.cancelled(call->hooks_context);
+    if (connection->data_ended)
+        connection->data_ended(connection->data);
+    release_call(connection);
+    destroy(connection);
+    return NULL;
+}

@@ -1,0 +1,282 @@
+/* Owns one Acquire or Next from its call to its answer: it waits for its turn, for a place, and for
+ * the bytes, in this order, and any of them may be over at once. */
+#include "daemon/methods/acquisition.h"
+
+#include "common/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+/* Freed by its answer, or by the peer's going away. */
+struct hold {
+    struct manager *manager;
+    struct call *call;
+    struct holder *holder;
+    struct layer *layer;
+    struct client_run *run; /* NULL: Acquire */
+    struct load *load;      /* NULL before its turn */
+    struct wait wait;
+    uint64_t deadline_usec; /* 0: does not wait */
+    uint64_t fill_id;       /* see struct hold_options */
+};
+
+struct segment_row {
+    uint64_t offset_bytes, n_bytes;
+};
+
+static const struct field segment_fields[] = {
+    {"offset", FIELD_U64, offsetof(struct segment_row, offset_bytes)},
+    {"length", FIELD_U64, offsetof(struct segment_row, n_bytes)},
+    {0},
+};
+
+struct hold_reply {
+    const char *lease, *layer;
+    uint64_t bytes, fill_id;
+    struct field_array segments, tensors;
+    uint64_t arena_fd_index; /* UINT64_MAX: none */
+    uint64_t index, pass;
+    bool hit;
+};
+
+#define AT(member) offsetof(struct hold_reply, member)
+#define LEASE_FIELDS                                                         \
+    {"lease", FIELD_STRING, AT(lease)}, {"layer", FIELD_STRING, AT(layer)},  \
+        {"bytes", FIELD_U64, AT(bytes)}, {"fill", FIELD_U64, AT(fill_id)},   \
+        {"segments", FIELD_OBJECTS, AT(segments), 0, segment_fields},        \
+        {"tensors", FIELD_OBJECTS, AT(tensors), 0, tensor_fields},           \
+    {                                                                        \
+        "arenaFileDescriptor", FIELD_U64, AT(arena_fd_index), FIELD_NULLABLE \
+    }
+
+static const struct field acquire_fields[] = {LEASE_FIELDS, {0}};
+static const struct field next_fields[] = {LEASE_FIELDS,
+                                           {"index", FIELD_U64, AT(index)},
+                                           {"pass", FIELD_U64, AT(pass)},
+                                           {"hit", FIELD_BOOL, AT(hit)},
+                                           {0}};
+
+/* Where a resident layer's bytes lie in the arena; free the rows. 0 or -ENOMEM. */
+static int describe_segments(const struct scheduler *scheduler, const struct layer *layer,
+                             struct segment_row **ret, size_t *ret_n)
+{
+    uint64_t page_bytes = arena_page_bytes(scheduler_arena(scheduler));
+    uint64_t skip_bytes = layer_definition(layer)->shift_bytes;
+    uint64_t left_bytes = layer_definition(layer)->bytes;
+    const struct extent *extent;
+    size_t n = 0;
+
+    for (extent = layer->allocation.extents; extent; extent = extent->next)
+        n++;
+    struct segment_row *rows = calloc(n + 1, sizeof *rows);
+    if (!rows)
+        return -ENOMEM;
+    n = 0;
+    for (extent = layer->allocation.extents; extent && left_bytes > 0; extent = extent->next) {
+        uint64_t n_bytes = extent->n_pages * page_bytes - skip_bytes;
+        if (n_bytes > left_bytes)
+            n_bytes = left_bytes;
+        rows[n++] = (struct segment_row){extent->first_page * page_bytes + skip_bytes, n_bytes};
+        left_bytes -= n_bytes;
+        skip_bytes = 0;
+    }
+    *ret = rows;
+    *ret_n = n;
+    return 0;
+}
+
+static void connection_ended(void *context)
+{
+    holder_free(context);
+}
+
+struct holder *hold_find_holder(struct manager *manager, struct call *call)
+{
+    struct holder *holder = call_connection_data(call);
+    if (!holder) {
+        holder = holder_new(&manager->leases, call_peer(call));
+        if (holder)
+            call_set_connection_data(call, holder, connection_ended);
+    }
+    return holder;
+}
+
+static void answer_lease_failure(struct call *call, int error)
+{
+    if (error == -EMFILE)
+        answer_limit(call, "leases of a connection", LEASES_PER_CONNECTION_MAX);
+    else if (error == -EDQUOT)
+        answer_limit(call, "leases of a user", LEASES_PER_USER_MAX);
+    else
+        call_io_failed(call, "lease", error);
+}
+
+/* The layer is resident. */
+static void answer(struct hold *hold, bool hit)
+{
+    struct manager *manager = hold->manager;
+    struct client_run *run = hold->run;
+    struct hold_reply reply = {.index = hold->layer->index,
+                               .pass = run ? run->run->n_passes : 0,
+                               .hit = hit,
+                               .arena_fd_index = UINT64_MAX};
+    uint64_t n_tensors = layer_definition(hold->layer)->n_tensors;
+    _cleanup_(freep) struct segment_row *segments = NULL;
+    _cleanup_(freep) struct tensor_row *tensors = NULL;
+    const struct lease *lease;
+    size_t n_segments;
+
+    int r = describe_segments(manager->scheduler, hold->layer, &segments, &n_segments);
+    if (r == 0)
+        r = describe_tensors(hold->layer, 0, n_tensors, &tensors);
+    if (r == 0)
+        r = run ? client_run_enter(run, clock_monotonic_usec())
+                : lease_take(hold->holder, hold->layer, &lease);
+    if (r < 0) {
+        answer_lease_failure(hold->call, r);
+        return;
+    }
+    if (run)
+        lease = run->lease;
+    if (hold->fill_id == hold->layer->fill_id)
+        grace_take_up(handover_grace(manager->handover), hold->layer);
+
+    char id[24];
+    snprintf(id, sizeof id, "%" PRIu64, lease->id);
+    reply.lease = id;
+    reply.layer = layer_definition(hold->layer)->name;
+    reply.bytes = layer_definition(hold->layer)->bytes;
+    reply.fill_id = hold->layer->fill_id;
+    reply.segments = (struct field_array){segments, n_segments, sizeof *segments};
+    reply.tensors = (struct field_array){tensors, n_tensors, sizeof *tensors};
+    if (!hold->holder->has_arena && manager->backing && !call_oneway(hold->call)) {
+        reply.arena_fd_index = call_attach_fd(hold->call, backing_read_only_fd(manager->backing));
+        hold->holder->has_arena = true;
+    }
+    call_reply_fields(hold->call, run ? next_fields : acquire_fields, &reply);
+}
+
+static void cancelled(void *context)
+{
+    struct hold *hold = context;
+    wait_end(&hold->wait);
+    if (hold->load)
+        load_cancel(hold->load);
+    free(hold);
+}
+
+static void ended(const struct load_progress *progress, const struct load_end *end, void *context)
+{
+    _cleanup_(freep) struct hold *hold = context;
+    if (end->error < 0 || end->refusal != ERROR_NONE) {
+        answer_load_end(hold->manager, hold->call, end);
+        return;
+    }
+    answer(hold, progress->hits > 0 && progress->ahead == 0);
+    if (hold->run)
+        load_read_ahead(hold->manager->loads, hold->run->run);
+}
+
+/* The disk goes on with what comes next while the layer's last bytes are still on their way. */
+static void waiting(void *context)
+{
+    struct hold *hold = context;
+    if (hold->run)
+        load_read_ahead(hold->manager->loads, hold->run->run);
+}
+
+static void wait_over(enum wait_end end, void *context);
+
+static void begin_wait(struct hold *hold)
+{
+    wait_begin(&hold->wait, hold->manager->waits, hold->layer, hold->deadline_usec,
+               call_peer(hold->call)->tier == TIER_ADMIN, wait_over, hold);
+}
+
+/* Waiting is no use when the caller's own leases alone take too much: while it waits, it cannot
+ * release them. */
+static bool blocked(const struct layer *layer, void *context)
+{
+    struct hold *hold = context;
+    const struct scheduler *scheduler = hold->manager->scheduler;
+    if (hold->deadline_usec == 0 ||
+        !scheduler_fits_beside(scheduler, layer, holder_pinned_pages(hold->holder)))
+        return false;
+    begin_wait(hold);
+    return true;
+}
+
+static void start(struct hold *hold)
+{
+    static const struct load_hooks load_hooks = {
+        .blocked = blocked, .waiting = waiting, .ended = ended};
+    int r = load_start(hold->manager->loads, hold->layer->model, hold->layer->index, 1,
+                       ON_FULL_EVICT, &load_hooks, hold, &hold->load);
+    if (r < 0) {
+        call_io_failed(hold->call, "lease", r);
+        free(hold);
+    }
+}
+
+static void wait_over(enum wait_end end, void *context)
+{
+    struct hold *hold = context;
+    if (end == WAIT_GONE) {
+        const json_t *model = json_object_get(call_parameters(hold->call), "model");
+        answer_not_found(hold->call, "model", json_string_value(model));
+        if (hold->load)
+            load_cancel(hold->load);
+        free(hold);
+        return;
+    }
+    if (end == WAIT_EXPIRED)
+        hold->deadline_usec = 0;
+    if (hold->load)
+        load_resume(hold->load);
+    else
+        start(hold);
+}
+
+void hold_layer(struct manager *manager, struct call *call, struct holder *holder,
+                struct layer *layer, const struct hold_options *options, struct client_run *run)
+{
+    static const struct call_hooks call_hooks = {.cancelled = cancelled};
+    struct hold *hold = calloc(1, sizeof *hold);
+    if (!hold) {
+        call_io_failed(call, "lease", -ENOMEM);
+        return;
+    }
+    hold->manager = manager;
+    hold->call = call;
+    hold->holder = holder;
+    hold->layer = layer;
+    hold->run = run;
+    hold->deadline_usec = options->wait_usec > 0 ? clock_monotonic_usec() + options->wait_usec : 0;
+    hold->fill_id = options->fill_id;
+    call_set_hooks(call, &call_hooks, hold);
+
+    /* Not behind somebody whom the caller itself may block. */
+    bool must_queue = options->wait_usec > 0 && holder->n_leases == 0 &&
+                      waits_ahead_of(manager->waits, call_peer(call)->tier == TIER_ADMIN) &&
+                      scheduler_layer_state(manager->scheduler, layer) == LAYER_ABSENT;
+    if (must_queue)
+        begin_wait(hold);
+    else
+        start(hold);
+}
+
+bool hold_check_options(struct call *call, const struct hold_options *options)
+{
+    if (options->wait_usec <= WAIT_USEC_MAX)
+        return true;
+    call_invalid_parameter(call, "waitUsec");
+    return false;
+}
+
+uint64_t hold_parse_id(const char *text)
+{
+    char *end;
+    errno = 0;
+    uint64_t id = strtoull(text, &end, 10);
+    return errno == 0 && *end == '\0' && *text >= '1' && *text <= '9' ? id : 0;
+}

@@ -1,0 +1,196 @@
+/* Refusals and failures as error replies, with the parameters that the interface file declares. */
+#include "daemon/methods/methods.h"
+
+#include <errno.h>
+#include <pwd.h>
+
+/* OutOfMemory, MustUnload. */
+struct full_answer {
+    uint64_t requested_bytes, available_bytes, capacity_bytes;
+    json_t *victims;
+    uint64_t n_victims;
+    const char *layer;
+};
+
+static const struct field out_of_memory_fields[] = {
+    {"requestedBytes", FIELD_U64, offsetof(struct full_answer, requested_bytes)},
+    {"availableBytes", FIELD_U64, offsetof(struct full_answer, available_bytes)},
+    {"capacityBytes", FIELD_U64, offsetof(struct full_answer, capacity_bytes)},
+    {"layer", FIELD_STRING, offsetof(struct full_answer, layer), FIELD_NULLABLE},
+    {0},
+};
+
+static const struct field must_unload_fields[] = {
+    {"requestedBytes", FIELD_U64, offsetof(struct full_answer, requested_bytes)},
+    {"availableBytes", FIELD_U64, offsetof(struct full_answer, available_bytes)},
+    {"capacityBytes", FIELD_U64, offsetof(struct full_answer, capacity_bytes)},
+    {"victims", FIELD_JSON, offsetof(struct full_answer, victims)},
+    {"victimsTotal", FIELD_U64, offsetof(struct full_answer, n_victims)},
+    {"layer", FIELD_STRING, offsetof(struct full_answer, layer), FIELD_NULLABLE},
+    {0},
+};
+
+static json_t *name_layer(const struct layer *layer)
+{
+    const struct layer_definition *definition = layer_definition(layer);
+    return json_pack("{s:s, s:s, s:I}", "model", layer->model->definition->name, "layer",
+                     definition->name, "bytes", (json_int_t)definition->bytes);
+}
+
+void answer_not_found(struct call *call, const char *kind, const char *name)
+{
+    call_error(call, ERROR_NOT_FOUND, json_pack("{s:s, s:s}", "kind", kind, "name", name));
+}
+
+void answer_limit(struct call *call, const char *limit, uint64_t maximum)
+{
+    call_error(call, ERROR_LIMIT_EXCEEDED,
+               json_pack("{s:s, s:I}", "limit", limit, "maximum", (json_int_t)maximum));
+}
+
+static void append_lease(json_t *leases, uint64_t *n_leases, json_t *lease)
+{
+    (*n_leases)++;
+    if (json_array_size(leases) < REPLY_ELEMENTS_MAX)
+        json_array_append_new(leases, lease);
+    else
+        json_decref(lease);
+}
+
+static json_t *name_held(const struct layer *layer, const struct peer *peer,
+                         const struct passwd *user)
+{
+    json_t *lease = name_layer(layer);
+    json_object_set_new(lease, "loading", json_false());
+    json_object_set_new(
+        lease, "user", user ? json_string(user->pw_name) : json_sprintf("%u", (unsigned)peer->uid));
+    json_object_set_new(lease, "pid", json_integer(peer->pid));
+    return lease;
+}
+
+/* Who stands in the way: the loads in flight, what waits for its holder since the restart, and
+ * every lease with its holder; of a run that holds nothing just now, the layer that it comes to. */
+static void answer_blockers(struct manager *manager, struct call *call,
+                            struct layer *const *loading, size_t n_loading, bool runs)
+{
+    json_t *leases = json_array();
+    uint64_t n_leases = 0;
+    const struct holder *holder;
+    const struct lease *held;
+    const struct client_run *run;
+
+    for (size_t i = 0; i < n_loading; i++) {
+        json_t *lease = name_layer(loading[i]);
+        json_object_set_new(lease, "loading", json_true());
+        append_lease(leases, &n_leases, lease);
+    }
+    const struct grace *grace = handover_grace(manager->handover);
+    for (size_t i = 0; i < grace->n_layers; i++) {
+        json_t *lease = name_layer(grace->layers[i].layer);
+        json_object_set_new(lease, "loading", json_false());
+        append_lease(leases, &n_leases, lease);
+    }
+    LIST_FOREACH (holder, &manager->leases.holders, entry) {
+        const struct passwd *user = getpwuid(holder->peer.uid);
+        TAILQ_FOREACH (held, &holder->list, entry) {
+            append_lease(leases, &n_leases, name_held(held->layer, &holder->peer, user));
+        }
+        LIST_FOREACH (run, &holder->runs, entry)
+            if (runs && !run->lease)
+                append_lease(leases, &n_leases, name_held(run->run->next, &holder->peer, user));
+    }
+    call_error(call, ERROR_BUSY,
+               json_pack("{s:o, s:I}", "leases", leases, "leasesTotal", (json_int_t)n_leases));
+}
+
+void answer_busy(struct manager *manager, struct call *call)
+{
+    _cleanup_(freep) struct layer **loading = NULL;
+    size_t n_loading;
+    int r = scheduler_loading(manager->scheduler, &loading, &n_loading);
+    if (r < 0)
+        call_io_failed(call, "list", r);
+    else
+        answer_blockers(manager, call, loading, n_loading, true);
+}
+
+void answer_import_failure(struct call *call, int error, const struct model_read_result *result)
+{
+    const struct definition_problem *problem = &result->problem;
+    if (error != -EBADMSG) {
+        call_io_failed(call, result->operation, error);
+        return;
+    }
+    call_error(call, ERROR_INVALID_DEFINITION,
+               json_pack("{s:I, s:I, s:s, s:s}", "line", (json_int_t)problem->line, "column",
+                         (json_int_t)problem->column, "path", problem->path, "message",
+                         problem->message));
+}
+
+void answer_model_refusal(struct call *call, const struct model_refusal *refusal)
+{
+    if (refusal->error == ERROR_LIMIT_EXCEEDED) {
+        answer_limit(call, refusal->limit, refusal->maximum);
+        return;
+    }
+    struct full_answer answer = {
+        .requested_bytes = refusal->requested_bytes,
+        .available_bytes = refusal->available_bytes,
+        .capacity_bytes = refusal->capacity_bytes,
+        .layer = refusal->layer,
+    };
+    call_error_fields(call, ERROR_OUT_OF_MEMORY, out_of_memory_fields, &answer);
+}
+
+/* Names the first of the layer's files that is not what it was. */
+static void answer_source_changed(struct call *call, const struct layer *layer)
+{
+    const struct definition *definition = layer->model->definition;
+    const struct layer_definition *description = layer_definition(layer);
+    const struct weight_file *file = &definition->files[description->pieces[0].source];
+
+    for (uint32_t i = 0; i < description->n_pieces; i++) {
+        const struct weight_file *candidate = &definition->files[description->pieces[i].source];
+        if (weight_file_changed(candidate)) {
+            file = candidate;
+            break;
+        }
+    }
+    call_error(call, ERROR_SOURCE_CHANGED, json_pack("{s:s}", "path", file->path));
+}
+
+void answer_load_end(struct manager *manager, struct call *call, const struct load_end *end)
+{
+    if (end->error == -ESTALE) {
+        answer_source_changed(call, end->layer);
+        return;
+    }
+    if (end->error < 0) {
+        call_io_failed(call, "load", end->error);
+        return;
+    }
+
+    const struct verdict *verdict = end->verdict;
+    struct full_answer answer = {
+        .requested_bytes = verdict->requested_bytes,
+        .available_bytes = verdict->available_bytes,
+        .capacity_bytes = verdict->capacity_bytes,
+        .n_victims = verdict->victims.n_layers,
+        .layer = layer_definition(end->layer)->name,
+    };
+    switch (end->refusal) {
+    case ERROR_MUST_UNLOAD:
+        answer.victims = json_array();
+        for (size_t i = 0; i < verdict->victims.n_layers && i < REPLY_ELEMENTS_MAX; i++)
+            json_array_append_new(answer.victims, name_layer(verdict->victims.layers[i]));
+        call_error_fields(call, ERROR_MUST_UNLOAD, must_unload_fields, &answer);
+        json_decref(answer.victims);
+        break;
+    case ERROR_OUT_OF_MEMORY:
+        call_error_fields(call, ERROR_OUT_OF_MEMORY, out_of_memory_fields, &answer);
+        break;
+    default:
+        answer_blockers(manager, call, verdict->blockers, verdict->n_blockers, false);
+        break;
+    }
+}

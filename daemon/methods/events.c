@@ -1,0 +1,241 @@
+/* Events: one line in the log, one reply to every watcher.
+ *
+ * A watcher whose socket is full misses events: they are counted, and once it has read what was
+ * queued it gets the number in its last reply. */
+#include "daemon/methods/events.h"
+
+#include "common/clock.h"
+#include "common/units.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+struct watcher {
+    struct events *events;
+    struct watcher *next;
+    struct call *call;
+    uint64_t n_missed;
+};
+
+struct events {
+    struct watcher *watchers;
+    bool misaligned, swapped; /* as last told */
+};
+
+/* One event on its way out. */
+struct event_record {
+    const char *name;
+    uint64_t at_usec;
+    const char *model, *layer;
+    uint64_t bytes; /* UINT64_MAX: none */
+    const char *message;
+};
+
+static const struct field event_fields[] = {
+    {"event", FIELD_STRING, offsetof(struct event_record, name)},
+    {"atUsec", FIELD_U64, offsetof(struct event_record, at_usec)},
+    {"model", FIELD_STRING, offsetof(struct event_record, model), FIELD_NULLABLE},
+    {"layer", FIELD_STRING, offsetof(struct event_record, layer), FIELD_NULLABLE},
+    {"bytes", FIELD_U64, offsetof(struct event_record, bytes), FIELD_NULLABLE},
+    {"message", FIELD_STRING, offsetof(struct event_record, message), FIELD_NULLABLE},
+    {0},
+};
+
+struct watch_reply {
+    json_t *events;
+    uint64_t n_missed;
+};
+
+static const struct field watch_fields[] = {
+    {"events", FIELD_JSON, offsetof(struct watch_reply, events)},
+    {"missed", FIELD_U64, offsetof(struct watch_reply, n_missed)},
+    {0},
+};
+
+struct events *events_new(void)
+{
+    return calloc(1, sizeof(struct events));
+}
+
+struct events *events_free(struct events *events)
+{
+    free(events);
+    return NULL;
+}
+
+static void watcher_unlink(struct watcher *watcher)
+{
+    struct watcher **link = &watcher->events->watchers;
+    while (*link != watcher)
+        link = &(*link)->next;
+    *link = watcher->next;
+}
+
+static void watcher_cancelled(void *context)
+{
+    watcher_unlink(context);
+    free(context);
+}
+
+static void watcher_drained(void *context)
+{
+    struct watcher *watcher = context;
+    if (watcher->n_missed == 0)
+        return;
+
+    struct watch_reply reply = {json_array(), watcher->n_missed};
+    call_reply_fields(watcher->call, watch_fields, &reply);
+    json_decref(reply.events);
+    watcher_unlink(watcher);
+    free(watcher);
+}
+
+void events_watch(struct events *events, struct call *call)
+{
+    static const struct call_hooks hooks = {watcher_cancelled, watcher_drained};
+
+    if (!call_more(call)) {
+        call_error(call, ERROR_EXPECTED_MORE, NULL);
+        return;
+    }
+    struct watcher *watcher = calloc(1, sizeof(*watcher));
+    if (!watcher) {
+        call_io_failed(call, "watch", -ENOMEM);
+        return;
+    }
+    *watcher = (struct watcher){events, events->watchers, call, 0};
+    events->watchers = watcher;
+    call_set_hooks(call, &hooks, watcher);
+
+    struct watch_reply reply = {json_array(), 0};
+    call_continue_fields(call, watch_fields, &reply);
+    json_decref(reply.events);
+}
+
+static void tell_watchers(struct events *events, const struct event_record *record)
+{
+    if (!events->watchers)
+        return;
+
+    struct watch_reply reply = {json_array(), 0};
+    json_array_append_new(reply.events, fields_encode(event_fields, record));
+    for (struct watcher *watcher = events->watchers; watcher; watcher = watcher->next) {
+        if (watcher->n_missed > 0 || call_pending_bytes(watcher->call) > CALL_PENDING_MAX)
+            watcher->n_missed++;
+        else
+            call_continue_fields(watcher->call, watch_fields, &reply);
+    }
+    json_decref(reply.events);
+}
+
+static __attribute__((format(printf, 7, 8))) void emit(struct events *events, enum log_level level,
+                                                       const char *name, const char *model,
+                                                       const char *layer, uint64_t bytes,
+                                                       const char *format, ...)
+{
+    char message[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof(message), format, arguments);
+    va_end(arguments);
+
+    struct log_field fields[3] = {{"EDGEMIND_EVENT", name}};
+    size_t n_fields = 1;
+    if (model)
+        fields[n_fields++] = (struct log_field){"EDGEMIND_MODEL", model};
+    if (layer)
+        fields[n_fields++] = (struct log_field){"EDGEMIND_LAYER", layer};
+    log_write(level, fields, n_fields, "%s", message);
+
+    tell_watchers(
+        events, &(struct event_record){name, clock_realtime_usec(), model, layer, bytes, message});
+}
+
+void events_on_scheduler(const struct scheduler_event *event, void *context)
+{
+    if (event->type == EVENT_LAYER_PINNED || event->type == EVENT_LAYER_UNPINNED)
+        return; /* several in each request: no news, and not to cost anything */
+    const char *model = event->model ? event->model->definition->name : NULL;
+    const char *layer = event->layer ? layer_definition(event->layer)->name : NULL;
+    char size[SIZE_TEXT_MAX];
+    size_format(event->bytes, size);
+
+    switch (event->type) {
+    case EVENT_MODEL_ADDED:
+        emit(context, LOG_LEVEL_INFO, "model-added", model, NULL, event->bytes,
+             "model %s registered, %s in %" PRIu32 " layers", model, size,
+             event->model->definition->n_layers);
+        break;
+    case EVENT_MODEL_REMOVED:
+        emit(context, LOG_LEVEL_INFO, "model-removed", model, NULL, UINT64_MAX, "model %s removed",
+             model);
+        break;
+    case EVENT_LAYER_LOADING:
+        emit(context, LOG_LEVEL_DEBUG, "layer-loading", model, layer, event->bytes,
+             "%s of %s is loading, %s", layer, model, size);
+        break;
+    case EVENT_LAYER_LOADED:
+        emit(context, LOG_LEVEL_DEBUG, "layer-loaded", model, layer, event->bytes,
+             "%s of %s loaded, %s", layer, model, size);
+        break;
+    case EVENT_LAYER_ABANDONED:
+        emit(context, LOG_LEVEL_INFO, "layer-abandoned", model, layer, event->bytes,
+             "loading %s of %s was given up", layer, model);
+        break;
+    case EVENT_LAYER_EVICTED:
+        emit(context, LOG_LEVEL_DEBUG, "layer-evicted", model, layer, event->bytes,
+             "%s of %s evicted, %s", layer, model, size);
+        break;
+    case EVENT_FLUSHED:
+        emit(context, LOG_LEVEL_INFO, "flushed", NULL, NULL, event->bytes,
+             "all %" PRIu64 " layers evicted, %s", event->n_layers, size);
+        break;
+    case EVENT_REFUSED:
+        emit(context, LOG_LEVEL_NOTICE, "refused", model, layer, event->bytes,
+             "%s: %s%s%s needs %s", decision_name(event->decision), layer ? layer : "",
+             layer && model ? " of " : "", model ? model : "", size);
+        break;
+    case EVENT_LAYER_PINNED:
+    case EVENT_LAYER_UNPINNED:
+        break;
+    case EVENT_POLICY_CHANGED:
+        emit(context, LOG_LEVEL_INFO, "policy-changed", NULL, NULL, UINT64_MAX,
+             "the eviction policy was changed");
+        break;
+    }
+}
+
+void events_on_sample(struct events *events, const struct sample *sample)
+{
+    char committed[SIZE_TEXT_MAX], swapped[SIZE_TEXT_MAX];
+
+    if (sample->aligned == events->misaligned) {
+        events->misaligned = !sample->aligned;
+        if (sample->aligned)
+            emit(events, LOG_LEVEL_INFO, "aligned", NULL, NULL, UINT64_MAX,
+                 "the operating system agrees with the ledger again");
+        else
+            emit(events, LOG_LEVEL_WARNING, "misaligned", NULL, NULL, UINT64_MAX,
+                 "the operating system disagrees with the ledger: the arena's file holds %s, "
+                 "%+" PRId64 " bytes against the ledger; %s of it is swapped out",
+                 size_format(sample->arena_file_bytes, committed), sample->drift_bytes,
+                 size_format(sample->arena_swapped_bytes, swapped));
+    }
+
+    bool is_swapped = sample->swap_bytes + sample->arena_swapped_bytes > 0;
+    if (is_swapped && !events->swapped)
+        emit(events, LOG_LEVEL_WARNING, "swapped", NULL, NULL,
+             sample->swap_bytes + sample->arena_swapped_bytes,
+             "%s of the daemon and %s of the arena are swapped out; mlock=yes prevents it",
+             size_format(sample->swap_bytes, committed),
+             size_format(sample->arena_swapped_bytes, swapped));
+    events->swapped = is_swapped;
+}
+
+void events_on_reload(struct events *events)
+{
+    emit(events, LOG_LEVEL_NOTICE, "reloaded", NULL, NULL, UINT64_MAX,
+         "the configuration was loaded again");
+}

@@ -1,0 +1,173 @@
+/* A lease ends when it is released, when its run moves on, and with its connection; never
+ * otherwise.
+ */
+#include "daemon/methods/lease.h"
+
+#include <errno.h>
+
+void leases_init(struct leases *leases, struct scheduler *scheduler)
+{
+    *leases = (struct leases){.scheduler = scheduler};
+    LIST_INIT(&leases->holders);
+}
+
+struct holder *holder_new(struct leases *leases, const struct peer *peer)
+{
+    struct holder *holder = calloc(1, sizeof *holder);
+    if (!holder)
+        return NULL;
+    holder->leases = leases;
+    holder->peer = *peer;
+    TAILQ_INIT(&holder->list);
+    LIST_INIT(&holder->runs);
+    LIST_INSERT_HEAD(&leases->holders, holder, entry);
+    return holder;
+}
+
+static void give_back(struct lease *lease)
+{
+    struct holder *holder = lease->holder;
+    scheduler_unpin(holder->leases->scheduler, lease->layer);
+    TAILQ_REMOVE(&holder->list, lease, entry);
+    holder->n_leases--;
+    free(lease);
+}
+
+struct holder *holder_free(struct holder *holder)
+{
+    if (!holder)
+        return NULL;
+    while (!LIST_EMPTY(&holder->runs))
+        client_run_end(LIST_FIRST(&holder->runs));
+    while (!TAILQ_EMPTY(&holder->list))
+        give_back(TAILQ_FIRST(&holder->list));
+    LIST_REMOVE(holder, entry);
+    free(holder);
+    return NULL;
+}
+
+static uint64_t count_leases_of(const struct leases *leases, uid_t uid)
+{
+    const struct holder *holder;
+    uint64_t n = 0;
+    LIST_FOREACH (holder, &leases->holders, entry)
+        if (holder->peer.uid == uid)
+            n += holder->n_leases;
+    return n;
+}
+
+static int take(struct holder *holder, struct layer *layer, struct lease **ret)
+{
+    if (holder->n_leases == LEASES_PER_CONNECTION_MAX)
+        return -EMFILE;
+    if (count_leases_of(holder->leases, holder->peer.uid) >= LEASES_PER_USER_MAX)
+        return -EDQUOT;
+    struct lease *lease = malloc(sizeof *lease);
+    if (!lease)
+        return -ENOMEM;
+    *lease = (struct lease){
+        .layer = layer,
+        .holder = holder,
+        .id = ++holder->leases->last_id,
+    };
+    scheduler_pin(holder->leases->scheduler, layer);
+    TAILQ_INSERT_TAIL(&holder->list, lease, entry);
+    holder->n_leases++;
+    *ret = lease;
+    return 0;
+}
+
+int lease_take(struct holder *holder, struct layer *layer, const struct lease **ret)
+{
+    struct lease *lease;
+    int r = take(holder, layer, &lease);
+    if (r == 0)
+        *ret = lease;
+    return r;
+}
+
+int lease_release(struct holder *holder, uint64_t id)
+{
+    struct lease *lease;
+    TAILQ_FOREACH (lease, &holder->list, entry) {
+        if (lease->id == id && !lease->is_of_run) {
+            give_back(lease);
+            return 0;
+        }
+    }
+    return -ENOENT;
+}
+
+uint64_t holder_pinned_pages(const struct holder *holder)
+{
+    const struct lease *lease;
+    uint64_t n_pages = 0;
+    TAILQ_FOREACH (lease, &holder->list, entry) {
+        if (!lease->layer->counted)
+            n_pages += scheduler_layer_pages(holder->leases->scheduler, lease->layer);
+        lease->layer->counted = 1;
+    }
+    TAILQ_FOREACH (lease, &holder->list, entry) {
+        lease->layer->counted = 0;
+    }
+    return n_pages;
+}
+
+int client_run_begin(struct holder *holder, struct model *model, struct client_run **ret)
+{
+    if (holder->n_runs == RUNS_PER_CONNECTION_MAX)
+        return -EMFILE;
+    struct client_run *run = calloc(1, sizeof *run);
+    if (!run)
+        return -ENOMEM;
+    int r = scheduler_begin_run(holder->leases->scheduler, model, &run->run);
+    if (r < 0) {
+        free(run);
+        return r == -EMFILE ? -EDQUOT : r;
+    }
+    run->holder = holder;
+    run->id = ++holder->leases->last_id;
+    LIST_INSERT_HEAD(&holder->runs, run, entry);
+    holder->n_runs++;
+    *ret = run;
+    return 0;
+}
+
+struct client_run *client_run_end(struct client_run *run)
+{
+    if (!run)
+        return NULL;
+    if (run->lease)
+        give_back(run->lease);
+    scheduler_end_run(run->holder->leases->scheduler, run->run);
+    LIST_REMOVE(run, entry);
+    run->holder->n_runs--;
+    free(run);
+    return NULL;
+}
+
+struct client_run *client_run_find(const struct holder *holder, uint64_t id)
+{
+    struct client_run *run;
+    LIST_FOREACH (run, &holder->runs, entry)
+        if (run->id == id)
+            return run;
+    return NULL;
+}
+
+void client_run_leave(struct client_run *run, uint64_t now_usec)
+{
+    if (run->lease)
+        give_back(TAKE_PTR(run->lease));
+    scheduler_run_leave(run->holder->leases->scheduler, run->run, now_usec);
+}
+
+int client_run_enter(struct client_run *run, uint64_t now_usec)
+{
+    int r = take(run->holder, run->run->next, &run->lease);
+    if (r < 0)
+        return r;
+    run->lease->is_of_run = true;
+    scheduler_run_enter(run->holder->leases->scheduler, run->run, now_usec);
+    return 0;
+}

@@ -1,0 +1,79 @@
+/* Leases and runs: which client holds which layer, and goes through which model. The scheduler
+ * knows only how many hold one; who they are is known here. Loop thread only. */
+#pragma once
+
+#include "daemon/control/peer.h"
+#include "daemon/scheduler/scheduler.h"
+
+#include <sys/queue.h>
+
+enum {
+    LEASES_PER_CONNECTION_MAX = 4096,
+    LEASES_PER_USER_MAX = 65536,
+    RUNS_PER_CONNECTION_MAX = 64
+};
+
+/* A client's hold on a layer. */
+struct lease {
+    TAILQ_ENTRY(lease) entry;
+    struct layer *layer;
+    struct holder *holder;
+    uint64_t id;    /* never used twice */
+    bool is_of_run; /* only its run gives it back */
+};
+TAILQ_HEAD(lease_list, lease);
+
+/* A client's run, and its lease on the layer that it is using. */
+struct client_run {
+    LIST_ENTRY(client_run) entry;
+    struct holder *holder;
+    struct run *run;
+    struct lease *lease; /* or NULL */
+    uint64_t id;         /* never used twice */
+};
+LIST_HEAD(client_run_list, client_run);
+
+/* One connection's leases and runs. */
+struct holder {
+    LIST_ENTRY(holder) entry;
+    struct leases *leases;
+    struct peer peer;
+    struct lease_list list;
+    struct client_run_list runs;
+    unsigned n_leases, n_runs;
+    bool has_arena; /* the arena's descriptor was sent */
+};
+
+/* All of them; for who looks for the holders of a layer. */
+struct leases {
+    struct scheduler *scheduler; /* borrowed */
+    LIST_HEAD(holder_list, holder) holders;
+    uint64_t last_id;
+};
+
+void leases_init(struct leases *leases, struct scheduler *scheduler);
+
+/* NULL when out of memory. */
+struct holder *holder_new(struct leases *leases, const struct peer *peer);
+/* Gives every lease back and ends every run. */
+struct holder *holder_free(struct holder *holder);
+
+/* Holds a resident layer. 0; -EMFILE at LEASES_PER_CONNECTION_MAX; -EDQUOT at LEASES_PER_USER_MAX;
+ * -ENOMEM. */
+int lease_take(struct holder *holder, struct layer *layer, const struct lease **ret);
+
+/* 0, or -ENOENT if the holder has no such lease, or a run has it. */
+int lease_release(struct holder *holder, uint64_t id);
+
+/* The pages of the layers that it holds, each counted once. */
+uint64_t holder_pinned_pages(const struct holder *holder);
+
+/* 0; -EMFILE at RUNS_PER_CONNECTION_MAX; -EDQUOT at SCHEDULER_RUNS_MAX; -ENOMEM. */
+int client_run_begin(struct holder *holder, struct model *model, struct client_run **ret);
+struct client_run *client_run_end(struct client_run *run);
+struct client_run *client_run_find(const struct holder *holder, uint64_t id); /* or NULL */
+
+/* The run gives its layer back. */
+void client_run_leave(struct client_run *run, uint64_t now_usec);
+/* It holds its next layer, which is resident, and moves on. 0, or as lease_take. */
+int client_run_enter(struct client_run *run, uint64_t now_usec);

@@ -1,0 +1,98 @@
+/* The methods that take away or set: UnloadLayer, UnloadModel, Reset, SetPolicy. */
+#include "daemon/methods/methods.h"
+
+#include <malloc.h>
+
+struct name_parameters {
+    const char *model, *layer;
+};
+
+static const struct field layer_fields[] = {
+    {"model", FIELD_STRING, offsetof(struct name_parameters, model), FIELD_REQUIRED},
+    {"layer", FIELD_STRING, offsetof(struct name_parameters, layer), FIELD_REQUIRED},
+    {0},
+};
+
+static const struct field model_fields[] = {
+    {"model", FIELD_STRING, offsetof(struct name_parameters, model), FIELD_REQUIRED},
+    {0},
+};
+
+static const struct field no_fields[] = {{0}};
+
+static void answer_unless_busy(struct manager *manager, struct call *call, int r)
+{
+    if (r < 0)
+        answer_busy(manager, call);
+    else
+        call_reply(call, NULL);
+}
+
+void method_unload_layer(struct call *call, void *context)
+{
+    struct manager *manager = context;
+    struct name_parameters parameters = {0};
+    struct model *model;
+    struct layer *layer;
+
+    if (!call_decode(call, layer_fields, &parameters) ||
+        !(model = manager_find_model(manager, call, parameters.model)) ||
+        !(layer = manager_find_layer(call, model, parameters.layer)))
+        return;
+    answer_unless_busy(manager, call, scheduler_unload_layer(manager->scheduler, layer));
+}
+
+void method_unload_model(struct call *call, void *context)
+{
+    struct manager *manager = context;
+    struct name_parameters parameters = {0};
+    struct model *model;
+
+    if (!call_decode(call, model_fields, &parameters) ||
+        !(model = manager_find_model(manager, call, parameters.model)))
+        return;
+    answer_unless_busy(manager, call, scheduler_remove_model(manager->scheduler, model));
+    malloc_trim(0); /* the budget is the system's, not the heap's */
+}
+
+void method_reset(struct call *call, void *context)
+{
+    struct manager *manager = context;
+    struct scheduler_stats before;
+
+    if (!call_decode(call, no_fields, NULL))
+        return;
+    scheduler_get_stats(manager->scheduler, &before);
+    if (scheduler_reset(manager->scheduler) < 0)
+        answer_busy(manager, call);
+    else
+        call_reply(call, json_pack("{s:I}", "evicted", (json_int_t)before.layers_resident));
+}
+
+struct policy_parameters {
+    const char *policy, *on_full;
+};
+
+static const struct field policy_fields[] = {
+    {"policy", FIELD_STRING, offsetof(struct policy_parameters, policy)},
+    {"onFull", FIELD_STRING, offsetof(struct policy_parameters, on_full)},
+    {0},
+};
+
+void method_set_policy(struct call *call, void *context)
+{
+    struct manager *manager = context;
+    struct policy_parameters parameters = {0};
+    const struct policy *policy;
+    enum on_full on_full;
+
+    if (!call_decode(call, policy_fields, &parameters) ||
+        !manager_policy(manager, call, parameters.policy, &policy) ||
+        !manager_on_full(manager, call, parameters.on_full, &on_full))
+        return;
+    manager->on_full = on_full;
+    if (policy != scheduler_policy(manager->scheduler))
+        scheduler_set_policy(manager->scheduler, policy);
+    call_reply(call,
+               json_pack("{s:s, s:s}", "policy", policy->name, "onFull", on_full_name(on_full)));
+}

@@ -1,0 +1,58 @@
+/* Acquire and Release. A connection's leases hang on the connection and end with it. */
+#include "daemon/methods/acquisition.h"
+
+#include <errno.h>
+
+struct acquire_parameters {
+    const char *model, *layer;
+    struct hold_options options;
+};
+
+static const struct field acquire_fields[] = {
+    {"model", FIELD_STRING, offsetof(struct acquire_parameters, model), FIELD_REQUIRED},
+    {"layer", FIELD_STRING, offsetof(struct acquire_parameters, layer), FIELD_REQUIRED},
+    HOLD_OPTION_FIELDS(struct acquire_parameters, options),
+    {0},
+};
+
+void method_acquire(struct call *call, void *context)
+{
+    struct manager *manager = context;
+    struct acquire_parameters parameters = {0};
+    struct model *model;
+    struct layer *layer;
+
+    if (!call_decode(call, acquire_fields, &parameters) ||
+        !hold_check_options(call, &parameters.options) ||
+        !(model = manager_find_model(manager, call, parameters.model)) ||
+        !(layer = manager_find_layer(call, model, parameters.layer)))
+        return;
+    struct holder *holder = hold_find_holder(manager, call);
+    if (!holder)
+        call_io_failed(call, "lease", -ENOMEM);
+    else
+        hold_layer(manager, call, holder, layer, &parameters.options, NULL);
+}
+
+struct release_parameters {
+    const char *lease;
+};
+
+static const struct field release_fields[] = {
+    {"lease", FIELD_STRING, offsetof(struct release_parameters, lease), FIELD_REQUIRED},
+    {0},
+};
+
+void method_release(struct call *call, void *context)
+{
+    struct release_parameters parameters = {0};
+    struct holder *holder = call_connection_data(call);
+    (void)context;
+
+    if (!call_decode(call, release_fields, &parameters))
+        return;
+    if (!holder || lease_release(holder, hold_parse_id(parameters.lease)) < 0)
+        answer_not_found(call, "lease", parameters.lease);
+    else
+        call_reply(call, NULL);
+}

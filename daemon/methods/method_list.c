@@ -1,0 +1,262 @@
+/* List: the models, one model's layers, or one layer's tensors, in pieces of at most 1,000.
+ *
+ * A list of several replies is sent as fast as its reader takes it. It names its place by a model's
+ * name and a number, never by a pointer: models may come and go between two replies. */
+#include "daemon/methods/methods.h"
+
+#include "common/cleanup.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct listing {
+    struct manager *manager;
+    struct call *call;
+    char *model;   /* NULL: of the models themselves */
+    char *layer;   /* NULL: of the model's layers; else of the layer's tensors */
+    uint64_t next; /* index of the next element */
+};
+
+struct list_reply {
+    json_t *models, *layers;
+    struct field_array tensors;
+    uint64_t total;
+};
+
+static const struct field reply_fields[] = {
+    {"models", FIELD_JSON, offsetof(struct list_reply, models)},
+    {"layers", FIELD_JSON, offsetof(struct list_reply, layers)},
+    {"tensors", FIELD_OBJECTS, offsetof(struct list_reply, tensors), 0, tensor_fields},
+    {"total", FIELD_U64, offsetof(struct list_reply, total)},
+    {0},
+};
+
+struct model_row {
+    const char *name;
+    uint64_t n_layers, n_resident, bytes, resident_bytes;
+};
+
+static const struct field model_fields[] = {
+    {"name", FIELD_STRING, offsetof(struct model_row, name)},
+    {"layers", FIELD_U64, offsetof(struct model_row, n_layers)},
+    {"residentLayers", FIELD_U64, offsetof(struct model_row, n_resident)},
+    {"bytes", FIELD_U64, offsetof(struct model_row, bytes)},
+    {"residentBytes", FIELD_U64, offsetof(struct model_row, resident_bytes)},
+    {0},
+};
+
+struct layer_row {
+    const char *name, *state;
+    uint64_t bytes, footprint_bytes, n_extents, n_tensors;
+};
+
+static const struct field layer_fields[] = {
+    {"name", FIELD_STRING, offsetof(struct layer_row, name)},
+    {"state", FIELD_STRING, offsetof(struct layer_row, state)},
+    {"bytes", FIELD_U64, offsetof(struct layer_row, bytes)},
+    {"footprintBytes", FIELD_U64, offsetof(struct layer_row, footprint_bytes)},
+    {"extents", FIELD_U64, offsetof(struct layer_row, n_extents)},
+    {"tensors", FIELD_U64, offsetof(struct layer_row, n_tensors)},
+    {0},
+};
+
+static json_t *describe_model(const struct scheduler *scheduler, const struct model *model)
+{
+    struct model_row row = {
+        .name = model->definition->name,
+        .n_layers = model->definition->n_layers,
+        .bytes = model->definition->bytes,
+    };
+    row.n_resident = scheduler_model_resident(scheduler, model, &row.resident_bytes);
+    return fields_encode(model_fields, &row);
+}
+
+static json_t *describe_layer(const struct scheduler *scheduler, const struct layer *layer)
+{
+    static const char *const states[] = {
+        [LAYER_ABSENT] = "absent",
+        [LAYER_LOADING] = "loading",
+        [LAYER_RESIDENT] = "resident",
+    };
+    enum layer_state state = scheduler_layer_state(scheduler, layer);
+    struct layer_row row = {
+        .name = layer_definition(layer)->name,
+        .state = states[state],
+        .bytes = layer_definition(layer)->bytes,
+        .n_tensors = layer_definition(layer)->n_tensors,
+    };
+    if (state != LAYER_ABSENT) {
+        row.footprint_bytes =
+            scheduler_layer_pages(scheduler, layer) * arena_page_bytes(scheduler_arena(scheduler));
+        for (const struct extent *extent = layer->allocation.extents; extent; extent = extent->next)
+            row.n_extents++;
+    }
+    return fields_encode(layer_fields, &row);
+}
+
+const struct field tensor_fields[] = {
+    {"name", FIELD_STRING, offsetof(struct tensor_row, name)},
+    {"dtype", FIELD_STRING, offsetof(struct tensor_row, dtype)},
+    {"shape", FIELD_NUMBERS, offsetof(struct tensor_row, shape)},
+    {"offset", FIELD_U64, offsetof(struct tensor_row, offset_bytes)},
+    {"bytes", FIELD_U64, offsetof(struct tensor_row, bytes)},
+    {0},
+};
+
+int describe_tensors(const struct layer *layer, uint64_t first, uint64_t n, struct tensor_row **ret)
+{
+    struct tensor_row *rows = calloc(n + 1, sizeof *rows);
+    if (!rows)
+        return -ENOMEM;
+    for (uint64_t i = 0; i < n; i++) {
+        const struct tensor *tensor = &layer_definition(layer)->tensors[first + i];
+        rows[i] = (struct tensor_row){
+            .name = tensor->name,
+            .dtype = dtype_name(tensor->type),
+            .shape = {tensor->shape, tensor->n_dims, sizeof *tensor->shape},
+            .offset_bytes = tensor->offset_bytes,
+            .bytes = tensor->bytes,
+        };
+    }
+    *ret = rows;
+    return 0;
+}
+
+/* Fills one reply from listing->next on. */
+static void list_models(struct listing *listing, struct list_reply *reply)
+{
+    uint64_t index = 0;
+    for (const struct model *model = scheduler_first_model(listing->manager->scheduler); model;
+         model = model->next, index++) {
+        if (index < listing->next || json_array_size(reply->models) == REPLY_ELEMENTS_MAX)
+            continue;
+        json_array_append_new(reply->models, describe_model(listing->manager->scheduler, model));
+        listing->next++;
+    }
+    reply->total = index;
+}
+
+static void list_layers(struct listing *listing, const struct model *model,
+                        struct list_reply *reply)
+{
+    reply->total = model->definition->n_layers;
+    while (listing->next < reply->total && json_array_size(reply->layers) < REPLY_ELEMENTS_MAX)
+        json_array_append_new(reply->layers, describe_layer(listing->manager->scheduler,
+                                                            &model->layers[listing->next++]));
+}
+
+static bool list_tensors(struct listing *listing, const struct layer *layer,
+                         struct list_reply *reply, struct tensor_row **ret_rows)
+{
+    uint64_t total = layer_definition(layer)->n_tensors, n = total - listing->next;
+    if (n > REPLY_ELEMENTS_MAX)
+        n = REPLY_ELEMENTS_MAX;
+    int r = describe_tensors(layer, listing->next, n, ret_rows);
+    if (r < 0) {
+        call_io_failed(listing->call, "list", r);
+        return false;
+    }
+    reply->tensors = (struct field_array){*ret_rows, n, sizeof **ret_rows};
+    listing->next += n;
+    reply->total = total;
+    return true;
+}
+
+/* False if what is listed has gone: the call is answered. `ret_rows` is what the reply refers to.
+ */
+static bool list_next(struct listing *listing, struct list_reply *reply,
+                      struct tensor_row **ret_rows)
+{
+    struct model *model;
+    struct layer *layer;
+
+    if (!listing->model) {
+        list_models(listing, reply);
+        return true;
+    }
+    model = manager_find_model(listing->manager, listing->call, listing->model);
+    if (!model)
+        return false;
+    if (!listing->layer) {
+        list_layers(listing, model, reply);
+        return true;
+    }
+    layer = manager_find_layer(listing->call, model, listing->layer);
+    if (!layer)
+        return false;
+    return list_tensors(listing, layer, reply, ret_rows);
+}
+
+static void listing_free(struct listing *listing)
+{
+    free(listing->model);
+    free(listing->layer);
+    free(listing);
+}
+
+/* Sends replies until the last one, which ends the listing, or until the peer lags behind. */
+static void proceed(struct listing *listing)
+{
+    for (bool last = false; !last;) {
+        struct list_reply reply = {.models = json_array(), .layers = json_array()};
+        _cleanup_(freep) struct tensor_row *rows = NULL;
+        bool found = list_next(listing, &reply, &rows);
+
+        last = !found || listing->next >= reply.total || !call_more(listing->call);
+        if (found && last)
+            call_reply_fields(listing->call, reply_fields, &reply);
+        else if (found)
+            call_continue_fields(listing->call, reply_fields, &reply);
+        json_decref(reply.models);
+        json_decref(reply.layers);
+        if (!last && call_pending_bytes(listing->call) > CALL_PENDING_MAX)
+            return;
+    }
+    listing_free(listing);
+}
+
+static void cancelled(void *context)
+{
+    listing_free(context);
+}
+
+static void drained(void *context)
+{
+    proceed(context);
+}
+
+struct list_parameters {
+    const char *model, *layer;
+};
+
+static const struct field parameter_fields[] = {
+    {"model", FIELD_STRING, offsetof(struct list_parameters, model)},
+    {"layer", FIELD_STRING, offsetof(struct list_parameters, layer)},
+    {0},
+};
+
+void method_list(struct call *call, void *context)
+{
+    static const struct call_hooks hooks = {cancelled, drained};
+    struct list_parameters parameters = {0};
+
+    if (!call_decode(call, parameter_fields, &parameters))
+        return;
+    if (parameters.layer && !parameters.model) {
+        call_invalid_parameter(call, "layer");
+        return;
+    }
+    struct listing *listing = calloc(1, sizeof *listing);
+    char *model = parameters.model ? strdup(parameters.model) : NULL;
+    char *layer = parameters.layer ? strdup(parameters.layer) : NULL;
+    if (!listing || (parameters.model && !model) || (parameters.layer && !layer)) {
+        free(listing);
+        free(model);
+        free(layer);
+        call_io_failed(call, "list", -ENOMEM);
+        return;
+    }
+    *listing = (struct listing){context, call, model, layer, 0};
+    call_set_hooks(call, &hooks, listing);
+    proceed(listing);
+}

@@ -1,0 +1,251 @@
+/* LoadModel and LoadLayer: answered when the bytes are in place. */
+#include "daemon/methods/methods.h"
+
+#include <errno.h>
+#include <event2/event.h>
+
+/* One LoadModel or LoadLayer in progress; freed by its final answer or by the peer's going away. */
+struct loading {
+    struct manager *manager;
+    struct call *call;
+    struct import *import; /* while the definition is read */
+    struct load *load;     /* while layers are loaded */
+    struct event *ticker;  /* tells how far a large layer is */
+    struct model *model;
+    enum on_full on_full;
+};
+
+struct load_reply {
+    const char *model, *layer;
+    struct load_progress progress;
+    uint64_t n_resident;
+};
+
+static const struct field load_reply_fields[] = {
+    {"model", FIELD_STRING, offsetof(struct load_reply, model)},
+    {"layer", FIELD_STRING, offsetof(struct load_reply, layer), FIELD_NULLABLE},
+    {"layersDone", FIELD_U64, offsetof(struct load_reply, progress.layers_done)},
+    {"layersTotal", FIELD_U64, offsetof(struct load_reply, progress.layers_total)},
+    {"bytesDone", FIELD_U64, offsetof(struct load_reply, progress.bytes_done)},
+    {"bytesTotal", FIELD_U64, offsetof(struct load_reply, progress.bytes_total)},
+    {"hits", FIELD_U64, offsetof(struct load_reply, progress.hits)},
+    {"loaded", FIELD_U64, offsetof(struct load_reply, progress.loaded)},
+    {"mustUnload", FIELD_U64, offsetof(struct load_reply, progress.must_unload)},
+    {"evicted", FIELD_U64, offsetof(struct load_reply, progress.evicted)},
+    {"flushes", FIELD_U64, offsetof(struct load_reply, progress.flushed)},
+    {"resident", FIELD_U64, offsetof(struct load_reply, n_resident)},
+    {0},
+};
+
+static const struct timeval tick = {.tv_usec = 100 * 1000};
+
+static void loading_free(struct loading *loading)
+{
+    if (loading->ticker)
+        event_free(loading->ticker);
+    free(loading);
+}
+DEFINE_CLEANUP(struct loading *, loading_free);
+
+static void cancelled(void *context)
+{
+    struct loading *loading = context;
+    if (loading->import)
+        import_cancel(loading->import);
+    if (loading->load)
+        load_cancel(loading->load);
+    loading_free(loading);
+}
+
+static struct loading *loading_new(struct manager *manager, struct call *call)
+{
+    static const struct call_hooks hooks = {.cancelled = cancelled};
+    struct loading *loading = calloc(1, sizeof(*loading));
+    if (!loading) {
+        call_io_failed(call, "load", -ENOMEM);
+        return NULL;
+    }
+    loading->manager = manager;
+    loading->call = call;
+    call_set_hooks(call, &hooks, loading);
+    return loading;
+}
+
+static struct load_reply describe(const struct loading *loading,
+                                  const struct load_progress *progress, const struct layer *layer)
+{
+    struct model *model = loading->model;
+    return (struct load_reply){
+        .model = model->definition->name,
+        .layer = layer ? layer_definition(layer)->name : NULL,
+        .progress = *progress,
+        .n_resident = scheduler_model_resident(loading->manager->scheduler, model, NULL),
+    };
+}
+
+static void model_progress(const struct load_progress *progress, const struct layer *layer,
+                           void *context)
+{
+    struct loading *loading = context;
+    /* A reader that lags behind loses steps of the progress, never the result. */
+    if (!call_more(loading->call) || call_pending_bytes(loading->call) > 0)
+        return;
+    struct load_reply reply = describe(loading, progress, layer);
+    call_continue_fields(loading->call, load_reply_fields, &reply);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *context)
+{
+    struct loading *loading = context;
+    struct load_progress progress;
+    const struct layer *layer;
+    (void)fd;
+    (void)what;
+    load_get_progress(loading->load, &progress, &layer);
+    model_progress(&progress, layer, loading);
+}
+
+static void model_ended(const struct load_progress *progress, const struct load_end *end,
+                        void *context)
+{
+    _cleanup_(loading_freep) struct loading *loading = context;
+    if (end->error < 0 || end->refusal != ERROR_NONE) {
+        answer_load_end(loading->manager, loading->call, end);
+        return;
+    }
+    struct load_reply reply = describe(loading, progress, NULL);
+    call_reply_fields(loading->call, load_reply_fields, &reply);
+}
+
+static void layer_ended(const struct load_progress *progress, const struct load_end *end,
+                        void *context)
+{
+    _cleanup_(loading_freep) struct loading *loading = context;
+    if (end->error < 0 || end->refusal != ERROR_NONE) {
+        answer_load_end(loading->manager, loading->call, end);
+        return;
+    }
+    call_reply(loading->call,
+               json_pack("{s:b, s:I, s:b, s:I}", "hit", progress->hits > 0, "bytes",
+                         (json_int_t)progress->bytes_done, "mustUnload", progress->must_unload > 0,
+                         "evicted", (json_int_t)progress->evicted));
+}
+
+static void start(struct loading *loading, uint32_t first, uint32_t n_layers,
+                  const struct load_hooks *hooks)
+{
+    int r = load_start(loading->manager->loads, loading->model, first, n_layers, loading->on_full,
+                       hooks, loading, &loading->load);
+    if (r < 0) {
+        call_io_failed(loading->call, "load", r);
+        loading_free(loading);
+    }
+}
+
+static void imported(int error, struct model_read_result *result, void *context)
+{
+    static const struct load_hooks hooks = {.progress = model_progress, .ended = model_ended};
+    struct loading *loading = context;
+    struct definition *definition = result->definition;
+    loading->import = NULL;
+
+    if (error < 0) {
+        answer_import_failure(loading->call, error, result);
+        loading_free(loading);
+        return;
+    }
+    struct model_refusal refusal;
+    int r = scheduler_add_model(loading->manager->scheduler, definition, &loading->model, &refusal);
+    if (r < 0) {
+        if (r == -EPERM && refusal.error == ERROR_ALREADY_LOADED)
+            call_error(loading->call, ERROR_ALREADY_LOADED,
+                       json_pack("{s:s}", "model", definition->name));
+        else if (r == -EPERM)
+            answer_model_refusal(loading->call, &refusal);
+        else
+            call_io_failed(loading->call, "register", r);
+        loading_free(loading);
+        return;
+    }
+    if (call_more(loading->call)) {
+        loading->ticker = event_new(loading->manager->base, -1, EV_PERSIST, on_tick, loading);
+        if (loading->ticker)
+            event_add(loading->ticker, &tick);
+    }
+    start(loading, 0, definition->n_layers, &hooks);
+}
+
+struct load_model_parameters {
+    struct source_parameters source;
+    const char *on_full;
+};
+
+static const struct field load_model_fields[] = {
+    SOURCE_FIELDS(struct load_model_parameters, source),
+    {"onFull", FIELD_STRING, offsetof(struct load_model_parameters, on_full)},
+    {0},
+};
+
+void method_load_model(struct call *call, void *context)
+{
+    struct manager *manager = context;
+    struct load_model_parameters parameters = {.source.fd_index = UINT64_MAX};
+    struct model_source source;
+    enum on_full on_full;
+
+    if (!call_decode(call, load_model_fields, &parameters) ||
+        !manager_on_full(manager, call, parameters.on_full, &on_full))
+        return;
+    if (monitor_last(manager->monitor)->overhead_bytes >= manager->overhead_limit_bytes) {
+        answer_limit(call, "overhead-limit", manager->overhead_limit_bytes);
+        return;
+    }
+    if (!manager_model_source(manager, call, &parameters.source, &source))
+        return;
+
+    struct loading *loading = loading_new(manager, call);
+    if (!loading) {
+        model_source_done(&source);
+        return;
+    }
+    loading->on_full = on_full;
+    int r = import_start(manager->workers, &source, imported, loading, &loading->import);
+    if (r < 0) {
+        call_io_failed(call, "read", r);
+        loading_free(loading);
+    }
+}
+
+struct load_layer_parameters {
+    const char *model, *layer, *on_full;
+};
+
+static const struct field load_layer_fields[] = {
+    {"model", FIELD_STRING, offsetof(struct load_layer_parameters, model), FIELD_REQUIRED},
+    {"layer", FIELD_STRING, offsetof(struct load_layer_parameters, layer), FIELD_REQUIRED},
+    {"onFull", FIELD_STRING, offsetof(struct load_layer_parameters, on_full)},
+    {0},
+};
+
+void method_load_layer(struct call *call, void *context)
+{
+    static const struct load_hooks hooks = {.ended = layer_ended};
+    struct manager *manager = context;
+    struct load_layer_parameters parameters = {0};
+    enum on_full on_full;
+    struct model *model;
+    struct layer *layer;
+
+    if (!call_decode(call, load_layer_fields, &parameters) ||
+        !manager_on_full(manager, call, parameters.on_full, &on_full) ||
+        !(model = manager_find_model(manager, call, parameters.model)) ||
+        !(layer = manager_find_layer(call, model, parameters.layer)))
+        return;
+
+    struct loading *loading = loading_new(manager, call);
+    if (!loading)
+        return;
+    loading->on_full = on_full;
+    loading->model = model;
+    start(loading, layer->index, 1, &hooks);
+}

@@ -1,0 +1,163 @@
+/* Owns the queue and the two events that look at it: one when the scheduler has changed, from the
+ * loop because an observer may not change it again, and one for the nearest deadline. */
+#include "daemon/methods/waits.h"
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+
+#include <assert.h>
+#include <errno.h>
+
+struct waits {
+    struct scheduler *scheduler;
+    struct wait_list queue;
+    uint64_t n_waiting;
+    struct event *changed, *deadline;
+};
+
+/* Serves whoever can be served: those whose layer is there by now, or never will be, and from the
+ * front of the queue those for whom there is place. Serving one may change the queue: start over
+ * after each. */
+static void serve(struct waits *waits)
+{
+    struct wait *wait;
+again:
+    TAILQ_FOREACH (wait, &waits->queue, entry) {
+        const struct layer *layer = wait->layer;
+        bool is_first = wait == TAILQ_FIRST(&waits->queue);
+        if (!layer || (is_first && scheduler_can_place(waits->scheduler, layer)) ||
+            scheduler_layer_state(waits->scheduler, layer) != LAYER_ABSENT) {
+            wait_end(wait);
+            wait->over(layer ? WAIT_PLACE : WAIT_GONE, wait->context);
+            goto again;
+        }
+    }
+}
+
+static void arm(struct waits *waits)
+{
+    uint64_t deadline_usec = UINT64_MAX, now_usec = clock_monotonic_usec();
+    const struct wait *wait;
+    TAILQ_FOREACH (wait, &waits->queue, entry)
+        if (deadline_usec > wait->deadline_usec)
+            deadline_usec = wait->deadline_usec;
+    if (deadline_usec == UINT64_MAX) {
+        event_del(waits->deadline);
+        return;
+    }
+    uint64_t left_usec = deadline_usec > now_usec ? deadline_usec - now_usec : 0;
+    struct timeval left = {(time_t)(left_usec / 1000000), (suseconds_t)(left_usec % 1000000)};
+    event_add(waits->deadline, &left);
+}
+
+static void on_changed(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    serve(context);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *context)
+{
+    struct waits *waits = context;
+    uint64_t now_usec = clock_monotonic_usec();
+    struct wait *wait;
+    (void)fd;
+    (void)what;
+again:
+    TAILQ_FOREACH (wait, &waits->queue, entry) {
+        if (wait->deadline_usec <= now_usec) {
+            wait_end(wait);
+            wait->over(wait->layer ? WAIT_EXPIRED : WAIT_GONE, wait->context);
+            goto again;
+        }
+    }
+    arm(waits);
+    serve(waits); /* who stood behind one that gave up */
+}
+
+int waits_new(struct event_base *base, struct scheduler *scheduler, struct waits **ret)
+{
+    _cleanup_(waits_freep) struct waits *waits = calloc(1, sizeof *waits);
+    if (!waits)
+        return -ENOMEM;
+    waits->scheduler = scheduler;
+    TAILQ_INIT(&waits->queue);
+    waits->changed = event_new(base, -1, 0, on_changed, waits);
+    waits->deadline = event_new(base, -1, 0, on_deadline, waits);
+    if (!waits->changed || !waits->deadline)
+        return -ENOMEM;
+    *ret = TAKE_PTR(waits);
+    return 0;
+}
+
+struct waits *waits_free(struct waits *waits)
+{
+    if (!waits)
+        return NULL;
+    assert(TAILQ_EMPTY(&waits->queue));
+    if (waits->changed)
+        event_free(waits->changed);
+    if (waits->deadline)
+        event_free(waits->deadline);
+    free(waits);
+    return NULL;
+}
+
+void wait_begin(struct wait *wait, struct waits *waits, const struct layer *layer,
+                uint64_t deadline_usec, bool is_admin,
+                void (*over)(enum wait_end end, void *context), void *context)
+{
+    *wait = (struct wait){.waits = waits,
+                          .layer = layer,
+                          .deadline_usec = deadline_usec,
+                          .is_admin = is_admin,
+                          .over = over,
+                          .context = context};
+    struct wait *before = NULL;
+    if (is_admin)
+        TAILQ_FOREACH (before, &waits->queue, entry)
+            if (!before->is_admin)
+                break;
+    if (before)
+        TAILQ_INSERT_BEFORE(before, wait, entry);
+    else
+        TAILQ_INSERT_TAIL(&waits->queue, wait, entry);
+    waits->n_waiting++;
+    arm(waits);
+}
+
+void wait_end(struct wait *wait)
+{
+    struct waits *waits = wait->waits;
+    if (!waits)
+        return;
+    TAILQ_REMOVE(&waits->queue, wait, entry);
+    wait->waits = NULL;
+    waits->n_waiting--;
+    event_active(waits->changed, 0, 0); /* the one behind it may be served */
+}
+
+void waits_on_scheduler(const struct scheduler_event *event, void *context)
+{
+    struct waits *waits = context;
+    struct wait *wait;
+    if (waits->n_waiting == 0)
+        return;
+    if (event->type == EVENT_MODEL_REMOVED)
+        TAILQ_FOREACH (wait, &waits->queue, entry)
+            if (wait->layer && wait->layer->model == event->model)
+                wait->layer = NULL;
+    event_active(waits->changed, 0, 0);
+}
+
+bool waits_ahead_of(const struct waits *waits, bool is_admin)
+{
+    const struct wait *first = TAILQ_FIRST(&waits->queue);
+    return first && (first->is_admin || !is_admin);
+}
+
+uint64_t waits_count(const struct waits *waits)
+{
+    return waits->n_waiting;
+}

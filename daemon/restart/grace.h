@@ -1,0 +1,26 @@
+/* What was leased when the last process ended: pinned until each of its leases has been taken up
+ * again, or until lease-grace is over. Loop thread only. */
+#pragma once
+
+#include "daemon/scheduler/scheduler.h"
+
+struct grace_layer {
+    struct layer *layer;
+    uint32_t n_leases; /* that still wait for their holders */
+};
+
+struct grace {
+    struct scheduler *scheduler; /* borrowed */
+    struct grace_layer *layers;  /* owned, n_layers that still wait */
+    size_t n_layers;
+};
+
+/* Pins the layers, which are resident, once a lease. Takes the array. */
+void grace_begin(struct grace *grace, struct scheduler *scheduler, struct grace_layer *layers,
+                 size_t n_layers);
+
+/* One of the layer's leases, if any waits, has become a new one, which holds it now. */
+void grace_take_up(struct grace *grace, const struct layer *layer);
+
+/* Unpins what still waits. Safe on a zeroed one. */
+void grace_end(struct grace *grace);

@@ -1,0 +1,253 @@
+/* Owns the steps: in which order their parts are written.
+ *
+ * Invariant: when a step's function has returned, its record is in place, and every record that is
+ * in place was among the last steps before. What a record refers to (a definition, an extent's
+ * link) is written before it, where nothing else that counts can be.
+ *
+ * Leaves to others: the file (ledger_file.c), definitions (ledger_definition.c), what a file says
+ * (ledger_recover.c), when a step is due (the scheduler's observer). */
+#include "daemon/restart/ledger.h"
+
+#include "common/units.h"
+#include "daemon/restart/ledger_definition.h"
+#include "daemon/restart/ledger_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+
+/* A step's end. If it failed, no later one may count either, and the file says nothing any more. */
+static int end_step(struct ledger *ledger, int r)
+{
+    if (r < 0) {
+        ledger->is_void = true;
+        /* To make a memory file shorter needs nothing that could lack. If it fails all the same,
+         * the process must not go on to overwrite what the ledger says is there. */
+        if (ftruncate(ledger->fd, 0) < 0)
+            abort();
+    }
+    return r;
+}
+
+static int write_record(struct ledger *ledger, uint64_t place, struct ledger_record *record)
+{
+    record->step = ledger->step + 1;
+    record->crc = ledger_record_crc(record, place);
+    struct ledger_step step = {
+        .place = place,
+        .last_fill_id = ledger->last_fill_id,
+        .loaded_bytes = ledger->loaded_bytes,
+        .record = *record,
+    };
+    step.crc = ledger_step_crc(&step);
+    int r = ledger_write(ledger->fd, ledger_step_place(record->step), &step, sizeof step);
+    if (r < 0)
+        return r;
+    ledger->step = record->step;
+    return ledger_write(ledger->fd, place, record, sizeof *record);
+}
+
+static int write_epoch(struct ledger *ledger, uint64_t epoch)
+{
+    struct ledger_record record = {.kind = LEDGER_EPOCH, .state = LEDGER_PRESENT, .epoch = epoch};
+    ledger->epoch = epoch;
+    return write_record(ledger, LEDGER_EPOCH_OFFSET, &record);
+}
+
+int ledger_new(const struct ledger_arena *arena, struct ledger **ret)
+{
+    struct ledger_header header;
+    _cleanup_(ledger_freep) struct ledger *ledger = calloc(1, sizeof *ledger);
+    if (!ledger)
+        return -ENOMEM;
+    ledger->fd = -1;
+    int r = ledger_regions_offset(arena, &ledger->end_bytes);
+    if (r == 0)
+        r = ledger_make_header(arena, &header);
+    if (r < 0)
+        return r;
+    ledger->fd = memfd_create("edgemind-ledger", MFD_CLOEXEC);
+    if (ledger->fd < 0 || ftruncate(ledger->fd, (off_t)ledger->end_bytes) < 0)
+        return -errno;
+    r = ledger_lock(ledger->fd);
+    if (r == 0)
+        r = ledger_write(ledger->fd, 0, &header, sizeof header);
+    if (r == 0)
+        r = write_epoch(ledger, 1);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(ledger);
+    return 0;
+}
+
+struct ledger *ledger_free(struct ledger *ledger)
+{
+    if (ledger)
+        closep(&ledger->fd);
+    free(ledger);
+    return NULL;
+}
+
+int ledger_fd(const struct ledger *ledger)
+{
+    return ledger->fd;
+}
+
+/* NULL if there is none. */
+static const struct ledger_slot *find_slot(const struct ledger *ledger, const struct model *model)
+{
+    for (size_t i = 0; i < LEDGER_MODELS_MAX; i++) {
+        const struct ledger_slot *slot = &ledger->slots[(ledger->latest + i) % LEDGER_MODELS_MAX];
+        if (slot->id != 0 && slot->model == model)
+            return slot;
+    }
+    return NULL;
+}
+
+/* For steps: the model has to be there. */
+static struct ledger_slot *use_slot(struct ledger *ledger, const struct model *model)
+{
+    const struct ledger_slot *slot = find_slot(ledger, model);
+    assert(slot);
+    ledger->latest = (size_t)(slot - ledger->slots);
+    return &ledger->slots[ledger->latest];
+}
+
+uint64_t ledger_model_id(const struct ledger *ledger, const struct model *model)
+{
+    const struct ledger_slot *slot = ledger->is_void ? NULL : find_slot(ledger, model);
+    return slot ? slot->id : 0;
+}
+
+void ledger_bind(struct ledger *ledger, uint64_t model_id, const struct model *model)
+{
+    for (size_t i = 0; i < LEDGER_MODELS_MAX; i++)
+        if (ledger->slots[i].id == model_id)
+            ledger->slots[i].model = model;
+}
+
+static int add_model(struct ledger *ledger, struct ledger_slot *slot, const struct model *model)
+{
+    struct ledger_slot region;
+    uint32_t n_layers = model->definition->n_layers;
+    struct ledger_record record = {.kind = LEDGER_MODEL, .state = LEDGER_PRESENT};
+    int r = ledger_definition_write(ledger->fd, ledger->end_bytes, model->definition,
+                                    &record.model_.definition_bytes, &record.model_.definition_crc);
+    if (r == 0)
+        r = ledger_lay_out(ledger->end_bytes, record.model_.definition_bytes, n_layers, &region);
+    if (r < 0)
+        return r;
+    /* The records' memory, so that no later step lacks it. */
+    while (fallocate(ledger->fd, 0, (off_t)region.records_bytes,
+                     (off_t)(region.end_bytes - region.records_bytes)) < 0)
+        if (errno != EINTR)
+            return -errno;
+    record.model = ledger->step + 1;
+    record.model_.begin_bytes = region.begin_bytes;
+    record.model_.end_bytes = region.end_bytes;
+    record.model_.n_layers = n_layers;
+    r = write_record(ledger, ledger_model_place((size_t)(slot - ledger->slots)), &record);
+    if (r < 0)
+        return r;
+    *slot = region;
+    slot->model = model;
+    slot->id = record.model;
+    ledger->end_bytes = region.end_bytes;
+    return 0;
+}
+
+int ledger_add_model(struct ledger *ledger, const struct model *model)
+{
+    if (ledger->is_void)
+        return 0;
+    for (size_t i = 0; i < LEDGER_MODELS_MAX; i++)
+        if (ledger->slots[i].id == 0)
+            return end_step(ledger, add_model(ledger, &ledger->slots[i], model));
+    return end_step(ledger, -EXFULL);
+}
+
+int ledger_remove_model(struct ledger *ledger, const struct model *model)
+{
+    if (ledger->is_void)
+        return 0;
+    struct ledger_slot *slot = use_slot(ledger, model);
+    struct ledger_record record = {.kind = LEDGER_MODEL, .state = LEDGER_ABSENT, .model = slot->id};
+    int r = write_record(ledger, ledger_model_place((size_t)(slot - ledger->slots)), &record);
+    /* What is not given back now is so at the next recovery. */
+    if (r == 0)
+        (void)fallocate(ledger->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                        (off_t)slot->begin_bytes, (off_t)(slot->end_bytes - slot->begin_bytes));
+    *slot = (struct ledger_slot){0};
+    return end_step(ledger, r);
+}
+
+/* A `fill_id` of 0 is no load's: the layer is absent. */
+static int write_layer(struct ledger *ledger, const struct layer *layer, uint64_t fill_id,
+                       uint32_t n_leases)
+{
+    enum ledger_record_state state = fill_id == 0   ? LEDGER_ABSENT
+                                     : n_leases > 0 ? LEDGER_LEASED
+                                                    : LEDGER_PRESENT;
+    const struct ledger_slot *slot = use_slot(ledger, layer->model);
+    struct ledger_record record = {.kind = LEDGER_LAYER, .state = (uint8_t)state};
+    record.n_leases = (uint16_t)(n_leases < LEDGER_LEASES_MAX ? n_leases : LEDGER_LEASES_MAX);
+    record.model = slot->id;
+    record.layer.index = layer->index;
+    if (state != LEDGER_ABSENT) {
+        record.layer.epoch = ledger->epoch;
+        record.layer.fill_id = fill_id;
+        record.layer.first_page = layer->allocation.extents->first_page;
+        record.layer.n_pages = layer->allocation.n_pages;
+        for (const struct extent *extent = layer->allocation.extents; extent; extent = extent->next)
+            record.layer.n_extents++;
+    }
+    return end_step(ledger, write_record(ledger, ledger_layer_place(slot, layer->index), &record));
+}
+
+/* A layer in one extent needs no links. */
+static int write_links(struct ledger *ledger, const struct extent *extents, uint64_t fill_id)
+{
+    int r = 0;
+    for (const struct extent *extent = extents; extent && extents->next && r == 0;
+         extent = extent->next) {
+        uint64_t place = ledger_link_place(extent->first_page);
+        struct ledger_link link = {
+            .fill_id = fill_id,
+            .n_pages = extent->n_pages,
+            .next_page = extent->next ? extent->next->first_page : UINT64_MAX,
+        };
+        link.crc = ledger_link_crc(&link, place);
+        r = ledger_write(ledger->fd, place, &link, sizeof link);
+    }
+    return r;
+}
+
+int ledger_loaded(struct ledger *ledger, const struct layer *layer, uint64_t fill_id)
+{
+    if (ledger->is_void)
+        return 0;
+    int r = write_links(ledger, layer->allocation.extents, fill_id);
+    if (r < 0)
+        return end_step(ledger, r);
+    if (ledger->last_fill_id < fill_id)
+        ledger->last_fill_id = fill_id;
+    ledger->loaded_bytes += layer_definition(layer)->bytes;
+    return write_layer(ledger, layer, fill_id, 0);
+}
+
+int ledger_evicted(struct ledger *ledger, const struct layer *layer)
+{
+    return ledger->is_void ? 0 : write_layer(ledger, layer, 0, 0);
+}
+
+int ledger_leased(struct ledger *ledger, const struct layer *layer, uint64_t fill_id,
+                  uint32_t n_leases)
+{
+    return ledger->is_void ? 0 : write_layer(ledger, layer, fill_id, n_leases);
+}
+
+int ledger_flushed(struct ledger *ledger)
+{
+    return ledger->is_void ? 0 : end_step(ledger, write_epoch(ledger, ledger->epoch + 1));
+}

@@ -1,0 +1,308 @@
+/* Owns what a ledger's file says: reads all of it, believes none of it, and hands it over only as a
+ * whole. Layers are ledger_layers.c's.
+ *
+ * A process that died left at most one place half written: the older of the last two steps, or the
+ * record of the newer one, which is then written again. Everything else that does not check out is
+ * damage, and whatever damage there may be elsewhere, too, the file is not used. */
+#include "daemon/restart/ledger_definition.h"
+#include "daemon/restart/ledger_reading.h"
+#include "daemon/scheduler/scheduler.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+
+_Static_assert((int)SCHEDULER_MODELS_MAX <= (int)LEDGER_MODELS_MAX, "one slot a model");
+
+int ledger_refuse(const struct ledger_reading *reading, int error, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(reading->why, LEDGER_WHY_MAX, format, arguments);
+    va_end(arguments);
+    return error;
+}
+
+static bool is_zero(const void *bytes, size_t n_bytes)
+{
+    const unsigned char *at = bytes;
+    return at[0] == 0 && memcmp(at, at + 1, n_bytes - 1) == 0;
+}
+
+static int check_header(const struct ledger_reading *reading)
+{
+    struct ledger_header header, expected;
+    int r = ledger_read(reading->ledger->fd, 0, &header, sizeof header);
+    if (r == -EBADMSG || (r == 0 && header.magic != LEDGER_MAGIC))
+        return ledger_refuse(reading, -EBADMSG, "this is no ledger, or a void one");
+    if (r < 0)
+        return r;
+    if (header.version != LEDGER_VERSION)
+        return ledger_refuse(reading, -ESTALE,
+                             "the ledger has format %" PRIu32 ", this program has %d",
+                             header.version, LEDGER_VERSION);
+    if (header.crc != ledger_header_crc(&header))
+        return ledger_refuse(reading, -EBADMSG, "the ledger's header is damaged");
+    r = ledger_make_header(reading->arena, &expected);
+    if (r < 0)
+        return r;
+    if (header.device != expected.device || header.inode != expected.inode)
+        return ledger_refuse(reading, -ESTALE, "the ledger is of another arena");
+    if (header.capacity_bytes != expected.capacity_bytes)
+        return ledger_refuse(reading, -ESTALE,
+                             "the capacity was %" PRIu64 " bytes and is now %" PRIu64,
+                             header.capacity_bytes, expected.capacity_bytes);
+    if (header.page_bytes != expected.page_bytes || header.backing != expected.backing)
+        return ledger_refuse(reading, -ESTALE, "the arena's backing has changed");
+    if (header.crc != expected.crc)
+        return ledger_refuse(reading, -EBADMSG, "the ledger's header is damaged");
+    return 0;
+}
+
+/* Whether records may stand there: the last step goes nowhere else. */
+static bool is_place(const struct ledger_reading *reading, uint64_t place)
+{
+    if (place % sizeof(struct ledger_record) != 0)
+        return false;
+    return place == LEDGER_EPOCH_OFFSET ||
+           (place >= LEDGER_MODELS_OFFSET && place < LEDGER_EXTENTS_OFFSET) ||
+           (place >= reading->regions_bytes && place <= reading->file_bytes &&
+            reading->file_bytes - place >= sizeof(struct ledger_record));
+}
+
+/* Finds the last step, and finishes it if its record was left unwritten or half written. */
+static int finish_last_step(const struct ledger_reading *reading)
+{
+    struct ledger *ledger = reading->ledger;
+    struct ledger_step steps[2];
+    bool is_good[2], is_empty[2];
+    for (unsigned i = 0; i < 2; i++) {
+        int r = ledger_read(ledger->fd, ledger_step_place(i), &steps[i], sizeof steps[i]);
+        if (r < 0)
+            return r;
+        is_empty[i] = is_zero(&steps[i], sizeof steps[i]);
+        is_good[i] = !is_empty[i] && (steps[i].record.step & 1) == i &&
+                     steps[i].crc == ledger_step_crc(&steps[i]) &&
+                     steps[i].record.crc == ledger_record_crc(&steps[i].record, steps[i].place);
+    }
+    if (!is_good[0] && !is_good[1])
+        return ledger_refuse(reading, -EBADMSG, "the ledger's last steps are damaged");
+    unsigned newest =
+        is_good[0] && is_good[1] ? steps[0].record.step < steps[1].record.step : is_good[1];
+    const struct ledger_step *last = &steps[newest], *before = &steps[!newest];
+    if (is_good[!newest] ? before->record.step + 1 != last->record.step
+                         : is_empty[!newest] && last->record.step != 1)
+        return ledger_refuse(reading, -EBADMSG, "the ledger's last steps do not follow each other");
+    if (!is_place(reading, last->place))
+        return ledger_refuse(reading, -EBADMSG, "the ledger's last step is damaged");
+    ledger->step = last->record.step;
+    ledger->last_fill_id = last->last_fill_id;
+    ledger->loaded_bytes = last->loaded_bytes;
+
+    struct ledger_record record;
+    int r = ledger_read(ledger->fd, last->place, &record, sizeof record);
+    if (r < 0 || memcmp(&record, &last->record, sizeof record) == 0)
+        return r;
+    /* The next step begins when this one has ended: so one that was begun shows the damage. */
+    if (!is_good[!newest] && !is_empty[!newest])
+        return ledger_refuse(reading, -EBADMSG, "two of the ledger's records are damaged");
+    if (record.crc == ledger_record_crc(&record, last->place) && record.step >= ledger->step)
+        return ledger_refuse(reading, -EBADMSG, "the ledger's last steps are not the last ones");
+    return ledger_write(ledger->fd, last->place, &last->record, sizeof last->record);
+}
+
+int ledger_check_record(const struct ledger_reading *reading, const struct ledger_record *record,
+                        uint64_t place, enum ledger_record_kind kind)
+{
+    if (is_zero(record, sizeof *record))
+        return 0;
+    if (record->crc != ledger_record_crc(record, place) || record->kind != kind ||
+        record->state > LEDGER_LEASED || record->step == 0 || record->step > reading->ledger->step)
+        return ledger_refuse(reading, -EBADMSG,
+                             "the ledger's record at byte %" PRIu64 " is damaged", place);
+    return 1;
+}
+
+static int read_epoch(const struct ledger_reading *reading)
+{
+    struct ledger_record record;
+    int r = ledger_read(reading->ledger->fd, LEDGER_EPOCH_OFFSET, &record, sizeof record);
+    if (r == 0)
+        r = ledger_check_record(reading, &record, LEDGER_EPOCH_OFFSET, LEDGER_EPOCH);
+    if (r == 0)
+        return ledger_refuse(reading, -EBADMSG, "the ledger has no epoch");
+    reading->ledger->epoch = r > 0 ? record.epoch : 0;
+    return r < 0 ? r : 0;
+}
+
+/* A slot's record is that of a model, or says that there is none now. */
+static int read_model(const struct ledger_reading *reading, size_t slot,
+                      const struct ledger_record *record)
+{
+    struct ledger *ledger = reading->ledger;
+    struct ledger_recovery *recovery = reading->recovery;
+    struct ledger_slot region;
+    int r = ledger_check_record(reading, record, ledger_model_place(slot), LEDGER_MODEL);
+    if (r <= 0 || record->state == LEDGER_ABSENT)
+        return r < 0 ? r : 0;
+    if (record->state != LEDGER_PRESENT || record->model != record->step ||
+        record->model_.begin_bytes < reading->regions_bytes ||
+        record->model_.begin_bytes % LEDGER_BLOCK_BYTES != 0 ||
+        ledger_lay_out(record->model_.begin_bytes, record->model_.definition_bytes,
+                       record->model_.n_layers, &region) < 0 ||
+        region.end_bytes != record->model_.end_bytes || region.end_bytes > reading->file_bytes)
+        return ledger_refuse(reading, -EBADMSG, "the ledger's record of model %" PRIu64 " is wrong",
+                             record->model);
+
+    struct ledger_recovered_model *model = &recovery->models[recovery->n_models];
+    r = ledger_definition_read(ledger->fd, region.begin_bytes, record->model_.definition_bytes,
+                               record->model_.definition_crc, &model->definition, &model->sources);
+    if (r < 0)
+        return r == -EBADMSG
+                   ? ledger_refuse(reading, r,
+                                   "the ledger's definition of model %" PRIu64 " is damaged",
+                                   record->model)
+                   : r;
+    recovery->n_models++;
+    model->id = record->model;
+    ledger->slots[slot] = region;
+    ledger->slots[slot].id = record->model;
+    if (model->definition->n_layers != record->model_.n_layers)
+        return ledger_refuse(reading, -EBADMSG, "the ledger's model %" PRIu64 " has other layers",
+                             record->model);
+    return 0;
+}
+
+static int compare_models(const void *a, const void *b)
+{
+    const struct ledger_recovered_model *x = a, *y = b;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+const struct ledger_slot *ledger_slot_of(const struct ledger *ledger, uint64_t id)
+{
+    const struct ledger_slot *slot = ledger->slots;
+    while (slot->id != id)
+        slot++;
+    return slot;
+}
+
+/* Names differ, and regions follow each other as the models do. */
+static int check_models(const struct ledger_reading *reading)
+{
+    const struct ledger_recovery *recovery = reading->recovery;
+    uint64_t end_bytes = reading->regions_bytes, n_layers = 0;
+    for (size_t i = 0; i < recovery->n_models; i++) {
+        const struct ledger_recovered_model *model = &recovery->models[i];
+        const struct ledger_slot *slot = ledger_slot_of(reading->ledger, model->id);
+        n_layers += model->definition->n_layers;
+        if (slot->begin_bytes < end_bytes || n_layers > SCHEDULER_LAYERS_MAX)
+            return ledger_refuse(reading, -EBADMSG, "the ledger's models overlap, or are too many");
+        end_bytes = slot->end_bytes;
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(recovery->models[j].definition->name, model->definition->name) == 0)
+                return ledger_refuse(reading, -EBADMSG,
+                                     "two of the ledger's models have the same name");
+    }
+    reading->ledger->end_bytes = end_bytes;
+    return 0;
+}
+
+static int read_models(struct ledger_reading *reading)
+{
+    struct ledger_recovery *recovery = reading->recovery;
+    int r = 0;
+    _Static_assert((int)LEDGER_MODELS_MAX <= (int)LEDGER_BATCH, "all of them at once");
+    r = ledger_read(reading->ledger->fd, LEDGER_MODELS_OFFSET, reading->batch,
+                    LEDGER_MODELS_MAX * sizeof *reading->batch);
+    recovery->models = calloc(LEDGER_MODELS_MAX, sizeof *recovery->models);
+    if (r == 0 && !recovery->models)
+        r = -ENOMEM;
+    for (size_t i = 0; i < LEDGER_MODELS_MAX && r == 0; i++)
+        r = read_model(reading, i, &reading->batch[i]);
+    if (r < 0)
+        return r;
+    qsort(recovery->models, recovery->n_models, sizeof *recovery->models, compare_models);
+    return check_models(reading);
+}
+
+/* What unfinished steps and removed models left behind. */
+static int give_back(const struct ledger_reading *reading)
+{
+    const struct ledger *ledger = reading->ledger;
+    uint64_t end_bytes = reading->regions_bytes;
+    for (size_t i = 0; i < reading->recovery->n_models; i++) {
+        const struct ledger_slot *slot = ledger_slot_of(ledger, reading->recovery->models[i].id);
+        if (slot->begin_bytes > end_bytes)
+            (void)fallocate(ledger->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                            (off_t)end_bytes, (off_t)(slot->begin_bytes - end_bytes));
+        end_bytes = slot->end_bytes;
+    }
+    return ftruncate(ledger->fd, (off_t)end_bytes) < 0 ? -errno : 0;
+}
+
+static int read_all(struct ledger_reading *reading)
+{
+    struct ledger *ledger = reading->ledger;
+    struct ledger_recovery *recovery = reading->recovery;
+    struct stat status;
+    int r = ledger_regions_offset(reading->arena, &reading->regions_bytes);
+    if (r == 0)
+        r = fstat(ledger->fd, &status) < 0 ? -errno : check_header(reading);
+    if (r < 0)
+        return r;
+    r = ledger_lock(ledger->fd);
+    if (r == -EBUSY)
+        return ledger_refuse(reading, r, "an earlier process is not gone yet");
+    if (r < 0)
+        return r;
+    reading->file_bytes = (uint64_t)status.st_size;
+    if (reading->file_bytes < reading->regions_bytes)
+        return ledger_refuse(reading, -EBADMSG, "the ledger was cut short");
+    if ((r = finish_last_step(reading)) < 0 || (r = read_epoch(reading)) < 0 ||
+        (r = read_models(reading)) < 0)
+        return r;
+    for (uint32_t i = 0; i < recovery->n_models && r == 0; i++)
+        r = ledger_read_layers(reading, i);
+    if (r < 0)
+        return r;
+    r = ledger_read_extents(reading);
+    if (r < 0)
+        return r;
+    recovery->last_fill_id = ledger->last_fill_id;
+    recovery->loaded_bytes = ledger->loaded_bytes;
+    return give_back(reading);
+}
+
+int ledger_recover(int fd, const struct ledger_arena *arena, struct ledger **ret,
+                   struct ledger_recovery **ret_recovery, char ret_why[static LEDGER_WHY_MAX])
+{
+    _cleanup_(closep) int owned = fd;
+    _cleanup_(ledger_freep) struct ledger *ledger = calloc(1, sizeof *ledger);
+    _cleanup_(ledger_recovery_freep) struct ledger_recovery *recovery = calloc(1, sizeof *recovery);
+    _cleanup_(freep) struct ledger_reading *reading = calloc(1, sizeof *reading);
+    int r = -ENOMEM;
+    ret_why[0] = '\0';
+    if (ledger && recovery && reading) {
+        ledger->fd = TAKE_FD(owned);
+        reading->ledger = ledger;
+        reading->recovery = recovery;
+        reading->arena = arena;
+        reading->why = ret_why;
+        r = read_all(reading);
+        free(reading->found);
+    } else if (ledger) {
+        ledger->fd = -1;
+    }
+    if (r < 0) {
+        if (ret_why[0] == '\0')
+            snprintf(ret_why, LEDGER_WHY_MAX, "cannot read the ledger: %s", strerror(-r));
+        return r;
+    }
+    *ret = TAKE_PTR(ledger);
+    *ret_recovery = TAKE_PTR(recovery);
+    return 0;
+}

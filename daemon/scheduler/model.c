@@ -1,0 +1,40 @@
+/* Owns the life of a model and its layers, all absent at first. What becomes of them is the
+ * scheduler's. */
+#include "daemon/scheduler/model.h"
+
+struct model *model_new(struct definition *definition)
+{
+    struct model *model = calloc(1, sizeof *model);
+    if (!model)
+        return NULL;
+    model->layers = calloc(definition->n_layers, sizeof *model->layers);
+    if (!model->layers) {
+        free(model);
+        return NULL;
+    }
+    model->definition = definition_ref(definition);
+    for (uint32_t i = 0; i < definition->n_layers; i++) {
+        model->layers[i].model = model;
+        model->layers[i].index = i;
+    }
+    return model;
+}
+
+struct model *model_free(struct model *model, struct arena *arena)
+{
+    if (!model)
+        return NULL;
+    for (uint32_t i = 0; i < model->definition->n_layers; i++)
+        arena_release(arena, &model->layers[i].allocation);
+    definition_unref(model->definition);
+    free(model->begins_bytes);
+    free(model->layers);
+    free(model);
+    return NULL;
+}
+
+struct layer *model_find_layer(struct model *model, const char *name)
+{
+    int64_t index = definition_find_layer(model->definition, name);
+    return index < 0 ? NULL : &model->layers[index];
+}

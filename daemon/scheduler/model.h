@@ -1,0 +1,64 @@
+/* Models and their layers as the scheduler keeps them. Held by value so that ten thousand layers
+ * stay cheap; only the scheduler writes them. */
+#pragma once
+
+#include "common/definition/definition.h"
+#include "daemon/arena/arena.h"
+
+enum layer_state {
+    LAYER_ABSENT,
+    LAYER_LOADING, /* its pages are reserved and nobody else's until the loader is done with them */
+    LAYER_RESIDENT
+};
+
+enum { MODEL_SCHEDULE_LAYERS_MAX = 7, MODEL_SCHEDULE_STEPS_MAX = 3 * MODEL_SCHEDULE_LAYERS_MAX };
+
+struct model;
+struct fill;
+
+struct layer {
+    struct model *model;
+    struct allocation allocation; /* an older generation means: absent */
+    uint64_t used_usec;           /* last hit or load */
+    uint64_t fill_id;             /* of the load that brought its bytes in; never used twice */
+    struct layer *older, *newer; /* the residents by last use, or the loading layers by their start;
+                                    meaningless when absent */
+    struct fill *fill;           /* the loader's work in progress, or NULL; the loader's to set */
+    uint32_t index;              /* in the model, in execution order */
+    uint32_t n_pins : 27;        /* holds on a resident layer: while there is one, it stays */
+    uint32_t keep : 1;          /* its model's runs stream others through the arena, not this one */
+    uint32_t ahead : 1;         /* loaded or loading for a run, and not used since */
+    uint32_t counted : 1;       /* a walk over leases has met it; 0 between walks */
+    enum layer_state state : 2; /* as of the allocation's generation: read it with layer_state */
+};
+
+struct model {
+    struct definition *definition; /* a reference */
+    struct layer *layers;          /* definition->n_layers of them */
+    struct model *next;            /* in order of registration */
+    uint64_t n_loading, n_pinned;
+    uint32_t n_runs;
+    uint64_t *begins_bytes;     /* while there are runs: the weights before each layer */
+    uint32_t look_ahead, depth; /* of its runs' plan, as is each layer's `keep` */
+    uint32_t period;            /* of that plan's schedule, or 0 */
+    uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
+    uint64_t compute_usec;  /* of a whole pass of a run, lately; 0: unknown */
+    uint64_t planned_pages; /* what the plan was made for, see daemon/planner */
+    double planned_compute_per_page;
+    uint64_t n_resident, resident_bytes; /* as of `epoch`: scheduler_model_resident reads them */
+    uint64_t epoch;
+};
+
+static inline const struct layer_definition *layer_definition(const struct layer *layer)
+{
+    return &layer->model->definition->layers[layer->index];
+}
+
+/* All layers absent; takes a reference of its own. NULL when out of memory. */
+struct model *model_new(struct definition *definition);
+
+/* Releases the layers' pages too. */
+struct model *model_free(struct model *model, struct arena *arena);
+
+/* Borrowed; NULL if there is none. */
+struct layer *model_find_layer(struct model *model, const char *name);

@@ -1,0 +1,363 @@
+/* Owns the choice. Candidates are pairs of a mask of layers that are kept and of a manner to read
+ * ahead; each goes through the model in daemon/cycle. Masks: nothing (every layer may give way, and
+ * what is missing moves through the cycle); the first layers; and, for some sizes, all layers
+ * larger than that and the rest evenly spread over the cycle, with room for one or two that stream.
+ * Reading nothing ahead, with nothing kept, is Belady's MIN. For small models there are schedules
+ * beside: parts of the best way to go through a number of passes.
+ *
+ * Among those that are nearly as fast as the fastest, the one that reads least is taken. The two
+ * that the literature knows, MIN and the first layers kept beside a ring of two, then go on until
+ * they repeat themselves, as it does, so that the choice is never slower than they. */
+#include "daemon/scheduler/planner.h"
+
+#include "daemon/scheduler/residency_search.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+enum {
+    REHEARSED_LAYERS_MAX =
+        128,                 /* larger models are not rehearsed: it would keep the loop waiting */
+    SIZES = 4,               /* quartiles that masks are made from */
+    START_BYTES = 512 << 10, /* loaders run dry at a layer's end, and wait for the next one */
+    PASSES = 6,              /* until it is steady, and again to measure */
+    PERIOD_MAX = MODEL_SCHEDULE_STEPS_MAX / MODEL_SCHEDULE_LAYERS_MAX
+};
+_Static_assert(PASSES % 2 == 0 && PASSES % 3 == 0 && PERIOD_MAX == 3, "whole periods are measured");
+static const double NEARLY = 1.01, RATES_NEARLY = 2, CLEARLY = 0.95, SCREENED = 1.05,
+                    TELLING = 1.002;
+
+static const struct manner {
+    uint32_t look_ahead, depth;
+} manners[] = {{2, 1}, {4, 1}, {UINT32_MAX, 1}, {UINT32_MAX, 2}};
+enum {
+    N_MANNERS = sizeof manners / sizeof *manners,
+    RING = 2 /* the manner of the references */
+};
+
+struct choice {
+    struct cycle cycle;
+    const uint64_t *pages;
+    uint64_t total_pages;
+    uint32_t n_layers;
+    bool *mask; /* being tried */
+    bool *best_mask, *first_mask;
+    uint8_t *best_schedule;
+    struct run_plan best;
+    struct cycle_mean best_mean;
+    double fastest_time;
+};
+
+/* The most that `n_slots` streamed layers which follow each other take; n_slots is 1 or 2. */
+static uint64_t room(const struct choice *choice, const bool *mask, unsigned n_slots)
+{
+    uint64_t most = 0, previous = 0;
+    for (uint32_t i = 0; i < 2 * choice->n_layers; i++) { /* twice, for who follows the last */
+        uint32_t index = i % choice->n_layers;
+        if (mask[index])
+            continue;
+        uint64_t together = choice->pages[index] + (n_slots > 1 ? previous : 0);
+        if (most < together)
+            most = together;
+        previous = choice->pages[index];
+    }
+    return most;
+}
+
+static bool fits(const struct choice *choice, const bool *mask, unsigned n_slots)
+{
+    uint64_t kept_pages = 0;
+    for (uint32_t i = 0; i < choice->n_layers; i++)
+        kept_pages += mask[i] ? choice->pages[i] : 0;
+    return kept_pages + room(choice, mask, n_slots) <= choice->cycle.capacity_pages;
+}
+
+/* The longest beginning of the model that fits beside two that stream. */
+static void keep_first(struct choice *choice, bool *mask)
+{
+    uint32_t n = choice->n_layers;
+    memset(mask, true, n * sizeof *mask);
+    do
+        mask[--n] = false;
+    while (n > 0 && !fits(choice, mask, 2));
+}
+
+/* All larger than `size_pages`, and of the rest that share of its bytes, evenly spread. */
+static void spread(const struct choice *choice, uint64_t size_pages, double share, bool *mask)
+{
+    double due = 0;
+    for (uint32_t i = 0; i < choice->n_layers; i++) {
+        double pages = (double)choice->pages[i];
+        due += choice->pages[i] > size_pages ? 0 : pages * share;
+        mask[i] = choice->pages[i] > size_pages || due >= pages / 2;
+        if (mask[i] && choice->pages[i] <= size_pages)
+            due -= pages;
+    }
+}
+
+/* As much as fits beside `n_slots` that stream. False if the large ones alone do not. */
+static bool keep_spread(const struct choice *choice, uint64_t size_pages, unsigned n_slots,
+                        bool *mask)
+{
+    uint32_t low = 0, high = 2 * choice->n_layers;
+    while (low < high) {
+        uint32_t middle = low + (high - low + 1) / 2;
+        spread(choice, size_pages, (double)middle / (2 * choice->n_layers), mask);
+        if (fits(choice, mask, n_slots))
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    spread(choice, size_pages, (double)low / (2 * choice->n_layers), mask);
+    return fits(choice, mask, n_slots);
+}
+
+static void take(struct choice *choice, const struct run_plan *plan, const struct cycle_mean *mean)
+{
+    memcpy(choice->best_mask, plan->keep, choice->n_layers * sizeof *plan->keep);
+    choice->best = *plan;
+    choice->best.keep = choice->best_mask;
+    if (plan->schedule) {
+        memcpy(choice->best_schedule, plan->schedule, plan->period * choice->n_layers);
+        choice->best.schedule = choice->best_schedule;
+    }
+    choice->best_mean = *mean;
+}
+
+static void try_plan(struct choice *choice, const struct run_plan *plan)
+{
+    const struct cycle_mean *best = &choice->best_mean;
+    struct cycle_mean mean;
+    if (!cycle_measure(&choice->cycle, plan, PASSES, choice->fastest_time * NEARLY, &mean))
+        return;
+    if (choice->fastest_time > mean.time)
+        choice->fastest_time = mean.time;
+    bool best_is_near = best->time <= choice->fastest_time * NEARLY;
+    if (!best_is_near || mean.read_pages < best->read_pages ||
+        (mean.read_pages == best->read_pages && mean.time < best->time))
+        take(choice, plan, &mean);
+}
+
+static void try_mask(struct choice *choice, const bool *mask)
+{
+    for (unsigned i = 0; i < N_MANNERS; i++)
+        try_plan(choice, &(struct run_plan){.keep = mask,
+                                            .look_ahead = manners[i].look_ahead,
+                                            .depth = manners[i].depth});
+}
+
+static int compare_pages(const void *left, const void *right)
+{
+    const uint64_t *a = left, *b = right;
+    return (*a > *b) - (*a < *b);
+}
+
+static int try_spread_masks(struct choice *choice)
+{
+    uint32_t n_layers = choice->n_layers;
+    _cleanup_(freep) uint64_t *sorted = reallocarray(NULL, n_layers, sizeof *sorted);
+    uint64_t previous = UINT64_MAX;
+    if (!sorted)
+        return -ENOMEM;
+    memcpy(sorted, choice->pages, n_layers * sizeof *sorted);
+    qsort(sorted, n_layers, sizeof *sorted, compare_pages);
+    for (uint32_t quartile = SIZES; quartile > 0; quartile--) {
+        uint64_t size_pages = sorted[(n_layers * quartile + SIZES - 1) / SIZES - 1];
+        if (size_pages == previous)
+            continue;
+        previous = size_pages;
+        for (unsigned n_slots = 2; n_slots > 0; n_slots--)
+            if (keep_spread(choice, size_pages, n_slots, choice->mask))
+                try_mask(choice, choice->mask);
+    }
+    return 0;
+}
+
+static double compute_time(const struct choice *choice)
+{
+    return (double)choice->total_pages * choice->cycle.compute_per_page;
+}
+
+/* When a pass begins, no more can be there than fits. */
+static double unavoidable_read_time(const struct choice *choice)
+{
+    return (double)(choice->total_pages - choice->cycle.capacity_pages);
+}
+
+/* Every part of the best way through some passes that neither begins in an empty arena nor is at
+ * the end; unless a plan takes no longer than to compute, or to read what does not stay. */
+static int try_schedules(struct choice *choice)
+{
+    double compute = compute_time(choice), read = unavoidable_read_time(choice);
+    uint8_t sets[SCHEDULE_PASSES * SCHEDULE_LAYERS_MAX];
+    if (choice->fastest_time <= (read > compute ? read : compute) * NEARLY)
+        return 0;
+    int r = schedule_find(&choice->cycle, sets);
+    if (r < 0)
+        return r;
+    for (uint32_t period = 1; period <= PERIOD_MAX; period++)
+        for (uint32_t first = 1; first + period < SCHEDULE_PASSES; first++)
+            try_plan(choice, &(struct run_plan){choice->mask, UINT32_MAX, RUN_DEPTH_MAX,
+                                                &sets[first * choice->n_layers], period});
+    return 0;
+}
+
+/* Takes the faster one of the references if the best one is not faster, or may only seem to be. MIN
+ * computes and reads one after the other, so it takes no less than for what cannot stay. */
+static void verify(struct choice *choice, const struct run_plan *min, const struct run_plan *ring)
+{
+    double min_time = compute_time(choice) + unavoidable_read_time(choice);
+    struct cycle_mean best = {.time = INFINITY}, reference = best, mean;
+    const struct run_plan *plan = ring;
+    (void)cycle_measure_steady(&choice->cycle, ring, &reference); /* INFINITY if it does not work */
+    if (choice->best_mean.time * SCREENED > min_time && reference.time > min_time &&
+        cycle_measure_steady(&choice->cycle, min, &mean) && mean.time < reference.time) {
+        reference = mean;
+        plan = min;
+    }
+    if (reference.time > choice->best_mean.time * SCREENED)
+        return;
+    (void)cycle_measure_steady(&choice->cycle, &choice->best, &best);
+    bool can_tell = best.repeats && reference.repeats;
+    if (reference.time < best.time * (can_tell ? 1 : TELLING))
+        take(choice, plan, &reference);
+}
+
+/* Tries all, and leaves the best in `best`. */
+static int choose(struct choice *choice)
+{
+    memset(choice->mask, false, choice->n_layers * sizeof *choice->mask);
+    struct run_plan min = {.keep = choice->mask};
+    try_plan(choice, &min);
+    try_mask(choice, choice->mask);
+    keep_first(choice, choice->first_mask);
+    try_mask(choice, choice->first_mask);
+    int r = try_spread_masks(choice);
+    if (r < 0)
+        return r;
+    memset(choice->mask, false, choice->n_layers * sizeof *choice->mask);
+    if (choice->n_layers <= SCHEDULE_LAYERS_MAX)
+        r = try_schedules(choice);
+    verify(choice, &min,
+           &(struct run_plan){.keep = choice->first_mask,
+                              .look_ahead = manners[RING].look_ahead,
+                              .depth = manners[RING].depth});
+    return r;
+}
+
+int planner_plan(uint32_t n_layers, const uint64_t *pages, uint64_t capacity_pages,
+                 double compute_per_page, double start_pages, bool *keep,
+                 uint8_t schedule[static MODEL_SCHEDULE_STEPS_MAX], struct run_plan *ret)
+{
+    _cleanup_(freep) bool *tried = calloc(2, n_layers);
+    struct choice choice = {
+        .pages = pages,
+        .n_layers = n_layers,
+        .mask = tried,
+        .first_mask = tried + n_layers,
+        .best_mask = keep,
+        .best_schedule = schedule,
+        .best = {keep, manners[RING].look_ahead, manners[RING].depth},
+        .best_mean.time = INFINITY,
+        .fastest_time = INFINITY,
+    };
+    int r = tried ? cycle_init(&choice.cycle, n_layers, pages, capacity_pages, compute_per_page)
+                  : -ENOMEM;
+    if (r < 0)
+        return r;
+    choice.cycle.start_pages = start_pages;
+    for (uint32_t i = 0; i < n_layers; i++)
+        choice.total_pages += pages[i];
+    memset(keep, false, n_layers * sizeof *keep);
+    if (choice.total_pages > capacity_pages && n_layers <= REHEARSED_LAYERS_MAX)
+        r = choose(&choice);
+    else if (choice.total_pages > capacity_pages && !keep_spread(&choice, UINT64_MAX, 2, keep))
+        memset(keep, false, n_layers * sizeof *keep); /* not even two fit */
+    cycle_done(&choice.cycle);
+    if (r == 0)
+        *ret = choice.best;
+    return r;
+}
+
+/* Of the arena's pages, by bytes among the models that runs go through, `model` always among them.
+ */
+static uint64_t share_pages(const struct scheduler *scheduler, const struct model *model)
+{
+    uint64_t capacity_pages = arena_capacity_pages(scheduler_arena(scheduler));
+    double bytes = (double)model->definition->bytes, total_bytes = bytes;
+    for (const struct model *other = scheduler_first_model(scheduler); other; other = other->next)
+        if (other != model && other->n_runs > 0)
+            total_bytes += (double)other->definition->bytes;
+    return total_bytes > bytes ? (uint64_t)((double)capacity_pages * bytes / total_bytes)
+                               : capacity_pages;
+}
+
+/* Than the plan that the model has. */
+static int is_clearly_faster(const struct model *model, const uint64_t *pages,
+                             double compute_per_page, double start_pages,
+                             const struct run_plan *plan, bool *ret)
+{
+    uint32_t n_layers = model->definition->n_layers;
+    _cleanup_(freep) bool *keep = reallocarray(NULL, n_layers, sizeof *keep);
+    struct cycle cycle;
+    struct cycle_mean mean, present_mean;
+    if (!keep)
+        return -ENOMEM;
+    int r = cycle_init(&cycle, n_layers, pages, model->planned_pages, compute_per_page);
+    if (r < 0)
+        return r;
+    cycle.start_pages = start_pages;
+    for (uint32_t i = 0; i < n_layers; i++)
+        keep[i] = model->layers[i].keep;
+    struct run_plan present = {keep, model->look_ahead, model->depth,
+                               model->period > 0 ? model->schedule : NULL, model->period};
+    *ret = !cycle_measure(&cycle, &present, PASSES, INFINITY, &present_mean) ||
+           !cycle_measure(&cycle, plan, PASSES, INFINITY, &mean) ||
+           mean.time < present_mean.time * CLEARLY;
+    cycle_done(&cycle);
+    return 0;
+}
+
+int planner_choose(struct scheduler *scheduler, struct model *model,
+                   const struct rehearsal_rates *rates)
+{
+    const struct definition *definition = model->definition;
+    const struct arena *arena = scheduler_arena(scheduler);
+    uint64_t capacity_pages = share_pages(scheduler, model);
+    double compute_per_page = 1,
+           start_pages = (double)START_BYTES / (double)arena_page_bytes(arena);
+    struct run_plan plan;
+
+    if (rates->disk_bytes_per_sec > 0 && rates->compute_usec > 0)
+        compute_per_page = (double)rates->compute_usec / 1e6 * (double)rates->disk_bytes_per_sec /
+                           (double)definition->bytes;
+    if (model->planned_pages == capacity_pages && definition->n_layers > REHEARSED_LAYERS_MAX)
+        return 0;
+    if (model->planned_pages == capacity_pages &&
+        compute_per_page < model->planned_compute_per_page * RATES_NEARLY &&
+        compute_per_page > model->planned_compute_per_page / RATES_NEARLY)
+        return 0;
+
+    _cleanup_(freep) uint64_t *pages = reallocarray(NULL, definition->n_layers, sizeof *pages);
+    _cleanup_(freep) bool *keep = reallocarray(NULL, definition->n_layers, sizeof *keep);
+    uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
+    if (!pages || !keep)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < definition->n_layers; i++)
+        if (arena_footprint(arena, definition->layers[i].bytes, definition->layers[i].shift_bytes,
+                            &pages[i]) < 0)
+            return -ENOMEM;
+    int r = planner_plan(definition->n_layers, pages, capacity_pages, compute_per_page, start_pages,
+                         keep, schedule, &plan);
+    bool is_faster = true;
+    if (r == 0 && model->planned_pages == capacity_pages)
+        r = is_clearly_faster(model, pages, compute_per_page, start_pages, &plan, &is_faster);
+    if (r < 0)
+        return r;
+    if (is_faster)
+        scheduler_set_run_plan(scheduler, model, &plan);
+    model->planned_pages = capacity_pages;
+    model->planned_compute_per_page = compute_per_page;
+    return 0;
+}

@@ -1,0 +1,204 @@
+/* Owns the policy next-use. When a layer is used next follows from the runs: each goes through its
+ * model in order, so the distance from a run's next layer is known. It is counted in the bytes that
+ * the run uses before, which makes runs of different models comparable.
+ *
+ * The runs of a model divide its layers into segments: from each run's next layer as far as the
+ * next one of the run before it. A segment's furthest layer is its last. Cost: linear in the runs
+ * for each victim, and in the layers that are passed over. */
+#include "daemon/scheduler/policy.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct segment {
+    struct model *model;
+    uint32_t start;  /* index of the layer that is used first */
+    uint32_t n_left; /* layers from there on that were not yet looked at */
+    uint8_t wanted;  /* if the model has a schedule: by all its runs */
+};
+
+struct segments {
+    struct segment *elements;
+    size_t n;
+};
+
+static int compare_index(const void *left, const void *right)
+{
+    uint32_t a = ((const struct segment *)left)->start, b = ((const struct segment *)right)->start;
+    return (a > b) - (a < b);
+}
+
+/* Every run's segment. The runs of one model stand together. `n_steps_on`: as in run_wants. */
+static int find_segments(const struct policy_view *view, uint32_t n_steps_on, struct segments *ret)
+{
+    const struct run *run;
+    size_t n = 0, n_runs = 0;
+    TAILQ_FOREACH (run, view->runs, entry)
+        n_runs++;
+    /* One more, so that no runs are no failure. */
+    struct segment *segments = calloc(n_runs + 1, sizeof *segments);
+    if (!segments)
+        return -ENOMEM;
+    for (run = TAILQ_FIRST(view->runs); run;) {
+        struct model *model = run->model;
+        struct segment *first = &segments[n];
+        uint8_t wanted = 0;
+        for (uint32_t i = 0; i < model->n_runs; i++, run = TAILQ_NEXT(run, entry)) {
+            segments[n++] = (struct segment){model, run->next->index, 0, 0};
+            wanted |= model->period > 0 ? run_wants(run, n_steps_on) : 0;
+        }
+        for (uint32_t i = 0; i < model->n_runs; i++)
+            first[i].wanted = wanted;
+        qsort(first, model->n_runs, sizeof *first, compare_index);
+        /* Runs at the same place: all but the last have nothing. */
+        for (uint32_t i = 0; i + 1 < model->n_runs; i++)
+            first[i].n_left = first[i + 1].start - first[i].start;
+        segments[n - 1].n_left = model->definition->n_layers - segments[n - 1].start + first->start;
+    }
+    *ret = (struct segments){segments, n};
+    return 0;
+}
+
+static uint32_t index_at(const struct segment *segment, uint32_t n)
+{
+    uint32_t n_layers = segment->model->definition->n_layers;
+    uint32_t left = n_layers - segment->start;
+    return n < left ? segment->start + n : n - left;
+}
+
+/* The bytes of the first `n` layers of a segment. */
+static uint64_t distance_bytes(const struct segment *segment, uint32_t n)
+{
+    const struct model *model = segment->model;
+    uint32_t index = index_at(segment, n);
+    uint64_t begin_bytes = model->begins_bytes[segment->start];
+    return index >= segment->start
+               ? model->begins_bytes[index] - begin_bytes
+               : model->begins_bytes[index] + (model->definition->bytes - begin_bytes);
+}
+
+static bool may_give_way(const struct policy_view *view, const struct layer *layer)
+{
+    return arena_holds(view->arena, &layer->allocation) && layer->state == LAYER_RESIDENT &&
+           layer->n_pins == 0;
+}
+
+/* Who gives way first, second and so on. */
+enum rank { RANK_UNWANTED, RANK_STREAMED, RANK_KEPT, RANK_AHEAD };
+
+static enum rank rank_of(const struct segment *segment, const struct layer *layer)
+{
+    if (layer->ahead)
+        return RANK_AHEAD;
+    if (segment->model->period > 0)
+        return segment->wanted >> layer->index & 1 ? RANK_KEPT : RANK_UNWANTED;
+    return layer->keep ? RANK_KEPT : RANK_STREAMED;
+}
+
+/* Takes the furthest layer of that rank, of all segments, that may give way. NULL if there is none,
+ * or none that is used later than `after_bytes`. */
+static struct layer *take_furthest(const struct policy_view *view, struct segments *segments,
+                                   enum rank rank, uint64_t after_bytes)
+{
+    struct segment *furthest = NULL;
+    uint64_t furthest_bytes = after_bytes;
+    for (struct segment *s = segments->elements; s < segments->elements + segments->n; s++) {
+        for (; s->n_left > 0; s->n_left--) {
+            const struct layer *layer = &s->model->layers[index_at(s, s->n_left - 1)];
+            if (rank_of(s, layer) == rank && may_give_way(view, layer))
+                break;
+        }
+        uint64_t bytes = s->n_left > 0 ? distance_bytes(s, s->n_left - 1) + 1 : 0;
+        if (bytes > furthest_bytes) {
+            furthest = s;
+            furthest_bytes = bytes;
+        }
+    }
+    if (!furthest)
+        return NULL;
+    return &furthest->model->layers[index_at(furthest, --furthest->n_left)];
+}
+
+/* How far away the layer is, plus one as in take_furthest. */
+static uint64_t find_distance(const struct segments *segments, const struct layer *layer)
+{
+    for (const struct segment *s = segments->elements; s < segments->elements + segments->n; s++) {
+        uint32_t n_layers = s->model->definition->n_layers;
+        uint32_t n = (layer->index + n_layers - s->start) % n_layers;
+        if (s->model == layer->model && n < s->n_left)
+            return distance_bytes(s, n) + 1;
+    }
+    return UINT64_MAX;
+}
+
+static int append_runs_layers(const struct policy_view *view, const struct layer *target,
+                              struct victims *victims)
+{
+    struct segments segments;
+    uint32_t n_steps_on = target ? 0 : 1;
+    int r = find_segments(view, n_steps_on, &segments);
+    if (r < 0)
+        return r;
+    uint64_t after_bytes = target ? find_distance(&segments, target) : 0;
+    for (enum rank rank = RANK_UNWANTED; r == 0 && victims->pages < view->needed_pages;) {
+        struct layer *layer =
+            take_furthest(view, &segments, rank, rank == RANK_UNWANTED ? 0 : after_bytes);
+        if (layer) {
+            r = victims_append(victims, layer);
+        } else if (target && rank == RANK_STREAMED) {
+            r = -ENOSPC;
+        } else {
+            assert(rank < RANK_AHEAD);
+            rank++;
+            free(segments.elements);
+            r = find_segments(view, n_steps_on, &segments);
+        }
+    }
+    free(segments.elements);
+    return r;
+}
+
+/* Spares victims that the later ones have made needless, the soonest used first. The last one is
+ * needed. */
+static void spare_needless(const struct policy_view *view, struct victims *victims)
+{
+    for (size_t i = victims->n_layers; i-- > 0;) {
+        uint64_t n_pages = victims->layers[i]->allocation.n_pages;
+        if (victims->pages - n_pages < view->needed_pages)
+            continue;
+        victims->pages -= n_pages;
+        victims->n_layers--;
+        memmove(&victims->layers[i], &victims->layers[i + 1],
+                (victims->n_layers - i) * sizeof *victims->layers);
+    }
+}
+
+static int choose(const struct policy_view *view, const struct layer *target,
+                  struct victims *victims)
+{
+    for (struct layer *layer = view->oldest; layer && victims->pages < view->needed_pages;
+         layer = layer->newer) {
+        int r = layer->model->n_runs > 0 ? 0 : victims_append(victims, layer);
+        if (r < 0)
+            return r;
+    }
+    int r = victims->pages < view->needed_pages ? append_runs_layers(view, target, victims) : 0;
+    if (r == 0)
+        spare_needless(view, victims);
+    return r;
+}
+
+int policy_choose_for_reading_ahead(const struct policy_view *view, const struct layer *target,
+                                    struct victims *victims)
+{
+    return choose(view, target, victims);
+}
+
+static int choose_next_use(const struct policy_view *view, struct victims *victims)
+{
+    return choose(view, NULL, victims);
+}
+
+const struct policy policy_next_use = {.name = "next-use", .choose = choose_next_use};

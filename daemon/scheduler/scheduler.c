@@ -1,0 +1,494 @@
+/* Owns the layers' states and the arena's bookkeeping, and answers requests.
+ *
+ * Invariants: a layer holds pages if and only if it is resident or loading; the pages of evictable,
+ * pinned and loading layers are the arena's used pages. Whatever can fail comes before the first
+ * change, so a failed call changes nothing. A flush leaves the layers' states behind as they are:
+ * that they hold no pages of the arena's generation makes them absent, so it visits none.
+ *
+ * Leaves to others: the list of models and its copy (scheduler_models.c), runs and reading ahead
+ * (scheduler_runs.c), which layers give way (policy), filling pages (loader), waiting and retrying
+ * (load). */
+#include "daemon/scheduler/scheduler.h"
+
+#include "daemon/scheduler/scheduler_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+static const char *const on_full_names[] = {
+    [ON_FULL_EVICT] = "evict",
+    [ON_FULL_ASK] = "ask",
+};
+
+int on_full_parse(const char *text, enum on_full *ret)
+{
+    for (unsigned i = 0; i < sizeof on_full_names / sizeof *on_full_names; i++)
+        if (strcmp(on_full_names[i], text) == 0) {
+            *ret = i;
+            return 0;
+        }
+    return -EINVAL;
+}
+
+const char *on_full_name(enum on_full on_full)
+{
+    return on_full_names[on_full];
+}
+
+const char *decision_name(enum decision decision)
+{
+    static const char *const names[DECISION_COUNT] = {
+        [DECISION_LOADED] = "loaded",
+        [DECISION_MUST_UNLOAD] = "must-unload",
+        [DECISION_OUT_OF_MEMORY] = "out-of-memory",
+        [DECISION_BUSY] = "busy",
+    };
+    return names[decision];
+}
+
+static void list_append(struct layer_list *list, struct layer *layer)
+{
+    layer->older = list->newest;
+    layer->newer = NULL;
+    *(list->newest ? &list->newest->newer : &list->oldest) = layer;
+    list->newest = layer;
+}
+
+static void list_remove(struct layer_list *list, struct layer *layer)
+{
+    *(layer->older ? &layer->older->newer : &list->oldest) = layer->newer;
+    *(layer->newer ? &layer->newer->older : &list->newest) = layer->older;
+}
+
+/* The layers of a list as a new array, NULL if it is empty. */
+static int list_copy(const struct layer_list *list, size_t n_layers, struct layer ***ret)
+{
+    struct layer **layers = NULL;
+    if (n_layers > 0) {
+        layers = reallocarray(NULL, n_layers, sizeof *layers);
+        if (!layers)
+            return -ENOMEM;
+        size_t n = 0;
+        for (struct layer *layer = list->oldest; layer; layer = layer->newer)
+            layers[n++] = layer;
+        assert(n == n_layers);
+    }
+    *ret = layers;
+    return 0;
+}
+
+void scheduler_tell(const struct scheduler *scheduler, const struct scheduler_event *event)
+{
+    if (scheduler->observer)
+        scheduler->observer(event, scheduler->context);
+}
+
+static void tell_of_layer(const struct scheduler *scheduler, int type, const struct layer *layer)
+{
+    scheduler_tell(scheduler, &(struct scheduler_event){.type = (enum scheduler_event_type)type,
+                                                        .model = layer->model,
+                                                        .layer = layer,
+                                                        .bytes = layer_definition(layer)->bytes});
+}
+
+/* Counts in (1) or out (-1), the layer's pages still held; adding the two's complement subtracts.
+ */
+static void count_resident(struct scheduler *scheduler, const struct layer *layer, int sign)
+{
+    struct model *model = layer->model;
+
+    if (model->epoch != scheduler->epoch) {
+        model->epoch = scheduler->epoch;
+        model->n_resident = 0;
+        model->resident_bytes = 0;
+    }
+    model->n_resident += (uint64_t)sign;
+    model->resident_bytes += (uint64_t)sign * layer_definition(layer)->bytes;
+    scheduler->stats.layers_resident += (uint64_t)sign;
+}
+
+static void list_evictable(struct scheduler *scheduler, struct layer *layer, int sign)
+{
+    if (sign > 0)
+        list_append(&scheduler->evictable, layer);
+    else
+        list_remove(&scheduler->evictable, layer);
+    scheduler->can_give_way.n_layers += (uint64_t)sign;
+    scheduler->can_give_way.pages += (uint64_t)sign * layer->allocation.n_pages;
+    scheduler->can_give_way.bytes += (uint64_t)sign * layer_definition(layer)->bytes;
+}
+
+int scheduler_step_layer(struct scheduler *scheduler, struct layer *layer, enum layer_state to,
+                         uint64_t n_pages)
+{
+    static const int events[][3] = {
+        [LAYER_ABSENT] = {-1, EVENT_LAYER_LOADING, -1},
+        [LAYER_LOADING] = {EVENT_LAYER_ABANDONED, -1, EVENT_LAYER_LOADED},
+        [LAYER_RESIDENT] = {EVENT_LAYER_EVICTED, -1, -1},
+    };
+    enum layer_state from = scheduler_layer_state(scheduler, layer);
+    int type = events[from][to];
+    assert(type >= 0);
+
+    if (to == LAYER_LOADING) {
+        int r = arena_alloc(scheduler->arena, n_pages, &layer->allocation);
+        if (r < 0)
+            return r;
+    }
+    if (from == LAYER_LOADING) {
+        list_remove(&scheduler->loading, layer);
+        scheduler->stats.layers_loading--;
+        layer->model->n_loading--;
+    } else if (from == LAYER_RESIDENT) {
+        assert(layer->n_pins == 0);
+        list_evictable(scheduler, layer, -1);
+        count_resident(scheduler, layer, -1);
+    }
+    if (to == LAYER_LOADING) {
+        list_append(&scheduler->loading, layer);
+        scheduler->stats.layers_loading++;
+        layer->model->n_loading++;
+    } else if (to == LAYER_RESIDENT) {
+        list_evictable(scheduler, layer, 1);
+        count_resident(scheduler, layer, 1);
+    } else {
+        arena_release(scheduler->arena, &layer->allocation);
+    }
+    layer->state = to;
+    tell_of_layer(scheduler, type, layer);
+    return 0;
+}
+
+void scheduler_adopt(struct scheduler *scheduler, struct layer *const *residents,
+                     size_t n_residents, uint64_t last_fill_id, uint64_t loaded_bytes)
+{
+    for (size_t i = 0; i < n_residents; i++) {
+        struct layer *layer = residents[i];
+        assert(arena_holds(scheduler->arena, &layer->allocation));
+        layer->state = LAYER_RESIDENT;
+        list_evictable(scheduler, layer, 1);
+        count_resident(scheduler, layer, 1);
+    }
+    scheduler->last_fill_id = last_fill_id;
+    scheduler->stats.loaded_bytes = loaded_bytes;
+}
+
+/* Every evictable layer goes at once: by a reset when nothing else holds pages. */
+static void flush(struct scheduler *scheduler)
+{
+    struct scheduler_event event = {.type = EVENT_FLUSHED,
+                                    .bytes = scheduler->can_give_way.bytes,
+                                    .n_layers = scheduler->can_give_way.n_layers};
+    if (event.n_layers == 0)
+        return;
+    if (scheduler->stats.layers_loading == 0 && scheduler->pinned_pages == 0)
+        arena_reset(scheduler->arena);
+    else
+        for (struct layer *layer = scheduler->evictable.oldest; layer; layer = layer->newer)
+            arena_release(scheduler->arena, &layer->allocation);
+    scheduler->epoch++;
+    scheduler->evictable = (struct layer_list){0};
+    memset(&scheduler->can_give_way, 0, sizeof scheduler->can_give_way);
+    scheduler->stats.layers_resident = 0;
+    for (const struct layer *layer = scheduler->pinned.oldest; layer; layer = layer->newer)
+        count_resident(scheduler, layer, 1);
+    scheduler_tell(scheduler, &event);
+}
+
+int scheduler_new(struct arena *arena, const struct policy *policy, struct scheduler **ret)
+{
+    struct scheduler *scheduler = calloc(1, sizeof *scheduler);
+    if (!scheduler) {
+        arena_free(arena);
+        return -ENOMEM;
+    }
+    scheduler->arena = arena;
+    scheduler->policy = policy;
+    scheduler->models_end = &scheduler->models;
+    TAILQ_INIT(&scheduler->runs);
+    *ret = scheduler;
+    return 0;
+}
+
+struct scheduler *scheduler_free(struct scheduler *scheduler)
+{
+    if (!scheduler)
+        return NULL;
+    scheduler_end_runs(scheduler);
+    arena_reset(scheduler->arena); /* so that no layer's release walks the free list */
+    while (scheduler->models) {
+        struct model *model = scheduler->models;
+        scheduler->models = model->next;
+        model_free(model, scheduler->arena);
+    }
+    arena_free(scheduler->arena);
+    free(scheduler);
+    return NULL;
+}
+
+void scheduler_set_observer(struct scheduler *scheduler, scheduler_observer observer, void *context)
+{
+    scheduler->observer = observer;
+    scheduler->context = context;
+}
+
+uint64_t scheduler_footprint(const struct scheduler *scheduler, const struct layer *layer,
+                             uint64_t *ret_bytes)
+{
+    const struct layer_definition *definition = layer_definition(layer);
+    uint64_t n_pages;
+    if (arena_footprint(scheduler->arena, definition->bytes, definition->shift_bytes, &n_pages) <
+        0) {
+        *ret_bytes = UINT64_MAX;
+        return UINT64_MAX;
+    }
+    *ret_bytes = n_pages * arena_page_bytes(scheduler->arena);
+    return n_pages;
+}
+
+void scheduler_refuse(struct scheduler *scheduler, const struct layer *layer,
+                      enum decision decision)
+{
+    scheduler->stats.decisions[decision]++;
+    scheduler_tell(scheduler, &(struct scheduler_event){.type = EVENT_REFUSED,
+                                                        .model = layer->model,
+                                                        .layer = layer,
+                                                        .decision = decision,
+                                                        .bytes = layer_definition(layer)->bytes});
+}
+
+enum layer_state scheduler_layer_state(const struct scheduler *scheduler, const struct layer *layer)
+{
+    return arena_holds(scheduler->arena, &layer->allocation) ? layer->state : LAYER_ABSENT;
+}
+
+uint64_t scheduler_layer_pages(const struct scheduler *scheduler, const struct layer *layer)
+{
+    return arena_holds(scheduler->arena, &layer->allocation) ? layer->allocation.n_pages : 0;
+}
+
+/* Evicts what the verdict names. */
+static void evict(struct scheduler *scheduler, struct verdict *verdict)
+{
+    scheduler->stats.evictions += verdict->victims.n_layers;
+    if (scheduler->policy->everything) {
+        verdict->flushed = true;
+        scheduler->stats.flushes++;
+        flush(scheduler);
+        return;
+    }
+    for (size_t i = 0; i < verdict->victims.n_layers; i++)
+        scheduler_step_layer(scheduler, verdict->victims.layers[i], LAYER_ABSENT, 0);
+}
+
+void scheduler_reserve(struct scheduler *scheduler, struct layer *layer, uint64_t n_pages,
+                       struct verdict *verdict)
+{
+    if (verdict->decision == DECISION_MUST_UNLOAD) {
+        scheduler->stats.decisions[DECISION_MUST_UNLOAD]++;
+        evict(scheduler, verdict);
+    }
+    layer->ahead = 0;
+    int r = scheduler_step_layer(scheduler, layer, LAYER_LOADING, n_pages);
+    assert(r == 0);
+    (void)r;
+}
+
+/* The layer is absent and larger than what is free, but not than the capacity. */
+static int request_space(struct scheduler *scheduler, uint64_t n_pages, enum on_full on_full,
+                         struct verdict *verdict)
+{
+    uint64_t free_pages = arena_free_pages(scheduler->arena);
+    if (free_pages + scheduler->can_give_way.pages < n_pages) {
+        verdict->outcome = OUTCOME_REFUSED;
+        verdict->decision = DECISION_BUSY;
+        verdict->n_blockers = scheduler->stats.layers_loading;
+        return list_copy(&scheduler->loading, verdict->n_blockers, &verdict->blockers);
+    }
+    struct policy_view view = scheduler_view(scheduler, n_pages - free_pages);
+    verdict->outcome = on_full == ON_FULL_EVICT ? OUTCOME_RESERVED : OUTCOME_REFUSED;
+    verdict->decision = DECISION_MUST_UNLOAD;
+    return scheduler->policy->choose(&view, &verdict->victims);
+}
+
+int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_full on_full,
+                      uint64_t now_usec, struct verdict *ret)
+{
+    struct scheduler_stats *stats = &scheduler->stats;
+    struct verdict verdict = {.outcome = OUTCOME_HIT,
+                              .decision = DECISION_LOADED,
+                              .available_bytes = scheduler_free_bytes(scheduler),
+                              .capacity_bytes = scheduler_capacity_bytes(scheduler)};
+    uint64_t n_pages = scheduler_footprint(scheduler, layer, &verdict.requested_bytes);
+    enum layer_state state = scheduler_layer_state(scheduler, layer);
+
+    if (state != LAYER_ABSENT) {
+        verdict.ahead = layer->ahead;
+        layer->ahead = 0;
+    }
+    if (state == LAYER_RESIDENT) {
+        stats->hits += !verdict.ahead;
+        stats->decisions[DECISION_LOADED] += !verdict.ahead;
+        layer->used_usec = now_usec;
+        if (layer->n_pins == 0) {
+            list_evictable(scheduler, layer, -1);
+            list_evictable(scheduler, layer, 1);
+        }
+        *ret = verdict;
+        return 0;
+    }
+    if (state == LAYER_LOADING) {
+        stats->misses += !verdict.ahead;
+        verdict.outcome = OUTCOME_LOADING;
+        *ret = verdict;
+        return 0;
+    }
+
+    /* Everything that can fail, and then the changes. */
+    int r = 0;
+    if (n_pages > arena_capacity_pages(scheduler->arena)) {
+        verdict.outcome = OUTCOME_REFUSED;
+        verdict.decision = DECISION_OUT_OF_MEMORY;
+    } else if (n_pages <= arena_free_pages(scheduler->arena)) {
+        verdict.outcome = OUTCOME_RESERVED;
+    } else {
+        r = request_space(scheduler, n_pages, on_full, &verdict);
+    }
+    if (r == 0 && verdict.outcome == OUTCOME_RESERVED)
+        r = arena_prepare(scheduler->arena);
+    if (r < 0) {
+        verdict_done(&verdict);
+        return r;
+    }
+
+    stats->misses++;
+    if (verdict.outcome == OUTCOME_REFUSED) {
+        scheduler_refuse(scheduler, layer, verdict.decision);
+    } else {
+        scheduler_reserve(scheduler, layer, n_pages, &verdict);
+    }
+    *ret = verdict;
+    return 0;
+}
+
+bool scheduler_can_place(const struct scheduler *scheduler, const struct layer *layer)
+{
+    uint64_t bytes;
+    return scheduler_layer_state(scheduler, layer) != LAYER_ABSENT ||
+           scheduler_footprint(scheduler, layer, &bytes) <=
+               arena_free_pages(scheduler->arena) + scheduler->can_give_way.pages;
+}
+
+bool scheduler_fits_beside(const struct scheduler *scheduler, const struct layer *layer,
+                           uint64_t n_pages)
+{
+    uint64_t bytes, capacity_pages = arena_capacity_pages(scheduler->arena);
+    return n_pages <= capacity_pages &&
+           scheduler_footprint(scheduler, layer, &bytes) <= capacity_pages - n_pages;
+}
+
+void verdict_done(struct verdict *verdict)
+{
+    victims_done(&verdict->victims);
+    free(verdict->blockers);
+    verdict->blockers = NULL;
+    verdict->n_blockers = 0;
+}
+
+void scheduler_complete(struct scheduler *scheduler, struct layer *layer, uint64_t now_usec)
+{
+    layer->used_usec = now_usec;
+    layer->fill_id = ++scheduler->last_fill_id;
+    scheduler->stats.decisions[DECISION_LOADED]++;
+    scheduler->stats.loaded_bytes += layer_definition(layer)->bytes;
+    scheduler_step_layer(scheduler, layer, LAYER_RESIDENT, 0);
+}
+
+void scheduler_abandon(struct scheduler *scheduler, struct layer *layer)
+{
+    assert(scheduler_layer_state(scheduler, layer) == LAYER_LOADING);
+    scheduler_step_layer(scheduler, layer, LAYER_ABSENT, 0);
+}
+
+void scheduler_pin(struct scheduler *scheduler, struct layer *layer)
+{
+    assert(scheduler_layer_state(scheduler, layer) == LAYER_RESIDENT);
+    if (layer->n_pins++ == 0) {
+        list_evictable(scheduler, layer, -1);
+        list_append(&scheduler->pinned, layer);
+        scheduler->pinned_pages += layer->allocation.n_pages;
+        layer->model->n_pinned++;
+    }
+    tell_of_layer(scheduler, EVENT_LAYER_PINNED, layer);
+}
+
+void scheduler_unpin(struct scheduler *scheduler, struct layer *layer)
+{
+    assert(layer->n_pins > 0);
+    if (--layer->n_pins == 0) {
+        list_remove(&scheduler->pinned, layer);
+        scheduler->pinned_pages -= layer->allocation.n_pages;
+        layer->model->n_pinned--;
+        list_evictable(scheduler, layer, 1);
+    }
+    tell_of_layer(scheduler, EVENT_LAYER_UNPINNED, layer);
+}
+
+uint64_t scheduler_pinned_pages(const struct scheduler *scheduler)
+{
+    return scheduler->pinned_pages;
+}
+
+int scheduler_unload_layer(struct scheduler *scheduler, struct layer *layer)
+{
+    switch (scheduler_layer_state(scheduler, layer)) {
+    case LAYER_LOADING:
+        return -EBUSY;
+    case LAYER_RESIDENT:
+        return layer->n_pins > 0 ? -EBUSY : scheduler_step_layer(scheduler, layer, LAYER_ABSENT, 0);
+    case LAYER_ABSENT:
+        break;
+    }
+    return 0;
+}
+
+int scheduler_reset(struct scheduler *scheduler)
+{
+    if (scheduler->stats.layers_loading > 0 || scheduler->pinned_pages > 0)
+        return -EBUSY;
+    flush(scheduler);
+    return 0;
+}
+
+int scheduler_loading(const struct scheduler *scheduler, struct layer ***ret, size_t *ret_n)
+{
+    size_t n_layers = scheduler->stats.layers_loading;
+    int r = list_copy(&scheduler->loading, n_layers, ret);
+    if (r == 0)
+        *ret_n = n_layers;
+    return r;
+}
+
+void scheduler_set_policy(struct scheduler *scheduler, const struct policy *policy)
+{
+    if (scheduler->policy == policy)
+        return;
+    scheduler->policy = policy;
+    scheduler_tell(scheduler, &(struct scheduler_event){.type = EVENT_POLICY_CHANGED});
+}
+
+const struct policy *scheduler_policy(const struct scheduler *scheduler)
+{
+    return scheduler->policy;
+}
+
+const struct arena *scheduler_arena(const struct scheduler *scheduler)
+{
+    return scheduler->arena;
+}
+
+void scheduler_get_stats(const struct scheduler *scheduler, struct scheduler_stats *ret)
+{
+    *ret = scheduler->stats;
+}

@@ -1,0 +1,67 @@
+/* What scheduler.c shares with scheduler_models.c and scheduler_runs.c, and nobody else. */
+#pragma once
+
+#include "daemon/scheduler/scheduler.h"
+
+/* Linked by `older` and `newer`. */
+struct layer_list {
+    struct layer *oldest, *newest;
+};
+
+struct scheduler {
+    struct arena *arena;
+    const struct policy *policy;
+    struct model *models, **models_end; /* in order of registration */
+    uint64_t n_layers;                  /* of all models */
+    struct layer_list evictable;        /* resident and not pinned, by last use */
+    struct layer_list pinned;
+    struct layer_list loading; /* by their start */
+    struct run_list runs;      /* those of one model stand together */
+    struct {
+        uint64_t n_layers, pages, bytes;
+    } can_give_way; /* the evictable layers */
+    uint64_t pinned_pages;
+    uint64_t last_fill_id;
+    uint64_t epoch; /* a new one with each flush: models' counts of residents are then nothing */
+    struct scheduler_stats stats;
+    scheduler_observer observer;
+    void *context;
+};
+
+static inline uint64_t scheduler_capacity_bytes(const struct scheduler *scheduler)
+{
+    return arena_capacity_pages(scheduler->arena) * arena_page_bytes(scheduler->arena);
+}
+
+static inline uint64_t scheduler_free_bytes(const struct scheduler *scheduler)
+{
+    return arena_free_pages(scheduler->arena) * arena_page_bytes(scheduler->arena);
+}
+
+static inline struct policy_view scheduler_view(const struct scheduler *scheduler,
+                                                uint64_t needed_pages)
+{
+    return (struct policy_view){.arena = scheduler->arena,
+                                .oldest = scheduler->evictable.oldest,
+                                .runs = &scheduler->runs,
+                                .needed_pages = needed_pages};
+}
+
+/* Pages, and in bytes what errors report; both saturate where 64 bits do not suffice. */
+uint64_t scheduler_footprint(const struct scheduler *scheduler, const struct layer *layer,
+                             uint64_t *ret_bytes);
+
+/* Takes a layer to `to`, which has to be a legal step, and tells the observer. Only the step to
+ * LAYER_LOADING can fail, as arena_alloc of `n_pages` does; the others ignore `n_pages`. */
+int scheduler_step_layer(struct scheduler *scheduler, struct layer *layer, enum layer_state to,
+                         uint64_t n_pages);
+
+/* Evicts the verdict's victims and reserves the layer's pages. arena_prepare has succeeded. */
+void scheduler_reserve(struct scheduler *scheduler, struct layer *layer, uint64_t n_pages,
+                       struct verdict *verdict);
+
+/* Counts a refusal and tells the observer. */
+void scheduler_refuse(struct scheduler *scheduler, const struct layer *layer,
+                      enum decision decision);
+
+void scheduler_tell(const struct scheduler *scheduler, const struct scheduler_event *event);

@@ -1,0 +1,193 @@
+/* Owns the runs: their list, how they go through their models, and what is loaded for them before
+ * it is used: always the next layer that the run will miss, and no more of them than its plan's
+ * depth. Without that limit the layers of a cycle would push each other out, as first in, first out
+ * does. */
+#include "daemon/scheduler/scheduler_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+/* So that distances take no walk. */
+static int sum_layers(struct model *model)
+{
+    uint64_t *begins_bytes = reallocarray(NULL, model->definition->n_layers, sizeof *begins_bytes);
+    uint64_t bytes = 0;
+    if (!begins_bytes)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < model->definition->n_layers; i++) {
+        begins_bytes[i] = bytes;
+        bytes += model->definition->layers[i].bytes;
+    }
+    model->begins_bytes = begins_bytes;
+    return 0;
+}
+
+int scheduler_begin_run(struct scheduler *scheduler, struct model *model, struct run **ret)
+{
+    if (scheduler->stats.n_runs == SCHEDULER_RUNS_MAX)
+        return -EMFILE;
+    struct run *run = calloc(1, sizeof *run);
+    if (!run)
+        return -ENOMEM;
+    if (model->n_runs == 0 && sum_layers(model) < 0) {
+        free(run);
+        return -ENOMEM;
+    }
+    run->model = model;
+    run->next = model->layers;
+
+    /* After the model's last one, or at the end. */
+    struct run *beside = NULL;
+    if (model->n_runs > 0)
+        TAILQ_FOREACH_REVERSE(beside, &scheduler->runs, run_list, entry)
+    if (beside->model == model)
+        break;
+    if (beside)
+        TAILQ_INSERT_AFTER(&scheduler->runs, beside, run, entry);
+    else
+        TAILQ_INSERT_TAIL(&scheduler->runs, run, entry);
+    model->n_runs++;
+    scheduler->stats.n_runs++;
+    *ret = run;
+    return 0;
+}
+
+void scheduler_run_start_at(struct scheduler *scheduler, struct run *run, uint32_t index)
+{
+    (void)scheduler;
+    assert(index < run->model->definition->n_layers);
+    run->next = &run->model->layers[index];
+    run->is_partial = index > 0;
+}
+
+struct run *scheduler_end_run(struct scheduler *scheduler, struct run *run)
+{
+    if (!run)
+        return NULL;
+    TAILQ_REMOVE(&scheduler->runs, run, entry);
+    if (--run->model->n_runs == 0)
+        free(TAKE_PTR(run->model->begins_bytes));
+    scheduler->stats.n_runs--;
+    free(run);
+    return NULL;
+}
+
+void scheduler_end_runs(struct scheduler *scheduler)
+{
+    while (!TAILQ_EMPTY(&scheduler->runs))
+        scheduler_end_run(scheduler, TAILQ_FIRST(&scheduler->runs));
+}
+
+void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
+                            const struct run_plan *plan)
+{
+    uint32_t n_layers = model->definition->n_layers;
+    (void)scheduler;
+    assert(plan->depth <= RUN_DEPTH_MAX);
+    for (uint32_t i = 0; i < n_layers; i++)
+        model->layers[i].keep = plan->keep[i];
+    model->period = plan->schedule ? plan->period : 0;
+    if (plan->schedule) {
+        assert(n_layers <= MODEL_SCHEDULE_LAYERS_MAX);
+        assert(plan->period > 0 && plan->period * n_layers <= MODEL_SCHEDULE_STEPS_MAX);
+        memcpy(model->schedule, plan->schedule, plan->period * n_layers);
+    }
+    model->look_ahead = plan->look_ahead;
+    model->depth = plan->depth;
+}
+
+void scheduler_run_enter(struct scheduler *scheduler, struct run *run, uint64_t now_usec)
+{
+    uint32_t next = run->next->index + 1;
+    (void)scheduler;
+    if (next == run->model->definition->n_layers) {
+        next = 0;
+        run->n_passes++;
+    }
+    run->next = &run->model->layers[next];
+    run->entered_usec = now_usec;
+}
+
+void scheduler_run_leave(struct scheduler *scheduler, struct run *run, uint64_t now_usec)
+{
+    (void)scheduler;
+    if (run->entered_usec == 0)
+        return;
+    run->compute_usec += now_usec - run->entered_usec;
+    run->entered_usec = 0;
+    if (run->next->index != 0)
+        return;
+    uint64_t before = run->model->compute_usec;
+    if (!run->is_partial)
+        run->model->compute_usec =
+            before ? (3 * before + run->compute_usec) / 4 : run->compute_usec;
+    run->compute_usec = 0;
+    run->is_partial = false;
+}
+
+/* The first layer from the run's next one on that is absent and not too far away; or NULL. If there
+ * is a schedule, it must want it from now on. */
+static struct layer *next_missing(const struct scheduler *scheduler, const struct run *run)
+{
+    const struct model *model = run->model;
+    uint32_t n_layers = model->definition->n_layers;
+    uint32_t index = (run->next->index + run_is_waiting(run)) % n_layers;
+    uint8_t wanted = UINT8_MAX;
+
+    if (scheduler_model_resident(scheduler, model, NULL) + model->n_loading == n_layers)
+        return NULL;
+    for (uint32_t i = 0; i < n_layers && i < model->look_ahead; i++) {
+        struct layer *layer = &model->layers[index];
+        wanted &= model->period > 0 ? run_wants(run, i) : UINT8_MAX;
+        bool is_wanted = model->period == 0 || wanted >> index & 1;
+        if (is_wanted && scheduler_layer_state(scheduler, layer) == LAYER_ABSENT)
+            return layer;
+        index = index + 1 < n_layers ? index + 1 : 0;
+    }
+    return NULL;
+}
+
+/* Read ahead, and not yet used by any run. */
+static bool is_waiting(const struct scheduler *scheduler, const struct layer *layer)
+{
+    return layer && layer->ahead && scheduler_layer_state(scheduler, layer) != LAYER_ABSENT;
+}
+
+int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct layer **ret)
+{
+    struct layer *layer = NULL, **slot = NULL;
+    for (uint32_t i = 0; i < run->model->depth; i++)
+        if (!is_waiting(scheduler, run->ahead[i]))
+            slot = &run->ahead[i];
+    if (slot && scheduler->policy == &policy_next_use)
+        layer = next_missing(scheduler, run);
+    *ret = NULL;
+    if (!layer)
+        return 0;
+
+    _cleanup_(verdict_done) struct verdict verdict = {.decision = DECISION_LOADED};
+    uint64_t bytes, n_pages = scheduler_footprint(scheduler, layer, &bytes);
+    uint64_t free_pages = arena_free_pages(scheduler->arena);
+    if (free_pages + scheduler->can_give_way.pages < n_pages)
+        return 0;
+    if (free_pages < n_pages) {
+        struct policy_view view = scheduler_view(scheduler, n_pages - free_pages);
+        verdict.decision = DECISION_MUST_UNLOAD;
+        int r = policy_choose_for_reading_ahead(&view, layer, &verdict.victims);
+        if (r < 0)
+            return r == -ENOSPC ? 0 : r;
+    }
+    int r = arena_prepare(scheduler->arena);
+    if (r < 0)
+        return r;
+    scheduler->stats.misses++;
+    scheduler_reserve(scheduler, layer, n_pages, &verdict);
+    layer->ahead = 1;
+    for (uint32_t i = 0; i < RUN_DEPTH_MAX; i++)
+        if (run->ahead[i] == layer)
+            run->ahead[i] = NULL; /* from an earlier time */
+    *slot = layer;
+    *ret = layer;
+    return 0;
+}

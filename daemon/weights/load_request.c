@@ -1,0 +1,288 @@
+/* Loads: who waits for which layer. A load asks the scheduler for one layer at a time, so that
+ * decisions fall in execution order; several loads may wait for the same fill.
+ *
+ * Invariant: a layer that is loading has at least one load waiting for it, or is read ahead, or its
+ * fill has been asked to stop. */
+#include "daemon/weights/load_request.h"
+
+#include "common/clock.h"
+
+#include <errno.h>
+
+struct load {
+    struct loads *loads;
+    struct load *next;
+    struct model *model;
+    uint32_t next_layer, end_layer;
+    enum on_full on_full;
+    struct load_hooks hooks;
+    void *context;
+    struct load_progress progress;
+    struct layer *waiting_for; /* whose fill it waits for, or NULL */
+    bool reserved;             /* its own request made that layer load */
+    bool woken;                /* the fill is over; fill_error says how */
+    int fill_error;
+};
+
+struct loads {
+    struct scheduler *scheduler;
+    struct loader *loader;
+    struct load *first;
+    struct {
+        uint64_t n_fills, since_usec; /* in flight; when the time was last added up */
+        uint64_t bytes, usec;         /* lately: halved from time to time */
+    } rate;
+};
+
+enum { RATE_BYTES = 256 << 20 };
+
+int loads_new(struct scheduler *scheduler, struct loader *loader, struct loads **ret)
+{
+    struct loads *loads = calloc(1, sizeof(*loads));
+    if (!loads)
+        return -ENOMEM;
+    loads->scheduler = scheduler;
+    loads->loader = loader;
+    *ret = loads;
+    return 0;
+}
+
+struct loads *loads_free(struct loads *loads)
+{
+    free(loads);
+    return NULL;
+}
+
+static void load_unlink(struct load *load)
+{
+    struct load **link = &load->loads->first;
+    while (*link != load)
+        link = &(*link)->next;
+    *link = load->next;
+}
+
+static void load_end(struct load *load, const struct load_end *end)
+{
+    load_unlink(load);
+    load->hooks.ended(&load->progress, end, load->context);
+    free(load);
+}
+
+static void load_layer_done(struct load *load, struct layer *layer)
+{
+    load->next_layer++;
+    load->progress.layers_done++;
+    load->progress.bytes_done += layer_definition(layer)->bytes;
+    if (load->hooks.progress)
+        load->hooks.progress(&load->progress, layer, load->context);
+}
+
+static enum error refusal_of(enum decision decision)
+{
+    switch (decision) {
+    case DECISION_OUT_OF_MEMORY:
+        return ERROR_OUT_OF_MEMORY;
+    case DECISION_MUST_UNLOAD:
+        return ERROR_MUST_UNLOAD;
+    default:
+        return ERROR_BUSY;
+    }
+}
+
+static int fill(struct loads *loads, struct layer *layer, bool behind);
+
+/* Asks for one layer after the other until one has to be waited for. Frees the load at its end. */
+static void load_advance(struct load *load)
+{
+    struct loads *loads = load->loads;
+
+    while (load->next_layer < load->end_layer) {
+        struct layer *layer = &load->model->layers[load->next_layer];
+        _cleanup_(verdict_done) struct verdict verdict = {0};
+        int r = scheduler_request(loads->scheduler, layer, load->on_full, clock_monotonic_usec(),
+                                  &verdict);
+        if (r < 0) {
+            load_end(load, &(struct load_end){.error = r, .layer = layer});
+            return;
+        }
+        if (verdict.decision == DECISION_MUST_UNLOAD)
+            load->progress.must_unload++;
+
+        switch (verdict.outcome) {
+        case OUTCOME_HIT:
+            load->progress.hits++;
+            load->progress.ahead += verdict.ahead;
+            load_layer_done(load, layer);
+            continue;
+        case OUTCOME_REFUSED:
+            if (verdict.decision == DECISION_BUSY && load->hooks.blocked &&
+                load->hooks.blocked(layer, load->context))
+                return;
+            load_end(load, &(struct load_end){.refusal = refusal_of(verdict.decision),
+                                              .layer = layer,
+                                              .verdict = &verdict});
+            return;
+        case OUTCOME_RESERVED:
+            load->progress.evicted += verdict.victims.n_layers;
+            load->progress.flushed += verdict.flushed;
+            r = fill(loads, layer, false);
+            if (r < 0) {
+                load_end(load, &(struct load_end){.error = r, .layer = layer});
+                return;
+            }
+            break;
+        case OUTCOME_LOADING:
+            loader_hurry(loads->loader, layer);
+            load->progress.ahead += verdict.ahead;
+            break;
+        }
+        load->waiting_for = layer;
+        load->reserved = verdict.outcome == OUTCOME_RESERVED;
+        if (load->hooks.waiting)
+            load->hooks.waiting(load->context);
+        return;
+    }
+    load_end(load, &(struct load_end){.error = 0});
+}
+
+static void load_wake(struct load *load)
+{
+    struct layer *layer = TAKE_PTR(load->waiting_for);
+    load->woken = false;
+
+    if (load->fill_error < 0 && load->fill_error != -ECANCELED) {
+        load_end(load, &(struct load_end){.error = load->fill_error, .layer = layer});
+        return;
+    }
+    if (load->fill_error == 0) {
+        load->progress.loaded += load->reserved;
+        load->progress.hits += !load->reserved;
+        load_layer_done(load, layer);
+    }
+    load_advance(load); /* a fill that another client cancelled is asked for again */
+}
+
+static void fill_done(struct layer *layer, int error, void *context);
+
+static int fill(struct loads *loads, struct layer *layer, bool behind)
+{
+    uint64_t now_usec = clock_monotonic_usec();
+    int r = loader_fill(loads->loader, layer, behind, fill_done, loads);
+    if (r < 0)
+        scheduler_abandon(loads->scheduler, layer);
+    else if (loads->rate.n_fills++ == 0)
+        loads->rate.since_usec = now_usec;
+    return r;
+}
+
+static void count_fill(struct loads *loads, const struct layer *layer, int error, uint64_t now_usec)
+{
+    loads->rate.usec += now_usec - loads->rate.since_usec;
+    loads->rate.since_usec = now_usec;
+    loads->rate.n_fills--;
+    if (error == 0)
+        loads->rate.bytes += layer_definition(layer)->bytes;
+    if (loads->rate.bytes > RATE_BYTES) {
+        loads->rate.bytes /= 2;
+        loads->rate.usec /= 2;
+    }
+}
+
+uint64_t loads_bytes_per_sec(const struct loads *loads)
+{
+    if (loads->rate.usec == 0)
+        return 0;
+    return (uint64_t)((double)loads->rate.bytes * 1e6 / (double)loads->rate.usec);
+}
+
+static void fill_done(struct layer *layer, int error, void *context)
+{
+    struct loads *loads = context;
+    uint64_t now_usec = clock_monotonic_usec();
+
+    count_fill(loads, layer, error, now_usec);
+    if (error == 0)
+        scheduler_complete(loads->scheduler, layer, now_usec);
+    else
+        scheduler_abandon(loads->scheduler, layer);
+
+    for (struct load *load = loads->first; load; load = load->next) {
+        if (load->waiting_for == layer) {
+            load->woken = true;
+            load->fill_error = error;
+        }
+    }
+    /* Waking one may add or remove others: start over after each. */
+    for (struct load *load = loads->first; load;) {
+        if (load->woken) {
+            load_wake(load);
+            load = loads->first;
+        } else {
+            load = load->next;
+        }
+    }
+}
+
+int load_start(struct loads *loads, struct model *model, uint32_t first, uint32_t n_layers,
+               enum on_full on_full, const struct load_hooks *hooks, void *context,
+               struct load **ret)
+{
+    struct load *load = calloc(1, sizeof(*load));
+    if (!load)
+        return -ENOMEM;
+
+    *load = (struct load){
+        .loads = loads,
+        .next = loads->first,
+        .model = model,
+        .next_layer = first,
+        .end_layer = first + n_layers,
+        .on_full = on_full,
+        .hooks = *hooks,
+        .context = context,
+        .progress.layers_total = n_layers,
+    };
+    for (uint32_t i = first; i < load->end_layer; i++)
+        load->progress.bytes_total += model->definition->layers[i].bytes;
+    loads->first = load;
+    *ret = load; /* before any hook runs; the hook that ends it may clear it */
+    load_advance(load);
+    return 0;
+}
+
+void load_resume(struct load *load)
+{
+    load_advance(load);
+}
+
+void load_read_ahead(struct loads *loads, struct run *run)
+{
+    struct layer *layer;
+    bool behind = run_is_loading(run);
+    for (; scheduler_read_ahead(loads->scheduler, run, &layer) == 0 && layer; behind = true)
+        if (fill(loads, layer, behind) < 0)
+            return;
+}
+
+void load_get_progress(const struct load *load, struct load_progress *ret,
+                       const struct layer **ret_layer)
+{
+    *ret = load->progress;
+    ret->bytes_done += loader_progress_bytes(load->waiting_for);
+    *ret_layer = load->waiting_for;
+}
+
+void load_cancel(struct load *load)
+{
+    struct loads *loads = load->loads;
+    struct layer *layer = load->waiting_for;
+
+    load_unlink(load);
+    free(load);
+
+    for (const struct load *other = loads->first; other; other = other->next)
+        if (other->waiting_for == layer)
+            return;
+    if (layer && layer->fill)
+        loader_cancel(loads->loader, layer);
+}

@@ -1,0 +1,436 @@
+/* Owns the fills in flight: for each, which arena bytes its steps write, and how far they are.
+ *
+ * Invariant (with a backing): below the file's mark every page is committed or belongs to a fill
+ * that will commit it. A fill makes the file reach to the end of its layer's pages; because every
+ * earlier allocation has done the same, all that this adds lies in the layer's own pages.
+ *
+ * Leaves to others: which pages (scheduler), when to start and stop (load), threads (workers). */
+#include "daemon/weights/loader.h"
+
+#include "common/clock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/uio.h>
+
+struct loader {
+    struct workers *workers;
+    struct backing *backing;
+    const struct arena *arena;
+    enum io_mode io;
+    uint64_t chunk_bytes; /* the most that a step writes */
+    uint64_t n_fills;
+    pthread_mutex_t prepare_lock; /* of one file at a time, so that probes do not meet O_DIRECT */
+};
+
+enum { NO_SOURCE = UINT32_MAX, PROBE_INTERVAL_USEC = 1000000 };
+
+/* What one step writes. */
+struct chunk {
+    uint64_t offset_bytes; /* in the arena */
+    uint64_t file_offset_bytes;
+    uint32_t n_bytes;
+    uint32_t source; /* weight file, or NO_SOURCE: zeros */
+};
+
+struct fill {
+    struct job job; /* first, so that the job's address is this one's */
+    struct loader *loader;
+    struct layer *layer;
+    loader_done done;
+    void *context;
+    uint64_t mark_bytes, new_bytes; /* [mark - new, mark) was added to the file for this fill */
+    atomic_int error;    /* why the layer is not wanted any more: -ECANCELED, or a read's */
+    atomic_bool skipped; /* a step left its bytes unwritten */
+    _Atomic uint64_t written_bytes;
+    bool is_ahead; /* nobody has asked for the layer yet */
+    bool prepared; /* the files' mode is chosen; under the loader's lock */
+    size_t n_chunks, n_allocated;
+    struct chunk *chunks; /* NULL in a simulation */
+};
+
+int loader_new(struct workers *workers, struct backing *backing, const struct arena *arena,
+               enum io_mode io, struct loader **ret)
+{
+    assert(!backing || backing_page_bytes(backing) == arena_page_bytes(arena));
+    struct loader *loader = malloc(sizeof *loader);
+    if (!loader)
+        return -ENOMEM;
+    bool huge = backing && backing_has_huge_pages(backing);
+    *loader = (struct loader){
+        .workers = workers,
+        .backing = backing,
+        .arena = arena,
+        .io = io,
+        .chunk_bytes = huge ? LOADER_HUGE_CHUNK_BYTES : LOADER_CHUNK_BYTES,
+        .prepare_lock = PTHREAD_MUTEX_INITIALIZER,
+    };
+    *ret = loader;
+    return 0;
+}
+
+struct loader *loader_free(struct loader *loader)
+{
+    if (loader) {
+        assert(loader->n_fills == 0);
+        pthread_mutex_destroy(&loader->prepare_lock);
+    }
+    free(loader);
+    return NULL;
+}
+
+/* A file counts as warm when most of a few bytes of the layer are in the page cache. cachestat and
+ * mincore would tell it for files of the daemon's own user only. The kernel reads what a probe
+ * misses, so that the same places must not be probed again by the next load. */
+static bool is_warm(const struct fill *fill, uint32_t source, const struct weight_file *file)
+{
+    enum { PROBES = 16 };
+    size_t stride = fill->n_chunks / PROBES + 1, n_probes = 0, n_hits = 0;
+    unsigned seed = (unsigned)clock_monotonic_usec();
+
+    for (size_t i = 0; i < fill->n_chunks; i += stride) {
+        const struct chunk *chunk = &fill->chunks[i];
+        char byte;
+        struct iovec vector = {&byte, 1};
+        if (chunk->source != source)
+            continue;
+        uint64_t n_bytes = file->bytes - chunk->file_offset_bytes;
+        if (n_bytes > chunk->n_bytes)
+            n_bytes = chunk->n_bytes;
+        off_t at = (off_t)(chunk->file_offset_bytes + (unsigned)rand_r(&seed) % n_bytes);
+        n_probes++;
+        n_hits += preadv2(file->fd, &vector, 1, at, RWF_NOWAIT) == 1;
+    }
+    return n_hits * 2 > n_probes;
+}
+
+/* Sets or clears O_DIRECT. Every read is of whole blocks at congruent offsets, so that reads in
+ * flight on the same descriptor do not mind. */
+static void set_direct(struct weight_file *file, bool direct)
+{
+    int flags = fcntl(file->fd, F_GETFL);
+    if (flags < 0)
+        return;
+    flags = direct ? flags | O_DIRECT : flags & ~O_DIRECT;
+    if (fcntl(file->fd, F_SETFL, flags) < 0)
+        file->direct_refused = true;
+}
+
+/* A run reads the same layers again and again, and to look at each anew would cost it reads. */
+static bool is_due(const struct fill *fill, const struct weight_file *file, uint64_t now_usec)
+{
+    return !fill->is_ahead || now_usec >= file->probed_usec + PROBE_INTERVAL_USEC;
+}
+
+static void follow_page_cache(struct fill *fill, uint32_t source, struct weight_file *file)
+{
+    uint64_t now_usec = clock_monotonic_usec();
+    if (!is_due(fill, file, now_usec))
+        return;
+    file->probed_usec = now_usec;
+    set_direct(file, false);
+    set_direct(file, !is_warm(fill, source, file));
+}
+
+/* Chooses how the layer's files are read, once a fill, on the thread that comes first: a probe may
+ * wait for the disk. */
+static int prepare(struct fill *fill)
+{
+    const struct definition *definition = fill->layer->model->definition;
+    const struct layer_definition *layer = layer_definition(fill->layer);
+    int r = 0;
+
+    pthread_mutex_lock(&fill->loader->prepare_lock);
+    for (uint32_t i = 0; !fill->prepared && i < layer->n_pieces; i++) {
+        struct weight_file *file = &definition->files[layer->pieces[i].source];
+        if (i > 0 && layer->pieces[i].source == layer->pieces[i - 1].source)
+            continue;
+        if (weight_file_changed(file)) {
+            r = -ESTALE;
+            break;
+        }
+        /* Chunks are large enough: readahead would bring in what nobody reads, and more of it looks
+         * warm each time. */
+        posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
+        if (file->direct_refused)
+            continue;
+        if (fill->loader->io == IO_AUTO)
+            follow_page_cache(fill, layer->pieces[i].source, file);
+        else
+            set_direct(file, fill->loader->io == IO_DIRECT);
+    }
+    fill->prepared = r == 0;
+    pthread_mutex_unlock(&fill->loader->prepare_lock);
+    return r;
+}
+
+/* Reads whole blocks; what lies beyond the file's end is zeroed. */
+static int read_chunk(struct weight_file *file, unsigned char *buffer, const struct chunk *chunk)
+{
+    uint64_t left_bytes = file->bytes - chunk->file_offset_bytes;
+    uint32_t wanted = chunk->n_bytes < left_bytes ? chunk->n_bytes : (uint32_t)left_bytes;
+    uint32_t n_read = 0;
+    bool retried = false;
+
+    while (n_read < wanted) {
+        ssize_t n = pread(file->fd, buffer + n_read, chunk->n_bytes - n_read,
+                          (off_t)(chunk->file_offset_bytes + n_read));
+        if (n > 0) {
+            n_read += (uint32_t)n;
+        } else if (n == 0) {
+            return -ESTALE;
+        } else if (errno == EINVAL && !retried) {
+            /* Not with these blocks, or not on this file system. Other threads may find it, too. */
+            retried = file->direct_refused = true;
+            set_direct(file, false);
+        } else if (errno != EINTR) {
+            return -errno;
+        }
+    }
+    if (wanted < chunk->n_bytes)
+        memset(buffer + wanted, 0, chunk->n_bytes - wanted);
+    return weight_file_changed(file) ? -ESTALE : 0;
+}
+
+static int write_chunk(struct fill *fill, const struct chunk *chunk)
+{
+    unsigned char *buffer = backing_base(fill->loader->backing) + chunk->offset_bytes;
+
+    if (chunk->source == NO_SOURCE) {
+        memset(buffer, 0, chunk->n_bytes);
+        return 0;
+    }
+    int r = prepare(fill);
+    if (r < 0)
+        return r;
+    return read_chunk(&fill->layer->model->definition->files[chunk->source], buffer, chunk);
+}
+
+/* New pages are committed even if nobody wants them any more, so that the ledger stays exact, and
+ * by a call that reports an error where a write would raise SIGBUS. */
+static int commit_new(struct fill *fill, const struct chunk *chunk)
+{
+    uint64_t begin = fill->mark_bytes - fill->new_bytes;
+    uint64_t end = chunk->offset_bytes + chunk->n_bytes;
+
+    if (begin < chunk->offset_bytes)
+        begin = chunk->offset_bytes;
+    return fill->new_bytes > 0 && begin < end
+               ? backing_populate(fill->loader->backing, begin, end - begin)
+               : 0;
+}
+
+/* What ends the layer's load goes to fill->error: the steps that are left then only commit. */
+static int fill_step(struct job *job, uint64_t index)
+{
+    struct fill *fill = (struct fill *)job;
+    uint64_t n_bytes = layer_definition(fill->layer)->bytes;
+    int error = atomic_load(&fill->error);
+
+    if (fill->chunks) {
+        const struct chunk *chunk = &fill->chunks[index];
+        int r = commit_new(fill, chunk);
+        if (r < 0)
+            return r;
+        n_bytes = chunk->n_bytes;
+        if (error == 0)
+            error = write_chunk(fill, chunk);
+    }
+    if (error == 0)
+        atomic_fetch_add(&fill->written_bytes, n_bytes);
+    else if (!atomic_exchange(&fill->skipped, true))
+        atomic_store(&fill->error, error);
+    return 0;
+}
+
+static void fill_free(struct fill *fill)
+{
+    free(fill->chunks);
+    free(fill);
+}
+
+static void fill_done(struct job *job, int error)
+{
+    struct fill *fill = (struct fill *)job;
+    struct loader *loader = fill->loader;
+    struct layer *layer = fill->layer;
+    loader_done done = fill->done;
+    void *context = fill->context;
+    /* When memory ran out, or the pool is going away, some may be missing: they stay pending. */
+    if (error == 0 && loader->backing)
+        backing_committed(loader->backing, fill->new_bytes);
+    if (error == 0 && atomic_load(&fill->skipped))
+        error = atomic_load(&fill->error);
+    layer->fill = NULL;
+    loader->n_fills--;
+    fill_free(fill);
+    done(layer, error, context);
+}
+
+static int add_chunk(struct fill *fill, const struct chunk *chunk)
+{
+    if (fill->n_chunks == fill->n_allocated) {
+        size_t n = fill->n_allocated ? 2 * fill->n_allocated : 16;
+        struct chunk *chunks = reallocarray(fill->chunks, n, sizeof *chunks);
+        if (!chunks)
+            return -ENOMEM;
+        fill->chunks = chunks;
+        fill->n_allocated = n;
+    }
+    fill->chunks[fill->n_chunks++] = *chunk;
+    return 0;
+}
+
+/* Walks the layer's pages from their beginning. */
+struct cursor {
+    const struct extent *extent;
+    uint64_t done_bytes; /* of the extent */
+    uint64_t page_bytes;
+};
+
+/* Cuts the layer's next `n_bytes` bytes into chunks, each inside one extent. */
+static int add_run(struct fill *fill, struct cursor *cursor, uint64_t n_bytes, uint32_t source,
+                   uint64_t file_offset_bytes)
+{
+    while (n_bytes > 0) {
+        uint64_t left_bytes = cursor->extent->n_pages * cursor->page_bytes - cursor->done_bytes;
+        uint64_t n = n_bytes < left_bytes ? n_bytes : left_bytes;
+        if (n == 0) {
+            cursor->extent = cursor->extent->next;
+            cursor->done_bytes = 0;
+            continue;
+        }
+        if (n > fill->loader->chunk_bytes)
+            n = fill->loader->chunk_bytes;
+        struct chunk chunk = {
+            .offset_bytes = cursor->extent->first_page * cursor->page_bytes + cursor->done_bytes,
+            .file_offset_bytes = file_offset_bytes,
+            .n_bytes = (uint32_t)n,
+            .source = source,
+        };
+        int r = add_chunk(fill, &chunk);
+        if (r < 0)
+            return r;
+        cursor->done_bytes += n;
+        file_offset_bytes += n;
+        n_bytes -= n;
+    }
+    return 0;
+}
+
+static uint64_t block_floor(uint64_t offset_bytes)
+{
+    return offset_bytes & ~(uint64_t)(PIECE_ALIGN_BYTES - 1);
+}
+
+/* Every byte of the layer's pages, once: the blocks of its pieces, and zeros between and after. */
+static int make_chunks(struct fill *fill)
+{
+    const struct layer_definition *layer = layer_definition(fill->layer);
+    struct cursor cursor = {fill->layer->allocation.extents, 0,
+                            arena_page_bytes(fill->loader->arena)};
+    uint64_t total_bytes = fill->layer->allocation.n_pages * cursor.page_bytes, done_bytes = 0;
+
+    for (uint32_t i = 0; i < layer->n_pieces; i++) {
+        const struct piece *piece = &layer->pieces[i];
+        uint64_t begin = layer->shift_bytes + piece->layer_offset_bytes;
+        uint64_t end = block_floor(begin + piece->bytes + PIECE_ALIGN_BYTES - 1);
+        begin = block_floor(begin);
+        assert(done_bytes <= begin && end <= total_bytes);
+        int r = add_run(fill, &cursor, begin - done_bytes, NO_SOURCE, 0);
+        if (r == 0)
+            r = add_run(fill, &cursor, end - begin, piece->source,
+                        block_floor(piece->file_offset_bytes));
+        if (r < 0)
+            return r;
+        done_bytes = end;
+    }
+    return add_run(fill, &cursor, total_bytes - done_bytes, NO_SOURCE, 0);
+}
+
+static int grow(struct fill *fill)
+{
+    struct backing *backing = fill->loader->backing;
+    uint64_t page_bytes = arena_page_bytes(fill->loader->arena);
+    uint64_t end_bytes = 0, own_bytes = 0;
+    const struct extent *extents = fill->layer->allocation.extents;
+
+    for (const struct extent *extent = extents; extent; extent = extent->next) {
+        uint64_t end = (extent->first_page + extent->n_pages) * page_bytes;
+        if (end_bytes < end)
+            end_bytes = end;
+    }
+    int r = backing_grow(backing, end_bytes, &fill->new_bytes);
+    if (r < 0)
+        return r;
+    fill->mark_bytes = end_bytes;
+    for (const struct extent *extent = extents; extent; extent = extent->next) {
+        uint64_t begin = extent->first_page * page_bytes;
+        uint64_t end = begin + extent->n_pages * page_bytes;
+        if (begin < end_bytes - fill->new_bytes)
+            begin = end_bytes - fill->new_bytes;
+        if (begin < end)
+            own_bytes += end - begin;
+    }
+    assert(own_bytes == fill->new_bytes);
+    return 0;
+}
+
+int loader_fill(struct loader *loader, struct layer *layer, bool behind, loader_done done,
+                void *context)
+{
+    assert(!layer->fill && arena_holds(loader->arena, &layer->allocation));
+
+    struct fill *fill = calloc(1, sizeof *fill);
+    if (!fill)
+        return -ENOMEM;
+    fill->loader = loader;
+    fill->layer = layer;
+    fill->done = done;
+    fill->context = context;
+    fill->job.step = fill_step;
+    fill->job.done = fill_done;
+    fill->job.n_steps = 1;
+    fill->is_ahead = layer->ahead;
+    fill->job.is_behind = behind;
+    if (loader->backing) {
+        int r = make_chunks(fill);
+        if (r == 0)
+            r = grow(fill);
+        if (r < 0) {
+            fill_free(fill);
+            return r;
+        }
+        fill->job.n_steps = fill->n_chunks;
+    }
+    layer->fill = fill;
+    loader->n_fills++;
+    workers_submit(loader->workers, &fill->job);
+    return 0;
+}
+
+void loader_hurry(struct loader *loader, struct layer *layer)
+{
+    if (layer->fill)
+        workers_hurry(loader->workers, &layer->fill->job);
+}
+
+void loader_cancel(struct loader *loader, struct layer *layer)
+{
+    (void)loader;
+    /* Not workers_cancel: the steps that are left still have pages to commit. */
+    if (layer->fill)
+        atomic_store(&layer->fill->error, -ECANCELED);
+}
+
+uint64_t loader_progress_bytes(const struct layer *layer)
+{
+    if (!layer->fill)
+        return 0;
+    uint64_t written = atomic_load(&layer->fill->written_bytes);
+    uint64_t bytes = layer_definition(layer)->bytes;
+    return written < bytes ? written : bytes;
+}

@@ -1,0 +1,217 @@
+/* Which files a model consists of: told by content, opened beside the one that names them. */
+#include "client/library/model_files.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char directory[] = "/tmp/test-model-files-XXXXXX";
+
+static void setup(void)
+{
+    strcpy(strrchr(directory, '-'), "-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    ck_assert_int_eq(chdir(directory), 0);
+    ck_assert_int_eq(mkdir("sub", 0700), 0);
+}
+
+static void teardown(void)
+{
+    char command[64];
+
+    ck_assert_int_eq(chdir("/"), 0);
+    snprintf(command, sizeof command, "rm -r %s", directory);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static void put(const char *path, const void *bytes, size_t n)
+{
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(bytes, 1, n, file), n);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static void put_text(const char *path, const char *text)
+{
+    put(path, text, strlen(text));
+}
+
+static int open_model(const char *path, struct model_files *ret,
+                      struct model_files_failure *ret_failure)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    return model_files_open(path, fd, ret, ret_failure);
+}
+
+/* Opens `path`, expects this name (NULL: none) and these parameters, and leaves nothing open. */
+static void expect(const char *path, const char *name, const char *parameters)
+{
+    struct model_files files;
+    struct model_files_failure failure;
+    json_t *got = json_object();
+    int before = dup(STDIN_FILENO);
+
+    close(before);
+    ck_assert_int_eq(open_model(path, &files, &failure), 0);
+    if (name)
+        ck_assert_str_eq(files.name, name);
+    else
+        ck_assert_ptr_null(files.name);
+    ck_assert_int_eq(model_files_describe(&files, got), 0);
+    char *text = json_dumps(got, JSON_COMPACT | JSON_SORT_KEYS);
+    ck_assert_str_eq(text, parameters);
+    for (size_t i = 0; i < files.n_fds; i++)
+        ck_assert_int_eq(fcntl(files.fds[i], F_GETFD), FD_CLOEXEC);
+    ck_assert_uint_eq(files.n_fds, 1 + json_array_size(files.weights));
+    model_files_done(&files);
+    int after = dup(STDIN_FILENO);
+    ck_assert_int_eq(after, before);
+    close(after);
+    free(text);
+    json_decref(got);
+}
+
+static const char SAFETENSORS[] = "\2\0\0\0\0\0\0\0{}";
+static const char GGUF[] = "GGUF\3\0\0\0";
+
+START_TEST(weights_alone)
+{
+    put("sub/llama.Q4.gguf", GGUF, sizeof GGUF - 1);
+    expect("sub/llama.Q4.gguf", "llama.Q4",
+           "{\"definitionFileDescriptor\":0,\"name\":\"llama.Q4\"}");
+    /* The name says nothing about the kind. */
+    put("m.json", SAFETENSORS, sizeof SAFETENSORS - 1);
+    expect("m.json", "m", "{\"definitionFileDescriptor\":0,\"name\":\"m\"}");
+    put(".hidden", GGUF, sizeof GGUF - 1);
+    expect(".hidden", ".hidden", "{\"definitionFileDescriptor\":0,\"name\":\".hidden\"}");
+    put("a\x1b\xff.x", GGUF, sizeof GGUF - 1);
+    expect("a\x1b\xff.x", "a\\u001b\\u00ff",
+           "{\"definitionFileDescriptor\":0,\"name\":\"a\\\\u001b\\\\u00ff\"}");
+}
+END_TEST
+
+START_TEST(definition)
+{
+    static const char plain[] = "{\"definitionFileDescriptor\":0}";
+
+    put_text("d.gguf", "{\"name\":\"x\",\"layers\":[]}");
+    expect("d.gguf", NULL, plain);
+    put_text("sub/d", "{\"name\":\"x\",\"weights\":\"w\"}");
+    put_text("sub/w", "");
+    expect("sub/d", NULL,
+           "{\"definitionFileDescriptor\":0,\"weights\":[{\"fileDescriptor\":1,\"path\":\"w\"}]}");
+    /* What the daemon refuses anyway is sent as it is. */
+    static const char *const odd[] = {
+        "",
+        "{\"weights\":",
+        "{\"weights\":3}",
+        "{\"weights\":\"\"}",
+        "{\"weights\":\"../sub/w\"}",
+        "{\"weights\":\"/etc/passwd\"}",
+        "{\"weights\":\"w\\u0000\"}",
+        "{\"layers\":{\"weights\":\"w\"}}",
+        "[\"weights\"]",
+        "{\"weight_map\":3}",
+    };
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        bool index = strstr(odd[i], "weight_map");
+        put_text("sub/d", odd[i]);
+        expect("sub/d", index ? "sub" : NULL,
+               index ? "{\"definitionFileDescriptor\":0,\"name\":\"sub\"}" : plain);
+    }
+}
+END_TEST
+
+START_TEST(sharded)
+{
+    static const char map[] = "{\"metadata\":{},\"weight_map\":{\"a\":\"s1\",\"b\":\"s2\","
+                              "\"c\":\"s1\",\"d\":\"deep/s3\"}}";
+#define WEIGHTS                                            \
+    "\"weights\":[{\"fileDescriptor\":1,\"path\":\"s1\"}," \
+    "{\"fileDescriptor\":2,\"path\":\"s2\"},{\"fileDescriptor\":3,\"path\":\"deep/s3\"}]}"
+
+    put_text("sub/index", map);
+    put_text("sub/s1", "");
+    put_text("sub/s2", "");
+    ck_assert_int_eq(mkdir("sub/deep", 0700), 0);
+    put_text("sub/deep/s3", "");
+    expect("sub/index", "sub", "{\"definitionFileDescriptor\":0,\"name\":\"sub\"," WEIGHTS);
+    ck_assert_int_eq(chdir("sub"), 0);
+    expect("index", "sub", "{\"definitionFileDescriptor\":0,\"name\":\"sub\"," WEIGHTS);
+    ck_assert_int_eq(chdir("deep"), 0);
+    expect("../index", "sub", "{\"definitionFileDescriptor\":0,\"name\":\"sub\"," WEIGHTS);
+}
+END_TEST
+
+/* Each failure names the file, and leaves nothing open. */
+START_TEST(missing)
+{
+    static const struct {
+        const char *named;
+        int error;
+    } cases[] = {{"nope", -ENOENT}, {"fifo", -EINVAL}, {"deep", -EISDIR}, {"w/x", -ENOTDIR}};
+    struct model_files files;
+
+    ck_assert_int_eq(mkfifo("sub/fifo", 0600), 0);
+    ck_assert_int_eq(mkdir("sub/deep", 0700), 0);
+    put_text("sub/w", "");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct model_files_failure failure;
+        char text[128], path[64];
+        snprintf(text, sizeof text, "{\"weight_map\":{\"a\":\"w\",\"b\":\"%s\"}}", cases[i].named);
+        snprintf(path, sizeof path, "sub/%s", cases[i].named);
+        put_text("sub/index", text);
+        int before = dup(STDIN_FILENO);
+        close(before);
+        ck_assert_int_eq(open_model("sub/index", &files, &failure), cases[i].error);
+        ck_assert_str_eq(failure.named, cases[i].named);
+        ck_assert_str_eq(failure.path, path);
+        model_files_failure_done(&failure);
+        int after = dup(STDIN_FILENO);
+        ck_assert_int_eq(after, before);
+        close(after);
+    }
+}
+END_TEST
+
+/* Not the shards but the file itself. */
+START_TEST(unreadable)
+{
+    struct model_files files;
+    struct model_files_failure failure;
+
+    put_text("f", "{}");
+    int fd = open("f", O_WRONLY | O_CLOEXEC);
+    ck_assert_int_eq(model_files_open("f", fd, &files, &failure), -EBADF);
+    ck_assert_str_eq(failure.path, "f");
+    ck_assert_ptr_null(failure.named);
+    model_files_failure_done(&failure);
+    ck_assert_int_eq(fcntl(fd, F_GETFD), -1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("model_files");
+    TCase *tests = tcase_create("model_files");
+
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, weights_alone);
+    tcase_add_test(tests, definition);
+    tcase_add_test(tests, sharded);
+    tcase_add_test(tests, missing);
+    tcase_add_test(tests, unreadable);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

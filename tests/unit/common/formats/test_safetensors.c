@@ -1,0 +1,540 @@
+/* Every element type, every way in which a header can be wrong, and that memory stays bounded. */
+#include "common/formats/tensor_file.h"
+#include "tests/unit/case_step.h"
+#include "tests/unit/weight_bytes.h"
+
+#include <fcntl.h>
+#include <jansson.h>
+
+/* Accepts or fails the test; the caller frees. */
+static struct tensor_file *accept_header(const char *header, uint64_t n_data)
+{
+    struct bytes bytes = safetensors_bytes(header, n_data);
+    struct definition_problem problem;
+    struct tensor_file *file = NULL;
+
+    int r = bytes_parse(&bytes, &file, &problem);
+    ck_assert_msg(r == 0, "%s: %s: %s", header, problem.path, problem.message);
+    check_tensor_file(file, bytes.size_bytes);
+    free(bytes.at);
+    return file;
+}
+
+/* One element of each side of a block, and sizes that the format's text gives. */
+static const struct {
+    const char *name;
+    const char *shape;
+    uint64_t bytes;
+} dtypes[] = {
+    {"BOOL", "[3]", 3},        {"U8", "[3]", 3},          {"I8", "[3]", 3},
+    {"F8_E5M2", "[3]", 3},     {"F8_E4M3", "[3]", 3},     {"F8_E8M0", "[3]", 3},
+    {"F8_E4M3FNUZ", "[3]", 3}, {"F8_E5M2FNUZ", "[3]", 3}, {"I16", "[3]", 6},
+    {"U16", "[3]", 6},         {"F16", "[3]", 6},         {"BF16", "[3]", 6},
+    {"I32", "[3]", 12},        {"U32", "[3]", 12},        {"F32", "[3]", 12},
+    {"C64", "[3]", 24},        {"F64", "[3]", 24},        {"I64", "[3]", 24},
+    {"U64", "[3]", 24},        {"F4", "[3,2]", 3},        {"F6_E2M3", "[2,2]", 3},
+    {"F6_E3M2", "[4,3]", 9},   {"F64", "[]", 8},          {"U8", "[0]", 0},
+    {"F32", "[5,0,7]", 0},     {"F4", "[0]", 0},          {"F16", "[1,1,1,1,1,1,1,2]", 4},
+};
+
+START_TEST(every_dtype)
+{
+    char header[512];
+
+    /* Behind another tensor, so that one without bytes has a place, too. */
+    snprintf(header, sizeof header,
+             "{\"t\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[5,%" PRIu64
+             "]},\"a\":{\"dtype\":\"U8\",\"shape\":[5],\"data_offsets\":[0,5]}}",
+             dtypes[_i].name, dtypes[_i].shape, 5 + dtypes[_i].bytes);
+    struct tensor_file *file = accept_header(header, 5 + dtypes[_i].bytes);
+    ck_assert_uint_eq(file->n_entries, 2);
+    const struct tensor_entry *entry = &file->entries[1];
+    ck_assert_str_eq(entry->name, "t");
+    ck_assert_str_eq(dtype_name(entry->type), dtypes[_i].name);
+    ck_assert_uint_eq(entry->bytes, dtypes[_i].bytes);
+    ck_assert_uint_eq(entry->file_offset_bytes, 8 + strlen(header) + 5);
+    tensor_file_free(file);
+}
+END_TEST
+
+START_TEST(contents)
+{
+    static const char header[] =
+        "{ \"__metadata__\" : { \"format\":\"pt\" , \"a,b\":\"}]\\\"\" } ,\n"
+        "\"b.\\u00e9\" : {\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[16,40],\"more\":{}},"
+        "\"a\":{\"data_offsets\":[0,16],\"shape\":[],\"dtype\":\"C64\",\"shape2\":[1]},"
+        "\"empty\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[8,8]},"
+        "\"c\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[8,16]}}  \n\t ";
+    char text[sizeof header];
+
+    strcpy(text, header);
+    memcpy(strstr(text, "[0,16]"), "[0,8] ", 6);
+    struct tensor_file *file = accept_header(text, 40);
+    static const char *const names[] = {"a", "empty", "c", "b.\xc3\xa9"};
+    static const uint64_t offsets[] = {0, 8, 8, 16};
+    ck_assert_uint_eq(file->n_entries, COUNT(names));
+    for (int i = 0; i < COUNT(names); i++) {
+        ck_assert_str_eq(file->entries[i].name, names[i]);
+        ck_assert_uint_eq(file->entries[i].file_offset_bytes, 8 + strlen(text) + offsets[i]);
+    }
+    ck_assert_uint_eq(file->entries[3].n_dims, 2);
+    ck_assert_uint_eq(file->entries[3].shape[0], 2);
+    ck_assert_uint_eq(file->entries[3].shape[1], 3);
+    ck_assert_uint_eq(file->entries[0].n_dims, 0);
+    ck_assert_ptr_null(file->model_name);
+    ck_assert_int_eq(tensor_file_find(file, "b"), -ENOENT);
+    ck_assert_int_eq(tensor_file_find(file, ""), -ENOENT);
+    tensor_file_free(file);
+}
+END_TEST
+
+#define T(name, dtype, shape, offsets) \
+    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
+
+static const struct {
+    const char *header;
+    uint64_t n_data;
+    const char *path, *message;
+} bad[] = {
+    /* Figures. */
+    {"{" T("a", "F32", "[100]", "[0,400]") "," T("b", "F32", "[100]", "[200,600]") "}", 600, "b",
+     "bytes [200, 600) of the data overlap [0, 400) of \"a\""},
+    {"{" T("b", "F32", "[100]", "[0,400]") "," T("a", "F32", "[100]", "[0,400]") "}", 400, "b",
+     "bytes [0, 400) of the data overlap [0, 400) of \"a\""},
+    {"{" T("a", "F32", "[1]", "[4,0]") "}", 4, "a", "data_offsets [4, 0) run backwards"},
+    {"{" T("a", "F32", "[1]", "[0,4]") "," T("b", "U8", "[1]", "[5,6]") "}", 6, "b",
+     "begins at byte 5 of the data, but the tensor before it ends at 4"},
+    {"{" T("a", "U8", "[1]", "[1,2]") "}", 2, "a",
+     "begins at byte 1 of the data, but the tensor before it ends at 0"},
+    {"{" T("a", "U8", "[4]", "[0,4]") "," T("b", "U8", "[0]", "[2,2]") "}", 4, "b",
+     "begins at byte 2 of the data, but the tensor before it ends at 4"},
+    {"{" T("a", "U8", "[4096]", "[0,4096]") "}", 4000, "a",
+     "ends at byte 4163, but the file has 4067"},
+    {"{" T("a", "U8", "[4]", "[0,4]") "}", 5, "data", "ends at byte 65, but the file has 66"},
+    {"{" T("a", "F32", "[2]", "[0,4]") "}", 4, "a",
+     "data_offsets [0, 4) hold 4 bytes, but dtype and shape make 8"},
+    {"{" T("a", "U8", "[9223372036854775807]", "[0,9223372036854775807]") "}", 5, "a",
+     "ends at byte 9223372036854775904, but the file has 102"},
+    {"{" T("a", "U8", "[1]", "[9223372036854775806,9223372036854775807]") "}", 5, "a",
+     "ends at byte 9223372036854775904, but the file has 102"},
+    /* Products. */
+    {"{" T("a", "F32", "[4611686018427387904]", "[0,0]") "}", 0, "a",
+     "has more than 2^64 - 1 bytes"},
+    {"{" T("a", "U8", "[4294967296,4294967296]", "[0,0]") "}", 0, "a",
+     "has more than 2^64 - 1 bytes"},
+    {"{" T("a", "F64", "[2,1152921504606846976,2]", "[0,0]") "}", 0, "a",
+     "has more than 2^64 - 1 bytes"},
+    {"{" T("a", "F4", "[3]", "[0,1]") "}", 1, "a", "3 elements of F4 do not fill whole bytes"},
+    {"{" T("a", "F6_E3M2", "[2]", "[0,1]") "}", 1, "a",
+     "2 elements of F6_E3M2 do not fill whole bytes"},
+    /* Names. */
+    {"{" T("a", "U8", "[1]", "[0,1]") "," T("\\u0061", "U8", "[1]", "[1,2]") "}", 2, "a",
+     "two tensors have this name, at bytes 0 and 1 of the data"},
+    {"{" T("", "U8", "[1]", "[0,1]") "}", 1, "tensors[0]",
+     "the name has 0 bytes, but must have 1 to 255"},
+    {"{" T("a\\u0007", "U8", "[1]", "[0,1]") "}", 1, "tensors[0]",
+     "byte 1 of the name is a control character"},
+    {"{" T("a\\u009b", "U8", "[1]", "[0,1]") "}", 1, "tensors[0]",
+     "byte 1 of the name is a control character"},
+    {"{\"__metadata__\":{},\"__metadata__\":{}," T("a", "U8", "[1]", "[0,1]") "}", 1,
+     "__metadata__", "stands twice"},
+    {"{\"__metadata__\":[]," T("a", "U8", "[1]", "[0,1]") "}", 1, "__metadata__",
+     "must be an object"},
+    {"{\"__metadata__\":{\"a\":1}," T("a", "U8", "[1]", "[0,1]") "}", 1, "__metadata__",
+     "must map strings to strings"},
+    {"{\"__metadata__\":{\"a\":\"b\"}x," T("a", "U8", "[1]", "[0,1]") "}", 1, "header",
+     "byte 33 of the file: ',' or '}' is expected"},
+    {"{\"\\u005f_metadata__\":{}}", 0, "__metadata__", "dtype must be a string"},
+    /* Types. */
+    {"{" T("a", "F77", "[1]", "[0,1]") "}", 1, "a", "unknown dtype \"F77\""},
+    {"{" T("a", "f32", "[1]", "[0,4]") "}", 4, "a", "unknown dtype \"f32\""},
+    {"{" T("a", "Q4_0", "[32]", "[0,18]") "}", 18, "a", "unknown dtype \"Q4_0\""},
+    {"{" T("a", "x\\u001b[2J\\u0007", "[1]", "[0,1]") "}", 1, "a", "unknown dtype \"x?[2J?\""},
+    {"{\"a\":{\"dtype\":5,\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "a",
+     "dtype must be a string"},
+    {"{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "a", "dtype must be a string"},
+    {"{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, "a", "shape must be an array"},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, "a", "data_offsets must be an array"},
+    {"{" T("a", "U8", "1", "[0,1]") "}", 1, "a", "shape must be an array"},
+    {"{" T("a", "U8", "[-1]", "[0,1]") "}", 1, "a", "shape[0] must be an integer of at least 0"},
+    {"{" T("a", "U8", "[1,1.0]", "[0,1]") "}", 1, "a", "shape[1] must be an integer of at least 0"},
+    {"{" T("a", "U8", "[1,1,1,1,1,1,1,1,1]", "[0,1]") "}", 1, "a",
+     "shape has 9 elements, more than 8"},
+    {"{" T("a", "U8", "[1]", "[0]") "}", 1, "a", "data_offsets must have two elements"},
+    {"{" T("a", "U8", "[1]", "[0,1,2]") "}", 1, "a", "data_offsets has 3 elements, more than 2"},
+    {"{" T("a", "U8", "[1]", "[0,\"1\"]") "}", 1, "a",
+     "data_offsets[1] must be an integer of at least 0"},
+    {"{\"a\":[]}", 0, "a", "must be an object"},
+    /* Syntax; the object begins at byte 8. */
+    {"{}", 0, "header", "names no tensors"},
+    {"{\"__metadata__\":{\"a\":\"b\"}}", 0, "header", "names no tensors"},
+    {"{" T("a", "U8", "[1]", "[0,1]") "} x", 1, "header",
+     "byte 62 of the file: only spaces may follow the object"},
+    {"{" T("a", "U8", "[1]", "[0,1]") ",}", 1, "header", "byte 61 of the file: a key is expected"},
+    {"{," T("a", "U8", "[1]", "[0,1]") "}", 1, "header", "byte 9 of the file: a key is expected"},
+    {"{" T("a", "U8", "[1]", "[0,1]") ",,}", 1, "header", "byte 61 of the file: a key is expected"},
+    {"{" T("a", "U8", "[1]", "[0,1]") "]", 1, "header",
+     "byte 60 of the file: ',' or '}' is expected"},
+    {"{" T("a", "U8", "[1]", "[0,1]"), 1, "header",
+     "byte 60 of the file: the header ends too early"},
+    {"{\"a", 1, "header", "byte 11 of the file: the header ends too early"},
+    {"{\"a\\", 1, "header", "byte 12 of the file: the header ends too early"},
+    {"{" T("a", "U8", "[1}", "[0,1]") "}", 1, "header",
+     "byte 37 of the file: ',' or ']' is expected"},
+    {"{" T("a", "U8", "[1]", "[0,1]") "," T("b", "U8", "[1]", "[1,\n\n  2 3]") "}", 3, "header",
+     "byte 115 of the file: ',' or ']' is expected"},
+    {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\"}}", 0, "header",
+     "byte 27 of the file: duplicate key"},
+    {"{\"a\":{\"b\":[[[[[[[1]]]]]]]}}", 0, "header",
+     "byte 24 of the file: nested deeper than 8 levels"},
+    {"{" T("a", "U8", "[9223372036854775808]", "[0,1]") "}", 1, "header",
+     "byte 36 of the file: integer beyond 64 bits"},
+    {"{" T("a\xff", "U8", "[1]", "[0,1]") "}", 1, "header", "byte 11 of the file: invalid UTF-8"},
+    {"{ \"a\" \"b\" }", 1, "header", "byte 14 of the file: ':' is expected"},
+};
+
+START_TEST(refuses)
+{
+    struct bytes bytes = safetensors_bytes(bad[_i].header, bad[_i].n_data);
+    struct definition_problem problem;
+    struct tensor_file *file = NULL;
+
+    int r = bytes_parse(&bytes, &file, &problem);
+    ck_assert_msg(r == -EBADMSG, "%s: %d", bad[_i].header, r);
+    ck_assert_ptr_null(file);
+    ck_assert_uint_eq(problem.line, 0);
+    ck_assert_uint_eq(problem.column, 0);
+    ck_assert_str_eq(problem.message, bad[_i].message);
+    ck_assert_str_eq(problem.path, bad[_i].path);
+    free(bytes.at);
+}
+END_TEST
+
+START_TEST(header_length)
+{
+    static const struct {
+        uint64_t length;
+        const char *message;
+    } cases[] = {
+        {UINT64_C(1) << 63, "is 9223372036854775808 bytes long, more than 16777216"},
+        {UINT64_MAX - 255, "is 18446744073709551360 bytes long, more than 16777216"},
+        {(16 << 20) + 1, "is 16777217 bytes long, more than 16777216"},
+        {16 << 20, "ends at byte 16777224, but the file has 16"},
+        {9, "ends at byte 17, but the file has 16"},
+        {0, "is empty"},
+        {1, "byte 9 of the file: the header ends too early"},
+    };
+
+    for (int i = 0; i < COUNT(cases); i++) {
+        struct definition_problem problem;
+        struct tensor_file *file = NULL;
+        struct bytes bytes = {0};
+        bytes_number(&bytes, cases[i].length, 8);
+        bytes_add(&bytes, "{}      ", 8);
+        ck_assert_int_eq(bytes_parse(&bytes, &file, &problem), -EBADMSG);
+        ck_assert_str_eq(problem.path, "header");
+        ck_assert_str_eq(problem.message, cases[i].message);
+        free(bytes.at);
+    }
+}
+END_TEST
+
+/* A valid file with all that the format has. */
+static struct bytes sample(void)
+{
+    static const char data[37];
+    struct bytes bytes = safetensors_bytes(
+        "{\"__metadata__\":{\"format\":\"pt\",\"note\":\"\\\"}\"}," T(
+            "a.0", "F32", "[2,2]",
+            "[0,16]") "," T("a.1", "BF16", "[10]",
+                            "[16,36]") "," T("z", "U8", "[0]", "[36,36]") "," T("\xc3\xa9", "U8",
+                                                                                "[]",
+                                                                                "[36,37]") "}   ",
+        0);
+
+    bytes_add(&bytes, data, sizeof data);
+    return bytes;
+}
+
+START_TEST(truncated_everywhere)
+{
+    struct bytes whole = sample();
+    struct definition_problem problem;
+    struct tensor_file *file = NULL;
+
+    for (size_t n = 0; n < whole.n; n++) {
+        struct bytes bytes = {0};
+        bytes_add(&bytes, whole.at, n);
+        int r = bytes_parse(&bytes, &file, &problem);
+        ck_assert_msg(r == -EBADMSG, "%zu bytes: %d", n, r);
+        ck_assert_ptr_null(file);
+        ck_assert_msg(problem.line == 0 && problem.path[0] && problem.message[0], "%zu bytes", n);
+        free(bytes.at);
+    }
+    ck_assert_int_eq(bytes_parse(&whole, &file, &problem), 0);
+    check_tensor_file(file, whole.n);
+    tensor_file_free(file);
+    free(whole.at);
+}
+END_TEST
+
+START_TEST(random_mutations)
+{
+    unsigned seed = test_seed(), state = seed;
+    int n_good = 0, n_bad = 0;
+
+    printf("seed %u\n", seed);
+    for (int round = 0; round < 5000; round += case_step()) {
+        struct bytes bytes = sample();
+        struct definition_problem problem;
+        struct tensor_file *file = NULL;
+        mutate(&bytes, &state);
+        int r = bytes_parse(&bytes, &file, &problem);
+        ck_assert_msg(r == 0 || (r == -EBADMSG && problem.line == 0 && problem.message[0]),
+                      "seed %u, round %d: %d", seed, round, r);
+        if (r == 0)
+            check_tensor_file(file, bytes.size_bytes);
+        n_good += r == 0;
+        n_bad += r < 0;
+        tensor_file_free(file);
+        free(bytes.at);
+    }
+    ck_assert_msg(n_good > 0 && n_bad > 0, "seed %u", seed);
+}
+END_TEST
+
+START_TEST(reads_fail)
+{
+    struct bytes bytes = sample();
+    struct byte_source source = {bytes_read, &bytes, bytes.size_bytes};
+    struct definition_problem problem;
+    struct tensor_file *file = NULL;
+    int n = 0;
+
+    for (;; n++) {
+        bytes.n_reads_left = n;
+        int r = tensor_file_read(&source, &file, &problem);
+        if (r == 0)
+            break;
+        ck_assert_int_eq(r, -EIO);
+        ck_assert_ptr_null(file);
+    }
+    ck_assert_int_gt(n, 1);
+    tensor_file_free(file);
+    free(bytes.at);
+}
+END_TEST
+
+/* What jansson holds, and the most that it ever held. */
+static size_t json_bytes, json_bytes_max;
+
+static void *counting_malloc(size_t n)
+{
+    size_t *block = malloc(sizeof(max_align_t) + n);
+
+    if (!block)
+        return NULL;
+    *block = n;
+    json_bytes += n;
+    if (json_bytes > json_bytes_max)
+        json_bytes_max = json_bytes;
+    return (char *)block + sizeof(max_align_t);
+}
+
+static void counting_free(void *pointer)
+{
+    if (!pointer)
+        return;
+    size_t *block = (size_t *)(void *)((char *)pointer - sizeof(max_align_t));
+    json_bytes -= *block;
+    free(block);
+}
+
+/* Tensors without bytes, named by seven digits: 58 bytes of header each. */
+static struct bytes many_tensors(int n)
+{
+    static const char text[] = "," T("0000000", "U8", "[0]", "[0,0]");
+    struct bytes bytes = {0};
+
+    bytes_number(&bytes, (uint64_t)n * (sizeof text - 1) + 1, 8);
+    for (int i = 0; i < n; i++) {
+        bytes_add(&bytes, text, sizeof text - 1);
+        uint8_t *digit = bytes.at + bytes.n - (sizeof text - 1) + strlen(",\"0000000");
+        for (int left = i; left > 0; left /= 10)
+            *--digit = (uint8_t)('0' + left % 10);
+    }
+    bytes.at[8] = '{';
+    bytes_add(&bytes, "}", 1);
+    return bytes;
+}
+
+static long allocations_left;
+
+static void *failing_malloc(size_t n)
+{
+    return allocations_left-- > 0 ? malloc(n) : NULL;
+}
+
+/* The sanitizers' and valgrind's leak report is the verdict on what is left behind. */
+START_TEST(failing_allocations)
+{
+    struct definition_problem problem;
+    struct bytes bytes = sample();
+    int r = -ENOMEM;
+
+    json_set_alloc_funcs(failing_malloc, free);
+    for (long n = 0; n < 2000 && r < 0; n++) {
+        struct tensor_file *file = NULL;
+        allocations_left = n;
+        r = bytes_parse(&bytes, &file, &problem);
+        /* jansson calls some of its failed allocations a malformed text. */
+        ck_assert(r == 0 || r == -ENOMEM || r == -EBADMSG);
+        ck_assert(r == 0 || !file);
+        tensor_file_free(file);
+    }
+    json_set_alloc_funcs(malloc, free);
+    ck_assert_int_eq(r, 0);
+    free(bytes.at);
+}
+END_TEST
+
+START_TEST(many_small_tensors)
+{
+    struct bytes bytes = many_tensors(50000);
+    struct definition_problem problem;
+    struct tensor_file *file = NULL;
+
+    json_set_alloc_funcs(counting_malloc, counting_free);
+    int r = bytes_parse(&bytes, &file, &problem);
+    json_set_alloc_funcs(malloc, free);
+    ck_assert_int_eq(r, 0);
+    ck_assert_uint_eq(json_bytes, 0);
+    ck_assert_msg(json_bytes_max < 64 << 10, "%zu", json_bytes_max);
+    ck_assert_uint_eq(file->n_entries, 50000);
+    ck_assert_int_eq(tensor_file_find(file, "0031415"), 31415);
+    tensor_file_free(file);
+    free(bytes.at);
+
+    bytes = many_tensors(TENSOR_FILE_TENSORS_MAX + 1);
+    ck_assert_int_eq(bytes_parse(&bytes, &file, &problem), -EBADMSG);
+    ck_assert_str_eq(problem.message, "names 250001 tensors, more than 250000");
+    free(bytes.at);
+}
+END_TEST
+
+START_TEST(a_million_tensors)
+{
+    struct bytes bytes = many_tensors(1000000);
+    struct definition_problem problem;
+    struct tensor_file *file = NULL;
+
+    ck_assert_int_eq(bytes_parse(&bytes, &file, &problem), -EBADMSG);
+    ck_assert_ptr_nonnull(strstr(problem.message, "bytes long, more than 16777216"));
+    ck_assert_uint_le(bytes.n_read_max, 16);
+    free(bytes.at);
+}
+END_TEST
+
+START_TEST(large_metadata)
+{
+    size_t n = 2 << 20, used;
+    char *header = malloc(n + 200);
+
+    ck_assert_ptr_nonnull(header);
+    strcpy(header, "{\"__metadata__\":{");
+    used = strlen(header);
+    while (used < n)
+        used += (size_t)sprintf(header + used, "\"%zx\":\"\",", used);
+    strcpy(header + used - 1, "}," T("a", "U8", "[1]", "[0,1]") "}");
+    json_bytes_max = 0;
+    json_set_alloc_funcs(counting_malloc, counting_free);
+    struct tensor_file *file = accept_header(header, 1);
+    json_set_alloc_funcs(malloc, free);
+    ck_assert_msg(json_bytes_max < 64 << 10, "%zu", json_bytes_max);
+    tensor_file_free(file);
+    free(header);
+}
+END_TEST
+
+static void check_format(const char *text, size_t n, enum tensor_format expected)
+{
+    struct bytes bytes = {.n_reads_left = -1};
+    enum tensor_format format = 77;
+
+    bytes_add(&bytes, text, n);
+    struct byte_source source = {bytes_read, &bytes, bytes.n};
+    ck_assert_int_eq(tensor_format_detect(&source, &format), 0);
+    ck_assert_int_eq(format, expected);
+    free(bytes.at);
+}
+
+START_TEST(detection)
+{
+    check_format("", 0, TENSOR_FORMAT_NONE);
+    check_format("{", 1, TENSOR_FORMAT_NONE);
+    check_format("{\"name\": \"x\", \"layers\": []}", 27, TENSOR_FORMAT_NONE);
+    check_format("        {}", 10, TENSOR_FORMAT_NONE);
+    check_format("GGU", 3, TENSOR_FORMAT_NONE);
+    check_format("GGUF", 4, TENSOR_FORMAT_GGUF);
+    check_format("GGUF\3\0\0\0", 8, TENSOR_FORMAT_GGUF);
+    check_format("\x10\0\0\0\0\0\0\0{}", 10, TENSOR_FORMAT_SAFETENSORS);
+    check_format("\0\0\0\0\0\0\0\x80{}", 10, TENSOR_FORMAT_SAFETENSORS);
+    check_format("\x10\0\0\0", 4, TENSOR_FORMAT_SAFETENSORS);
+    check_format("PK\3\4\0\0\0\0\0\0", 10, TENSOR_FORMAT_NONE);
+}
+END_TEST
+
+START_TEST(descriptor)
+{
+    char path[] = "/tmp/edgemind-test-XXXXXX";
+    struct bytes bytes = sample();
+    struct definition_problem problem;
+    struct tensor_file *file = NULL;
+    char byte;
+
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    unlink(path);
+    ck_assert_int_eq(write(fd, bytes.at, bytes.n), (int)bytes.n);
+    struct byte_source source = {byte_source_pread, &fd, bytes.n};
+    ck_assert_int_eq(tensor_file_read(&source, &file, &problem), 0);
+    ck_assert_uint_eq(file->n_entries, 4);
+    tensor_file_free(file);
+    file = NULL;
+
+    /* Shorter than it was when its size was taken. */
+    ck_assert_int_eq(ftruncate(fd, 100), 0);
+    ck_assert_int_eq(tensor_file_read(&source, &file, &problem), -EIO);
+    close(fd);
+    ck_assert_int_eq(byte_source_pread(&fd, 0, &byte, 1), -EBADF);
+    ck_assert_ptr_null(file);
+    free(bytes.at);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("safetensors");
+    TCase *tests = tcase_create("safetensors");
+
+    tcase_add_loop_test(tests, every_dtype, 0, COUNT(dtypes));
+    tcase_add_test(tests, contents);
+    tcase_add_loop_test(tests, refuses, 0, COUNT(bad));
+    tcase_add_test(tests, header_length);
+    tcase_add_test(tests, truncated_everywhere);
+    tcase_add_test(tests, random_mutations);
+    tcase_add_test(tests, reads_fail);
+    tcase_add_test(tests, failing_allocations);
+    tcase_add_test(tests, many_small_tensors);
+    tcase_add_test(tests, a_million_tensors);
+    tcase_add_test(tests, large_metadata);
+    tcase_add_test(tests, detection);
+    tcase_add_test(tests, descriptor);
+    tcase_set_timeout(tests, 300);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

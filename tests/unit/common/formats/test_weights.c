@@ -1,0 +1,603 @@
+/* Grouping by names, binding to a definition, and that every layer's bytes are placed so that they
+ * can be read directly. */
+#include "common/formats/weights.h"
+#include "tests/unit/case_step.h"
+#include "tests/unit/weight_bytes.h"
+
+#include <stdio.h>
+
+enum { FILES_MAX = 4 };
+
+/* "name bytes name bytes ...": one file's tensors, U8, as they follow each other. */
+static struct tensor_file *make_file(const char *spec)
+{
+    char *header = calloc(1, strlen(spec) * 20 + 100);
+    uint64_t offset = 0;
+    int n_read, n_used = 1;
+    char name[256];
+    uint64_t n;
+
+    ck_assert_ptr_nonnull(header);
+    strcpy(header, "{");
+    for (; sscanf(spec, "%255s %" SCNu64 "%n", name, &n, &n_read) == 2; spec += n_read) {
+        n_used += sprintf(header + n_used,
+                          "%s\"%s\":{\"dtype\":\"U8\",\"shape\":[%" PRIu64
+                          "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
+                          n_used > 1 ? "," : "", name, n, offset, offset + n);
+        offset += n;
+    }
+    /* The data begins at byte 4096, which makes offsets easy to tell. */
+    strcpy(header + n_used, "}");
+    n_used++;
+    ck_assert_int_le(n_used, 4088);
+    header = realloc(header, 4089);
+    memset(header + n_used, ' ', (size_t)(4088 - n_used));
+    header[4088] = '\0';
+
+    struct bytes bytes = safetensors_bytes(header, offset);
+    struct definition_problem problem;
+    struct tensor_file *file = NULL;
+    int r = bytes_parse(&bytes, &file, &problem);
+    ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
+    free(bytes.at);
+    free(header);
+    return file;
+}
+
+/* The same as GGUF: I8 tensors, each at the next multiple of `alignment`. */
+static struct tensor_file *make_gguf(const char *spec, uint32_t alignment)
+{
+    struct bytes bytes = {0}, infos = {0};
+    uint64_t offset = 0, n_tensors = 0, n, end = 0;
+    int n_read;
+    char name[256];
+
+    for (; sscanf(spec, "%255s %" SCNu64 "%n", name, &n, &n_read) == 2; spec += n_read) {
+        gguf_tensor(&infos, name, 1, &n, 24, offset);
+        end = offset + n;
+        offset = (end + alignment - 1) / alignment * alignment;
+        n_tensors++;
+    }
+    gguf_header(&bytes, 3, n_tensors, 1);
+    gguf_key(&bytes, "general.alignment", GGUF_U32);
+    bytes_number(&bytes, alignment, 4);
+    bytes_add(&bytes, infos.at, infos.n);
+    gguf_data(&bytes, alignment, end);
+    struct definition_problem problem;
+    struct tensor_file *file = NULL;
+    int r = bytes_parse(&bytes, &file, &problem);
+    ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
+    free(infos.at);
+    free(bytes.at);
+    return file;
+}
+
+static void free_files(struct tensor_file **files, uint32_t n_files)
+{
+    for (uint32_t i = 0; i < n_files; i++)
+        tensor_file_free(files[i]);
+}
+
+/* What must hold of every bound layer, whatever it is made of. */
+static void check_layer(const struct layer_definition *layer, struct tensor_file *const *files)
+{
+    uint64_t end = 0;
+
+    REQUIRE(layer->bytes > 0);
+    REQUIRE(layer->n_pieces > 0);
+    REQUIRE(layer->pieces[0].layer_offset_bytes == 0);
+    REQUIRE(layer->shift_bytes < PIECE_ALIGN_BYTES);
+    for (uint32_t i = 0; i < layer->n_pieces; i++) {
+        const struct piece *piece = &layer->pieces[i];
+        uint64_t place = layer->shift_bytes + piece->layer_offset_bytes;
+        REQUIRE(piece->bytes > 0);
+        REQUIRE(place % PIECE_ALIGN_BYTES == piece->file_offset_bytes % PIECE_ALIGN_BYTES);
+        if (i > 0) {
+            uint64_t last = layer->shift_bytes + end - 1;
+            REQUIRE(place / PIECE_ALIGN_BYTES > last / PIECE_ALIGN_BYTES);
+            REQUIRE(place / PIECE_ALIGN_BYTES - last / PIECE_ALIGN_BYTES <= 1);
+        }
+        end = piece->layer_offset_bytes + piece->bytes;
+    }
+    REQUIRE(layer->bytes == end);
+
+    for (uint32_t i = 0; i < layer->n_tensors; i++) {
+        const struct tensor *tensor = &layer->tensors[i];
+        uint32_t p = 0, source = 0;
+        int64_t index = -ENOENT;
+        for (; index < 0; source++)
+            index = tensor_file_find(files[source], tensor->name);
+        const struct tensor_entry *entry = &files[--source]->entries[index];
+        REQUIRE(tensor->bytes == entry->bytes);
+        REQUIRE(tensor->n_dims == entry->n_dims);
+        REQUIRE(tensor->offset_bytes <= layer->bytes);
+        if (tensor->bytes == 0)
+            continue;
+        while (tensor->offset_bytes >= layer->pieces[p].layer_offset_bytes + layer->pieces[p].bytes)
+            REQUIRE(++p < layer->n_pieces);
+        const struct piece *piece = &layer->pieces[p];
+        uint64_t in_piece = tensor->offset_bytes - piece->layer_offset_bytes;
+        REQUIRE(tensor->offset_bytes >= piece->layer_offset_bytes);
+        REQUIRE(in_piece + tensor->bytes <= piece->bytes);
+        REQUIRE(piece->file_offset_bytes + in_piece == entry->file_offset_bytes);
+        REQUIRE(piece->source == source);
+    }
+}
+
+static void check_definition(const struct definition *definition, struct tensor_file *const *files)
+{
+    uint64_t bytes = 0;
+
+    REQUIRE(definition->n_layers > 0);
+    for (uint32_t i = 0; i < definition->n_layers; i++) {
+        check_layer(&definition->layers[i], files);
+        bytes += definition->layers[i].bytes;
+        REQUIRE(definition_find_layer(definition, definition->layers[i].name) == i);
+    }
+    REQUIRE(bytes == definition->bytes);
+}
+
+static struct definition *group(struct tensor_file *const *files, uint32_t n_files)
+{
+    struct definition_problem problem;
+    struct definition *definition = NULL;
+    uint32_t n_tensors = 0;
+
+    int r = weights_group("m", files, n_files, &definition, &problem);
+    ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
+    check_definition(definition, files);
+    for (uint32_t i = 0; i < definition->n_layers; i++)
+        n_tensors += definition->layers[i].n_tensors;
+    for (uint32_t i = 0; i < n_files; i++)
+        n_tensors -= files[i]->n_entries;
+    ck_assert_uint_eq(n_tensors, 0);
+    ck_assert_ptr_null(definition->weights);
+    return definition;
+}
+
+/* Layers in order, for tensors in the order of the file. */
+static const struct {
+    const char *tensors, *layers;
+} orders[] = {
+    /* llama.cpp */
+    {"output.weight 9 token_embd.weight 9 blk.0.attn_q.weight 9 blk.0.ffn_up.weight 9 "
+     "blk.10.a 9 blk.2.a 9 blk.1.a 9 output_norm.weight 9 rope_freqs.weight 9",
+     "token_embd rope_freqs blk.0 blk.1 blk.2 blk.10 output_norm output"},
+    /* Llama, sorted by name as transformers do */
+    {"lm_head.weight 9 model.embed_tokens.weight 9 model.layers.0.mlp.experts.1.w 9 "
+     "model.layers.0.mlp.experts.0.w 9 model.layers.10.x 9 model.layers.2.x 9 model.norm.weight 9",
+     "model.embed_tokens model.layers.0 model.layers.2 model.layers.10 model.norm lm_head"},
+    /* GPT-2 */
+    {"h.0.attn.bias 9 h.1.attn.bias 9 ln_f.bias 9 ln_f.weight 9 wpe.weight 9 wte.weight 9",
+     "wpe wte h.0 h.1 ln_f"},
+    {"transformer.h.0.w 9 transformer.ln_f.w 9 transformer.wte.w 9 lm_head.weight 9",
+     "transformer.wte transformer.h.0 transformer.ln_f lm_head"},
+    /* GPT-NeoX, whose head has an embedding's name */
+    {"embed_out.weight 9 gpt_neox.embed_in.weight 9 gpt_neox.final_layer_norm.bias 9 "
+     "gpt_neox.layers.0.w 9",
+     "gpt_neox.embed_in gpt_neox.layers.0 gpt_neox.final_layer_norm embed_out"},
+    /* BERT */
+    {"bert.embeddings.LayerNorm.bias 9 bert.embeddings.word_embeddings.weight 9 "
+     "bert.encoder.layer.0.w 9 bert.encoder.layer.1.w 9 bert.pooler.dense.bias 9 "
+     "cls.predictions.bias 9",
+     "bert.embeddings.LayerNorm bert.embeddings.word_embeddings bert.encoder.layer.0 "
+     "bert.encoder.layer.1 bert.pooler.dense cls.predictions"},
+    /* T5: what is the decoder's stands behind the encoder's */
+    {"decoder.block.0.w 9 decoder.embed_tokens.weight 9 decoder.final_layer_norm.weight 9 "
+     "encoder.block.0.w 9 encoder.block.1.w 9 encoder.final_layer_norm.weight 9 lm_head.weight 9 "
+     "shared.weight 9",
+     "shared encoder.block.0 encoder.block.1 encoder.final_layer_norm decoder.embed_tokens "
+     "decoder.block.0 decoder.final_layer_norm lm_head"},
+    {"dec.blk.0.w 9 dec.output_norm.weight 9 enc.blk.0.w 9 enc.output_norm.weight 9 "
+     "token_embd.weight 9",
+     "token_embd enc.blk.0 enc.output_norm dec.blk.0 dec.output_norm"},
+    /* Whisper: both stacks share "model" */
+    {"model.decoder.embed_positions.weight 9 model.decoder.layer_norm.bias 9 "
+     "model.decoder.layers.0.w 9 model.encoder.conv1.weight 9 model.encoder.layer_norm.bias 9 "
+     "model.encoder.layers.0.w 9",
+     "model.encoder.conv1 model.encoder.layers.0 model.encoder.layer_norm "
+     "model.decoder.embed_positions model.decoder.layers.0 model.decoder.layer_norm"},
+    /* A vision tower beside a language model */
+    {"language_model.lm_head.weight 9 language_model.model.embed_tokens.weight 9 "
+     "language_model.model.layers.0.w 9 language_model.model.norm.weight 9 "
+     "multi_modal_projector.linear_1.weight 9 "
+     "vision_tower.vision_model.embeddings.patch_embedding.weight 9 "
+     "vision_tower.vision_model.encoder.layers.0.w 9 "
+     "vision_tower.vision_model.post_layernorm.weight 9",
+     "vision_tower.vision_model.embeddings.patch_embedding "
+     "vision_tower.vision_model.encoder.layers.0 vision_tower.vision_model.post_layernorm "
+     "language_model.model.embed_tokens language_model.model.layers.0 language_model.model.norm "
+     "language_model.lm_head multi_modal_projector.linear_1"},
+    /* Unknown words: where the bytes are */
+    {"alpha.w 9 b.0.w 9 beta.w 9", "alpha b.0 beta"},
+    /* No blocks at all */
+    {"fc1.weight 9 fc1.bias 9 fc2.weight 9 head.weight 9 act.w 9 embed.w 9",
+     "embed fc1 fc2 act head"},
+    /* Numbers: the first component that is one; leading zeros and the like */
+    {"0.weight 9 2.weight 9 10.weight 9", "0 2 10"},
+    {"x.00.w 9 x.1.w 9 x.0.b 9", "x.00 x.1"},
+    {"features.3.conv.7.w 9 features.3 9 features.w 9", "features.3 features"},
+    {"a.123456789012.w 9 a.5x.w 9 a.-1.w 9", "a.123456789012 a.5x a.-1"},
+    {"w 9 w.x 9 .y 9 ..z 9 v. 9", "w .y . v"},
+};
+
+START_TEST(order)
+{
+    struct tensor_file *file = make_file(orders[_i].tensors);
+    struct definition *definition = group(&file, 1);
+    char layers[1024] = "";
+
+    for (uint32_t i = 0; i < definition->n_layers; i++)
+        sprintf(layers + strlen(layers), "%s%s", i ? " " : "", definition->layers[i].name);
+    ck_assert_str_eq(layers, orders[_i].layers);
+    definition_unref(definition);
+    tensor_file_free(file);
+}
+END_TEST
+
+START_TEST(order_of_tensors)
+{
+    struct tensor_file *files[] = {make_file("b.1.z 4 b.0.z 4 b.0.y 4"),
+                                   make_file("b.0.a 4 b.1.a 4")};
+    struct definition *definition = group(files, 2);
+    static const char *const expected[] = {"b.0.z", "b.0.y", "b.0.a"};
+
+    ck_assert_uint_eq(definition->n_layers, 2);
+    ck_assert_uint_eq(definition->layers[0].n_tensors, 3);
+    for (int i = 0; i < 3; i++)
+        ck_assert_str_eq(definition->layers[0].tensors[i].name, expected[i]);
+    ck_assert_str_eq(dtype_name(definition->layers[0].tensors[0].type), "U8");
+    ck_assert_uint_eq(definition->layers[0].tensors[0].shape[0], 4);
+    definition_unref(definition);
+    free_files(files, 2);
+}
+END_TEST
+
+/* Pieces as "source:file offset+bytes@layer offset", and the layer's shift. */
+static const struct {
+    const char *tensors;
+    uint32_t alignment; /* 0: safetensors, whose data begins at byte 4096; else GGUF */
+    const char *pieces; /* of layer "a.0" */
+    uint64_t shift_bytes, bytes;
+} placements[] = {
+    {"a.0.x 100 a.0.y 50", 0, "0:4096+150@0", 0, 150},
+    {"b.w 10 a.0.x 100 a.0.y 50", 0, "0:4106+150@0", 10, 150},
+    {"b.w 5000 a.0.x 1", 0, "0:9096+1@0", 904, 1},
+    /* Another layer between: the next block, congruent. */
+    {"a.0.x 100 b.w 1 a.0.y 50", 0, "0:4096+100@0 0:4197+50@4197", 0, 4247},
+    {"b.w 10 a.0.x 100 b.v 4000 a.0.y 50", 0, "0:4106+100@0 0:8206+50@4100", 10, 4150},
+    /* The first piece ends with its block: the next one begins there. */
+    {"a.0.x 4096 b.w 4096 a.0.y 1", 0, "0:4096+4096@0 0:12288+1@4096", 0, 4097},
+    {"a.0.x 4097 b.w 4095 a.0.y 1", 0, "0:4096+4097@0 0:12288+1@8192", 0, 8193},
+    {"b.w 96 a.0.x 4000 b.v 1 a.0.y 4096 b.u 1 a.0.z 1", 0,
+     "0:4192+4000@0 0:8193+4096@4001 0:12290+1@12194", 96, 12195},
+    /* Tensors without bytes are no obstacle and take no piece. */
+    {"a.0.x 100 b.w 0 a.0.e 0 a.0.y 50 b.v 5", 0, "0:4096+150@0", 0, 150},
+    {"a.0.e 0 a.0.x 7 b.v 5", 0, "0:4096+7@0", 0, 7},
+    /* Padding: the header of these GGUF files ends so that the data begins at byte 192. */
+    {"a.0.x 100 a.0.y 50", 32, "0:160+178@0", 160, 178},
+    {"a.0.x 100 b.w 5 a.0.y 50", 32, "0:192+100@0 0:352+50@4256", 192, 4306},
+    {"a.0.x 1 a.0.y 1", 2048, "0:2048+2049@0", 2048, 2049},
+    {"a.0.x 1 a.0.y 1", 4096, "0:4096+4097@0", 0, 4097},
+    {"a.0.x 1 a.0.y 1", 8192, "0:8192+1@0 0:16384+1@4096", 0, 4097},
+};
+
+START_TEST(placement)
+{
+    struct tensor_file *file = placements[_i].alignment
+                                   ? make_gguf(placements[_i].tensors, placements[_i].alignment)
+                                   : make_file(placements[_i].tensors);
+    struct definition *definition = group(&file, 1);
+    const struct layer_definition *layer =
+        &definition->layers[definition_find_layer(definition, "a.0")];
+    char pieces[512] = "";
+
+    for (uint32_t i = 0; i < layer->n_pieces; i++)
+        sprintf(pieces + strlen(pieces), "%s%u:%" PRIu64 "+%" PRIu64 "@%" PRIu64, i ? " " : "",
+                layer->pieces[i].source, layer->pieces[i].file_offset_bytes, layer->pieces[i].bytes,
+                layer->pieces[i].layer_offset_bytes);
+    ck_assert_str_eq(pieces, placements[_i].pieces);
+    ck_assert_uint_eq(layer->shift_bytes, placements[_i].shift_bytes);
+    ck_assert_uint_eq(layer->bytes, placements[_i].bytes);
+    definition_unref(definition);
+    tensor_file_free(file);
+}
+END_TEST
+
+START_TEST(across_files)
+{
+    struct tensor_file *files[] = {make_file("b.w 10 a.0.x 100"), make_file("a.0.y 7 b.v 3")};
+    struct definition *definition = group(files, 2);
+    const struct layer_definition *layer =
+        &definition->layers[definition_find_layer(definition, "a.0")];
+
+    ck_assert_uint_eq(layer->n_pieces, 2);
+    ck_assert_uint_eq(layer->pieces[0].source, 0);
+    ck_assert_uint_eq(layer->pieces[1].source, 1);
+    ck_assert_uint_eq(layer->pieces[1].layer_offset_bytes, 4096 - 10);
+    ck_assert_uint_eq(layer->tensors[1].offset_bytes, 4096 - 10);
+    definition_unref(definition);
+    free_files(files, 2);
+}
+END_TEST
+
+START_TEST(random_models)
+{
+    static const char *const prefixes[] = {"a",   "b",         "lm_head", "m.norm", "m.layers.",
+                                           "h.",  "encoder.",  "dec.",    "x.y.",   "embed",
+                                           "m.q", "m.layers.", "h.",      "norm"};
+    unsigned seed = test_seed(), state = seed;
+
+    printf("seed %u\n", seed);
+    for (int round = 0; round < 300; round += case_step()) {
+        struct tensor_file *files[FILES_MAX];
+        uint32_t n_files = 1 + (uint32_t)rand_r(&state) % FILES_MAX;
+        int n_tensors = 0;
+        for (uint32_t i = 0; i < n_files; i++) {
+            char spec[2048] = "";
+            for (int n = 1 + rand_r(&state) % 25; n > 0; n--) {
+                const char *prefix = prefixes[rand_r(&state) % COUNT(prefixes)];
+                bool block = prefix[strlen(prefix) - 1] == '.';
+                int sizes[] = {0, 1, 7, 32, 4095, 4096, 4097, 100000, rand_r(&state) % 20000};
+                sprintf(spec + strlen(spec), "%s%d.t%d %d ", prefix, block ? rand_r(&state) % 3 : 7,
+                        n_tensors++, sizes[rand_r(&state) % COUNT(sizes)]);
+            }
+            /* Every layer has bytes. */
+            if (i == 0)
+                for (int j = 0; j < COUNT(prefixes); j++)
+                    for (int k = 0; k < 3; k++) {
+                        bool block = prefixes[j][strlen(prefixes[j]) - 1] == '.';
+                        if (block || k == 0)
+                            sprintf(spec + strlen(spec), "%s%d.t%d 1 ", prefixes[j], block ? k : 7,
+                                    n_tensors++);
+                    }
+            files[i] =
+                rand_r(&state) % 2 ? make_file(spec) : make_gguf(spec, 1u << rand_r(&state) % 14);
+        }
+        definition_unref(group(files, n_files));
+        free_files(files, n_files);
+    }
+}
+END_TEST
+
+static void refuse_group(struct tensor_file *const *files, uint32_t n_files, const char *path,
+                         const char *message)
+{
+    struct definition_problem problem = {.line = 77};
+    struct definition *definition = NULL;
+
+    ck_assert_int_eq(weights_group("m", files, n_files, &definition, &problem), -EBADMSG);
+    ck_assert_ptr_null(definition);
+    ck_assert_str_eq(problem.message, message);
+    ck_assert_str_eq(problem.path, path);
+    ck_assert_uint_eq(problem.line, 0);
+}
+
+START_TEST(refused_groups)
+{
+    struct tensor_file *files[] = {make_file("a.w 1 b.w 1"), make_file("c.w 1"),
+                                   make_file("d.w 1 b.w 1")};
+    refuse_group(files, 3, "b.w", "is in two of the weight files, number 1 and number 3");
+    free_files(files, 3);
+
+    files[0] = make_file("a.w 1 b.w 0 b.v 0");
+    refuse_group(files, 1, "b.v", "has no bytes, nor has another tensor of its layer");
+    free_files(files, 1);
+
+    /* Nobody's file, but files can be sparse: three of 2^63 - 1 bytes. */
+    for (int i = 0; i < 3; i++) {
+        char spec[64];
+        sprintf(spec, "a.%c 9223372036854770000", 'x' + i);
+        files[i] = make_file(spec);
+    }
+    refuse_group(files, 3, "layers[0]", "the layer has more than 2^64 - 1 bytes");
+    free_files(files, 3);
+    for (int i = 0; i < 3; i++) {
+        char spec[64];
+        sprintf(spec, "a.%d.w 9223372036854770000", i);
+        files[i] = make_file(spec);
+    }
+    refuse_group(files, 3, "layers[2]", "the model has more than 2^64 - 1 bytes");
+    free_files(files, 3);
+}
+END_TEST
+
+START_TEST(too_many_layers)
+{
+    static const uint64_t one = 1;
+
+    for (int n = DEFINITION_LAYERS_MAX; n <= DEFINITION_LAYERS_MAX + 1; n++) {
+        struct bytes bytes = {0};
+        struct definition_problem problem;
+        struct tensor_file *file = NULL;
+        gguf_header(&bytes, 3, (uint64_t)n, 0);
+        for (int i = 0; i < n; i++) {
+            char name[32];
+            snprintf(name, sizeof name, "b.%d", i);
+            gguf_tensor(&bytes, name, 1, &one, 24, (uint64_t)i * 32);
+        }
+        gguf_data(&bytes, 32, (uint64_t)n * 32);
+        ck_assert_int_eq(bytes_parse(&bytes, &file, &problem), 0);
+        if (n > DEFINITION_LAYERS_MAX) {
+            refuse_group(&file, 1, "", "the tensors make 100001 layers, more than 100000");
+        } else {
+            struct definition *definition = group(&file, 1);
+            ck_assert_uint_eq(definition->n_layers, DEFINITION_LAYERS_MAX);
+            ck_assert_str_eq(definition->layers[n - 1].name, "b.99999");
+            definition_unref(definition);
+        }
+        tensor_file_free(file);
+        free(bytes.at);
+    }
+}
+END_TEST
+
+START_TEST(many_families)
+{
+    /* More than are compared with modules, and each of them a single block. */
+    char spec[3000] = "lm_head.w 1 embed.w 1 ";
+
+    for (int i = 0; i < 70; i++)
+        sprintf(spec + strlen(spec), "f%d.0 1 ", i);
+    strcat(spec, "f3.norm.w 1");
+    struct tensor_file *file = make_gguf(spec, 32);
+    struct definition *definition = group(&file, 1);
+    ck_assert_uint_eq(definition->n_layers, 73);
+    ck_assert_str_eq(definition->layers[0].name, "embed");
+    ck_assert_str_eq(definition->layers[70].name, "f69.0");
+    ck_assert_str_eq(definition->layers[71].name, "f3.norm");
+    ck_assert_str_eq(definition->layers[72].name, "lm_head");
+    definition_unref(definition);
+    tensor_file_free(file);
+}
+END_TEST
+
+START_TEST(model_name)
+{
+    static const struct {
+        const char *name, *expected;
+    } cases[] = {
+        {"Llama 3", "Llama 3"},
+        {"meta/llama", "meta-llama"},
+        {"", "model"},
+        {"a\tb\x7f"
+         "c\xc2\x85"
+         "d",
+         "a-b-c-d"},
+        {"\xc3\xa9\xff\xc3", "\xc3\xa9--"},
+        {"\xed\xa0\x80", "---"},
+    };
+    struct tensor_file *file = make_file("a.w 1");
+    struct definition_problem problem;
+    char name[300], expected[DEFINITION_NAME_MAX + 1];
+
+    for (int i = 0; i < COUNT(cases); i++) {
+        struct definition *definition = NULL;
+        ck_assert_int_eq(weights_group(cases[i].name, &file, 1, &definition, &problem), 0);
+        ck_assert_str_eq(definition->name, cases[i].expected);
+        definition_unref(definition);
+    }
+    /* Cut between characters. */
+    memset(name, 'x', sizeof name);
+    memcpy(name + DEFINITION_NAME_MAX - 1, "\xc3\xa9", 3);
+    memset(expected, 'x', sizeof expected);
+    expected[DEFINITION_NAME_MAX - 1] = '\0';
+    struct definition *definition = NULL;
+    ck_assert_int_eq(weights_group(name, &file, 1, &definition, &problem), 0);
+    ck_assert_str_eq(definition->name, expected);
+    definition_unref(definition);
+    tensor_file_free(file);
+}
+END_TEST
+
+static struct definition *parse(const char *text)
+{
+    struct definition_problem problem;
+    struct definition *definition = NULL;
+
+    int r = definition_parse(text, strlen(text), &definition, &problem);
+    ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
+    return definition;
+}
+
+START_TEST(binds)
+{
+    struct tensor_file *files[] = {make_file("w 10 z 6 x.weight 100 tied 32 gap 5 x.bias 10"),
+                                   make_file("y 4096")};
+    struct definition *definition =
+        parse("{\"name\":\"m\",\"weights\":\"f\",\"dtype\":\"u8\",\"layers\":["
+              "{\"name\":\"x\",\"type\":\"linear\",\"in_features\":10,\"out_features\":10},"
+              "{\"name\":\"l\",\"tensors\":[{\"name\":\"y\",\"shape\":[4096]},"
+              "{\"name\":\"tied\",\"shape\":[32]},{\"name\":\"w\",\"shape\":[10]}]},"
+              "{\"name\":\"k\",\"tensors\":[{\"name\":\"tied\",\"shape\":[32]}]}]}");
+    struct definition_problem problem;
+
+    /* x.weight is a row of 100 in the file. */
+    ck_assert_int_eq(weights_bind(definition, files, 2, &problem), -EBADMSG);
+    ck_assert_str_eq(problem.path, "layers[0].tensors[0]");
+    ck_assert_str_eq(problem.message, "is U8 [10, 10], but U8 [100] in the weights");
+    definition_unref(definition);
+
+    definition = parse("{\"name\":\"m\",\"weights\":\"f\",\"dtype\":\"u8\",\"layers\":["
+                       "{\"name\":\"l\",\"tensors\":[{\"name\":\"y\",\"shape\":[4096]},"
+                       "{\"name\":\"tied\",\"shape\":[32]},{\"name\":\"w\",\"shape\":[10]},"
+                       "{\"name\":\"z\",\"shape\":[6]}]},"
+                       "{\"name\":\"k\",\"tensors\":[{\"name\":\"tied\",\"shape\":[32]}]}]}");
+    ck_assert_int_eq(weights_bind(definition, files, 2, &problem), 0);
+    check_definition(definition, files);
+    const struct layer_definition *layer = &definition->layers[0];
+    /* The definition's order, the files' places. */
+    static const uint64_t offsets[] = {8192, 4212, 0, 10};
+    ck_assert_uint_eq(layer->n_pieces, 3);
+    for (int i = 0; i < COUNT(offsets); i++)
+        ck_assert_uint_eq(layer->tensors[i].offset_bytes, offsets[i]);
+    ck_assert_str_eq(layer->tensors[0].name, "y");
+    ck_assert_uint_eq(layer->bytes, 8192 + 4096);
+    ck_assert_uint_eq(definition->layers[1].shift_bytes, 116);
+    ck_assert_uint_eq(definition->bytes, layer->bytes + 32);
+    definition_unref(definition);
+    free_files(files, 2);
+}
+END_TEST
+
+START_TEST(does_not_bind)
+{
+    static const struct {
+        const char *layers, *path, *message;
+    } cases[] = {
+        {"{\"tensors\":[{\"name\":\"w\",\"shape\":[10]},{\"name\":\"v\",\"shape\":[1]}]}",
+         "layers[0].tensors[1]", "no weight file has this tensor"},
+        {"{\"tensors\":[{\"name\":\"w\",\"shape\":[10],\"dtype\":\"i8\"}]}", "layers[0].tensors[0]",
+         "is I8 [10], but U8 [10] in the weights"},
+        {"{\"tensors\":[{\"name\":\"w\",\"shape\":[10,1]}]}", "layers[0].tensors[0]",
+         "is U8 [10, 1], but U8 [10] in the weights"},
+        {"{\"tensors\":[{\"name\":\"w\",\"shape\":[9]}]}", "layers[0].tensors[0]",
+         "is U8 [9], but U8 [10] in the weights"},
+        {"{\"tensors\":[{\"name\":\"w\",\"shape\":[10]}]},{\"bytes\":5}", "layers[1]",
+         "has no tensors, but the model has weights"},
+        {"{\"type\":\"linear\",\"in_features\":3,\"out_features\":1,\"bias\":false}",
+         "layers[0].tensors[0]", "no weight file has this tensor"},
+    };
+    struct tensor_file *file = make_file("w 10");
+
+    for (int i = 0; i < COUNT(cases); i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "{\"name\":\"m\",\"weights\":\"f\",\"dtype\":\"u8\",\"layers\":[%s]}",
+                 cases[i].layers);
+        struct definition *definition = parse(text);
+        struct definition_problem problem = {.line = 77};
+        ck_assert_int_eq(weights_bind(definition, &file, 1, &problem), -EBADMSG);
+        ck_assert_str_eq(problem.path, cases[i].path);
+        ck_assert_str_eq(problem.message, cases[i].message);
+        ck_assert_uint_eq(problem.line, 0);
+        definition_unref(definition);
+    }
+    tensor_file_free(file);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("weights");
+    TCase *tests = tcase_create("weights");
+
+    tcase_add_loop_test(tests, order, 0, COUNT(orders));
+    tcase_add_test(tests, order_of_tensors);
+    tcase_add_loop_test(tests, placement, 0, COUNT(placements));
+    tcase_add_test(tests, across_files);
+    tcase_add_test(tests, random_models);
+    tcase_add_test(tests, refused_groups);
+    tcase_add_test(tests, too_many_layers);
+    tcase_add_test(tests, many_families);
+    tcase_add_test(tests, model_name);
+    tcase_add_test(tests, binds);
+    tcase_add_test(tests, does_not_bind);
+    tcase_set_timeout(tests, 300);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

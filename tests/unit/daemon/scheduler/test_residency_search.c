@@ -1,0 +1,118 @@
+/* The search for schedules: what it finds can be followed, and takes no longer than the ways that
+ * it has to choose from. How close it comes to the optimum, test_planner tells. */
+#include "daemon/scheduler/residency_search.h"
+
+#include "tests/unit/case_step.h"
+#include "tests/unit/random.h"
+
+#include <check.h>
+
+enum { CASES = 200, LAYERS_MAX = SCHEDULE_LAYERS_MAX };
+
+struct problem {
+    uint32_t n_layers;
+    uint64_t pages[LAYERS_MAX], capacity_pages;
+    double compute_per_page;
+};
+
+static void draw_problem(struct problem *problem)
+{
+    uint64_t largest_pages = 0, total_pages = 0;
+    problem->n_layers = 1 + (uint32_t)random_below(LAYERS_MAX);
+    for (uint32_t i = 0; i < problem->n_layers; i++) {
+        problem->pages[i] = 1 + random_below(12);
+        total_pages += problem->pages[i];
+        if (largest_pages < problem->pages[i])
+            largest_pages = problem->pages[i];
+    }
+    problem->capacity_pages = largest_pages + random_below(total_pages - largest_pages + 1);
+    problem->compute_per_page = (double)random_below(8) / 2;
+}
+
+static void begin(struct cycle *cycle, const struct problem *problem)
+{
+    ck_assert_int_eq(cycle_init(cycle, problem->n_layers, problem->pages, problem->capacity_pages,
+                                problem->compute_per_page),
+                     0);
+}
+
+/* Of all passes, from an empty arena on. */
+static double measure(struct cycle *cycle, const struct run_plan *plan)
+{
+    cycle_reset(cycle);
+    for (unsigned i = 0; i < SCHEDULE_PASSES; i++)
+        ck_assert(cycle_pass(cycle, plan));
+    return cycle->now;
+}
+
+static void assert_sets_fit(const struct problem *problem, const uint8_t *sets)
+{
+    for (uint32_t step = 0; step < SCHEDULE_PASSES * problem->n_layers; step++) {
+        uint64_t n_pages = 0;
+        for (uint32_t i = 0; i < problem->n_layers; i++)
+            n_pages += sets[step] >> i & 1 ? problem->pages[i] : 0;
+        ck_assert_uint_le(n_pages, problem->capacity_pages);
+        ck_assert(sets[step] >> step % problem->n_layers & 1);
+        ck_assert_uint_eq(sets[step] >> problem->n_layers, 0);
+    }
+}
+
+START_TEST(test_is_as_fast_as_plain_ways)
+{
+    static const bool keep[LAYERS_MAX];
+    for (unsigned i = 0; i < CASES; i += case_step()) {
+        uint8_t sets[SCHEDULE_PASSES * SCHEDULE_LAYERS_MAX];
+        struct problem problem;
+        struct cycle cycle;
+        draw_problem(&problem);
+        begin(&cycle, &problem);
+        ck_assert_int_eq(schedule_find(&cycle, sets), 0);
+        assert_sets_fit(&problem, sets);
+        double time = measure(
+            &cycle, &(struct run_plan){keep, UINT32_MAX, RUN_DEPTH_MAX, sets, SCHEDULE_PASSES});
+        ck_assert_double_le(time, measure(&cycle, &(struct run_plan){.keep = keep}) + 1e-6);
+        for (uint32_t depth = 1; depth <= 2; depth++)
+            ck_assert_double_le(time, 1e-6 + measure(&cycle, &(struct run_plan){.keep = keep,
+                                                                                .look_ahead = 2,
+                                                                                .depth = depth}));
+        cycle_done(&cycle);
+    }
+}
+END_TEST
+
+/* Layers 1 and 3 are large: there is room for both, or for one and the two small ones. A pass that
+ * reads one small layer while it waits, the other one ahead, and a large one when it comes to it,
+ * takes 10; with marks of layers it would be 12. */
+START_TEST(test_needs_no_marks)
+{
+    struct problem problem = {4, {1, 4, 1, 4}, 8, 0.5};
+    static const bool keep[4];
+    uint8_t sets[SCHEDULE_PASSES * SCHEDULE_LAYERS_MAX];
+    struct cycle cycle;
+    begin(&cycle, &problem);
+    ck_assert_int_eq(schedule_find(&cycle, sets), 0);
+    struct cycle_mean mean;
+    ck_assert(cycle_measure_steady(
+        &cycle, &(struct run_plan){keep, UINT32_MAX, RUN_DEPTH_MAX, &sets[2 * 4], 1}, &mean));
+    ck_assert(mean.repeats);
+    ck_assert_double_eq_tol(mean.time, 10, 1e-9);
+    cycle_done(&cycle);
+}
+END_TEST
+
+int main(void)
+{
+    if (!random_begin())
+        return EXIT_FAILURE;
+    Suite *suite = suite_create("schedule");
+    TCase *tcase = tcase_create("schedule");
+    tcase_set_timeout(tcase, 120);
+    tcase_add_test(tcase, test_is_as_fast_as_plain_ways);
+    tcase_add_test(tcase, test_needs_no_marks);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed > 0;
+}

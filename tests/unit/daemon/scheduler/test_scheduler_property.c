@@ -1,0 +1,711 @@
+/* Random operations on scheduler and arena, beside a naive model that keeps an owner for each page
+ * and a last use for each layer, and foretells every answer; but for whom next-use chooses, which
+ * has a test of its own, it only checks that they may give way and suffice. A clone is taken along
+ * for a while, has to answer alike, and is replaced. The observer's account of the layers has to
+ * agree, too. */
+#include "daemon/scheduler/scheduler.h"
+#include "tests/unit/define.h"
+#include "tests/unit/random.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+    OPERATIONS = 100000,
+    OPERATIONS_EACH = 2000,
+    PAGES_MAX = 160,
+    MODELS = 6,
+    LAYERS = 12,
+    RUNS = 5
+};
+
+/* Check's own assertions tell the parent where they are, each time; here there are millions. */
+#define EQUAL(left, right)                           \
+    do {                                             \
+        if ((left) != (right))                       \
+            ck_abort_msg("%s != %s", #left, #right); \
+    } while (0)
+
+struct naive_layer {
+    uint64_t bytes, pages;
+    uint64_t used;  /* operation of its last use, or of its start while it is loading */
+    uint64_t order; /* the same, but of when it was last let go of if that is later */
+    unsigned n_pins;
+    bool ahead, keep;
+    enum layer_state state;
+    enum layer_state observed;
+    uint32_t observed_pins;
+};
+
+struct naive_run {
+    struct run *run; /* NULL: there is none */
+    uint32_t next;
+    uint64_t n_passes;
+};
+
+struct world {
+    struct scheduler *scheduler;
+    struct scheduler *shadow; /* a clone that is taken along, or NULL */
+    uint64_t page_bytes, capacity_pages, now;
+    struct model *models[MODELS]; /* NULL: not registered */
+    struct naive_layer layers[MODELS][LAYERS];
+    struct naive_run runs[RUNS];
+    uint8_t owners[PAGES_MAX]; /* 0: free */
+    uint64_t high_water_pages;
+    struct scheduler_stats stats;
+    uint64_t n_refused, n_refused_observed;
+    const struct policy *policy;
+};
+
+static unsigned slot_of(const struct model *model)
+{
+    return (unsigned)(model->definition->name[1] - '0');
+}
+
+static struct naive_layer *naive_of(struct world *world, const struct layer *layer)
+{
+    return &world->layers[slot_of(layer->model)][layer->index];
+}
+
+static uint8_t owner_of(const struct layer *layer)
+{
+    return (uint8_t)(1 + slot_of(layer->model) * LAYERS + layer->index);
+}
+
+static void observe(const struct scheduler_event *event, void *context)
+{
+    struct world *world = context;
+    switch (event->type) {
+    case EVENT_LAYER_LOADING:
+        EQUAL(naive_of(world, event->layer)->observed, LAYER_ABSENT);
+        naive_of(world, event->layer)->observed = LAYER_LOADING;
+        break;
+    case EVENT_LAYER_LOADED:
+        EQUAL(naive_of(world, event->layer)->observed, LAYER_LOADING);
+        naive_of(world, event->layer)->observed = LAYER_RESIDENT;
+        break;
+    case EVENT_LAYER_ABANDONED:
+        EQUAL(naive_of(world, event->layer)->observed, LAYER_LOADING);
+        naive_of(world, event->layer)->observed = LAYER_ABSENT;
+        break;
+    case EVENT_LAYER_EVICTED:
+        EQUAL(naive_of(world, event->layer)->observed, LAYER_RESIDENT);
+        naive_of(world, event->layer)->observed = LAYER_ABSENT;
+        break;
+    case EVENT_FLUSHED: {
+        uint64_t n_layers = 0, bytes = 0;
+        for (unsigned m = 0; m < MODELS; m++)
+            for (unsigned i = 0; i < LAYERS; i++)
+                if (world->layers[m][i].observed == LAYER_RESIDENT &&
+                    world->layers[m][i].n_pins == 0) {
+                    world->layers[m][i].observed = LAYER_ABSENT;
+                    bytes += world->layers[m][i].bytes;
+                    n_layers++;
+                }
+        EQUAL(event->n_layers, n_layers);
+        EQUAL(event->bytes, bytes);
+        break;
+    }
+    case EVENT_LAYER_PINNED:
+        EQUAL(++naive_of(world, event->layer)->observed_pins, event->layer->n_pins);
+        break;
+    case EVENT_LAYER_UNPINNED:
+        EQUAL(--naive_of(world, event->layer)->observed_pins, event->layer->n_pins);
+        break;
+    case EVENT_REFUSED:
+        world->n_refused_observed++;
+        break;
+    default:
+        break;
+    }
+}
+
+/* The layer in the clone. */
+static struct layer *shadow_of(const struct world *world, const struct layer *layer)
+{
+    struct model *model = scheduler_find_model(world->shadow, layer->model->definition->name);
+    EQUAL(model != NULL, true);
+    return &model->layers[layer->index];
+}
+
+static void replace_shadow(struct world *world)
+{
+    world->shadow = scheduler_free(world->shadow);
+    EQUAL(scheduler_clone(world->scheduler, &world->shadow), 0);
+}
+
+static uint64_t free_pages(const struct world *world)
+{
+    uint64_t n = 0;
+    for (uint64_t page = 0; page < world->capacity_pages; page++)
+        n += world->owners[page] == 0;
+    return n;
+}
+
+static uint64_t longest_free(const struct world *world)
+{
+    uint64_t longest = 0, length = 0;
+    for (uint64_t page = 0; page < world->capacity_pages; page++) {
+        length = world->owners[page] == 0 ? length + 1 : 0;
+        longest = length > longest ? length : longest;
+    }
+    return longest;
+}
+
+static void give_up_pages(struct world *world, const struct layer *layer)
+{
+    for (uint64_t page = 0; page < world->capacity_pages; page++)
+        if (world->owners[page] == owner_of(layer))
+            world->owners[page] = 0;
+    naive_of(world, layer)->state = LAYER_ABSENT;
+}
+
+/* What the arena handed out was free, and in one extent if one was long enough. */
+static void take_pages(struct world *world, const struct layer *layer)
+{
+    struct naive_layer *naive = naive_of(world, layer);
+    bool single = longest_free(world) >= naive->pages;
+    uint64_t n = 0;
+    for (const struct extent *extent = layer->allocation.extents; extent; extent = extent->next)
+        for (uint64_t page = extent->first_page; page < extent->first_page + extent->n_pages;
+             page++, n++) {
+            EQUAL(page < world->capacity_pages, true);
+            EQUAL(world->owners[page], 0);
+            world->owners[page] = owner_of(layer);
+            if (world->high_water_pages <= page)
+                world->high_water_pages = page + 1;
+        }
+    EQUAL(n, naive->pages);
+    EQUAL(layer->allocation.extents->next == NULL, single);
+    naive->state = LAYER_LOADING;
+    naive->ahead = false;
+    naive->used = naive->order = world->now;
+}
+
+static struct layer *random_layer(const struct world *world, enum layer_state state, bool any)
+{
+    struct layer *layers[MODELS * LAYERS];
+    size_t n = 0;
+    for (unsigned m = 0; m < MODELS; m++)
+        for (uint32_t i = 0; world->models[m] && i < world->models[m]->definition->n_layers; i++)
+            if (any || world->layers[m][i].state == state)
+                layers[n++] = &world->models[m]->layers[i];
+    return n > 0 ? layers[random_below(n)] : NULL;
+}
+
+/* The layers in that state that nobody holds, by last use, the oldest first. */
+static size_t by_use(struct world *world, enum layer_state state,
+                     struct layer *layers[static MODELS * LAYERS])
+{
+    size_t n = 0;
+    for (unsigned m = 0; m < MODELS; m++)
+        for (uint32_t i = 0; i < LAYERS; i++) {
+            const struct naive_layer *naive = &world->layers[m][i];
+            if (!world->models[m] || naive->state != state || naive->n_pins > 0)
+                continue;
+            size_t at = n++;
+            for (; at > 0 && naive_of(world, layers[at - 1])->order > naive->order; at--)
+                layers[at] = layers[at - 1];
+            layers[at] = &world->models[m]->layers[i];
+        }
+    return n;
+}
+
+static bool is_anything_pinned(const struct world *world)
+{
+    for (unsigned m = 0; m < MODELS; m++)
+        for (uint32_t i = 0; i < LAYERS; i++)
+            if (world->models[m] && world->layers[m][i].n_pins > 0)
+                return true;
+    return false;
+}
+
+/* The victims may give way, each once, and suffice. */
+static void check_victims(struct world *world, const struct victims *victims, uint64_t needed_pages)
+{
+    uint64_t pages = 0;
+    for (size_t i = 0; i < victims->n_layers; i++) {
+        const struct naive_layer *naive = naive_of(world, victims->layers[i]);
+        EQUAL(naive->state, LAYER_RESIDENT);
+        EQUAL(naive->n_pins, 0);
+        pages += naive->pages;
+        for (size_t j = 0; j < i; j++)
+            EQUAL(victims->layers[i] != victims->layers[j], true);
+    }
+    EQUAL(victims->pages, pages);
+    EQUAL(pages >= needed_pages, true);
+}
+
+/* Leaves the victims at the front of `layers`, the `n` residents by last use. */
+static size_t foretell_victims(struct world *world, struct layer **layers, size_t n,
+                               uint64_t needed_pages)
+{
+    if (world->policy == &policy_flush_all)
+        return n;
+    if (world->policy == &policy_next_use)
+        return 0; /* not foretold */
+    for (size_t i = 0; i < n; i++)
+        if (naive_of(world, layers[i])->pages >= needed_pages) {
+            layers[0] = layers[i];
+            return 1;
+        }
+    uint64_t pages = 0;
+    size_t n_victims = 0;
+    while (pages < needed_pages)
+        pages += naive_of(world, layers[n_victims++])->pages;
+    return n_victims;
+}
+
+static void assert_alike(struct world *world, const struct layer *layer, enum on_full on_full,
+                         const struct verdict *verdict)
+{
+    struct verdict other;
+    EQUAL(scheduler_request(world->shadow, shadow_of(world, layer), on_full, world->now, &other),
+          0);
+    EQUAL(other.outcome, verdict->outcome);
+    EQUAL(other.decision, verdict->decision);
+    EQUAL(other.requested_bytes, verdict->requested_bytes);
+    EQUAL(other.available_bytes, verdict->available_bytes);
+    EQUAL(other.flushed, verdict->flushed);
+    EQUAL(other.victims.pages, verdict->victims.pages);
+    EQUAL(other.victims.n_layers, verdict->victims.n_layers);
+    for (size_t i = 0; i < other.victims.n_layers; i++)
+        EQUAL(other.victims.layers[i], shadow_of(world, verdict->victims.layers[i]));
+    EQUAL(other.n_blockers, verdict->n_blockers);
+    for (size_t i = 0; i < other.n_blockers; i++)
+        EQUAL(other.blockers[i], shadow_of(world, verdict->blockers[i]));
+    verdict_done(&other);
+}
+
+static void do_request(struct world *world)
+{
+    struct layer *layer = random_layer(world, LAYER_ABSENT, true), *residents[MODELS * LAYERS],
+                 *loading[MODELS * LAYERS];
+    if (!layer)
+        return;
+    struct naive_layer *naive = naive_of(world, layer);
+    enum on_full on_full = random_below(4) ? ON_FULL_EVICT : ON_FULL_ASK;
+    uint64_t available = free_pages(world), evictable = 0;
+    size_t n_residents = by_use(world, LAYER_RESIDENT, residents), n_victims = 0;
+    size_t n_loading = by_use(world, LAYER_LOADING, loading);
+    for (size_t i = 0; i < n_residents; i++)
+        evictable += naive_of(world, residents[i])->pages;
+
+    enum outcome outcome = OUTCOME_RESERVED;
+    enum decision decision = DECISION_LOADED;
+    if (naive->state != LAYER_ABSENT) {
+        outcome = naive->state == LAYER_RESIDENT ? OUTCOME_HIT : OUTCOME_LOADING;
+    } else if (naive->pages > available + evictable) {
+        outcome = OUTCOME_REFUSED;
+        decision = DECISION_BUSY;
+    } else if (naive->pages > available) {
+        outcome = on_full == ON_FULL_EVICT ? OUTCOME_RESERVED : OUTCOME_REFUSED;
+        decision = DECISION_MUST_UNLOAD;
+        n_victims = foretell_victims(world, residents, n_residents, naive->pages - available);
+    }
+
+    struct verdict verdict;
+    EQUAL(scheduler_can_place(world->scheduler, layer), decision != DECISION_BUSY);
+    EQUAL(scheduler_request(world->scheduler, layer, on_full, world->now, &verdict), 0);
+    EQUAL(verdict.outcome, outcome);
+    EQUAL(verdict.decision, decision);
+    EQUAL(verdict.requested_bytes, naive->pages * world->page_bytes);
+    EQUAL(verdict.available_bytes, available * world->page_bytes);
+    EQUAL(verdict.capacity_bytes, world->capacity_pages * world->page_bytes);
+    EQUAL(verdict.ahead, naive->state != LAYER_ABSENT && naive->ahead);
+    if (world->policy == &policy_next_use && decision == DECISION_MUST_UNLOAD) {
+        check_victims(world, &verdict.victims, naive->pages - available);
+        n_victims = verdict.victims.n_layers;
+        for (size_t i = 0; i < n_victims; i++)
+            residents[i] = verdict.victims.layers[i];
+    }
+    EQUAL(verdict.victims.n_layers, n_victims);
+    for (size_t i = 0; i < n_victims; i++)
+        EQUAL(verdict.victims.layers[i], residents[i]);
+    EQUAL(verdict.n_blockers, decision == DECISION_BUSY ? n_loading : 0);
+    for (size_t i = 0; i < verdict.n_blockers; i++)
+        EQUAL(verdict.blockers[i], loading[i]);
+    bool evicted = outcome == OUTCOME_RESERVED && decision == DECISION_MUST_UNLOAD;
+    bool flushed = evicted && world->policy == &policy_flush_all;
+    EQUAL(verdict.flushed, flushed);
+    if (world->shadow)
+        assert_alike(world, layer, on_full, &verdict);
+    verdict_done(&verdict);
+
+    if (naive->state != LAYER_ABSENT && naive->ahead) {
+        naive->ahead = false; /* it was a miss before */
+    } else {
+        *(outcome == OUTCOME_HIT ? &world->stats.hits : &world->stats.misses) += 1;
+        if (outcome == OUTCOME_HIT || decision != DECISION_LOADED)
+            world->stats.decisions[decision]++;
+    }
+    world->n_refused += outcome == OUTCOME_REFUSED;
+    world->stats.evictions += evicted ? n_victims : 0;
+    world->stats.flushes += flushed;
+    for (size_t i = 0; evicted && i < n_victims; i++)
+        give_up_pages(world, residents[i]);
+    if (outcome == OUTCOME_RESERVED)
+        take_pages(world, layer);
+    if (outcome == OUTCOME_HIT)
+        naive->used = naive->order = world->now;
+}
+
+static void do_report(struct world *world, bool complete)
+{
+    struct layer *layer = random_layer(world, LAYER_LOADING, false);
+    if (!layer)
+        return;
+    struct naive_layer *naive = naive_of(world, layer);
+    if (!complete) {
+        if (world->shadow)
+            scheduler_abandon(world->shadow, shadow_of(world, layer));
+        scheduler_abandon(world->scheduler, layer);
+        give_up_pages(world, layer);
+        return;
+    }
+    if (world->shadow)
+        scheduler_complete(world->shadow, shadow_of(world, layer), world->now);
+    scheduler_complete(world->scheduler, layer, world->now);
+    naive->state = LAYER_RESIDENT;
+    naive->used = naive->order = world->now;
+    world->stats.decisions[DECISION_LOADED]++;
+    world->stats.loaded_bytes += naive->bytes;
+}
+
+static void do_unload(struct world *world)
+{
+    struct layer *layer = random_layer(world, LAYER_ABSENT, true);
+    if (!layer)
+        return;
+    const struct naive_layer *naive = naive_of(world, layer);
+    int expected = naive->state == LAYER_LOADING || naive->n_pins > 0 ? -EBUSY : 0;
+    if (world->shadow)
+        EQUAL(scheduler_unload_layer(world->shadow, shadow_of(world, layer)), expected);
+    EQUAL(scheduler_unload_layer(world->scheduler, layer), expected);
+    if (expected == 0)
+        give_up_pages(world, layer);
+}
+
+static void do_pin(struct world *world)
+{
+    struct layer *layer = random_layer(world, LAYER_RESIDENT, false);
+    if (!layer)
+        return;
+    struct naive_layer *naive = naive_of(world, layer);
+    if (naive->n_pins > 0 && random_below(4) > 0) {
+        /* A clone holds a layer once, however often it is held. */
+        world->shadow = naive->n_pins > 1 ? scheduler_free(world->shadow) : world->shadow;
+        if (world->shadow)
+            scheduler_unpin(world->shadow, shadow_of(world, layer));
+        scheduler_unpin(world->scheduler, layer);
+        if (--naive->n_pins == 0)
+            naive->order = world->now;
+    } else {
+        if (world->shadow)
+            scheduler_pin(world->shadow, shadow_of(world, layer));
+        scheduler_pin(world->scheduler, layer);
+        naive->n_pins++;
+    }
+}
+
+static bool has_runs(const struct world *world, const struct model *model)
+{
+    for (unsigned i = 0; i < RUNS; i++)
+        if (world->runs[i].run && world->runs[i].run->model == model)
+            return true;
+    return false;
+}
+
+/* What gave way for a layer that is read ahead is seen by its absence. Returns how many. */
+static uint64_t evict_observed(struct world *world)
+{
+    uint64_t n = 0;
+    for (unsigned m = 0; m < MODELS; m++)
+        for (uint32_t i = 0; world->models[m] && i < world->models[m]->definition->n_layers; i++) {
+            const struct naive_layer *naive = &world->layers[m][i];
+            if (naive->state != LAYER_RESIDENT || naive->observed != LAYER_ABSENT)
+                continue;
+            EQUAL(naive->n_pins, 0);
+            if (has_runs(world, world->models[m]))
+                EQUAL(naive->ahead || naive->keep, false);
+            give_up_pages(world, &world->models[m]->layers[i]);
+            n++;
+        }
+    return n;
+}
+
+static void do_read_ahead(struct world *world, const struct naive_run *naive_run)
+{
+    struct run *run = naive_run->run;
+    const struct model *model = run->model;
+    struct layer *layer = NULL, *missing = NULL;
+    const struct naive_layer *next = naive_of(world, &model->layers[naive_run->next]);
+    bool is_wanted = next->state == LAYER_LOADING && !next->ahead;
+    for (uint32_t i = 0; !missing && i < model->definition->n_layers && i < model->look_ahead;
+         i++) {
+        missing = &model->layers[(naive_run->next + is_wanted + i) % model->definition->n_layers];
+        if (naive_of(world, missing)->state != LAYER_ABSENT)
+            missing = NULL;
+    }
+    EQUAL(scheduler_read_ahead(world->scheduler, run, &layer), 0);
+    if (!layer)
+        return;
+    EQUAL(layer, missing);
+    EQUAL(world->policy, &policy_next_use);
+    EQUAL(model->depth > 0, true);
+    world->shadow = scheduler_free(world->shadow);
+    uint64_t n_evicted = evict_observed(world);
+    world->stats.misses++;
+    world->stats.evictions += n_evicted;
+    world->stats.decisions[DECISION_MUST_UNLOAD] += n_evicted > 0;
+    take_pages(world, layer);
+    naive_of(world, layer)->ahead = true;
+}
+
+static void do_plan(struct world *world, struct model *model)
+{
+    bool keep[LAYERS];
+    struct run_plan plan = {keep, (uint32_t)random_below(LAYERS),
+                            (uint32_t)random_below(RUN_DEPTH_MAX + 1)};
+    for (uint32_t i = 0; i < model->definition->n_layers; i++)
+        keep[i] = world->layers[slot_of(model)][i].keep = random_below(3) == 0;
+    world->shadow = scheduler_free(world->shadow);
+    scheduler_set_run_plan(world->scheduler, model, &plan);
+}
+
+static void do_run(struct world *world)
+{
+    struct naive_run *naive = &world->runs[random_below(RUNS)];
+    struct model *model = world->models[random_below(MODELS)];
+    uint64_t choice = random_below(16);
+    if (!naive->run) {
+        if (!model)
+            return;
+        world->shadow = scheduler_free(world->shadow);
+        *naive = (struct naive_run){0};
+        EQUAL(scheduler_begin_run(world->scheduler, model, &naive->run), 0);
+        world->stats.n_runs++;
+        do_plan(world, model);
+    } else if (choice == 0) {
+        world->shadow = scheduler_free(world->shadow);
+        naive->run = scheduler_end_run(world->scheduler, naive->run);
+        world->stats.n_runs--;
+    } else if (choice == 1) {
+        do_plan(world, naive->run->model);
+    } else if (choice < 9) {
+        world->shadow = scheduler_free(world->shadow);
+        scheduler_run_enter(world->scheduler, naive->run, world->now);
+        if (++naive->next == naive->run->model->definition->n_layers) {
+            naive->next = 0;
+            naive->n_passes++;
+        }
+        do_read_ahead(world, naive);
+    } else {
+        do_read_ahead(world, naive);
+    }
+    if (naive->run) {
+        EQUAL(naive->run->next, &naive->run->model->layers[naive->next]);
+        EQUAL(naive->run->n_passes, naive->n_passes);
+    }
+}
+
+static void do_add(struct world *world, unsigned slot)
+{
+    bool too_large = random_below(8) == 0;
+    uint32_t n_layers = 1 + (uint32_t)random_below(LAYERS);
+    uint64_t bytes[LAYERS];
+    for (uint32_t i = 0; i < n_layers; i++) {
+        uint64_t pages = 1 + random_below(1 + random_below(world->capacity_pages));
+        bytes[i] = (pages - 1) * world->page_bytes + 1 + random_below(world->page_bytes);
+    }
+    if (too_large)
+        bytes[random_below(n_layers)] = world->capacity_pages * world->page_bytes + 1;
+
+    char name[] = {'m', (char)('0' + slot), '\0'};
+    _cleanup_(definition_unrefp) struct definition *definition = define(name, bytes, n_layers);
+    struct model_refusal refusal;
+    int r = scheduler_add_model(world->scheduler, definition, &world->models[slot], &refusal);
+    EQUAL(r, too_large ? -EPERM : 0);
+    if (too_large) {
+        EQUAL(refusal.error, ERROR_OUT_OF_MEMORY);
+        world->stats.decisions[DECISION_OUT_OF_MEMORY]++;
+        world->n_refused++;
+        return;
+    }
+    for (uint32_t i = 0; i < n_layers; i++)
+        world->layers[slot][i] = (struct naive_layer){
+            .bytes = bytes[i], .pages = (bytes[i] + world->page_bytes - 1) / world->page_bytes};
+    world->stats.n_models++;
+}
+
+static void do_model(struct world *world)
+{
+    unsigned slot = (unsigned)random_below(MODELS);
+    struct model *model = world->models[slot];
+    world->shadow = scheduler_free(world->shadow);
+    if (!model) {
+        do_add(world, slot);
+        return;
+    }
+    bool busy = has_runs(world, model);
+    for (uint32_t i = 0; i < model->definition->n_layers; i++)
+        busy |= world->layers[slot][i].state == LAYER_LOADING || world->layers[slot][i].n_pins > 0;
+    if (busy) {
+        EQUAL(scheduler_remove_model(world->scheduler, model), -EBUSY);
+        return;
+    }
+    for (uint32_t i = 0; i < model->definition->n_layers; i++)
+        give_up_pages(world, &model->layers[i]);
+    EQUAL(scheduler_remove_model(world->scheduler, model), 0);
+    world->models[slot] = NULL;
+    world->stats.n_models--;
+}
+
+static void do_reset(struct world *world)
+{
+    struct layer *layers[MODELS * LAYERS];
+    int expected =
+        by_use(world, LAYER_LOADING, layers) > 0 || is_anything_pinned(world) ? -EBUSY : 0;
+    if (world->shadow)
+        EQUAL(scheduler_reset(world->shadow), expected);
+    EQUAL(scheduler_reset(world->scheduler), expected);
+    if (expected < 0)
+        return;
+    size_t n = by_use(world, LAYER_RESIDENT, layers);
+    for (size_t i = 0; i < n; i++)
+        give_up_pages(world, layers[i]);
+}
+
+static void do_policy(struct world *world)
+{
+    world->policy = policies[random_below(3)];
+    scheduler_set_policy(world->scheduler, world->policy);
+    if (world->shadow)
+        scheduler_set_policy(world->shadow, world->policy);
+}
+
+/* Every layer lies where it was put, in pages that are its alone. Returns its extents. */
+static uint64_t check_layer(struct world *world, const struct layer *layer)
+{
+    struct naive_layer *naive = naive_of(world, layer);
+    EQUAL(scheduler_layer_state(world->scheduler, layer), naive->state);
+    EQUAL(naive->observed, naive->state);
+    EQUAL(scheduler_layer_pages(world->scheduler, layer),
+          naive->state == LAYER_ABSENT ? 0 : naive->pages);
+    EQUAL(naive->observed_pins, naive->n_pins);
+    EQUAL(layer->n_pins, naive->n_pins);
+    if (naive->state == LAYER_ABSENT)
+        return 0;
+    EQUAL(layer->ahead, naive->ahead);
+    if (naive->state == LAYER_RESIDENT)
+        EQUAL(layer->used_usec, naive->used);
+    uint64_t n_pages = 0, n_extents = 0;
+    for (const struct extent *extent = layer->allocation.extents; extent; extent = extent->next) {
+        n_extents++;
+        for (uint64_t i = 0; i < extent->n_pages; i++, n_pages++)
+            EQUAL(world->owners[extent->first_page + i], owner_of(layer));
+    }
+    EQUAL(n_pages, naive->pages);
+    return n_extents;
+}
+
+static void check_world(struct world *world)
+{
+    struct scheduler_stats expected = world->stats, stats;
+    uint64_t n_extents = 0, pinned_pages = 0;
+    for (unsigned m = 0; m < MODELS; m++) {
+        uint64_t n_resident = 0, resident_bytes = 0, bytes;
+        for (uint32_t i = 0; world->models[m] && i < world->models[m]->definition->n_layers; i++) {
+            n_extents += check_layer(world, &world->models[m]->layers[i]);
+            expected.layers_loading += world->layers[m][i].state == LAYER_LOADING;
+            pinned_pages += world->layers[m][i].n_pins > 0 ? world->layers[m][i].pages : 0;
+            if (world->layers[m][i].state == LAYER_RESIDENT) {
+                n_resident++;
+                resident_bytes += world->layers[m][i].bytes;
+            }
+        }
+        expected.layers_resident += n_resident;
+        if (!world->models[m])
+            continue;
+        EQUAL(scheduler_model_resident(world->scheduler, world->models[m], &bytes), n_resident);
+        EQUAL(bytes, resident_bytes);
+    }
+    scheduler_get_stats(world->scheduler, &stats);
+    EQUAL(memcmp(&stats, &expected, sizeof stats), 0);
+    EQUAL(world->n_refused_observed, world->n_refused);
+    EQUAL(scheduler_pinned_pages(world->scheduler), pinned_pages);
+
+    struct arena_stats arena;
+    arena_get_stats(scheduler_arena(world->scheduler), &arena);
+    EQUAL(arena.capacity_pages, world->capacity_pages);
+    EQUAL(arena.free_pages, free_pages(world));
+    EQUAL(arena.used_pages, world->capacity_pages - arena.free_pages);
+    EQUAL(arena.largest_free_pages, longest_free(world));
+    EQUAL(arena.high_water_pages, world->high_water_pages);
+    EQUAL(arena.n_extents, n_extents);
+    if (world->shadow)
+        EQUAL(arena_free_pages(scheduler_arena(world->shadow)), arena.free_pages);
+}
+
+static void operate(struct world *world)
+{
+    uint64_t choice = random_below(100);
+    world->now++;
+    if (choice < 48)
+        do_request(world);
+    else if (choice < 66)
+        do_report(world, true);
+    else if (choice < 69)
+        do_report(world, false);
+    else if (choice < 75)
+        do_pin(world);
+    else if (choice < 89)
+        do_run(world);
+    else if (choice < 92)
+        do_unload(world);
+    else if (choice < 94)
+        do_model(world);
+    else if (choice < 96)
+        do_reset(world);
+    else if (choice < 98)
+        do_policy(world);
+    else
+        replace_shadow(world);
+}
+
+START_TEST(test_random_operations)
+{
+    for (int n = 0; n < OPERATIONS; n += OPERATIONS_EACH) {
+        struct world world = {.page_bytes = 1ULL << (12 + random_below(10)),
+                              .capacity_pages = 1 + random_below(PAGES_MAX),
+                              .policy = &policy_flush_all};
+        struct arena *arena = NULL;
+        EQUAL(arena_new(world.capacity_pages * world.page_bytes, world.page_bytes, &arena), 0);
+        EQUAL(scheduler_new(arena, world.policy, &world.scheduler), 0);
+        scheduler_set_observer(world.scheduler, observe, &world);
+        for (int i = 0; i < OPERATIONS_EACH; i++) {
+            operate(&world);
+            check_world(&world);
+        }
+        scheduler_free(world.shadow);
+        scheduler_free(world.scheduler);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    if (!random_begin())
+        return EXIT_FAILURE;
+    Suite *suite = suite_create("scheduler-property");
+    TCase *tcase = tcase_create("scheduler-property");
+    tcase_set_timeout(tcase, 0);
+    tcase_add_test(tcase, test_random_operations);
+    suite_add_tcase(suite, tcase);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed > 0;
+}

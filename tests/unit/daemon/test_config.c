@@ -1,0 +1,598 @@
+/* Options from defaults, file and command line; bounds, refusals and their texts. Runs in the
+ * checkout's directory, because it also reads the shipped configuration. */
+#include "daemon/config.h"
+
+#include "daemon/scheduler/policy.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ARGUMENTS_MAX = 8 };
+
+static char directory[] = "/tmp/edgemind-test-config-XXXXXX";
+static char path[sizeof directory + 16];
+
+static void make_directory(void)
+{
+    strcpy(directory + strlen(directory) - 6, "XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    snprintf(path, sizeof path, "%s/conf", directory);
+}
+
+static void remove_directory(void)
+{
+    unlink(path);
+    ck_assert_int_eq(rmdir(directory), 0);
+}
+
+static void write_bytes(const void *bytes, size_t n_bytes)
+{
+    FILE *file = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(bytes, 1, n_bytes, file), n_bytes);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static void write_file(const char *text)
+{
+    write_bytes(text, strlen(text));
+}
+
+/* Loads with a NULL-terminated list of arguments. */
+static int load(const char *const *arguments, struct config *ret, enum config_action *ret_action,
+                char *why)
+{
+    char *argv[ARGUMENTS_MAX + 2] = {strdup("edgemindd")};
+    int argc = 1;
+
+    for (; arguments[argc - 1]; argc++) {
+        ck_assert_int_le(argc, ARGUMENTS_MAX);
+        argv[argc] = strdup(arguments[argc - 1]);
+    }
+    why[0] = '\0';
+    int r = config_load(argc, argv, ret, ret_action, why);
+    for (int i = 0; i < argc; i++)
+        free(argv[i]);
+    return r;
+}
+
+#define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static struct config good_(const char *const *arguments)
+{
+    struct config config;
+    enum config_action action;
+    char why[CONFIG_WHY_MAX];
+    int r = load(arguments, &config, &action, why);
+
+    ck_assert_msg(r == 0, "refused: %s", why);
+    ck_assert_int_eq(action, CONFIG_RUN);
+    return config;
+}
+
+/* Refused, with a text that has `part` in it; nothing is written to the output. */
+static void bad_(const char *const *arguments, int error, const char *part)
+{
+    struct config config;
+    enum config_action action = CONFIG_VERSION;
+    char why[CONFIG_WHY_MAX];
+
+    memset(&config, 0x5a, sizeof config);
+    int r = load(arguments, &config, &action, why);
+    ck_assert_msg(r == error, "%d instead of %d: %s", r, error, why);
+    ck_assert_msg(strstr(why, part) != NULL, "'%s' is not in '%s'", part, why);
+    ck_assert_int_eq(action, CONFIG_VERSION);
+    for (size_t i = 0; i < sizeof config; i++)
+        ck_assert_int_eq(((unsigned char *)&config)[i], 0x5a);
+}
+
+#define GOOD(...)             good_(LIST(__VA_ARGS__))
+#define BAD(error, part, ...) bad_(LIST(__VA_ARGS__), error, part)
+
+static char *with_file(void)
+{
+    static char argument[sizeof path + 16];
+
+    snprintf(argument, sizeof argument, "--config=%s", path);
+    return argument;
+}
+
+START_TEST(defaults)
+{
+    write_file("");
+    struct config config = GOOD(with_file(), "--capacity=50M");
+
+    ck_assert_uint_eq(config.capacity_bytes, 50 << 20);
+    ck_assert_int_eq(config.commit, COMMIT_BOOT);
+    ck_assert_int_eq(config.huge_pages, HUGE_PAGES_AUTO);
+    ck_assert(!config.mlock);
+    ck_assert_ptr_eq(config.policy, &policy_flush_all);
+    ck_assert_int_eq(config.on_full, ON_FULL_EVICT);
+    ck_assert_ptr_null(config.socket);
+    ck_assert_ptr_null(config.socket_group);
+    ck_assert_ptr_null(config.admin_group);
+    ck_assert_ptr_null(config.model_dir);
+    ck_assert_uint_eq(config.loaders, 2);
+    ck_assert_uint_eq(config.monitor_interval_usec, 1000000);
+    ck_assert_uint_eq(config.overhead_limit_bytes, 64 << 20);
+    ck_assert_uint_eq(config.lease_grace_usec, 30 * 1000 * 1000);
+    ck_assert_uint_eq(config.max_connections, 256);
+    ck_assert_uint_eq(config.max_connections_per_user, 32);
+    ck_assert_int_eq(config.log_level, LOG_LEVEL_INFO);
+    ck_assert_str_eq(config.file, path);
+    ck_assert(!config.simulate);
+    config_done(&config);
+    ck_assert_ptr_null(config.file);
+}
+END_TEST
+
+START_TEST(every_option_in_a_file)
+{
+    write_file("# a comment\n"
+               "capacity = 1.5G\n"
+               "   ; another\n"
+               "\n"
+               "commit=load\n"
+               "  huge-pages = never\n" /* indented: a line of its own all the same */
+               "\tmlock = yes\r\n"
+               "policy = lru ; why not\n"
+               "on-full = ask\n"
+               "socket = /run/x=y\n"
+               "socket-group = users\n"
+               "admin-group = wheel\n"
+               "model-dir = /srv/models with space\n"
+               "loaders = 64\n"
+               "monitor-interval = 10ms\n"
+               "overhead-limit = 1M\n"
+               "lease-grace = 1min 30s\n"
+               "max-connections = 10000\n"
+               "max-connections-per-user = 1\n"
+               "log-level = debug"); /* no newline at the end */
+    struct config config = GOOD(with_file());
+
+    ck_assert_uint_eq(config.capacity_bytes, UINT64_C(3) << 29);
+    ck_assert_int_eq(config.commit, COMMIT_LOAD);
+    ck_assert_int_eq(config.huge_pages, HUGE_PAGES_NEVER);
+    ck_assert(config.mlock);
+    ck_assert_ptr_eq(config.policy, &policy_lru);
+    ck_assert_int_eq(config.on_full, ON_FULL_ASK);
+    ck_assert_str_eq(config.socket, "/run/x=y");
+    ck_assert_str_eq(config.socket_group, "users");
+    ck_assert_str_eq(config.admin_group, "wheel");
+    ck_assert_str_eq(config.model_dir, "/srv/models with space");
+    ck_assert_uint_eq(config.loaders, 64);
+    ck_assert_uint_eq(config.monitor_interval_usec, 10000);
+    ck_assert_uint_eq(config.overhead_limit_bytes, 1 << 20);
+    ck_assert_uint_eq(config.lease_grace_usec, 90 * 1000 * 1000);
+    ck_assert_uint_eq(config.max_connections, 10000);
+    ck_assert_uint_eq(config.max_connections_per_user, 1);
+    ck_assert_int_eq(config.log_level, LOG_LEVEL_DEBUG);
+    config_done(&config);
+}
+END_TEST
+
+START_TEST(command_line_beats_file)
+{
+    write_file("capacity = 10M\nadmin-group = wheel\nloaders = 3\n");
+    struct config config = GOOD("--capacity", "20M", with_file(), "--admin-group=", "--policy=lru",
+                                "--policy", "flush-all");
+
+    ck_assert_uint_eq(config.capacity_bytes, 20 << 20);
+    ck_assert_ptr_null(config.admin_group);
+    ck_assert_uint_eq(config.loaders, 3);
+    ck_assert_ptr_eq(config.policy, &policy_flush_all); /* the last one holds */
+    config_done(&config);
+}
+END_TEST
+
+static const struct {
+    const char *line;
+    bool good;
+} bounds[] = {
+    {"capacity = 1", true},
+    {"capacity = 9223372036854775807", true},
+    {"capacity = 100%", true},
+    {"capacity = 0", false},
+    {"capacity = 0M", false},
+    {"capacity = -1", false},
+    {"capacity = 9223372036854775808", false},
+    {"capacity = 16E", false},
+    {"capacity = 0%", false},
+    {"capacity = 101%", false},
+    {"capacity = -5%", false},
+    {"capacity = 1000%", false},
+    {"capacity = 18446744073709551621%", false},
+    {"capacity = %", false},
+    {"capacity = 50%%", false},
+    {"capacity =", false},
+    {"capacity = 50 M # half", false},
+    {"capacity = lots", false},
+    {"commit = boo", false},
+    {"commit = boot|load", false},
+    {"commit =", false},
+    {"commit = Boot", false},
+    {"huge-pages = reserved", true},
+    {"mlock = true", false},
+    {"policy = mru", false},
+    {"on-full = flush", false},
+    {"loaders = 1", true},
+    {"loaders = 0", false},
+    {"loaders = 65", false},
+    {"loaders = 2.0", false},
+    {"loaders = +2", false},
+    {"loaders = 0x2", false},
+    {"loaders = 18446744073709551618", false},
+    {"loaders =", false},
+    {"monitor-interval = 1h", true},
+    {"monitor-interval = 9999us", false},
+    {"monitor-interval = 3601", false},
+    {"monitor-interval = 0", false},
+    {"overhead-limit = 1048575", false},
+    {"lease-grace = 0s", true},
+    {"lease-grace = 1h", true},
+    {"lease-grace = 3601s", false},
+    {"lease-grace = -1s", false},
+    {"lease-grace =", false},
+    {"max-connections = 0", false},
+    {"max-connections = 10001", false},
+    {"max-connections-per-user = 0", false},
+    {"max-connections-per-user = 10000", true},
+    {"max-connections-per-user = 10001", false},
+    {"log-level = loud", false},
+    {"log-level = 3", false},
+};
+
+START_TEST(bounds_in_a_file)
+{
+    bool is_capacity = strncmp(bounds[_i].line, "capacity", 8) == 0;
+    char text[256], part[256];
+
+    snprintf(text, sizeof text, "%s\n%s\n", is_capacity ? "" : "capacity = 1M", bounds[_i].line);
+    write_file(text);
+    if (bounds[_i].good) {
+        struct config config = GOOD(with_file());
+        config_done(&config);
+    } else {
+        snprintf(part, sizeof part, "%s:2: ", path);
+        BAD(-EINVAL, part, with_file());
+    }
+}
+END_TEST
+
+START_TEST(bounds_on_the_command_line)
+{
+    char argument[256] = "--", name[256] = "";
+    char *equals;
+
+    strcat(argument, bounds[_i].line);
+    equals = strstr(argument, " =");
+    memmove(equals, equals + 1, strlen(equals));
+    if (equals[1] == ' ')
+        memmove(equals + 1, equals + 2, strlen(equals + 1));
+    strncat(name, argument, (size_t)(equals - argument));
+    strcat(name, ": ");
+    write_file("");
+    if (bounds[_i].good) {
+        struct config config = GOOD(with_file(), "--capacity=1M", argument);
+        config_done(&config);
+    } else {
+        BAD(-EINVAL, name, with_file(), argument);
+    }
+}
+END_TEST
+
+START_TEST(errors_tell_what_is_allowed)
+{
+    write_file("capacity = lots\n");
+    BAD(-EINVAL, "'lots' is not valid for capacity, which takes a size such as 50M", with_file());
+    write_file("capacity = 1M\n");
+    BAD(-EINVAL, "--commit: 'never' is not valid for commit, which takes one of boot|load",
+        with_file(), "--commit=never");
+    BAD(-EINVAL, "a number from 1 to 64", with_file(), "--loaders=99");
+    BAD(-EINVAL, "a time from 10ms to 1h", with_file(), "--monitor-interval", "2h");
+}
+END_TEST
+
+START_TEST(percentage_is_of_the_machine)
+{
+    unsigned long long total_kib = 0;
+    FILE *meminfo = fopen("/proc/meminfo", "r");
+
+    ck_assert_ptr_nonnull(meminfo);
+    ck_assert_int_eq(fscanf(meminfo, "MemTotal: %llu kB", &total_kib), 1);
+    fclose(meminfo);
+    write_file("capacity = 25%\n");
+    struct config config = GOOD(with_file());
+    ck_assert_uint_eq(config.capacity_bytes, total_kib * 1024 / 100 * 25);
+    config_done(&config);
+}
+END_TEST
+
+static const struct {
+    const char *text, *part;
+} bad_files[] = {
+    {"capacity = 1M\n[daemon]\n", ":2: sections are not allowed"},
+    {"capacity = 1M\n  [daemon]\nloaders = 1\n", ":2: sections are not allowed"},
+    {"capacity = 1M\nloaders\n", ":2: not a line of the form"},
+    {"capacity = 1M\nloaders\nloaders = 99\n", ":2: not a line of the form"},
+    {"capacity = 1M\nloaders = 99\nloaders\n", ":2: '99'"},
+    {"capacity = 1M\n\n# x\ncapacity = 2M\n", ":4: capacity is already set in line 1"},
+    {"capacity = 1M\npolcy = lru\n", ":2: no option 'polcy'; did you mean 'policy'?"},
+    {"capacity = 1M\nconfig = x\n", ":2: no option 'config'"},
+    {"capacity = 1M\nsimulate = yes\n", ":2: no option 'simulate'"},
+    {"capacity = 1M\nmax_connections = 5\n", "did you mean 'max-connections'?"},
+    {"capacity = 1M\nCapacity = 5\n", "did you mean 'capacity'?"},
+    {"capacity = 1M\n = 5\n", ":2: no option ''"},
+    {"capacity = 1M\nloaders = 2\n  3\n", ":3: not a line of the form"},
+    {"loaders = 2\n", "capacity is not set: write 'capacity = SIZE' in "},
+};
+
+START_TEST(bad_file)
+{
+    char part[512];
+
+    write_file(bad_files[_i].text);
+    snprintf(part, sizeof part, "%s%s", bad_files[_i].part[0] == ':' ? path : "",
+             bad_files[_i].part);
+    BAD(-EINVAL, part, with_file());
+}
+END_TEST
+
+START_TEST(long_lines)
+{
+    char text[512] = "capacity = 1M\nmodel-dir = /";
+    size_t start = strlen(text), line = strlen("model-dir = /");
+
+    memset(text + start, 'x', 180 - line);
+    write_file(text);
+    struct config config = GOOD(with_file());
+    ck_assert_uint_eq(strlen(config.model_dir), 180 - line + 1);
+    config_done(&config);
+
+    memset(text + start, 'x', 300 - line);
+    write_file(text);
+    BAD(-E2BIG, ":2: the line is longer than", with_file());
+
+    /* A comment too: cut in two, its end would be read as an option. */
+    memcpy(text + strlen("capacity = 1M\n"), "#", 1);
+    write_file(text);
+    BAD(-E2BIG, ":2: the line is longer than", with_file());
+}
+END_TEST
+
+START_TEST(nul_in_a_file)
+{
+    write_bytes("capacity = 1M\nloaders = 2\0\n", 27);
+    BAD(-EINVAL, ":2: the line has a NUL byte", with_file());
+}
+END_TEST
+
+START_TEST(size_of_a_file)
+{
+    enum { LIMIT = 64 << 10 };
+    char *text = malloc(LIMIT + 1);
+
+    memset(text, '\n', LIMIT + 1);
+    memcpy(text, "capacity = 1M", 13);
+    write_bytes(text, LIMIT);
+    struct config config = GOOD(with_file());
+    config_done(&config);
+    write_bytes(text, LIMIT + 1);
+    BAD(-EFBIG, "larger than 65536 bytes", with_file());
+    free(text);
+}
+END_TEST
+
+START_TEST(not_a_file)
+{
+    BAD(-ENOENT, "cannot open", with_file(), "--capacity=1M");
+    BAD(-EINVAL, "not a regular file", "--config", directory, "--capacity=1M");
+    BAD(-EINVAL, "not a regular file", "--config=/dev/zero", "--capacity=1M");
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    BAD(-EINVAL, "not a regular file", with_file(), "--capacity=1M"); /* and does not block */
+    BAD(-ENOENT, "cannot open", "--config=", "--capacity=1M");
+}
+END_TEST
+
+START_TEST(bad_command_line)
+{
+    char longest[108 + 16] = "--socket=";
+
+    write_file("capacity = 1M\n");
+    BAD(-EINVAL, "no option '--loader'; did you mean '--loaders'?", with_file(), "--loader=1");
+    BAD(-EINVAL, "no option '--simulat'; did you mean '--simulate'?", with_file(), "--simulat");
+    BAD(-EINVAL, "no option '--'", with_file(), "--=1");
+    BAD(-EINVAL, "unexpected argument 'start'", with_file(), "start");
+    BAD(-EINVAL, "unexpected argument '-h'", with_file(), "-h");
+    BAD(-EINVAL, "unexpected argument '--'", with_file(), "--");
+    BAD(-EINVAL, "unexpected argument ''", with_file(), "");
+    BAD(-EINVAL, "--loaders needs a value", with_file(), "--loaders");
+    BAD(-EINVAL, "--config needs a value", "--config");
+    BAD(-EINVAL, "--simulate takes no value", with_file(), "--simulate=yes");
+
+    memset(longest + strlen(longest), 's', 107);
+    struct config config = GOOD(with_file(), longest);
+    ck_assert_uint_eq(strlen(config.socket), 107);
+    config_done(&config);
+    strcat(longest, "s");
+    BAD(-EINVAL, "a path of at most 107 bytes", with_file(), longest);
+}
+END_TEST
+
+START_TEST(long_texts_are_cut)
+{
+    char argument[4096] = "--log-level=";
+    memset(argument + strlen(argument), 'x', 4000);
+    BAD(-EINVAL, "which takes one of error|", argument, "--simulate", "--capacity=1M");
+    memset(argument + 2, 'x', 4000);
+    BAD(-EINVAL, "did you mean", argument);
+    memset(argument, 'x', 4000);
+    BAD(-EINVAL, "see --help", argument);
+}
+END_TEST
+
+START_TEST(actions)
+{
+    struct config config;
+    enum config_action action;
+    char why[CONFIG_WHY_MAX];
+
+    write_file("capacity = 1M\n");
+    ck_assert_int_eq(load(LIST(with_file(), "--check-config"), &config, &action, why), 0);
+    ck_assert_int_eq(action, CONFIG_CHECKED);
+    ck_assert(config.check_only);
+    config_done(&config);
+    BAD(-EINVAL, "--loaders", with_file(), "--check-config", "--loaders=0");
+    ck_assert_int_eq(load(LIST(with_file(), "--print-dropin"), &config, &action, why), 0);
+    ck_assert_int_eq(action, CONFIG_DROPIN);
+    ck_assert_uint_eq(config.capacity_bytes, 1 << 20);
+    config_done(&config);
+    BAD(-EINVAL, "--loaders", with_file(), "--print-dropin", "--loaders=0");
+    BAD(-EINVAL, "--print-dropin takes no value", with_file(), "--print-dropin=yes");
+
+    /* Neither needs a usable configuration. */
+    ck_assert_int_eq(load(LIST("--help", "--loaders=0"), &config, &action, why), 0);
+    ck_assert_int_eq(action, CONFIG_HELP);
+    config_done(&config);
+    ck_assert_int_eq(load(LIST("--config=/nonexistent", "--version"), &config, &action, why), 0);
+    ck_assert_int_eq(action, CONFIG_VERSION);
+    config_done(&config);
+}
+END_TEST
+
+START_TEST(simulation_reads_no_default_file)
+{
+    struct config config = GOOD("--simulate", "--capacity=8G");
+    ck_assert(config.simulate);
+    ck_assert_ptr_null(config.file);
+    config_done(&config);
+    BAD(-EINVAL, "capacity is not set: give --capacity=SIZE", "--simulate");
+
+    write_file("capacity = 1M\nloaders = 5\n");
+    config = GOOD("--simulate", with_file());
+    ck_assert_uint_eq(config.loaders, 5);
+    config_done(&config);
+}
+END_TEST
+
+START_TEST(differences)
+{
+    unsigned cursor = 0;
+    bool reloadable;
+
+    write_file("capacity = 1M\nadmin-group = a\npolicy = lru\nmlock = yes\n");
+    struct config a = GOOD(with_file()), b = GOOD(with_file());
+    ck_assert_ptr_null(config_next_difference(&a, &b, &cursor, &reloadable));
+    config_done(&b);
+
+    write_file("capacity = 2M\nmodel-dir = /m\nmonitor-interval = 2s\n"
+               "lease-grace = 1s\n");
+    b = GOOD(with_file());
+    static const struct {
+        const char *name;
+        bool reloadable;
+    } expected[] = {
+        {"capacity", false},    {"mlock", false},    {"policy", true},
+        {"admin-group", true},  {"model-dir", true}, {"monitor-interval", true},
+        {"lease-grace", false},
+    };
+    cursor = 0;
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+        ck_assert_pstr_eq(config_next_difference(&a, &b, &cursor, &reloadable), expected[i].name);
+        ck_assert_int_eq(reloadable, expected[i].reloadable);
+    }
+    ck_assert_ptr_null(config_next_difference(&a, &b, &cursor, &reloadable));
+    ck_assert_ptr_null(config_next_difference(&a, &b, &cursor, &reloadable));
+    config_done(&a);
+    config_done(&b);
+}
+END_TEST
+
+static char *read_whole(const char *name)
+{
+    FILE *file = fopen(name, "r");
+
+    ck_assert_msg(file != NULL, "%s: %s", name, strerror(errno));
+    char *text = calloc(1, 64 << 10);
+    ck_assert_uint_lt(fread(text, 1, (64 << 10) - 1, file), (64 << 10) - 1);
+    fclose(file);
+    return text;
+}
+
+/* The shipped file says every default as it is: uncommented, it changes nothing. */
+START_TEST(shipped_file)
+{
+    char *text = read_whole("systemd/edgemindd.conf"), *help = NULL;
+    size_t help_size;
+    unsigned cursor = 0;
+    bool reloadable;
+
+    struct config shipped = GOOD("--config=systemd/edgemindd.conf");
+    ck_assert_uint_eq(shipped.capacity_bytes, 50 << 20);
+
+    FILE *stream = open_memstream(&help, &help_size);
+    config_print_help(stream);
+    fclose(stream);
+    char *only_command_line = strstr(help, "Only on the command line");
+    ck_assert_ptr_nonnull(only_command_line);
+    unsigned n_options = 0;
+    for (char *name = help; (name = strstr(name, "\n  --")) && name < only_command_line;) {
+        char line[64];
+        name += strlen("\n  --");
+        snprintf(line, sizeof line, "%.*s =", (int)strcspn(name, "="), name);
+        if (strncmp(line, "capacity", 8) != 0) {
+            char *commented = strstr(text, line);
+            ck_assert_msg(commented && commented > text && commented[-1] == '#',
+                          "the shipped file does not comment '%s'", line);
+            commented[-1] = ' ';
+        }
+        n_options++;
+    }
+    ck_assert_uint_ge(n_options, 16);
+    write_file(text);
+    struct config uncommented = GOOD(with_file());
+    const char *name = config_next_difference(&shipped, &uncommented, &cursor, &reloadable);
+    ck_assert_msg(name == NULL, "the shipped default of %s is wrong", name);
+    config_done(&shipped);
+    config_done(&uncommented);
+    free(text);
+    free(help);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("config");
+    TCase *tcase = tcase_create("config");
+
+    tcase_add_checked_fixture(tcase, make_directory, remove_directory);
+    tcase_add_test(tcase, defaults);
+    tcase_add_test(tcase, every_option_in_a_file);
+    tcase_add_test(tcase, command_line_beats_file);
+    tcase_add_loop_test(tcase, bounds_in_a_file, 0, sizeof bounds / sizeof bounds[0]);
+    tcase_add_loop_test(tcase, bounds_on_the_command_line, 0, sizeof bounds / sizeof bounds[0]);
+    tcase_add_test(tcase, errors_tell_what_is_allowed);
+    tcase_add_test(tcase, percentage_is_of_the_machine);
+    tcase_add_loop_test(tcase, bad_file, 0, sizeof bad_files / sizeof bad_files[0]);
+    tcase_add_test(tcase, long_lines);
+    tcase_add_test(tcase, nul_in_a_file);
+    tcase_add_test(tcase, size_of_a_file);
+    tcase_add_test(tcase, not_a_file);
+    tcase_add_test(tcase, bad_command_line);
+    tcase_add_test(tcase, long_texts_are_cut);
+    tcase_add_test(tcase, actions);
+    tcase_add_test(tcase, simulation_reads_no_default_file);
+    tcase_add_test(tcase, differences);
+    tcase_add_test(tcase, shipped_file);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed > 0;
+}
