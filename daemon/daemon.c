@@ -144,7 +144,7 @@ static int find_group(const char *name, const char *option, gid_t *ret)
     const struct group *group = name ? getgrnam(name) : NULL;
     if (name && !group) {
         log_error("%s: there is no group %s", option, name);
-        return -ENOENT;
+        return -EINVAL;
     }
     *ret = group ? group->gr_gid : (gid_t)-1;
     return 0;
@@ -464,5 +464,13 @@ int daemon_run(struct config *config, int argc, char **argv)
         service_stopping();
     }
     take_down(&daemon);
-    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    switch (r) {
+    case 0:
+        return EXIT_SUCCESS;
+    case -EINVAL:
+    case -E2BIG:
+        return EXIT_NEVER;
+    default:
+        return EXIT_FAILURE;
+    }
 }

@@ -4,6 +4,11 @@
 
 #include "daemon/config.h"
 
+/* The exit status of a start that fails again however often it is tried: the configuration is
+ * wrong, or asks for more memory than there can ever be. The units name it in
+ * RestartPreventExitStatus=. */
+enum { EXIT_NEVER = 2 };
+
 /* Runs until SIGTERM or SIGINT. Takes over the configuration's strings. `argc` and `argv` are read
  * again on SIGHUP. The process's exit status; failures are logged. */
 int daemon_run(struct config *config, int argc, char **argv);

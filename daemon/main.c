@@ -21,7 +21,7 @@ int main(int argc, char **argv)
     int r = config_load(argc, argv, &config, &action, why);
     if (r < 0) {
         log_error("%s", why);
-        return 2;
+        return EXIT_NEVER;
     }
 
     int status = 0;
@@ -37,7 +37,7 @@ int main(int argc, char **argv)
     case CONFIG_DROPIN:
         if (dropin_print(&config, (uint64_t)sysconf(_SC_PAGESIZE), stdout) < 0) {
             log_error("capacity and overhead-limit together are more than any limit can say");
-            status = 2;
+            status = EXIT_NEVER;
         }
         break;
     case CONFIG_RUN:

@@ -4,6 +4,7 @@
 #include "daemon/option.h"
 
 #include "common/units.h"
+#include "daemon/arena/headroom.h"
 #include "daemon/config.h"
 
 #include <errno.h>
@@ -11,7 +12,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 #include <sys/un.h>
 
 enum { NAME_BYTES_MAX = 255 };
@@ -53,8 +53,8 @@ static int parse_capacity(const struct option *option, const char *text, void *r
     static const struct option percentage = {.min = 1, .max = 100};
     size_t length = strlen(text);
     char digits[4] = "";
-    struct sysinfo machine;
-    uint64_t percent, total_bytes;
+    struct headroom headroom;
+    uint64_t percent;
 
     if (length == 0 || text[length - 1] != '%')
         return parse_size(option, text, ret);
@@ -64,10 +64,8 @@ static int parse_capacity(const struct option *option, const char *text, void *r
     int r = parse_number(&percentage, digits, &percent);
     if (r < 0)
         return r;
-    if (sysinfo(&machine) < 0) /* totalram is what /proc/meminfo calls MemTotal */
-        return -errno;
-    total_bytes = (uint64_t)machine.totalram * machine.mem_unit;
-    return parse_within(option, 0, total_bytes / 100 * percent, ret);
+    r = headroom_read("/proc", "/sys/fs/cgroup", &headroom);
+    return r < 0 ? r : parse_within(option, 0, headroom.total_bytes / 100 * percent, ret);
 }
 
 static int parse_duration(const struct option *option, const char *text, void *ret)
@@ -161,7 +159,7 @@ _Static_assert(sizeof(enum commit) == sizeof(unsigned) &&
 /* clang-format off */
 const struct option options[N_OPTIONS] = {
     {"capacity", parse_capacity, MEMBER(capacity_bytes), NULL, 1, INT64_MAX, false,
-     "SIZE|PERCENT%", "a size such as 50M or 2G, or 1% to 100% of RAM",
+     "SIZE|PERCENT%", "a size such as 50M or 2G, or 1% to 100% of the RAM that the daemon may have",
      "How much RAM the arena takes. Required."},
     {"commit", parse_choice, MEMBER(commit), "boot", 0, 0, false,
      "boot|load", NULL,

@@ -72,8 +72,14 @@ static int check_headroom(const struct backing *backing, uint64_t bytes, char *w
     int r = headroom_read("/proc", "/sys/fs/cgroup", &headroom);
     if (r < 0)
         return refuse(why, r, "cannot tell how much memory is available: %s", strerror(-r));
-    uint64_t needed = cost_bytes(backing, bytes);
+    uint64_t needed = cost_bytes(backing, bytes),
+             whole = cost_bytes(backing, backing->capacity_bytes);
     char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
+    if (whole > headroom.total_bytes)
+        return refuse(
+            why, -E2BIG,
+            "the arena needs %s, but there can never be more than %s (%s); lower capacity=",
+            size_format(whole, a), size_format(headroom.total_bytes, b), headroom.total_source);
     if (needed > headroom.available_bytes)
         return refuse(why, -ENOMEM,
                       "the arena needs %s, but only %s are available (%s); lower capacity= or free "

@@ -26,8 +26,9 @@ enum { BACKING_WHY_MAX = 512 };
 
 struct backing;
 
-/* Obtains the memory. 0; -EINVAL (less than a page), -ENOMEM (the machine or a cgroup has less, or
- * the huge-page pool is too small), -EPERM (mlock) or another errno, with `ret_why` saying what was
+/* Obtains the memory. 0; -EINVAL (less than a page), -E2BIG (the machine or a cgroup can never have
+ * as much), -ENOMEM (there is less now, or the huge-page pool is too small), -EPERM (mlock) or
+ * another errno, with `ret_why` saying what was
  * asked for, what there is, and what would help. Refuses before anything is committed. */
 int backing_new(const struct backing_config *config, struct backing **ret,
                 char ret_why[static BACKING_WHY_MAX]);

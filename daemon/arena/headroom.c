@@ -69,7 +69,12 @@ static uint64_t reclaimable_bytes(const char *directory, const char *prefix)
     return cache > dirty ? cache - dirty : 0;
 }
 
-/* Lowers `headroom` to what the cgroup `path` ("" is the root) still allows, if that is less. */
+static void name_source(char *source, const struct limit *limit, const char *path)
+{
+    snprintf(source, HEADROOM_SOURCE_MAX, "%s of %.200s", limit->limit, *path ? path : "/");
+}
+
+/* Lowers `headroom` to what the cgroup `path` ("" is the root) allows, if that is less. */
 static void apply(const struct limit *limit, const char *root, const char *path,
                   struct headroom *headroom)
 {
@@ -77,7 +82,13 @@ static void apply(const struct limit *limit, const char *root, const char *path,
     uint64_t maximum, usage;
     int n = snprintf(directory, sizeof directory, "%s%s%s", root, limit->mount, path);
     if (n < 0 || (size_t)n >= sizeof directory || read_number(directory, limit->limit, &maximum) ||
-        maximum == UINT64_MAX || read_number(directory, limit->usage, &usage))
+        maximum == UINT64_MAX)
+        return;
+    if (maximum < headroom->total_bytes) {
+        headroom->total_bytes = maximum;
+        name_source(headroom->total_source, limit, path);
+    }
+    if (read_number(directory, limit->usage, &usage))
         return;
     uint64_t reclaimable = reclaimable_bytes(directory, limit->stat_prefix);
     uint64_t held = usage > reclaimable ? usage - reclaimable : 0;
@@ -85,8 +96,7 @@ static void apply(const struct limit *limit, const char *root, const char *path,
     if (available >= headroom->available_bytes)
         return;
     headroom->available_bytes = available;
-    snprintf(headroom->source, sizeof headroom->source, "%s of %.200s", limit->limit,
-             *path ? path : "/");
+    name_source(headroom->source, limit, path);
 }
 
 /* From the process's own cgroup up. A path of another cgroup namespace, or of outside the
@@ -134,6 +144,10 @@ int headroom_read(const char *proc, const char *sys_fs_cgroup, struct headroom *
     if (r < 0)
         return r;
     snprintf(headroom.source, sizeof headroom.source, "%s", name);
+    r = procfs_total(meminfo, &headroom.total_bytes);
+    if (r < 0)
+        return r;
+    strcpy(headroom.total_source, "MemTotal");
 
     _cleanup_(closep) int cgroup = procfs_open(proc, "self/cgroup");
     struct procfs_reader reader;

@@ -112,6 +112,18 @@ int procfs_read_number(const char *path, uint64_t *ret)
     return procfs_number(line, "", ret) ? 0 : -EBADMSG;
 }
 
+int procfs_total(int meminfo_fd, uint64_t *ret_bytes)
+{
+    struct procfs_reader reader;
+    procfs_begin(&reader, meminfo_fd);
+    char *line;
+    int r;
+    while ((r = procfs_next_line(&reader, &line)) > 0)
+        if (procfs_number(line, "MemTotal:", ret_bytes))
+            return 0;
+    return r < 0 ? r : -ENODATA;
+}
+
 int procfs_available(int meminfo_fd, uint64_t *ret_bytes, const char **ret_name)
 {
     struct procfs_reader reader;

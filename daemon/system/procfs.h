@@ -34,6 +34,9 @@ bool procfs_number(const char *line, const char *key, uint64_t *ret);
 /* A file that holds one number, or the word "max" (then UINT64_MAX). 0 or a negative errno. */
 int procfs_read_number(const char *path, uint64_t *ret);
 
+/* MemTotal. 0, -ENODATA if it is not there, or another negative errno. */
+int procfs_total(int meminfo_fd, uint64_t *ret_bytes);
+
 /* Of a meminfo file: MemAvailable, or MemFree from a kernel before Linux 3.14, which lacks it.
  * `ret_name` tells which. 0 or a negative errno. */
 int procfs_available(int meminfo_fd, uint64_t *ret_bytes, const char **ret_name);

@@ -2,6 +2,8 @@
 import os
 import pathlib
 import re
+import subprocess
+import sys
 import unittest
 
 from harness import MIB, PAGE, TestCase, needs_root, sized_model
@@ -52,8 +54,8 @@ class Capacity(TestCase):
                     self.assertRegex(result.err, "capacity|arena")
         # The figures: what was asked for, what there is, and who says so.
         result = self.start_refused(capacity="1T" if total < 1 << 40 else "1P")
-        self.assertEqual(result.code, 1, result)
-        self.assertIn("MemAvailable", result.err)
+        self.assertEqual(result.code, 2, result)
+        self.assertIn("MemTotal", result.err)
         figures = re.findall(r"\d+(?:\.\d+)? ?[KMGTP]?i?B", result.err)
         self.assertGreaterEqual(len(figures), 2, result)
 
@@ -125,13 +127,32 @@ class CgroupLimit(TestCase):
         for commit in ("boot", "load"):
             result = self.start_refused(capacity="300M", commit=commit,
                                         process={"preexec_fn": cgroup.enter})
-            self.assertEqual(result.code, 1, result)
+            self.assertEqual(result.code, 2, result)
             self.assertRegex(result.err, "memory.max|memory.limit_in_bytes")
             self.assertIn("300", result.err)
         kills = [path / "memory.oom_control" for path in cgroup.paths]
         for path in kills:
             if path.exists():
                 self.assertNotRegex(path.read_text(), r"oom_kill [1-9]")
+
+    def test_percentage_of_what_the_process_may_have(self):
+        """Not of the host's RAM, of which the cgroup allows only a part."""
+        cgroup = self.cgroup(300 * MIB)
+        daemon = self.start(capacity="25%", process={"preexec_fn": cgroup.enter})
+        self.assertEqual(daemon.stats()["arena"]["capacityBytes"], 75 * MIB)
+
+    def test_too_little_now_may_be_enough_later(self):
+        """What is taken up beside the daemon may become free: a supervisor is to try again."""
+        cgroup = self.cgroup(300 * MIB)
+        other = subprocess.Popen([sys.executable, "-c",
+                                  "import sys; b = bytearray(200 << 20); print(flush=True); sys.stdin.read()"],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                 preexec_fn=cgroup.enter)
+        with other:
+            other.stdout.readline()
+            result = self.start_refused(capacity="200M", process={"preexec_fn": cgroup.enter})
+            other.stdin.close()
+        self.assertEqual(result.code, 1, result)
 
     def test_within_the_cgroup(self):
         cgroup = self.cgroup(256 * MIB)

@@ -205,9 +205,9 @@ START_TEST(absurd_capacities_are_refused)
     for (enum commit commit = COMMIT_BOOT; commit <= COMMIT_LOAD; commit++) {
         expect_refusal(0, HUGE_PAGES_NEVER, commit, -EINVAL, "less than one page");
         expect_refusal(page - 1, HUGE_PAGES_AUTO, commit, -EINVAL, "less than one page");
-        expect_refusal(all + page, HUGE_PAGES_AUTO, commit, -ENOMEM, "available (");
-        expect_refusal(UINT64_C(1) << 63, HUGE_PAGES_NEVER, commit, -ENOMEM, "needs 8.0 EiB");
-        expect_refusal(UINT64_MAX, HUGE_PAGES_AUTO, commit, -ENOMEM, "needs 16.0 EiB");
+        expect_refusal(all + page, HUGE_PAGES_AUTO, commit, -E2BIG, "never be more than");
+        expect_refusal(UINT64_C(1) << 63, HUGE_PAGES_NEVER, commit, -E2BIG, "needs 8.0 EiB");
+        expect_refusal(UINT64_MAX, HUGE_PAGES_AUTO, commit, -E2BIG, "needs 16.0 EiB");
     }
     struct backing *backing = make(page, HUGE_PAGES_AUTO, COMMIT_BOOT, false);
     ck_assert_uint_eq(file_bytes(backing), page);

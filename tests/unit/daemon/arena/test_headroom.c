@@ -85,14 +85,15 @@ START_TEST(the_machine_alone)
     expect(3 * MIB, "MemAvailable");
     put("proc/meminfo", "MemTotal: 4096 kB\nMemFree: 1024 kB\n");
     expect(1 * MIB, "MemFree, for want of MemAvailable");
-    put("proc/meminfo", "MemAvailable: 18446744073709551615 kB\nMemFree: 1024 kB\n");
+    put("proc/meminfo",
+        "MemTotal: 2097152 kB\nMemAvailable: 18446744073709551615 kB\nMemFree: 1024 kB\n");
     expect(1 * MIB, "MemFree, for want of MemAvailable");
 }
 END_TEST
 
 START_TEST(v2_takes_the_tightest_ancestor)
 {
-    put("proc/meminfo", "MemAvailable: 1048576 kB\n");
+    put("proc/meminfo", "MemTotal: 2097152 kB\nMemAvailable: 1048576 kB\n");
     put("proc/self/cgroup", "0::/a/b/c\n");
     put("cgroup/a/b/c/memory.max", "max\n");
     put("cgroup/a/b/c/memory.current", "99999999\n");
@@ -113,9 +114,33 @@ START_TEST(v2_takes_the_tightest_ancestor)
 }
 END_TEST
 
+static void expect_total(uint64_t total_bytes, const char *source)
+{
+    struct headroom headroom = read_fake();
+    ck_assert_str_eq(headroom.total_source, source);
+    ck_assert_uint_eq(headroom.total_bytes, total_bytes);
+}
+
+START_TEST(the_total_is_the_lowest_limit)
+{
+    put("proc/meminfo", "MemTotal: 2097152 kB\nMemAvailable: 1048576 kB\n");
+    put("proc/self/cgroup", "4:memory:/m\n0::/a/b\n");
+    expect_total(2048 * MIB, "MemTotal");
+    put("cgroup/memory/m/memory.limit_in_bytes", "9223372036854771712\n");
+    expect_total(2048 * MIB, "MemTotal");
+    put("cgroup/memory/m/memory.limit_in_bytes", "1073741824\n");
+    expect_total(1024 * MIB, "memory.limit_in_bytes of /m");
+    put("cgroup/a/memory.max", "314572800\n"); /* of the parent, whose usage cannot be read */
+    expect_total(300 * MIB, "memory.max of /a");
+    put("proc/meminfo", "MemAvailable: 1048576 kB\n");
+    struct headroom headroom;
+    ck_assert_int_eq(headroom_read(proc, cgroup, &headroom), -ENODATA);
+}
+END_TEST
+
 START_TEST(clean_page_cache_counts_as_available)
 {
-    put("proc/meminfo", "MemAvailable: 1048576 kB\n");
+    put("proc/meminfo", "MemTotal: 2097152 kB\nMemAvailable: 1048576 kB\n");
     put("proc/self/cgroup", "0::/a\n");
     put("cgroup/a/memory.max", "104857600\n");
     put("cgroup/a/memory.current", "83886080\n");
@@ -135,7 +160,7 @@ END_TEST
 
 START_TEST(v1_uses_the_subtree_sums)
 {
-    put("proc/meminfo", "MemAvailable: 1048576 kB\n");
+    put("proc/meminfo", "MemTotal: 2097152 kB\nMemAvailable: 1048576 kB\n");
     put("proc/self/cgroup", "9:name=systemd:/x\n5:cpu,memory:/a/b\n1:memoryless:/y\n0::/\n");
     put("cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
     put("cgroup/memory/memory.usage_in_bytes", "1\n");
@@ -153,7 +178,7 @@ END_TEST
 
 START_TEST(v2_beside_v1)
 {
-    put("proc/meminfo", "MemAvailable: 1048576 kB\n");
+    put("proc/meminfo", "MemTotal: 2097152 kB\nMemAvailable: 1048576 kB\n");
     put("proc/self/cgroup", "4:memory:/m\n0::/u\n");
     put("cgroup/memory/m/memory.limit_in_bytes", "104857600\n");
     put("cgroup/memory/m/memory.usage_in_bytes", "0\n");
@@ -167,7 +192,7 @@ END_TEST
 
 START_TEST(a_path_that_is_not_visible_falls_back_to_the_root)
 {
-    put("proc/meminfo", "MemAvailable: 1048576 kB\n");
+    put("proc/meminfo", "MemTotal: 2097152 kB\nMemAvailable: 1048576 kB\n");
     put("cgroup/memory/memory.limit_in_bytes", "104857600\n");
     put("cgroup/memory/memory.usage_in_bytes", "0\n");
     put("proc/self/cgroup", "4:memory:/docker/0123456789\n");
@@ -274,7 +299,7 @@ static int refusals(void)
         struct backing *backing = NULL;
         char why[BACKING_WHY_MAX] = "";
         CHECK(4, backing_new(&(struct backing_config){100 * MIB, HUGE_PAGES_AUTO, commit, false},
-                             &backing, why) == -ENOMEM);
+                             &backing, why) == -E2BIG);
         CHECK(5, !backing && strstr(why, "100.") && strstr(why, limited_source));
     }
     return 0;
@@ -324,6 +349,7 @@ int main(void)
     tcase_add_checked_fixture(fake, clear_root, NULL);
     tcase_add_test(fake, the_machine_alone);
     tcase_add_test(fake, v2_takes_the_tightest_ancestor);
+    tcase_add_test(fake, the_total_is_the_lowest_limit);
     tcase_add_test(fake, clean_page_cache_counts_as_available);
     tcase_add_test(fake, v1_uses_the_subtree_sums);
     tcase_add_test(fake, v2_beside_v1);
