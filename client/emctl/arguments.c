@@ -1,7 +1,6 @@
 /* Owns the table of options. Leaves the table of verbs, and with it the help, to emctl.c. */
 #include "client/emctl/arguments.h"
 
-#include "client/emctl/verb.h"
 #include "common/definition/definition.h"
 #include "common/error.h"
 #include "common/units.h"

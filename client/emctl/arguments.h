@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-struct verb;
+struct session;
 
 /* Options of single verbs; every other option is global. */
 enum verb_options {
@@ -20,6 +20,17 @@ enum verb_options {
 };
 
 enum { OPERANDS_MAX = 3 };
+
+/* What a verb's command line may hold, and what runs it. */
+struct verb {
+    const char *name;
+    const char *operands;                /* for help: "MODEL LAYER" */
+    unsigned min_operands, max_operands; /* at most OPERANDS_MAX */
+    unsigned options;                    /* enum verb_options */
+    int (*run)(struct session *session); /* returns emctl's exit code */
+    const char *summary;                 /* a line */
+    bool takes_command;                  /* any number of operands, and a command after "--" */
+};
 
 /* Everything is borrowed from argv, whose words `list` reorders; NULL for what was not given. */
 struct arguments {

@@ -1,4 +1,5 @@
 /* emctl's main and its table of verbs, which also is the help. */
+#include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
 
@@ -69,7 +70,7 @@ static int verb_help(struct session *session)
     const struct verb *verb = name ? arguments_find_verb(verbs, name) : NULL;
 
     if (name && !verb)
-        return session_fail(EXIT_USAGE, "unknown verb '%s'. Try 'emctl --help'.", name);
+        return error_message_print(EXIT_USAGE, "unknown verb '%s'. Try 'emctl --help'.", name);
     if (verb)
         print_verb_help(verb);
     else

@@ -1,9 +1,8 @@
-/* Owns what would help after what the daemon answers; explain_local.c has what fails on this side
- * of the socket, refusal.c the statements. Invariant: each message is one paragraph that ends with
- * a full stop; a definition's mistake is the exception, as editors read it. */
+/* Owns what would help after what the daemon answers; local_error_message.c has what fails on this
+ * side of the socket, error_text.c the statements. Invariant: each message is one paragraph that
+ * ends with a full stop; a definition's mistake is the exception, as editors read it. */
 #include "client/emctl/error_message.h"
 
-#include "client/emctl/session.h"
 #include "client/library/error_text.h"
 #include "client/library/safe_text.h"
 #include "common/error.h"
@@ -11,10 +10,23 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <string.h>
 
 #define CONFIG_FILE "/etc/edgemind/edgemindd.conf"
+
+int error_message_print(int status, const char *format, ...)
+{
+    va_list arguments;
+
+    fputs("emctl: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    return status;
+}
 
 static bool all_are_own(const json_t *leases)
 {
@@ -22,14 +34,14 @@ static bool all_are_own(const json_t *leases)
     size_t i;
 
     json_array_foreach (leases, i, lease)
-        if (refusal_number(lease, "pid") != (uint64_t)getpid())
+        if (error_text_number(lease, "pid") != (uint64_t)getpid())
             return false;
     return json_array_size(leases) > 0;
 }
 
 static void advise_on_not_found(const json_t *parameters, const struct subject *subject)
 {
-    const char *kind = refusal_string(parameters, "kind", "model");
+    const char *kind = error_text_string(parameters, "kind", "model");
 
     if (strcmp(kind, "layer") == 0 && subject->model)
         fprintf(stderr, " 'emctl list %s' shows its layers.", subject->model);
@@ -58,7 +70,7 @@ static void advise(enum error error, const json_t *parameters, const struct subj
         advise_on_not_found(parameters, subject);
         break;
     case ERROR_ALREADY_LOADED: {
-        const char *model = refusal_string(parameters, "model", "?");
+        const char *model = error_text_string(parameters, "model", "?");
         fprintf(stderr,
                 " 'emctl load-layer %s LAYER' loads what is missing, 'emctl unload-model "
                 "%s' forgets it.",
@@ -69,7 +81,8 @@ static void advise(enum error error, const json_t *parameters, const struct subj
         fputs(" Unload the model and load it again.", stderr);
         break;
     case ERROR_INVALID_PARAMETER:
-        if (strcmp(refusal_string(parameters, "parameter", ""), "policy") == 0 && subject->policy)
+        if (strcmp(error_text_string(parameters, "parameter", ""), "policy") == 0 &&
+            subject->policy)
             fprintf(stderr, " It knows no policy %s, but flush-all, lru and next-use.",
                     subject->policy);
         else
@@ -91,15 +104,16 @@ static void advise(enum error error, const json_t *parameters, const struct subj
     }
 }
 
-int explain_error(const char *wire_name, json_t *parameters, const struct subject *subject)
+int error_message_for_reply(const char *wire_name, json_t *parameters,
+                            const struct subject *subject)
 {
     enum error error = error_from_wire_name(wire_name);
     _cleanup_(freep) char *said =
-        refusal_text(wire_name, parameters, subject->file, subject->model, subject->layer);
+        error_text_format(wire_name, parameters, subject->file, subject->model, subject->layer);
     _cleanup_(freep) char *text = said ? safe_text(said) : NULL;
 
     if (!text)
-        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     if (error == ERROR_INVALID_DEFINITION)
         fputs(text, stderr);
     else
@@ -109,17 +123,18 @@ int explain_error(const char *wire_name, json_t *parameters, const struct subjec
     return error == ERROR_COUNT ? EXIT_OTHER : (int)error_exit_code(error);
 }
 
-int explain_plan(json_t *parameters)
+int error_message_for_plan(json_t *parameters)
 {
-    uint64_t n_layers = refusal_number(parameters, "outOfMemory");
+    uint64_t n_layers = error_text_number(parameters, "outOfMemory");
     char capacity[SIZE_TEXT_MAX];
 
     if (n_layers == 0)
         return EXIT_DONE;
-    return session_fail(EXIT_OUT_OF_MEMORY,
-                        "out of memory: %" PRIu64 " layer%s larger than the arena's %s, so the "
-                        "model would be refused. A larger arena (capacity= in " CONFIG_FILE
-                        ") or smaller layers would help.",
-                        n_layers, n_layers == 1 ? " is" : "s are",
-                        size_format(refusal_number(parameters, "capacityBytes"), capacity));
+    return error_message_print(
+        EXIT_OUT_OF_MEMORY,
+        "out of memory: %" PRIu64 " layer%s larger than the arena's %s, so the "
+        "model would be refused. A larger arena (capacity= in " CONFIG_FILE
+        ") or smaller layers would help.",
+        n_layers, n_layers == 1 ? " is" : "s are",
+        size_format(error_text_number(parameters, "capacityBytes"), capacity));
 }

@@ -1,7 +1,6 @@
 /* Messages for what fails on this side of the socket: no daemon, a broken connection, no file. */
 #include "client/emctl/error_message.h"
 
-#include "client/emctl/session.h"
 #include "client/library/safe_text.h"
 #include "common/cleanup.h"
 #include "common/error.h"
@@ -11,106 +10,115 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static int explain_no_permission(const char *socket_path)
+static int no_permission(const char *socket_path)
 {
     struct stat status;
     const struct group *group = stat(socket_path, &status) == 0 ? getgrgid(status.st_gid) : NULL;
 
     if (group && status.st_gid != 0 && status.st_mode & S_IWGRP)
-        return session_fail(
+        return error_message_print(
             EXIT_PERMISSION_DENIED,
             "no permission for the socket %s. Join group %s ('usermod -aG %s USER', "
             "then log in again), or run emctl as root.",
             socket_path, group->gr_name, group->gr_name);
-    return session_fail(EXIT_PERMISSION_DENIED,
-                        "no permission for the socket %s. Run emctl as root.", socket_path);
+    return error_message_print(EXIT_PERMISSION_DENIED,
+                               "no permission for the socket %s. Run emctl as root.", socket_path);
 }
 
-int explain_no_connection(const char *socket_path, int error)
+int error_message_no_connection(const char *socket_path, int error)
 {
     if (error == -EACCES || error == -EPERM)
-        return explain_no_permission(socket_path);
+        return no_permission(socket_path);
     if (error == -ETIMEDOUT)
-        return session_fail(EXIT_NO_DAEMON,
-                            "the daemon at %s takes no connection. 'systemctl status edgemindd' "
-                            "tells how it is.",
-                            socket_path);
+        return error_message_print(
+            EXIT_NO_DAEMON,
+            "the daemon at %s takes no connection. 'systemctl status edgemindd' "
+            "tells how it is.",
+            socket_path);
     if (error == -ENAMETOOLONG)
-        return session_fail(EXIT_NO_DAEMON, "%s is too long for the path of a socket.",
-                            socket_path);
-    return session_fail(EXIT_NO_DAEMON,
-                        "no daemon at %s: %s. Start it with 'systemctl start edgemindd', or name "
-                        "its socket with --socket.",
-                        socket_path, strerror(-error));
+        return error_message_print(EXIT_NO_DAEMON, "%s is too long for the path of a socket.",
+                                   socket_path);
+    return error_message_print(
+        EXIT_NO_DAEMON,
+        "no daemon at %s: %s. Start it with 'systemctl start edgemindd', or name "
+        "its socket with --socket.",
+        socket_path, strerror(-error));
 }
 
-int explain_broken_connection(const char *socket_path, int error)
+int error_message_broken_connection(const char *socket_path, int error)
 {
     const char *what = socket_path ? "the daemon" : "the simulated daemon";
 
     switch (error) {
     case -ECONNRESET:
     case -EPIPE:
-        return session_fail(EXIT_NO_DAEMON, "%s hung up before it had answered.%s", what,
-                            socket_path ? " 'journalctl -u edgemindd' may tell why." : "");
+        return error_message_print(EXIT_NO_DAEMON, "%s hung up before it had answered.%s", what,
+                                   socket_path ? " 'journalctl -u edgemindd' may tell why." : "");
     case -ETIMEDOUT:
-        return session_fail(EXIT_NO_DAEMON, "%s does not answer.%s", what,
-                            socket_path ? " 'systemctl status edgemindd' tells how it is." : "");
+        return error_message_print(EXIT_NO_DAEMON, "%s does not answer.%s", what,
+                                   socket_path ? " 'systemctl status edgemindd' tells how it is."
+                                               : "");
     case -EBADMSG:
     case -EMSGSIZE:
-        return session_fail(EXIT_OTHER, "%s's answer is no Varlink reply.%s", what,
-                            socket_path ? " Is another service behind the socket?" : "");
+        return error_message_print(EXIT_OTHER, "%s's answer is no Varlink reply.%s", what,
+                                   socket_path ? " Is another service behind the socket?" : "");
     default:
-        return session_fail(EXIT_OTHER, "the connection to %s failed: %s.", what, strerror(-error));
+        return error_message_print(EXIT_OTHER, "the connection to %s failed: %s.", what,
+                                   strerror(-error));
     }
 }
 
 /* `before` introduces the file. */
-static int explain_no_file(const char *before, const char *path, int error)
+static int no_file(const char *before, const char *path, int error)
 {
     switch (error) {
     case -ENOENT:
-        return session_fail(EXIT_OTHER, "%sthere is no file %s. Is the download complete?", before,
-                            path);
+        return error_message_print(EXIT_OTHER, "%sthere is no file %s. Is the download complete?",
+                                   before, path);
     case -EISDIR:
-        return session_fail(EXIT_OTHER, "%s%s is a directory.%s", before, path,
-                            *before ? "" : " Name a file in it.");
+        return error_message_print(EXIT_OTHER, "%s%s is a directory.%s", before, path,
+                                   *before ? "" : " Name a file in it.");
     case -EINVAL:
-        return session_fail(EXIT_OTHER, "%s%s is no regular file.", before, path);
+        return error_message_print(EXIT_OTHER, "%s%s is no regular file.", before, path);
     case -EACCES:
-        return session_fail(EXIT_OTHER,
-                            "%sno permission to read %s. emctl opens files itself: run it as a "
-                            "user who may.",
-                            before, path);
+        return error_message_print(
+            EXIT_OTHER,
+            "%sno permission to read %s. emctl opens files itself: run it as a "
+            "user who may.",
+            before, path);
     case -EMFILE:
-        return session_fail(EXIT_OTHER, "%scannot open %s: %s. Raise the limit with 'ulimit -n'.",
-                            before, path, strerror(EMFILE));
+        return error_message_print(EXIT_OTHER,
+                                   "%scannot open %s: %s. Raise the limit with 'ulimit -n'.",
+                                   before, path, strerror(EMFILE));
     default:
-        return session_fail(EXIT_OTHER, "%scannot read %s: %s.", before, path, strerror(-error));
+        return error_message_print(EXIT_OTHER, "%scannot read %s: %s.", before, path,
+                                   strerror(-error));
     }
 }
 
-int explain_no_definition(const char *path, int error)
+int error_message_no_definition(const char *path, int error)
 {
     if (error == -ENOMEM)
-        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     if (error == -ENOENT)
-        return session_fail(EXIT_OTHER, "there is no such file; looked for it at: %s.", path);
-    return explain_no_file("", path, error);
+        return error_message_print(EXIT_OTHER, "there is no such file; looked for it at: %s.",
+                                   path);
+    return no_file("", path, error);
 }
 
-int explain_no_model_file(const char *path, const struct model_files_failure *failure, int error)
+int error_message_no_model_file(const char *path, const struct model_files_failure *failure,
+                                int error)
 {
     _cleanup_(freep) char *failed = failure->path ? safe_text(failure->path) : NULL;
     _cleanup_(freep) char *named = failure->named ? safe_text(failure->named) : NULL;
     _cleanup_(freep) char *before = NULL;
 
     if (error != -ENOMEM && failed && !failure->named)
-        return explain_no_file("", failed, error);
+        return no_file("", failed, error);
     if (error == -ENOMEM || !failed || !named ||
         asprintf(&before, "%s names the weight file %s, but ", path, named) < 0) {
         before = NULL;
-        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     }
-    return explain_no_file(before, failed, error);
+    return no_file(before, failed, error);
 }

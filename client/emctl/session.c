@@ -10,7 +10,6 @@
 #include "proto/interface.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <string.h>
 
 /* A daemon that is well answers everything but a load at once. */
@@ -22,18 +21,6 @@ void session_init(struct session *session, const struct arguments *arguments)
     output_init(&session->output, arguments->json ? &output_json : &output_text, stdout);
 }
 
-int session_fail(int status, const char *format, ...)
-{
-    va_list arguments;
-
-    fputs("emctl: ", stderr);
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    return status;
-}
-
 static int flush(struct session *session)
 {
     int r = output_flush(&session->output);
@@ -42,7 +29,7 @@ static int flush(struct session *session)
         return EXIT_DONE;
     if (r == -EPIPE)
         return EXIT_OTHER;
-    return session_fail(EXIT_OTHER, "cannot write to standard output: %s.", strerror(-r));
+    return error_message_print(EXIT_OTHER, "cannot write to standard output: %s.", strerror(-r));
 }
 
 int session_end(struct session *session, int status)
@@ -79,8 +66,8 @@ int session_connect(struct session *session)
     int r = session_try_connect(session);
 
     if (r == -ENOMEM)
-        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
-    return r < 0 ? explain_no_connection(session->socket_path, r) : EXIT_DONE;
+        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
+    return r < 0 ? error_message_no_connection(session->socket_path, r) : EXIT_DONE;
 }
 
 int session_adopt(struct session *session, int fd)
@@ -88,7 +75,7 @@ int session_adopt(struct session *session, int fd)
     int r = varlink_adopt(fd, &session->varlink);
 
     if (r < 0)
-        return session_fail(EXIT_OTHER, "cannot use the socket: %s.", strerror(-r));
+        return error_message_print(EXIT_OTHER, "cannot use the socket: %s.", strerror(-r));
     varlink_set_timeout(session->varlink, PATIENCE_USEC);
     return EXIT_DONE;
 }
@@ -106,9 +93,9 @@ int session_wait_forever(struct session *session, int interrupt_fd)
 
 int session_bad_reply(void)
 {
-    return session_fail(EXIT_OTHER, "the daemon's reply is not what " MANAGER_INTERFACE
-                                    " describes. Is it of another version? 'emctl version'"
-                                    " tells.");
+    return error_message_print(EXIT_OTHER, "the daemon's reply is not what " MANAGER_INTERFACE
+                                           " describes. Is it of another version? 'emctl version'"
+                                           " tells.");
 }
 
 /* What the model is called: its default, or what the user says. */
@@ -118,12 +105,12 @@ static int name_model(struct session *session, struct model_files *files)
     int r = name ? model_files_set_name(files, name) : 0;
 
     if (r == -EINVAL)
-        return session_fail(EXIT_USAGE,
-                            "--name is for weight files and their index; %s is none, and a "
-                            "definition has the model's name in it.",
-                            session->subject.file);
+        return error_message_print(EXIT_USAGE,
+                                   "--name is for weight files and their index; %s is none, and a "
+                                   "definition has the model's name in it.",
+                                   session->subject.file);
     if (r < 0)
-        return session_fail(EXIT_OTHER, "%s.", strerror(-r));
+        return error_message_print(EXIT_OTHER, "%s.", strerror(-r));
     return EXIT_DONE;
 }
 
@@ -139,16 +126,16 @@ int session_open_model(struct session *session, const char *name, bool optional,
     session->subject.file = session->shown_path = path ? safe_text(path) : NULL;
     if (!session->shown_path) {
         closep(&fd);
-        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     }
     /* A directory may well have the name of the model in it. */
     if ((fd == -ENOENT || fd == -EISDIR) && optional && !session->arguments->name)
         return EXIT_DONE;
     if (fd < 0)
-        return explain_no_definition(session->shown_path, fd);
+        return error_message_no_definition(session->shown_path, fd);
     int r = model_files_open(path, fd, &files, &failure);
     if (r < 0)
-        return explain_no_model_file(session->shown_path, &failure, r);
+        return error_message_no_model_file(session->shown_path, &failure, r);
     r = name_model(session, &files);
     if (r == EXIT_DONE) {
         session->subject.model = files.name;
@@ -169,7 +156,7 @@ int session_send(struct session *session, const char *method, json_t *parameters
         parameters = NULL;
     }
     if (!parameters)
-        return session_fail(EXIT_USAGE, "an argument is not valid UTF-8.");
+        return error_message_print(EXIT_USAGE, "an argument is not valid UTF-8.");
     r = session_connect(session);
     if (r == EXIT_DONE) {
         snprintf(name, sizeof name, "%s%s", strchr(method, '.') ? "" : MANAGER_INTERFACE ".",
@@ -177,10 +164,11 @@ int session_send(struct session *session, const char *method, json_t *parameters
         r = varlink_send(session->varlink, name, parameters, more ? VARLINK_MORE : 0,
                          files ? files->fds : NULL, files ? files->n_fds : 0);
         if (r == -EMSGSIZE)
-            r = session_fail(EXIT_OTHER, "the call would be longer than the 64 KiB that a daemon "
-                                         "takes. Shorter names would help.");
+            r = error_message_print(EXIT_OTHER,
+                                    "the call would be longer than the 64 KiB that a daemon "
+                                    "takes. Shorter names would help.");
         else
-            r = r < 0 ? explain_broken_connection(session->socket_path, r) : EXIT_DONE;
+            r = r < 0 ? error_message_broken_connection(session->socket_path, r) : EXIT_DONE;
     }
     json_decref(parameters);
     return r;
@@ -196,7 +184,7 @@ int session_receive_raw(struct session *session, struct varlink_reply *ret)
     if (r < 0 || reply.error)
         progress_end(&session->progress); /* the message wants a line of its own */
     if (r < 0)
-        return explain_broken_connection(session->socket_path, r);
+        return error_message_broken_connection(session->socket_path, r);
     if (reply.error) {
         json_t *error =
             json_pack("{s:s, s:O}", "error", reply.error, "parameters", reply.parameters);
@@ -205,9 +193,9 @@ int session_receive_raw(struct session *session, struct varlink_reply *ret)
         json_decref(error);
     }
     if (reply.error && safe_json(reply.parameters) < 0)
-        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     if (reply.error)
-        return explain_error(reply.error, reply.parameters, &session->subject);
+        return error_message_for_reply(reply.error, reply.parameters, &session->subject);
     *ret = reply;
     reply = (struct varlink_reply){0};
     return EXIT_DONE;
@@ -218,7 +206,7 @@ int session_receive(struct session *session, struct varlink_reply *ret)
     int r = session_receive_raw(session, ret);
 
     if (r == EXIT_DONE && !session->arguments->json && safe_json(ret->parameters) < 0)
-        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     return r;
 }
 
@@ -229,7 +217,7 @@ int session_show(struct session *session, output_function show, json_t *paramete
     if (r == -EBADMSG)
         return session_bad_reply();
     if (r < 0)
-        return session_fail(EXIT_OTHER, "%s.", strerror(-r));
+        return error_message_print(EXIT_OTHER, "%s.", strerror(-r));
     return flush(session);
 }
 

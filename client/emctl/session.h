@@ -60,7 +60,5 @@ int session_show(struct session *session, output_function show, json_t *paramete
 int session_run(struct session *session, const char *method, json_t *parameters,
                 output_function show);
 
-/* "emctl: " and the line on standard error; returns `status`. */
-int session_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The reply is not what the interface describes. */
 int session_bad_reply(void);

@@ -1,18 +1,8 @@
-/* A verb of emctl: what its command line may hold and what runs it. The table is in emctl.c, the
- * functions stand in one file a group. */
+/* The functions that run the verbs, in one file a group. The table of verbs is in emctl.c. Each
+ * returns emctl's exit code. */
 #pragma once
 
 #include "client/emctl/session.h"
-
-struct verb {
-    const char *name;
-    const char *operands;                /* for help: "MODEL LAYER" */
-    unsigned min_operands, max_operands; /* at most OPERANDS_MAX */
-    unsigned options;                    /* enum verb_options */
-    int (*run)(struct session *session); /* returns emctl's exit code */
-    const char *summary;                 /* a line */
-    bool takes_command;                  /* any number of operands, and a command after "--" */
-};
 
 int verb_load_model(struct session *session);
 int verb_load_layer(struct session *session);

@@ -38,9 +38,10 @@ static int write_tensor(const struct edgemind_tensor *tensor)
     if (r == -EPIPE)
         return EXIT_OTHER; /* the reader has had enough, and knows it */
     if (r == -EFAULT)
-        return session_fail(EXIT_OTHER, "cannot read the arena: its daemon has gone.");
+        return error_message_print(EXIT_OTHER, "cannot read the arena: its daemon has gone.");
     if (r < 0)
-        return session_fail(EXIT_OTHER, "cannot write to standard output: %s.", strerror(-r));
+        return error_message_print(EXIT_OTHER, "cannot write to standard output: %s.",
+                                   strerror(-r));
     return EXIT_DONE;
 }
 
@@ -62,7 +63,7 @@ static int write_layer(const struct edgemind_layer *layer)
         return write_tensor(&all);
     _cleanup_(freep) struct edgemind_tensor *tensors = calloc(n_tensors, sizeof *tensors);
     if (!tensors)
-        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     for (size_t i = 0; i < n_tensors; i++)
         edgemind_layer_tensor(layer, i, &tensors[i]);
     qsort(tensors, n_tensors, sizeof *tensors, compare_places);
@@ -79,32 +80,32 @@ static int write_weights(struct session *session, const struct edgemind_layer *l
     if (!name)
         return write_layer(layer);
     if (edgemind_layer_find_tensor(layer, name, &tensor) < 0)
-        return session_fail(EXIT_NOT_FOUND,
-                            "layer %s of model %s has no tensor %s. 'emctl list %s --tensors' "
-                            "shows its tensors.",
-                            session->subject.layer, session->subject.model, name,
-                            session->subject.model);
+        return error_message_print(
+            EXIT_NOT_FOUND,
+            "layer %s of model %s has no tensor %s. 'emctl list %s --tensors' "
+            "shows its tensors.",
+            session->subject.layer, session->subject.model, name, session->subject.model);
     return write_tensor(&tensor);
 }
 
 /* A call of the library failed with `error` (negative). */
-static int explain_failure(struct session *session, const struct edgemind *em, int error)
+static int report_library_error(struct session *session, const struct edgemind *em, int error)
 {
     const char *name = edgemind_error_name(em), *text = edgemind_error_parameters(em);
 
     if (name) {
         json_t *parameters = text ? json_loads(text, 0, NULL) : NULL;
         int r = parameters && safe_json(parameters) == 0
-                    ? explain_error(name, parameters, &session->subject)
-                    : session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+                    ? error_message_for_reply(name, parameters, &session->subject)
+                    : error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
         json_decref(parameters);
         return r;
     }
     if (error == -ECONNRESET || error == -EPIPE)
-        return explain_broken_connection(edgemind_socket_path(em), error);
+        return error_message_broken_connection(edgemind_socket_path(em), error);
     if (error == -ENOENT || error == -ECONNREFUSED || error == -EACCES) /* none has come back */
-        return explain_no_connection(edgemind_socket_path(em), error);
-    return session_fail(EXIT_OTHER, "%s.", edgemind_error_text(em));
+        return error_message_no_connection(edgemind_socket_path(em), error);
+    return error_message_print(EXIT_OTHER, "%s.", edgemind_error_text(em));
 }
 
 int verb_cat(struct session *session)
@@ -113,24 +114,26 @@ int verb_cat(struct session *session)
     struct edgemind_layer *layer;
 
     if (arguments->json)
-        return session_fail(EXIT_USAGE, "cat writes bytes, not JSON. Try 'emctl cat --help'.");
+        return error_message_print(EXIT_USAGE,
+                                   "cat writes bytes, not JSON. Try 'emctl cat --help'.");
     if (isatty(STDOUT_FILENO) && !arguments->force)
-        return session_fail(EXIT_USAGE, "weights are no text for a terminal. Redirect them, as "
-                                        "with '>FILE', or say --force.");
+        return error_message_print(EXIT_USAGE,
+                                   "weights are no text for a terminal. Redirect them, as "
+                                   "with '>FILE', or say --force.");
     session->subject.model = arguments->operands[0];
     session->subject.layer = arguments->operands[1];
     _cleanup_(edgemind_freep) struct edgemind *em = edgemind_new();
     int r = em ? edgemind_connect(em, arguments->socket) : -ENOMEM;
     if (r == -ENOMEM)
-        return session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     if (r < 0)
-        return explain_no_connection(edgemind_socket_path(em), r);
+        return error_message_no_connection(edgemind_socket_path(em), r);
     r = edgemind_acquire(em, session->subject.model, session->subject.layer, 0, &layer);
     if (r < 0)
-        return explain_failure(session, em, r);
+        return report_library_error(session, em, r);
     int status = write_weights(session, layer);
     if (status != EXIT_DONE)
         return status; /* the lease ends with the connection */
     r = edgemind_release(layer);
-    return r < 0 ? explain_failure(session, em, r) : EXIT_DONE;
+    return r < 0 ? report_library_error(session, em, r) : EXIT_DONE;
 }

@@ -56,7 +56,7 @@ static int name_layers(struct session *session, json_t *names)
         return find_layers(session, names);
     for (unsigned i = 0; i < arguments->n_list; i++)
         if (json_array_append_new(names, json_string(arguments->list[i])) < 0)
-            return session_fail(EXIT_USAGE, "an argument is not valid UTF-8.");
+            return error_message_print(EXIT_USAGE, "an argument is not valid UTF-8.");
     return EXIT_DONE;
 }
 
@@ -104,8 +104,9 @@ struct hold {
 
 static void give_up(struct hold *hold, const char *why)
 {
-    session_fail(EXIT_NO_DAEMON, "%s: the layers of %s are no longer held. The command goes on.",
-                 why, hold->session->subject.model);
+    error_message_print(EXIT_NO_DAEMON,
+                        "%s: the layers of %s are no longer held. The command goes on.", why,
+                        hold->session->subject.model);
     session_disconnect(hold->session);
     hold->try_until_usec = 0;
 }
@@ -132,7 +133,7 @@ static void receive(struct hold *hold)
             hold->try_until_usec = clock_monotonic_usec() + TRY_USEC;
     } else if (reply.error) {
         if (safe_json(reply.parameters) == 0)
-            explain_error(reply.error, reply.parameters, &session->subject);
+            error_message_for_reply(reply.error, reply.parameters, &session->subject);
         give_up(hold, "the daemon was restarted");
     } else if (--hold->n_unanswered == 0)
         hold->try_until_usec = 0;
@@ -143,7 +144,7 @@ __attribute__((noreturn)) static void execute(char **command, const sigset_t *be
     sigprocmask(SIG_SETMASK, before, NULL);
     execvp(command[0], command);
     int error = errno;
-    session_fail(EXIT_CANNOT_RUN, "cannot run %s: %s.", command[0], strerror(error));
+    error_message_print(EXIT_CANNOT_RUN, "cannot run %s: %s.", command[0], strerror(error));
     _exit(error == ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_RUN);
 }
 
@@ -192,13 +193,13 @@ static int run(struct session *session, json_t *names)
     signal(SIGCHLD, SIG_DFL); /* whoever ignores it gets no exit status */
     int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signal_fd < 0)
-        return session_fail(EXIT_OTHER, "cannot wait for signals: %s.", strerror(errno));
+        return error_message_print(EXIT_OTHER, "cannot wait for signals: %s.", strerror(errno));
     sigprocmask(SIG_BLOCK, &signals, &before);
     pid_t pid = fork();
     if (pid == 0)
         execute(session->arguments->command, &before);
     if (pid < 0)
-        r = session_fail(EXIT_OTHER, "cannot start a process: %s.", strerror(errno));
+        r = error_message_print(EXIT_OTHER, "cannot start a process: %s.", strerror(errno));
     else
         r = wait_for(&(struct hold){.session = session, .names = names}, pid, signal_fd);
     close(signal_fd);
@@ -212,9 +213,9 @@ int verb_hold(struct session *session)
     json_t *names;
 
     if (arguments->json)
-        return session_fail(EXIT_USAGE,
-                            "hold prints nothing: its standard output is the command's. "
-                            "Try 'emctl hold --help'.");
+        return error_message_print(EXIT_USAGE,
+                                   "hold prints nothing: its standard output is the command's. "
+                                   "Try 'emctl hold --help'.");
     names = json_array();
     session->subject.model = arguments->operands[0];
     int r = session_wait_forever(session, -1); /* layers may have to be loaded */

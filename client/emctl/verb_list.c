@@ -1,4 +1,5 @@
 /* list: the models, a model's layers, or those and their tensors. */
+#include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "client/library/safe_text.h"
 #include "common/cleanup.h"
@@ -44,7 +45,7 @@ static int list_tensors(struct session *session, json_t *layers)
             return session_bad_reply();
         _cleanup_(freep) char *as_named = strdup(name); /* a safe name may be another one */
         if (!as_named || safe_json(layer) < 0)
-            return session_fail(EXIT_OTHER, "out of memory.");
+            return error_message_print(EXIT_OTHER, "out of memory.");
         r = session_show(session, ops->list_layer, layer);
         if (r == EXIT_DONE)
             r = list(session, as_named, ops->list_tensors, NULL);
@@ -60,7 +61,7 @@ int verb_list(struct session *session)
 
     session->subject.model = arguments->operands[0];
     if (arguments->tensors && !session->subject.model)
-        return session_fail(EXIT_USAGE, "--tensors needs MODEL. Try 'emctl list --help'.");
+        return error_message_print(EXIT_USAGE, "--tensors needs MODEL. Try 'emctl list --help'.");
     if (arguments->tensors) {
         json_t *layers = json_array();
         r = list_tensors(session, layers);

@@ -1,5 +1,6 @@
 /* load-model and load-layer: the verbs that may take long. Ctrl-C hangs up, which cancels the load.
  */
+#include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "common/clock.h"
 #include "common/error.h"
@@ -83,7 +84,7 @@ static int load(struct session *session, const char *method, json_t *parameters,
     session->subject.elapsed_usec = clock_monotonic_usec() - started_usec;
     progress_end(&session->progress);
     if (r == EXIT_INTERRUPTED)
-        session_fail(r, "interrupted; the load is cancelled, what was complete stays.");
+        error_message_print(r, "interrupted; the load is cancelled, what was complete stays.");
     session_disconnect(session);
     release_interrupt(interrupt_fd, &before);
     return r == EXIT_DONE ? session_show(session, show, reply.parameters) : r;

@@ -57,7 +57,7 @@ static int ask_each(struct session *session, const struct model_files *files, js
         if (r == EXIT_DONE)
             r = session_show(session, all ? ops->plan_policy : ops->plan, reply.parameters);
         if (r == EXIT_DONE && json_array_append(replies, reply.parameters) < 0)
-            r = session_fail(EXIT_OTHER, "%s.", strerror(ENOMEM));
+            r = error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
         last = !reply.continues;
     }
     if (r == EXIT_DONE && all)
@@ -75,7 +75,7 @@ static int ask(struct session *session, const struct model_files *files)
 
     /* What is too large is so under every policy. */
     if (r == EXIT_DONE)
-        r = explain_plan(json_array_get(replies, 0));
+        r = error_message_for_plan(json_array_get(replies, 0));
     if (r == EXIT_DONE && arguments->compute && !arguments->disk_rate)
         fputs("emctl: how long a pass takes is foreseen only with --disk-rate.\n", stderr);
     json_decref(replies);
@@ -88,10 +88,11 @@ static int ask_simulation(struct session *session, const struct model_files *fil
     int r = simulation_start(session->arguments->capacity, &simulation);
 
     if (r == -ENOENT)
-        return session_fail(EXIT_OTHER, "cannot find edgemindd: it is neither beside emctl, nor in "
-                                        "../sbin, nor in $PATH.");
+        return error_message_print(EXIT_OTHER,
+                                   "cannot find edgemindd: it is neither beside emctl, nor in "
+                                   "../sbin, nor in $PATH.");
     if (r < 0)
-        return session_fail(EXIT_OTHER, "cannot start edgemindd: %s.", strerror(-r));
+        return error_message_print(EXIT_OTHER, "cannot start edgemindd: %s.", strerror(-r));
     r = session_adopt(session, simulation.fd);
     if (r == EXIT_DONE)
         r = ask(session, files);

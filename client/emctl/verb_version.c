@@ -1,4 +1,5 @@
 /* version: emctl's, and the daemon's if one answers. */
+#include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
 
@@ -18,7 +19,7 @@ int verb_version(struct session *session)
     json_t *versions =
         json_pack("{s:s, s:O*}", "emctl", EDGEMIND_VERSION, "daemon", reply.parameters);
     if (!versions)
-        return session_fail(EXIT_OTHER, "out of memory.");
+        return error_message_print(EXIT_OTHER, "out of memory.");
     r = session_show(session, session->output.ops->version, versions);
     json_decref(versions);
     return r;

@@ -1,4 +1,5 @@
 /* watch: events as they happen, until one of the two sides ends it. */
+#include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
 
@@ -17,6 +18,7 @@ int verb_watch(struct session *session)
         last = !reply.continues;
     }
     /* The daemon never ends a watch that keeps up. */
-    return r == EXIT_DONE ? session_fail(EXIT_OTHER, "too slow; the daemon has ended the watch.")
-                          : r;
+    return r == EXIT_DONE
+               ? error_message_print(EXIT_OTHER, "too slow; the daemon has ended the watch.")
+               : r;
 }

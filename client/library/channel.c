@@ -12,28 +12,28 @@
 /* A daemon that is well takes a connection at once. */
 enum { CONNECT_USEC = 30 * 1000 * 1000 };
 
-static int fail_to_connect(const char *path, int error, struct failure *failure)
+static int fail_to_connect(const char *path, int error, struct last_error *last_error)
 {
     switch (error) {
     case -EACCES:
     case -EPERM:
-        return failure_set(failure, error, "no permission for the socket %s", path);
+        return last_error_set(last_error, error, "no permission for the socket %s", path);
     case -ETIMEDOUT:
-        return failure_set(failure, error, "the daemon at %s takes no connection", path);
+        return last_error_set(last_error, error, "the daemon at %s takes no connection", path);
     case -ENAMETOOLONG:
-        return failure_set(failure, error, "%s is too long for the path of a socket", path);
+        return last_error_set(last_error, error, "%s is too long for the path of a socket", path);
     default:
-        return failure_set(failure, error, "no daemon at %s: %s", path, strerror(-error));
+        return last_error_set(last_error, error, "no daemon at %s: %s", path, strerror(-error));
     }
 }
 
 int channel_open(struct channel *channel, const char *socket_path, uint64_t timeout_usec,
-                 struct arena_map *likely, struct failure *failure)
+                 struct arena_map *likely, struct last_error *last_error)
 {
     *channel = CHANNEL_CLOSED;
     int r = varlink_connect(socket_path, CONNECT_USEC, &channel->varlink);
     if (r < 0)
-        return fail_to_connect(socket_path, r, failure);
+        return fail_to_connect(socket_path, r, last_error);
     varlink_set_timeout(channel->varlink, timeout_usec);
     channel->socket_path = socket_path;
     channel->map = likely ? arena_map_ref(likely) : NULL;
@@ -48,32 +48,33 @@ void channel_close(struct channel *channel)
     *channel = CHANNEL_CLOSED;
 }
 
-static int fail_in_use(const struct channel *channel, int error, struct failure *failure)
+static int fail_in_use(const struct channel *channel, int error, struct last_error *last_error)
 {
     switch (error) {
     case -ECONNRESET:
     case -EPIPE:
-        return failure_set(failure, error, "the daemon at %s hung up", channel->socket_path);
+        return last_error_set(last_error, error, "the daemon at %s hung up", channel->socket_path);
     case -ETIMEDOUT:
-        return failure_set(failure, error, "the daemon at %s did not answer in time",
-                           channel->socket_path);
+        return last_error_set(last_error, error, "the daemon at %s did not answer in time",
+                              channel->socket_path);
     case -ENODATA:
-        return failure_set(failure, error, "the arena has lost the layer: its daemon has gone");
+        return last_error_set(last_error, error,
+                              "the arena has lost the layer: its daemon has gone");
     case -EBADMSG:
     case -EMSGSIZE:
-        return failure_set(failure, -EBADMSG, "the answer from %s is no Varlink reply",
-                           channel->socket_path);
+        return last_error_set(last_error, -EBADMSG, "the answer from %s is no Varlink reply",
+                              channel->socket_path);
     default:
-        return failure_set(failure, error, "the connection to %s failed: %s", channel->socket_path,
-                           strerror(-error));
+        return last_error_set(last_error, error, "the connection to %s failed: %s",
+                              channel->socket_path, strerror(-error));
     }
 }
 
-int channel_fail(const struct channel *channel, struct failure *failure)
+int channel_fail(const struct channel *channel, struct last_error *last_error)
 {
     if (!channel->varlink)
-        return failure_set(failure, -ENOTCONN, "not connected to a daemon");
-    return fail_in_use(channel, channel->broken, failure);
+        return last_error_set(last_error, -ENOTCONN, "not connected to a daemon");
+    return fail_in_use(channel, channel->broken, last_error);
 }
 
 bool channel_hung_up(struct channel *channel)
@@ -85,53 +86,53 @@ bool channel_hung_up(struct channel *channel)
     return channel->broken != 0;
 }
 
-int channel_bad_reply(struct failure *failure)
+int channel_bad_reply(struct last_error *last_error)
 {
-    return failure_set(failure, -EBADMSG,
-                       "the daemon's reply is not what " MANAGER_INTERFACE
-                       " describes; is it of another version?");
+    return last_error_set(last_error, -EBADMSG,
+                          "the daemon's reply is not what " MANAGER_INTERFACE
+                          " describes; is it of another version?");
 }
 
 /* A reply that does not come in time would be taken for the next one's, and a call that is sent in
  * part cannot be taken back: whatever fails once a call is on its way ends the connection. */
-static int finish(struct channel *channel, int r, struct failure *failure)
+static int finish(struct channel *channel, int r, struct last_error *last_error)
 {
     if (r < 0)
         channel->broken = r == -EMSGSIZE ? -EBADMSG : r;
-    return r < 0 ? fail_in_use(channel, r, failure) : 0;
+    return r < 0 ? fail_in_use(channel, r, last_error) : 0;
 }
 
 /* `parameters` are borrowed. */
 static int send_call(struct channel *channel, const char *method, json_t *parameters,
-                     unsigned flags, const int *fds, size_t n_fds, struct failure *failure)
+                     unsigned flags, const int *fds, size_t n_fds, struct last_error *last_error)
 {
     char name[64];
 
     if (!channel->varlink || channel->broken != 0)
-        return channel_fail(channel, failure);
+        return channel_fail(channel, last_error);
     if (!parameters)
-        return failure_set(failure, -EINVAL, "an argument is not valid UTF-8");
+        return last_error_set(last_error, -EINVAL, "an argument is not valid UTF-8");
     snprintf(name, sizeof name, MANAGER_INTERFACE ".%s", method);
     int r = varlink_send(channel->varlink, name, parameters, flags, fds, n_fds);
     if (r == -EMSGSIZE)
-        return failure_set(failure, -EINVAL, "the call would be longer than a daemon takes");
+        return last_error_set(last_error, -EINVAL, "the call would be longer than a daemon takes");
     if (r == -ENOMEM || r == -EMFILE)
-        return failure_set(failure, r, "cannot call the daemon: %s", strerror(-r));
-    return finish(channel, r, failure);
+        return last_error_set(last_error, r, "cannot call the daemon: %s", strerror(-r));
+    return finish(channel, r, last_error);
 }
 
 int channel_call(struct channel *channel, const char *method, json_t *parameters, const int *fds,
-                 size_t n_fds, const struct failure_subject *subject, struct failure *failure,
+                 size_t n_fds, const struct error_subject *subject, struct last_error *last_error,
                  struct varlink_reply *ret)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
 
-    int r = send_call(channel, method, parameters, 0, fds, n_fds, failure);
+    int r = send_call(channel, method, parameters, 0, fds, n_fds, last_error);
     json_decref(parameters);
     if (r == 0)
-        r = finish(channel, varlink_receive(channel->varlink, &reply), failure);
+        r = finish(channel, varlink_receive(channel->varlink, &reply), last_error);
     if (r == 0 && reply.error)
-        r = failure_refused(failure, &reply, subject);
+        r = last_error_set_reply(last_error, &reply, subject);
     if (r < 0)
         return r;
     *ret = reply;
@@ -139,13 +140,13 @@ int channel_call(struct channel *channel, const char *method, json_t *parameters
     return 0;
 }
 
-int channel_release(struct channel *channel, json_t *lease, struct failure *failure)
+int channel_release(struct channel *channel, json_t *lease, struct last_error *last_error)
 {
     json_t *parameters = json_pack("{s:O}", "lease", lease);
 
-    int r = send_call(channel, "Release", parameters, VARLINK_ONEWAY, NULL, 0, failure);
+    int r = send_call(channel, "Release", parameters, VARLINK_ONEWAY, NULL, 0, last_error);
     json_decref(parameters);
-    return r == 0 ? finish(channel, varlink_flush(channel->varlink), failure) : r;
+    return r == 0 ? finish(channel, varlink_flush(channel->varlink), last_error) : r;
 }
 
 /* The arena's descriptor comes once: it is kept until it has been mapped. */
@@ -169,7 +170,7 @@ static int take_arena(struct channel *channel, struct varlink_reply *reply)
     return 0;
 }
 
-static int map_arena(struct channel *channel, struct failure *failure)
+static int map_arena(struct channel *channel, struct last_error *last_error)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
     json_int_t capacity_bytes;
@@ -177,45 +178,46 @@ static int map_arena(struct channel *channel, struct failure *failure)
     if (channel->map_confirmed)
         return 0;
     if (channel->arena_fd < 0)
-        return failure_set(failure, -EOPNOTSUPP, "the daemon only simulates: it has no arena");
-    int r = channel_call(channel, "Stats", json_object(), NULL, 0, &(struct failure_subject){0},
-                         failure, &reply);
+        return last_error_set(last_error, -EOPNOTSUPP,
+                              "the daemon only simulates: it has no arena");
+    int r = channel_call(channel, "Stats", json_object(), NULL, 0, &(struct error_subject){0},
+                         last_error, &reply);
     if (r < 0)
         return r;
     if (json_unpack(reply.parameters, "{s:{s:I}}", "arena", "capacityBytes", &capacity_bytes) < 0 ||
         capacity_bytes < 0)
-        return channel_bad_reply(failure);
+        return channel_bad_reply(last_error);
     r = arena_map_new(channel->arena_fd, (uint64_t)capacity_bytes, &channel->map);
     if (r == -EBADMSG)
-        return channel_bad_reply(failure);
+        return channel_bad_reply(last_error);
     if (r < 0)
-        return failure_set(failure, r, "cannot map the arena: %s", strerror(-r));
+        return last_error_set(last_error, r, "cannot map the arena: %s", strerror(-r));
     channel->arena_fd = -1;
     channel->map_confirmed = true;
     return 0;
 }
 
-int channel_map(struct channel *channel, struct varlink_reply *reply, struct failure *failure,
+int channel_map(struct channel *channel, struct varlink_reply *reply, struct last_error *last_error,
                 struct mapped_layer *ret)
 {
     int r = take_arena(channel, reply);
     if (r < 0)
-        return channel_bad_reply(failure);
-    r = map_arena(channel, failure);
+        return channel_bad_reply(last_error);
+    r = map_arena(channel, last_error);
     if (r < 0)
         return r;
     r = mapped_layer_init(ret, reply->parameters, channel->map);
     if (r == -EBADMSG)
-        return channel_bad_reply(failure);
+        return channel_bad_reply(last_error);
     if (r == -ENODATA)
-        return fail_in_use(channel, channel->broken = r, failure);
-    return r < 0 ? failure_set(failure, r, "cannot map the layer: %s", strerror(-r)) : 0;
+        return fail_in_use(channel, channel->broken = r, last_error);
+    return r < 0 ? last_error_set(last_error, r, "cannot map the layer: %s", strerror(-r)) : 0;
 }
 
 /* What cannot be used is not held either. The failure that led here is the one that is kept. */
 static void give_back(struct channel *channel, const struct varlink_reply *acquired)
 {
-    _cleanup_(failure_done) struct failure ignored = {0};
+    _cleanup_(last_error_done) struct last_error ignored = {0};
     json_t *lease = json_object_get(acquired->parameters, "lease");
 
     if (lease)
@@ -232,18 +234,18 @@ json_t *channel_add(json_t *parameters, const char *key, json_int_t number)
 }
 
 int channel_acquire(struct channel *channel, const char *model, const char *layer,
-                    uint64_t wait_usec, json_int_t fill, struct failure *failure,
+                    uint64_t wait_usec, json_int_t fill, struct last_error *last_error,
                     struct mapped_layer *ret)
 {
-    const struct failure_subject subject = {.model = model, .layer = layer};
+    const struct error_subject subject = {.model = model, .layer = layer};
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
     json_t *parameters = json_pack("{s:s, s:s}", "model", model, "layer", layer);
     parameters = channel_add(parameters, "waitUsec", (json_int_t)wait_usec);
     parameters = channel_add(parameters, "fill", fill);
-    int r = channel_call(channel, "Acquire", parameters, NULL, 0, &subject, failure, &reply);
+    int r = channel_call(channel, "Acquire", parameters, NULL, 0, &subject, last_error, &reply);
     if (r < 0)
         return r;
-    r = channel_map(channel, &reply, failure, ret);
+    r = channel_map(channel, &reply, last_error, ret);
     if (r < 0)
         give_back(channel, &reply);
     return r;

@@ -13,13 +13,13 @@
 
 enum { NAMED_LAYERS = 3 }; /* of a list that may be long */
 
-const char *refusal_string(const json_t *parameters, const char *key, const char *otherwise)
+const char *error_text_string(const json_t *parameters, const char *key, const char *otherwise)
 {
     const char *text = json_string_value(json_object_get(parameters, key));
     return text && *text ? text : otherwise;
 }
 
-uint64_t refusal_number(const json_t *parameters, const char *key)
+uint64_t error_text_number(const json_t *parameters, const char *key)
 {
     json_int_t number = json_integer_value(json_object_get(parameters, key));
     return number > 0 ? (uint64_t)number : 0;
@@ -27,13 +27,13 @@ uint64_t refusal_number(const json_t *parameters, const char *key)
 
 static char *size_of(const json_t *parameters, const char *key, char text[static SIZE_TEXT_MAX])
 {
-    return size_format(refusal_number(parameters, key), text);
+    return size_format(error_text_number(parameters, key), text);
 }
 
 /* "layer dense_3", or "the layer" when nobody said which. */
 static void print_layer(FILE *out, const json_t *parameters, const char *layer)
 {
-    layer = refusal_string(parameters, "layer", layer);
+    layer = error_text_string(parameters, "layer", layer);
     fprintf(out, layer ? "layer %s" : "the layer", layer);
 }
 
@@ -46,8 +46,8 @@ static void print_layers(FILE *out, const json_t *layers, uint64_t total)
     json_array_foreach (layers, i, layer) {
         if (i == NAMED_LAYERS)
             break;
-        fprintf(out, "%s%s/%s", i > 0 ? ", " : "", refusal_string(layer, "model", "?"),
-                refusal_string(layer, "layer", "?"));
+        fprintf(out, "%s%s/%s", i > 0 ? ", " : "", error_text_string(layer, "model", "?"),
+                error_text_string(layer, "layer", "?"));
     }
     if (total > i)
         fprintf(out, " and %" PRIu64 " more", total - i);
@@ -66,7 +66,7 @@ static void print_out_of_memory(FILE *out, const json_t *parameters, const char 
 static void print_must_unload(FILE *out, const json_t *parameters, const char *layer)
 {
     char needed[SIZE_TEXT_MAX], available[SIZE_TEXT_MAX], capacity[SIZE_TEXT_MAX];
-    uint64_t total = refusal_number(parameters, "victimsTotal");
+    uint64_t total = error_text_number(parameters, "victimsTotal");
 
     fputs("must unload: ", out);
     print_layer(out, parameters, layer);
@@ -83,18 +83,18 @@ static void print_must_unload(FILE *out, const json_t *parameters, const char *l
 static void print_busy(FILE *out, const json_t *parameters)
 {
     const json_t *leases = json_object_get(parameters, "leases");
-    uint64_t total = refusal_number(parameters, "leasesTotal");
+    uint64_t total = error_text_number(parameters, "leasesTotal");
     json_t *lease;
     size_t i;
 
     fputs("busy: ", out);
     json_array_foreach (leases, i, lease) {
-        const char *user = refusal_string(lease, "user", NULL);
-        uint64_t pid = refusal_number(lease, "pid");
+        const char *user = error_text_string(lease, "user", NULL);
+        uint64_t pid = error_text_number(lease, "pid");
         if (i == NAMED_LAYERS)
             break;
-        fprintf(out, "%slayer %s/%s is %s", i > 0 ? ", " : "", refusal_string(lease, "model", "?"),
-                refusal_string(lease, "layer", "?"),
+        fprintf(out, "%slayer %s/%s is %s", i > 0 ? ", " : "",
+                error_text_string(lease, "model", "?"), error_text_string(lease, "layer", "?"),
                 json_is_true(json_object_get(lease, "loading")) ? "being loaded"
                 : user                                          ? "held by "
                                                                 : "in use");
@@ -111,8 +111,8 @@ static void print_busy(FILE *out, const json_t *parameters)
 
 static void print_not_found(FILE *out, const json_t *parameters, const char *model)
 {
-    const char *kind = refusal_string(parameters, "kind", "model");
-    const char *name = refusal_string(parameters, "name", "");
+    const char *kind = error_text_string(parameters, "kind", "model");
+    const char *name = error_text_string(parameters, "name", "");
 
     if (strcmp(kind, "layer") == 0 && model)
         fprintf(out, "model %s has no layer %s", model, name);
@@ -123,9 +123,9 @@ static void print_not_found(FILE *out, const json_t *parameters, const char *mod
 static void print_invalid_definition(FILE *out, const json_t *parameters, const char *file,
                                      const char *model)
 {
-    const char *path = refusal_string(parameters, "path", NULL);
-    const char *message = refusal_string(parameters, "message", "invalid definition");
-    uint64_t line = refusal_number(parameters, "line");
+    const char *path = error_text_string(parameters, "path", NULL);
+    const char *message = error_text_string(parameters, "message", "invalid definition");
+    uint64_t line = error_text_number(parameters, "line");
     size_t n = model ? strlen(model) : 0;
 
     /* The daemon knows weights that came alone by the model's name, the user by their file's. */
@@ -134,7 +134,7 @@ static void print_invalid_definition(FILE *out, const json_t *parameters, const 
 
     fputs(file ? file : "definition", out);
     if (line > 0)
-        fprintf(out, ":%" PRIu64 ":%" PRIu64, line, refusal_number(parameters, "column"));
+        fprintf(out, ":%" PRIu64 ":%" PRIu64, line, error_text_number(parameters, "column"));
     fprintf(out, ": %s%s%s", path ? path : "", path ? ": " : "", message);
 }
 
@@ -143,7 +143,7 @@ static void print_invalid_definition(FILE *out, const json_t *parameters, const 
 static void print_source_changed(FILE *out, const json_t *parameters, const char *file,
                                  const char *model)
 {
-    const char *path = refusal_string(parameters, "path", NULL);
+    const char *path = error_text_string(parameters, "path", NULL);
     bool alone = !path || (model && strcmp(path, model) == 0);
 
     if (file)
@@ -157,7 +157,7 @@ static void print_source_changed(FILE *out, const json_t *parameters, const char
 
 static void print_io_failed(FILE *out, const json_t *parameters, const char *file)
 {
-    const char *name = refusal_string(parameters, "errnoName", "?"), *text = NULL;
+    const char *name = error_text_string(parameters, "errnoName", "?"), *text = NULL;
 
     for (int error = 1; error < 256 && !text; error++) {
         const char *candidate = strerrorname_np(error);
@@ -165,7 +165,7 @@ static void print_io_failed(FILE *out, const json_t *parameters, const char *fil
             text = strerror(error);
     }
     fprintf(out, "%s%sthe daemon failed to %s: %s%s%s%s", file ? file : "", file ? ": " : "",
-            refusal_string(parameters, "operation", "?"), text ? text : name, text ? " (" : "",
+            error_text_string(parameters, "operation", "?"), text ? text : name, text ? " (" : "",
             text ? name : "", text ? ")" : "");
 }
 
@@ -188,7 +188,7 @@ static void print(FILE *out, const char *wire_name, const json_t *parameters, co
         print_not_found(out, parameters, model);
         break;
     case ERROR_ALREADY_LOADED:
-        fprintf(out, "model %s is known already", refusal_string(parameters, "model", "?"));
+        fprintf(out, "model %s is known already", error_text_string(parameters, "model", "?"));
         break;
     case ERROR_INVALID_DEFINITION:
         print_invalid_definition(out, parameters, file, model);
@@ -198,14 +198,15 @@ static void print(FILE *out, const char *wire_name, const json_t *parameters, co
         break;
     case ERROR_LIMIT_EXCEEDED:
         fprintf(out, "limit exceeded: the daemon takes at most %" PRIu64 " (%s)",
-                refusal_number(parameters, "maximum"), refusal_string(parameters, "limit", "?"));
+                error_text_number(parameters, "maximum"),
+                error_text_string(parameters, "limit", "?"));
         break;
     case ERROR_IO_FAILED:
         print_io_failed(out, parameters, file);
         break;
     case ERROR_INVALID_PARAMETER:
         fprintf(out, "the daemon does not take parameter %s",
-                refusal_string(parameters, "parameter", "?"));
+                error_text_string(parameters, "parameter", "?"));
         break;
     case ERROR_COUNT: {
         char *text = json_dumps(parameters, JSON_COMPACT);
@@ -218,8 +219,8 @@ static void print(FILE *out, const char *wire_name, const json_t *parameters, co
     }
 }
 
-char *refusal_text(const char *wire_name, const json_t *parameters, const char *file,
-                   const char *model, const char *layer)
+char *error_text_format(const char *wire_name, const json_t *parameters, const char *file,
+                        const char *model, const char *layer)
 {
     char *text = NULL;
     size_t n_bytes;

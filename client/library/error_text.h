@@ -8,9 +8,9 @@
 /* One line without a full stop, malloc'ed; NULL when out of memory. `parameters` are taken as they
  * come: one that is missing makes the text poorer, never wrong. `file`, `model` and `layer` are
  * what the call was about, NULL where that does not apply. Characters are not made safe to show. */
-char *refusal_text(const char *wire_name, const json_t *parameters, const char *file,
-                   const char *model, const char *layer);
+char *error_text_format(const char *wire_name, const json_t *parameters, const char *file,
+                        const char *model, const char *layer);
 
 /* A parameter: a text that is not empty, or `otherwise`; a number above 0, or 0. */
-const char *refusal_string(const json_t *parameters, const char *key, const char *otherwise);
-uint64_t refusal_number(const json_t *parameters, const char *key);
+const char *error_text_string(const json_t *parameters, const char *key, const char *otherwise);
+uint64_t error_text_number(const json_t *parameters, const char *key);

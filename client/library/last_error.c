@@ -11,16 +11,16 @@
 #include <stdarg.h>
 #include <string.h>
 
-void failure_done(struct failure *failure)
+void last_error_done(struct last_error *last_error)
 {
-    free(failure->name);
-    free(failure->parameters);
-    free(failure->text);
-    *failure = (struct failure){0};
+    free(last_error->name);
+    free(last_error->parameters);
+    free(last_error->text);
+    *last_error = (struct last_error){0};
 }
 
 /* Names in the text may come from the caller, who has them from anywhere. */
-int failure_set(struct failure *failure, int error, const char *format, ...)
+int last_error_set(struct last_error *last_error, int error, const char *format, ...)
 {
     _cleanup_(freep) char *text = NULL;
     va_list arguments;
@@ -29,9 +29,9 @@ int failure_set(struct failure *failure, int error, const char *format, ...)
     if (vasprintf(&text, format, arguments) < 0)
         text = NULL;
     va_end(arguments);
-    failure_done(failure);
-    failure->error = error;
-    failure->text = text ? safe_text(text) : NULL;
+    last_error_done(last_error);
+    last_error->error = error;
+    last_error->text = text ? safe_text(text) : NULL;
     return error;
 }
 
@@ -64,23 +64,23 @@ static int errno_of(const char *wire_name)
     }
 }
 
-int failure_refused(struct failure *failure, const struct varlink_reply *reply,
-                    const struct failure_subject *subject)
+int last_error_set_reply(struct last_error *last_error, const struct varlink_reply *reply,
+                         const struct error_subject *subject)
 {
-    _cleanup_(freep) char *text = refusal_text(reply->error, reply->parameters, subject->file,
-                                               subject->model, subject->layer);
+    _cleanup_(freep) char *text = error_text_format(reply->error, reply->parameters, subject->file,
+                                                    subject->model, subject->layer);
 
-    failure_done(failure);
-    failure->error = errno_of(reply->error);
-    failure->name = strdup(reply->error);
-    failure->parameters = json_dumps(reply->parameters, JSON_COMPACT);
-    failure->text = text ? safe_text(text) : NULL;
-    return failure->error;
+    last_error_done(last_error);
+    last_error->error = errno_of(reply->error);
+    last_error->name = strdup(reply->error);
+    last_error->parameters = json_dumps(reply->parameters, JSON_COMPACT);
+    last_error->text = text ? safe_text(text) : NULL;
+    return last_error->error;
 }
 
-const char *failure_text(const struct failure *failure)
+const char *last_error_text(const struct last_error *last_error)
 {
-    if (failure->text)
-        return failure->text;
-    return failure->error == 0 ? "" : strerror(-failure->error);
+    if (last_error->text)
+        return last_error->text;
+    return last_error->error == 0 ? "" : strerror(-last_error->error);
 }

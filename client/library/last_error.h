@@ -4,7 +4,7 @@
 
 #include "client/library/varlink.h"
 
-struct failure {
+struct last_error {
     int error;        /* negative; 0: nothing has failed */
     char *name;       /* wire name; NULL: no refusal */
     char *parameters; /* a JSON object; NULL likewise */
@@ -12,17 +12,17 @@ struct failure {
 };
 
 /* What a call was about, for the text; NULL where it does not apply. */
-struct failure_subject {
+struct error_subject {
     const char *file, *model, *layer;
 };
 
-void failure_done(struct failure *failure); /* leaves a zeroed one */
+void last_error_done(struct last_error *last_error); /* leaves a zeroed one */
 
 /* Both take the place of the last failure and return its errno. */
-int failure_set(struct failure *failure, int error, const char *format, ...)
+int last_error_set(struct last_error *last_error, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-int failure_refused(struct failure *failure, const struct varlink_reply *reply,
-                    const struct failure_subject *subject);
+int last_error_set_reply(struct last_error *last_error, const struct varlink_reply *reply,
+                         const struct error_subject *subject);
 
 /* Never NULL. */
-const char *failure_text(const struct failure *failure);
+const char *last_error_text(const struct last_error *last_error);

@@ -1,6 +1,6 @@
 /* Layers that are held. The bytes and tensors are those of mapped_layer; what is in the daemon is
  * channel's. */
-#include "client/library/library.h"
+#include "client/library/connection.h"
 
 #include "common/cleanup.h"
 
@@ -10,7 +10,7 @@
 int edgemind_acquire(struct edgemind *em, const char *model, const char *layer, uint64_t wait_usec,
                      struct edgemind_layer **ret)
 {
-    int r = library_check_wait(em, wait_usec);
+    int r = connection_check_wait(em, wait_usec);
     if (r < 0)
         return r;
     struct edgemind_layer *held = calloc(1, sizeof *held);
@@ -18,14 +18,14 @@ int edgemind_acquire(struct edgemind *em, const char *model, const char *layer, 
         held->model = strdup(model);
     if (!held || !held->model) {
         free(held);
-        return failure_set(&em->failure, -ENOMEM, "%s", strerror(ENOMEM));
+        return last_error_set(&em->last_error, -ENOMEM, "%s", strerror(ENOMEM));
     }
     do {
-        r = library_ready(em);
+        r = connection_ready(em);
         if (r == 0)
-            r = channel_acquire(&em->channel, model, layer, wait_usec, 0, &em->failure,
+            r = channel_acquire(&em->channel, model, layer, wait_usec, 0, &em->last_error,
                                 &held->mapped);
-    } while (library_again(em, r));
+    } while (connection_again(em, r));
     if (r < 0) {
         free(held->model);
         free(held);
@@ -37,14 +37,6 @@ int edgemind_acquire(struct edgemind *em, const char *model, const char *layer, 
     return 0;
 }
 
-void library_layer_free(struct edgemind_layer *layer)
-{
-    LIST_REMOVE(layer, entry);
-    mapped_layer_done(&layer->mapped);
-    free(layer->model);
-    free(layer);
-}
-
 int edgemind_release(struct edgemind_layer *layer)
 {
     int r;
@@ -53,13 +45,13 @@ int edgemind_release(struct edgemind_layer *layer)
         return 0;
     struct edgemind *em = layer->em;
     do {
-        r = library_ready(em);
+        r = connection_ready(em);
         if (r == 0)
-            r = channel_release(&em->channel, layer->mapped.lease, &em->failure);
-    } while (library_again(em, r));
+            r = channel_release(&em->channel, layer->mapped.lease, &em->last_error);
+    } while (connection_again(em, r));
     if (r == 0)
-        r = library_verify(layer);
-    library_layer_free(layer);
+        r = connection_verify(layer);
+    connection_free_layer(layer);
     return r;
 }
 

@@ -1,4 +1,8 @@
-/* What the handles of libedgemind hold; private to the library. */
+/* What a connection of libedgemind and its handles hold, and how it is renewed; private to the
+ * library.
+ *
+ * Invariant: every handle that the caller was given is in one of the connection's lists, and its
+ * memory is mapped, until the caller gives it back or frees the connection. */
 #pragma once
 
 #include "client/library/channel.h"
@@ -28,7 +32,7 @@ struct edgemind {
     char *socket_path; /* NULL: never connected */
     uint64_t timeout_usec;
     struct channel channel;
-    struct failure failure;
+    struct last_error last_error;
     bool has_lost; /* a layer is lost, or was when this was last looked at */
     /* While the connection is lost and no call has been answered since: when to stop trying, 0
      * while all is well, and the pause before the next try. */
@@ -39,31 +43,31 @@ struct edgemind {
 
 /* What a call does, over and over until it is done or has failed for good:
  *     do {
- *         r = library_ready(em);
+ *         r = connection_ready(em);
  *         if (r == 0)
  *             r = ...
- *     } while (library_again(em, r));
+ *     } while (connection_again(em, r));
  * The first takes up what is held if the connection is lost. 0, or a negative errno that is kept.
  */
-int library_ready(struct edgemind *em);
-bool library_again(struct edgemind *em, int r);
+int connection_ready(struct edgemind *em);
+bool connection_again(struct edgemind *em, int r);
 
 /* 0, or -EINVAL that is kept if a wait is longer than the daemon allows. */
-int library_check_wait(struct edgemind *em, uint64_t wait_usec);
+int connection_check_wait(struct edgemind *em, uint64_t wait_usec);
 
 /* Looks at the arena. 0, or -ESTALE that is kept if the layer is lost. */
-int library_verify(struct edgemind_layer *layer);
-
-/* What has been had for a handle over another connection. */
-struct library_taken {
-    char *run_id; /* NULL: of a layer */
-    struct mapped_layer mapped;
-};
-
-/* Begins the run over another connection, where it has come to, with the layer that it has. 0, or a
- * negative errno that is kept. */
-int library_run_take(struct edgemind_run *run, struct channel *channel, struct library_taken *ret);
+int connection_verify(struct edgemind_layer *layer);
 
 /* Free the handle and what it maps; the daemon learns nothing. */
-void library_layer_free(struct edgemind_layer *layer);
-void library_run_free(struct edgemind_run *run);
+void connection_free_layer(struct edgemind_layer *layer);
+void connection_free_run(struct edgemind_run *run);
+
+/* Whether something that is held is known to be lost; with `look` the arena is looked at, too. 0,
+ * or -ESTALE that is kept. */
+int connection_find_lost(struct edgemind *em, bool look);
+
+/* Makes a new connection over which the daemon holds everything that it held over the old one: with
+ * `same`, the same bytes at the same addresses, else the same tensors. All or nothing. The old
+ * connection ends last: if it still has its leases, nothing is evicted meanwhile. 0, or a negative
+ * errno that is kept. */
+int connection_renew(struct edgemind *em, bool same);
