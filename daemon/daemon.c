@@ -3,33 +3,26 @@
 #include "daemon/daemon.h"
 
 #include "common/clock.h"
-#include "common/units.h"
-#include "daemon/control/listen_socket.h"
 #include "daemon/control/server.h"
 #include "daemon/methods/methods.h"
 #include "daemon/restart/handover.h"
+#include "daemon/sockets.h"
+#include "daemon/status_line.h"
 #include "daemon/system/service_manager.h"
 #include "proto/interface.h"
 
 #include <errno.h>
 #include <event2/event.h>
-#include <grp.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
-
-enum { SOCKETS_MAX = 16 };
 
 struct daemon {
     struct config *config;
     int argc;
     char **argv;
 
-    struct passed_socket {
-        int fd;
-        bool is_listening;
-    } sockets[SOCKETS_MAX]; /* that the service manager passed */
-    size_t n_sockets;
+    struct sockets sockets;
     struct handover *handover;
 
     struct backing *backing;
@@ -46,8 +39,7 @@ struct daemon {
     struct manager manager;
     struct interface interfaces[2];
     struct peer_rules rules;
-    char *socket_path; /* of our own socket, to be removed at the end */
-    char status[256];
+    char status[STATUS_LINE_MAX];
 
     struct event *sigterm, *sigint, *sighup, *work, *sampling, *watchdog, *grace;
 };
@@ -64,23 +56,11 @@ static struct timeval timeval_of(uint64_t usec)
     return (struct timeval){(time_t)(usec / 1000000), (suseconds_t)(usec % 1000000)};
 }
 
-/* One line about the arena for `systemctl status`, sent when it changes. */
+/* Sends the line when it changes. */
 static void tell_status(struct daemon *daemon)
 {
-    const struct sample *sample = monitor_last(daemon->monitor);
-    const struct arena *arena = scheduler_arena(daemon->scheduler);
-    uint64_t page_bytes = arena_page_bytes(arena);
-    struct scheduler_stats stats;
-    char status[sizeof(daemon->status)], used[SIZE_TEXT_MAX], capacity[SIZE_TEXT_MAX];
-
-    scheduler_get_stats(daemon->scheduler, &stats);
-    snprintf(
-        status, sizeof(status), "%s of %s used (%s), %" PRIu64 " layers of %" PRIu64 " models%s%s",
-        size_format((arena_capacity_pages(arena) - arena_free_pages(arena)) * page_bytes, used),
-        size_format(arena_capacity_pages(arena) * page_bytes, capacity),
-        daemon->backing ? backing_name(daemon->backing) : "simulated", stats.layers_resident,
-        stats.n_models, sample->aligned ? "" : "; the system disagrees with the ledger",
-        sample->swap_bytes + sample->arena_swapped_bytes > 0 ? "; swapped out" : "");
+    char status[STATUS_LINE_MAX];
+    status_line_format(daemon->scheduler, daemon->backing, monitor_last(daemon->monitor), status);
     if (strcmp(status, daemon->status) != 0) {
         strcpy(daemon->status, status);
         service_status(status);
@@ -138,25 +118,13 @@ static void on_grace(evutil_socket_t fd, short what, void *context)
     grace_end(handover_grace(daemon->handover));
 }
 
-/* (gid_t)-1 for no name. */
-static int find_group(const char *name, const char *option, gid_t *ret)
-{
-    const struct group *group = name ? getgrnam(name) : NULL;
-    if (name && !group) {
-        log_error("%s: there is no group %s", option, name);
-        return -EINVAL;
-    }
-    *ret = group ? group->gr_gid : (gid_t)-1;
-    return 0;
-}
-
 /* What a running daemon takes over from its configuration; also done once at the start. */
 static int apply_config(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
     struct timeval interval = timeval_of(config->monitor_interval_usec);
     gid_t admin_gid;
-    int r = find_group(config->admin_group, "admin-group", &admin_gid);
+    int r = group_find(config->admin_group, "admin-group", &admin_gid);
     if (r < 0)
         return r;
 
@@ -222,12 +190,7 @@ static int take_fd(enum service_fd kind, int fd, const char *name, void *context
         handover_take(daemon->handover, name, fd);
         return 0;
     }
-    if (daemon->n_sockets == SOCKETS_MAX) {
-        close(fd);
-        return -EMFILE;
-    }
-    daemon->sockets[daemon->n_sockets++] = (struct passed_socket){fd, kind == SERVICE_LISTENING};
-    return 0;
+    return sockets_take(&daemon->sockets, fd, kind == SERVICE_LISTENING);
 }
 
 /* What the service manager passed: sockets, and what the process before has left. */
@@ -322,6 +285,7 @@ static int build_server(struct daemon *daemon)
     r = server_new(daemon->base, daemon->interfaces, &server_info, &daemon->server);
     if (r < 0)
         return fail("cannot make a server", r);
+    server_on_adopted_end(daemon->server, on_last_user_gone, daemon);
     daemon->manager.server = daemon->server;
     scheduler_set_observer(daemon->scheduler, on_scheduler, daemon);
     return 0;
@@ -351,57 +315,14 @@ static int build_events(struct daemon *daemon)
     return 0;
 }
 
-static int take_socket(struct daemon *daemon, int fd, bool is_listening)
-{
-    if (!is_listening) {
-        server_on_adopted_end(daemon->server, on_last_user_gone, daemon);
-        return server_adopt(daemon->server, fd);
-    }
-    daemon->rules.member_gid = listen_socket_group(fd);
-    return server_listen(daemon->server, fd);
-}
-
-static int open_sockets(struct daemon *daemon)
-{
-    size_t n_sockets = daemon->n_sockets;
-    int r;
-    while (daemon->n_sockets > 0) {
-        const struct passed_socket *socket = &daemon->sockets[--daemon->n_sockets];
-        if ((r = take_socket(daemon, socket->fd, socket->is_listening)) < 0)
-            return fail("cannot use a socket that was passed", r);
-    }
-    if (n_sockets > 0)
-        return 0;
-
-    gid_t gid;
-    r = find_group(daemon->config->socket_group, "socket-group", &gid);
-    if (r < 0)
-        return r;
-    char *path =
-        daemon->config->socket ? strdup(daemon->config->socket) : listen_socket_default_path();
-    if (!path) {
-        log_error("where to listen? Give --socket=PATH, or set XDG_RUNTIME_DIR");
-        return -EINVAL;
-    }
-    int fd = listen_socket_open(path, gid);
-    if (fd < 0) {
-        log_error("cannot listen on %s: %s", path,
-                  fd == -EADDRINUSE ? "another daemon listens there, or the file is no socket"
-                                    : strerror(-fd));
-        free(path);
-        return fd;
-    }
-    daemon->socket_path = path;
-    r = take_socket(daemon, fd, true);
-    return r < 0 ? fail("cannot listen", r) : 0;
-}
-
 static int build(struct daemon *daemon)
 {
     int r;
     if ((r = take_passed(daemon)) < 0 || (r = build_memory(daemon)) < 0 ||
         (r = build_server(daemon)) < 0 || (r = build_events(daemon)) < 0 ||
-        (r = open_sockets(daemon)) < 0 || (r = apply_config(daemon)) < 0)
+        (r = sockets_open(&daemon->sockets, daemon->server, daemon->config->socket,
+                          daemon->config->socket_group, &daemon->rules.member_gid)) < 0 ||
+        (r = apply_config(daemon)) < 0)
         return r;
     if ((r = monitor_sample(daemon->monitor)) < 0)
         return fail("cannot sample memory", r);
@@ -420,9 +341,7 @@ static void take_down(struct daemon *daemon)
     /* The next process is to find the leases that end now with their connections. */
     if (daemon->scheduler)
         scheduler_set_observer(daemon->scheduler, NULL, NULL);
-    if (daemon->socket_path)
-        unlink(daemon->socket_path);
-    free(daemon->socket_path);
+    sockets_done(&daemon->sockets);
     server_free(daemon->server);   /* cancels the calls, and with them the loads */
     workers_free(daemon->workers); /* reports what was in flight */
     event_freep(&daemon->sigterm);
@@ -439,8 +358,6 @@ static void take_down(struct daemon *daemon)
     loader_free(daemon->loader);
     scheduler_free(daemon->scheduler);
     handover_free(daemon->handover);
-    while (daemon->n_sockets > 0)
-        close(daemon->sockets[--daemon->n_sockets].fd);
     events_free(daemon->events);
     monitor_free(daemon->monitor);
     backing_free(daemon->backing);

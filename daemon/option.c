@@ -5,7 +5,7 @@
 
 #include "common/units.h"
 #include "daemon/arena/headroom.h"
-#include "daemon/config.h"
+#include "daemon/config_values.h"
 
 #include <errno.h>
 #include <limits.h>

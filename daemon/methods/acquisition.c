@@ -1,5 +1,5 @@
-/* Owns one Acquire or Next from its call to its answer: it waits for its turn, for a place, and for
- * the bytes, in this order, and any of them may be over at once. */
+/* Owns one Acquire or Next from its call to its reply. It waits for its turn, then for a place,
+ * then for the bytes; each wait may end at once. */
 #include "daemon/methods/acquisition.h"
 
 #include "common/clock.h"
@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
-/* Freed by its answer, or by the peer's going away. */
-struct hold {
+/* Its reply frees it, or the end of its connection. */
+struct acquisition {
     struct manager *manager;
     struct call *call;
     struct holder *holder;
@@ -17,7 +17,7 @@ struct hold {
     struct load *load;      /* NULL before its turn */
     struct wait wait;
     uint64_t deadline_usec; /* 0: does not wait */
-    uint64_t fill_id;       /* see struct hold_options */
+    uint64_t fill_id;       /* see struct acquisition_options */
 };
 
 struct segment_row {
@@ -30,7 +30,7 @@ static const struct field segment_fields[] = {
     {0},
 };
 
-struct hold_reply {
+struct acquisition_reply {
     const char *lease, *layer;
     uint64_t bytes, fill_id;
     struct field_array segments, tensors;
@@ -39,7 +39,7 @@ struct hold_reply {
     bool hit;
 };
 
-#define AT(member) offsetof(struct hold_reply, member)
+#define AT(member) offsetof(struct acquisition_reply, member)
 #define LEASE_FIELDS                                                         \
     {"lease", FIELD_STRING, AT(lease)}, {"layer", FIELD_STRING, AT(layer)},  \
         {"bytes", FIELD_U64, AT(bytes)}, {"fill", FIELD_U64, AT(fill_id)},   \
@@ -90,7 +90,7 @@ static void connection_ended(void *context)
     holder_free(context);
 }
 
-struct holder *hold_find_holder(struct manager *manager, struct call *call)
+struct holder *acquisition_find_holder(struct manager *manager, struct call *call)
 {
     struct holder *holder = call_connection_data(call);
     if (!holder) {
@@ -101,171 +101,176 @@ struct holder *hold_find_holder(struct manager *manager, struct call *call)
     return holder;
 }
 
-static void answer_lease_failure(struct call *call, int error)
+static void reply_lease_failure(struct call *call, int error)
 {
     if (error == -EMFILE)
-        answer_limit(call, "leases of a connection", LEASES_PER_CONNECTION_MAX);
+        reply_limit(call, "leases of a connection", LEASES_PER_CONNECTION_MAX);
     else if (error == -EDQUOT)
-        answer_limit(call, "leases of a user", LEASES_PER_USER_MAX);
+        reply_limit(call, "leases of a user", LEASES_PER_USER_MAX);
     else
         call_io_failed(call, "lease", error);
 }
 
 /* The layer is resident. */
-static void answer(struct hold *hold, bool hit)
+static void reply_lease(struct acquisition *acquisition, bool hit)
 {
-    struct manager *manager = hold->manager;
-    struct client_run *run = hold->run;
-    struct hold_reply reply = {.index = hold->layer->index,
-                               .pass = run ? run->run->n_passes : 0,
-                               .hit = hit,
-                               .arena_fd_index = UINT64_MAX};
-    uint64_t n_tensors = layer_definition(hold->layer)->n_tensors;
+    struct manager *manager = acquisition->manager;
+    struct client_run *run = acquisition->run;
+    struct acquisition_reply reply = {.index = acquisition->layer->index,
+                                      .pass = run ? run->run->n_passes : 0,
+                                      .hit = hit,
+                                      .arena_fd_index = UINT64_MAX};
+    uint64_t n_tensors = layer_definition(acquisition->layer)->n_tensors;
     _cleanup_(freep) struct segment_row *segments = NULL;
     _cleanup_(freep) struct tensor_row *tensors = NULL;
     const struct lease *lease;
     size_t n_segments;
 
-    int r = describe_segments(manager->scheduler, hold->layer, &segments, &n_segments);
+    int r = describe_segments(manager->scheduler, acquisition->layer, &segments, &n_segments);
     if (r == 0)
-        r = describe_tensors(hold->layer, 0, n_tensors, &tensors);
+        r = describe_tensors(acquisition->layer, 0, n_tensors, &tensors);
     if (r == 0)
         r = run ? client_run_enter(run, clock_monotonic_usec())
-                : lease_take(hold->holder, hold->layer, &lease);
+                : lease_take(acquisition->holder, acquisition->layer, &lease);
     if (r < 0) {
-        answer_lease_failure(hold->call, r);
+        reply_lease_failure(acquisition->call, r);
         return;
     }
     if (run)
         lease = run->lease;
-    if (hold->fill_id == hold->layer->fill_id)
-        grace_take_up(handover_grace(manager->handover), hold->layer);
+    if (acquisition->fill_id == acquisition->layer->fill_id)
+        grace_take_up(handover_grace(manager->handover), acquisition->layer);
 
     char id[24];
     snprintf(id, sizeof id, "%" PRIu64, lease->id);
     reply.lease = id;
-    reply.layer = layer_definition(hold->layer)->name;
-    reply.bytes = layer_definition(hold->layer)->bytes;
-    reply.fill_id = hold->layer->fill_id;
+    reply.layer = layer_definition(acquisition->layer)->name;
+    reply.bytes = layer_definition(acquisition->layer)->bytes;
+    reply.fill_id = acquisition->layer->fill_id;
     reply.segments = (struct field_array){segments, n_segments, sizeof *segments};
     reply.tensors = (struct field_array){tensors, n_tensors, sizeof *tensors};
-    if (!hold->holder->has_arena && manager->backing && !call_oneway(hold->call)) {
-        reply.arena_fd_index = call_attach_fd(hold->call, backing_read_only_fd(manager->backing));
-        hold->holder->has_arena = true;
+    if (!acquisition->holder->has_arena && manager->backing && !call_oneway(acquisition->call)) {
+        reply.arena_fd_index =
+            call_attach_fd(acquisition->call, backing_read_only_fd(manager->backing));
+        acquisition->holder->has_arena = true;
     }
-    call_reply_fields(hold->call, run ? next_fields : acquire_fields, &reply);
+    call_reply_fields(acquisition->call, run ? next_fields : acquire_fields, &reply);
 }
 
 static void cancelled(void *context)
 {
-    struct hold *hold = context;
-    wait_end(&hold->wait);
-    if (hold->load)
-        load_cancel(hold->load);
-    free(hold);
+    struct acquisition *acquisition = context;
+    wait_end(&acquisition->wait);
+    if (acquisition->load)
+        load_cancel(acquisition->load);
+    free(acquisition);
 }
 
 static void ended(const struct load_progress *progress, const struct load_end *end, void *context)
 {
-    _cleanup_(freep) struct hold *hold = context;
+    _cleanup_(freep) struct acquisition *acquisition = context;
     if (end->error < 0 || end->refusal != ERROR_NONE) {
-        answer_load_end(hold->manager, hold->call, end);
+        reply_load_end(acquisition->manager, acquisition->call, end);
         return;
     }
-    answer(hold, progress->hits > 0 && progress->ahead == 0);
-    if (hold->run)
-        load_read_ahead(hold->manager->loads, hold->run->run);
+    reply_lease(acquisition, progress->hits > 0 && progress->ahead == 0);
+    if (acquisition->run)
+        load_read_ahead(acquisition->manager->loads, acquisition->run->run);
 }
 
 /* The disk goes on with what comes next while the layer's last bytes are still on their way. */
 static void waiting(void *context)
 {
-    struct hold *hold = context;
-    if (hold->run)
-        load_read_ahead(hold->manager->loads, hold->run->run);
+    struct acquisition *acquisition = context;
+    if (acquisition->run)
+        load_read_ahead(acquisition->manager->loads, acquisition->run->run);
 }
 
 static void wait_over(enum wait_end end, void *context);
 
-static void begin_wait(struct hold *hold)
+static void begin_wait(struct acquisition *acquisition)
 {
-    wait_begin(&hold->wait, hold->manager->waits, hold->layer, hold->deadline_usec,
-               call_peer(hold->call)->tier == TIER_ADMIN, wait_over, hold);
+    wait_begin(&acquisition->wait, acquisition->manager->waits, acquisition->layer,
+               acquisition->deadline_usec, call_peer(acquisition->call)->tier == TIER_ADMIN,
+               wait_over, acquisition);
 }
 
 /* Waiting is no use when the caller's own leases alone take too much: while it waits, it cannot
  * release them. */
 static bool blocked(const struct layer *layer, void *context)
 {
-    struct hold *hold = context;
-    const struct scheduler *scheduler = hold->manager->scheduler;
-    if (hold->deadline_usec == 0 ||
-        !scheduler_fits_beside(scheduler, layer, holder_pinned_pages(hold->holder)))
+    struct acquisition *acquisition = context;
+    const struct scheduler *scheduler = acquisition->manager->scheduler;
+    if (acquisition->deadline_usec == 0 ||
+        !scheduler_fits_beside(scheduler, layer, holder_pinned_pages(acquisition->holder)))
         return false;
-    begin_wait(hold);
+    begin_wait(acquisition);
     return true;
 }
 
-static void start(struct hold *hold)
+static void start(struct acquisition *acquisition)
 {
     static const struct load_hooks load_hooks = {
         .blocked = blocked, .waiting = waiting, .ended = ended};
-    int r = load_start(hold->manager->loads, hold->layer->model, hold->layer->index, 1,
-                       ON_FULL_EVICT, &load_hooks, hold, &hold->load);
+    int r = load_start(acquisition->manager->loads, acquisition->layer->model,
+                       acquisition->layer->index, 1, ON_FULL_EVICT, &load_hooks, acquisition,
+                       &acquisition->load);
     if (r < 0) {
-        call_io_failed(hold->call, "lease", r);
-        free(hold);
+        call_io_failed(acquisition->call, "lease", r);
+        free(acquisition);
     }
 }
 
 static void wait_over(enum wait_end end, void *context)
 {
-    struct hold *hold = context;
+    struct acquisition *acquisition = context;
     if (end == WAIT_GONE) {
-        const json_t *model = json_object_get(call_parameters(hold->call), "model");
-        answer_not_found(hold->call, "model", json_string_value(model));
-        if (hold->load)
-            load_cancel(hold->load);
-        free(hold);
+        const json_t *model = json_object_get(call_parameters(acquisition->call), "model");
+        reply_not_found(acquisition->call, "model", json_string_value(model));
+        if (acquisition->load)
+            load_cancel(acquisition->load);
+        free(acquisition);
         return;
     }
     if (end == WAIT_EXPIRED)
-        hold->deadline_usec = 0;
-    if (hold->load)
-        load_resume(hold->load);
+        acquisition->deadline_usec = 0;
+    if (acquisition->load)
+        load_resume(acquisition->load);
     else
-        start(hold);
+        start(acquisition);
 }
 
-void hold_layer(struct manager *manager, struct call *call, struct holder *holder,
-                struct layer *layer, const struct hold_options *options, struct client_run *run)
+void acquisition_begin(struct manager *manager, struct call *call, struct holder *holder,
+                       struct layer *layer, const struct acquisition_options *options,
+                       struct client_run *run)
 {
     static const struct call_hooks call_hooks = {.cancelled = cancelled};
-    struct hold *hold = calloc(1, sizeof *hold);
-    if (!hold) {
+    struct acquisition *acquisition = calloc(1, sizeof *acquisition);
+    if (!acquisition) {
         call_io_failed(call, "lease", -ENOMEM);
         return;
     }
-    hold->manager = manager;
-    hold->call = call;
-    hold->holder = holder;
-    hold->layer = layer;
-    hold->run = run;
-    hold->deadline_usec = options->wait_usec > 0 ? clock_monotonic_usec() + options->wait_usec : 0;
-    hold->fill_id = options->fill_id;
-    call_set_hooks(call, &call_hooks, hold);
+    acquisition->manager = manager;
+    acquisition->call = call;
+    acquisition->holder = holder;
+    acquisition->layer = layer;
+    acquisition->run = run;
+    acquisition->deadline_usec =
+        options->wait_usec > 0 ? clock_monotonic_usec() + options->wait_usec : 0;
+    acquisition->fill_id = options->fill_id;
+    call_set_hooks(call, &call_hooks, acquisition);
 
     /* Not behind somebody whom the caller itself may block. */
     bool must_queue = options->wait_usec > 0 && holder->n_leases == 0 &&
                       waits_ahead_of(manager->waits, call_peer(call)->tier == TIER_ADMIN) &&
                       scheduler_layer_state(manager->scheduler, layer) == LAYER_ABSENT;
     if (must_queue)
-        begin_wait(hold);
+        begin_wait(acquisition);
     else
-        start(hold);
+        start(acquisition);
 }
 
-bool hold_check_options(struct call *call, const struct hold_options *options)
+bool acquisition_check_options(struct call *call, const struct acquisition_options *options)
 {
     if (options->wait_usec <= WAIT_USEC_MAX)
         return true;
@@ -273,7 +278,7 @@ bool hold_check_options(struct call *call, const struct hold_options *options)
     return false;
 }
 
-uint64_t hold_parse_id(const char *text)
+uint64_t acquisition_parse_id(const char *text)
 {
     char *end;
     errno = 0;

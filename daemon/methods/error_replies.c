@@ -5,7 +5,7 @@
 #include <pwd.h>
 
 /* OutOfMemory, MustUnload. */
-struct full_answer {
+struct full_reply {
     uint64_t requested_bytes, available_bytes, capacity_bytes;
     json_t *victims;
     uint64_t n_victims;
@@ -13,20 +13,20 @@ struct full_answer {
 };
 
 static const struct field out_of_memory_fields[] = {
-    {"requestedBytes", FIELD_U64, offsetof(struct full_answer, requested_bytes)},
-    {"availableBytes", FIELD_U64, offsetof(struct full_answer, available_bytes)},
-    {"capacityBytes", FIELD_U64, offsetof(struct full_answer, capacity_bytes)},
-    {"layer", FIELD_STRING, offsetof(struct full_answer, layer), FIELD_NULLABLE},
+    {"requestedBytes", FIELD_U64, offsetof(struct full_reply, requested_bytes)},
+    {"availableBytes", FIELD_U64, offsetof(struct full_reply, available_bytes)},
+    {"capacityBytes", FIELD_U64, offsetof(struct full_reply, capacity_bytes)},
+    {"layer", FIELD_STRING, offsetof(struct full_reply, layer), FIELD_NULLABLE},
     {0},
 };
 
 static const struct field must_unload_fields[] = {
-    {"requestedBytes", FIELD_U64, offsetof(struct full_answer, requested_bytes)},
-    {"availableBytes", FIELD_U64, offsetof(struct full_answer, available_bytes)},
-    {"capacityBytes", FIELD_U64, offsetof(struct full_answer, capacity_bytes)},
-    {"victims", FIELD_JSON, offsetof(struct full_answer, victims)},
-    {"victimsTotal", FIELD_U64, offsetof(struct full_answer, n_victims)},
-    {"layer", FIELD_STRING, offsetof(struct full_answer, layer), FIELD_NULLABLE},
+    {"requestedBytes", FIELD_U64, offsetof(struct full_reply, requested_bytes)},
+    {"availableBytes", FIELD_U64, offsetof(struct full_reply, available_bytes)},
+    {"capacityBytes", FIELD_U64, offsetof(struct full_reply, capacity_bytes)},
+    {"victims", FIELD_JSON, offsetof(struct full_reply, victims)},
+    {"victimsTotal", FIELD_U64, offsetof(struct full_reply, n_victims)},
+    {"layer", FIELD_STRING, offsetof(struct full_reply, layer), FIELD_NULLABLE},
     {0},
 };
 
@@ -37,12 +37,12 @@ static json_t *name_layer(const struct layer *layer)
                      definition->name, "bytes", (json_int_t)definition->bytes);
 }
 
-void answer_not_found(struct call *call, const char *kind, const char *name)
+void reply_not_found(struct call *call, const char *kind, const char *name)
 {
     call_error(call, ERROR_NOT_FOUND, json_pack("{s:s, s:s}", "kind", kind, "name", name));
 }
 
-void answer_limit(struct call *call, const char *limit, uint64_t maximum)
+void reply_limit(struct call *call, const char *limit, uint64_t maximum)
 {
     call_error(call, ERROR_LIMIT_EXCEEDED,
                json_pack("{s:s, s:I}", "limit", limit, "maximum", (json_int_t)maximum));
@@ -70,8 +70,8 @@ static json_t *name_held(const struct layer *layer, const struct peer *peer,
 
 /* Who stands in the way: the loads in flight, what waits for its holder since the restart, and
  * every lease with its holder; of a run that holds nothing just now, the layer that it comes to. */
-static void answer_blockers(struct manager *manager, struct call *call,
-                            struct layer *const *loading, size_t n_loading, bool runs)
+static void reply_blockers(struct manager *manager, struct call *call, struct layer *const *loading,
+                           size_t n_loading, bool runs)
 {
     json_t *leases = json_array();
     uint64_t n_leases = 0;
@@ -103,7 +103,7 @@ static void answer_blockers(struct manager *manager, struct call *call,
                json_pack("{s:o, s:I}", "leases", leases, "leasesTotal", (json_int_t)n_leases));
 }
 
-void answer_busy(struct manager *manager, struct call *call)
+void reply_busy(struct manager *manager, struct call *call)
 {
     _cleanup_(freep) struct layer **loading = NULL;
     size_t n_loading;
@@ -111,10 +111,10 @@ void answer_busy(struct manager *manager, struct call *call)
     if (r < 0)
         call_io_failed(call, "list", r);
     else
-        answer_blockers(manager, call, loading, n_loading, true);
+        reply_blockers(manager, call, loading, n_loading, true);
 }
 
-void answer_import_failure(struct call *call, int error, const struct model_read_result *result)
+void reply_import_failure(struct call *call, int error, const struct model_read_result *result)
 {
     const struct definition_problem *problem = &result->problem;
     if (error != -EBADMSG) {
@@ -127,23 +127,23 @@ void answer_import_failure(struct call *call, int error, const struct model_read
                          problem->message));
 }
 
-void answer_model_refusal(struct call *call, const struct model_refusal *refusal)
+void reply_model_refusal(struct call *call, const struct model_refusal *refusal)
 {
     if (refusal->error == ERROR_LIMIT_EXCEEDED) {
-        answer_limit(call, refusal->limit, refusal->maximum);
+        reply_limit(call, refusal->limit, refusal->maximum);
         return;
     }
-    struct full_answer answer = {
+    struct full_reply reply = {
         .requested_bytes = refusal->requested_bytes,
         .available_bytes = refusal->available_bytes,
         .capacity_bytes = refusal->capacity_bytes,
         .layer = refusal->layer,
     };
-    call_error_fields(call, ERROR_OUT_OF_MEMORY, out_of_memory_fields, &answer);
+    call_error_fields(call, ERROR_OUT_OF_MEMORY, out_of_memory_fields, &reply);
 }
 
 /* Names the first of the layer's files that is not what it was. */
-static void answer_source_changed(struct call *call, const struct layer *layer)
+static void reply_source_changed(struct call *call, const struct layer *layer)
 {
     const struct definition *definition = layer->model->definition;
     const struct layer_definition *description = layer_definition(layer);
@@ -159,10 +159,10 @@ static void answer_source_changed(struct call *call, const struct layer *layer)
     call_error(call, ERROR_SOURCE_CHANGED, json_pack("{s:s}", "path", file->path));
 }
 
-void answer_load_end(struct manager *manager, struct call *call, const struct load_end *end)
+void reply_load_end(struct manager *manager, struct call *call, const struct load_end *end)
 {
     if (end->error == -ESTALE) {
-        answer_source_changed(call, end->layer);
+        reply_source_changed(call, end->layer);
         return;
     }
     if (end->error < 0) {
@@ -171,7 +171,7 @@ void answer_load_end(struct manager *manager, struct call *call, const struct lo
     }
 
     const struct verdict *verdict = end->verdict;
-    struct full_answer answer = {
+    struct full_reply reply = {
         .requested_bytes = verdict->requested_bytes,
         .available_bytes = verdict->available_bytes,
         .capacity_bytes = verdict->capacity_bytes,
@@ -180,17 +180,17 @@ void answer_load_end(struct manager *manager, struct call *call, const struct lo
     };
     switch (end->refusal) {
     case ERROR_MUST_UNLOAD:
-        answer.victims = json_array();
+        reply.victims = json_array();
         for (size_t i = 0; i < verdict->victims.n_layers && i < REPLY_ELEMENTS_MAX; i++)
-            json_array_append_new(answer.victims, name_layer(verdict->victims.layers[i]));
-        call_error_fields(call, ERROR_MUST_UNLOAD, must_unload_fields, &answer);
-        json_decref(answer.victims);
+            json_array_append_new(reply.victims, name_layer(verdict->victims.layers[i]));
+        call_error_fields(call, ERROR_MUST_UNLOAD, must_unload_fields, &reply);
+        json_decref(reply.victims);
         break;
     case ERROR_OUT_OF_MEMORY:
-        call_error_fields(call, ERROR_OUT_OF_MEMORY, out_of_memory_fields, &answer);
+        call_error_fields(call, ERROR_OUT_OF_MEMORY, out_of_memory_fields, &reply);
         break;
     default:
-        answer_blockers(manager, call, verdict->blockers, verdict->n_blockers, false);
+        reply_blockers(manager, call, verdict->blockers, verdict->n_blockers, false);
         break;
     }
 }

@@ -20,10 +20,10 @@ static const struct field model_fields[] = {
 
 static const struct field no_fields[] = {{0}};
 
-static void answer_unless_busy(struct manager *manager, struct call *call, int r)
+static void reply_unless_busy(struct manager *manager, struct call *call, int r)
 {
     if (r < 0)
-        answer_busy(manager, call);
+        reply_busy(manager, call);
     else
         call_reply(call, NULL);
 }
@@ -39,7 +39,7 @@ void method_unload_layer(struct call *call, void *context)
         !(model = manager_find_model(manager, call, parameters.model)) ||
         !(layer = manager_find_layer(call, model, parameters.layer)))
         return;
-    answer_unless_busy(manager, call, scheduler_unload_layer(manager->scheduler, layer));
+    reply_unless_busy(manager, call, scheduler_unload_layer(manager->scheduler, layer));
 }
 
 void method_unload_model(struct call *call, void *context)
@@ -51,7 +51,7 @@ void method_unload_model(struct call *call, void *context)
     if (!call_decode(call, model_fields, &parameters) ||
         !(model = manager_find_model(manager, call, parameters.model)))
         return;
-    answer_unless_busy(manager, call, scheduler_remove_model(manager->scheduler, model));
+    reply_unless_busy(manager, call, scheduler_remove_model(manager->scheduler, model));
     malloc_trim(0); /* the budget is the system's, not the heap's */
 }
 
@@ -64,7 +64,7 @@ void method_reset(struct call *call, void *context)
         return;
     scheduler_get_stats(manager->scheduler, &before);
     if (scheduler_reset(manager->scheduler) < 0)
-        answer_busy(manager, call);
+        reply_busy(manager, call);
     else
         call_reply(call, json_pack("{s:I}", "evicted", (json_int_t)before.layers_resident));
 }

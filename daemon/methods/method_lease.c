@@ -5,13 +5,13 @@
 
 struct acquire_parameters {
     const char *model, *layer;
-    struct hold_options options;
+    struct acquisition_options options;
 };
 
 static const struct field acquire_fields[] = {
     {"model", FIELD_STRING, offsetof(struct acquire_parameters, model), FIELD_REQUIRED},
     {"layer", FIELD_STRING, offsetof(struct acquire_parameters, layer), FIELD_REQUIRED},
-    HOLD_OPTION_FIELDS(struct acquire_parameters, options),
+    ACQUISITION_OPTION_FIELDS(struct acquire_parameters, options),
     {0},
 };
 
@@ -23,15 +23,15 @@ void method_acquire(struct call *call, void *context)
     struct layer *layer;
 
     if (!call_decode(call, acquire_fields, &parameters) ||
-        !hold_check_options(call, &parameters.options) ||
+        !acquisition_check_options(call, &parameters.options) ||
         !(model = manager_find_model(manager, call, parameters.model)) ||
         !(layer = manager_find_layer(call, model, parameters.layer)))
         return;
-    struct holder *holder = hold_find_holder(manager, call);
+    struct holder *holder = acquisition_find_holder(manager, call);
     if (!holder)
         call_io_failed(call, "lease", -ENOMEM);
     else
-        hold_layer(manager, call, holder, layer, &parameters.options, NULL);
+        acquisition_begin(manager, call, holder, layer, &parameters.options, NULL);
 }
 
 struct release_parameters {
@@ -51,8 +51,8 @@ void method_release(struct call *call, void *context)
 
     if (!call_decode(call, release_fields, &parameters))
         return;
-    if (!holder || lease_release(holder, hold_parse_id(parameters.lease)) < 0)
-        answer_not_found(call, "lease", parameters.lease);
+    if (!holder || lease_release(holder, acquisition_parse_id(parameters.lease)) < 0)
+        reply_not_found(call, "lease", parameters.lease);
     else
         call_reply(call, NULL);
 }

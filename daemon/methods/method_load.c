@@ -110,7 +110,7 @@ static void model_ended(const struct load_progress *progress, const struct load_
 {
     _cleanup_(loading_freep) struct loading *loading = context;
     if (end->error < 0 || end->refusal != ERROR_NONE) {
-        answer_load_end(loading->manager, loading->call, end);
+        reply_load_end(loading->manager, loading->call, end);
         return;
     }
     struct load_reply reply = describe(loading, progress, NULL);
@@ -122,7 +122,7 @@ static void layer_ended(const struct load_progress *progress, const struct load_
 {
     _cleanup_(loading_freep) struct loading *loading = context;
     if (end->error < 0 || end->refusal != ERROR_NONE) {
-        answer_load_end(loading->manager, loading->call, end);
+        reply_load_end(loading->manager, loading->call, end);
         return;
     }
     call_reply(loading->call,
@@ -150,7 +150,7 @@ static void imported(int error, struct model_read_result *result, void *context)
     loading->import = NULL;
 
     if (error < 0) {
-        answer_import_failure(loading->call, error, result);
+        reply_import_failure(loading->call, error, result);
         loading_free(loading);
         return;
     }
@@ -161,7 +161,7 @@ static void imported(int error, struct model_read_result *result, void *context)
             call_error(loading->call, ERROR_ALREADY_LOADED,
                        json_pack("{s:s}", "model", definition->name));
         else if (r == -EPERM)
-            answer_model_refusal(loading->call, &refusal);
+            reply_model_refusal(loading->call, &refusal);
         else
             call_io_failed(loading->call, "register", r);
         loading_free(loading);
@@ -197,7 +197,7 @@ void method_load_model(struct call *call, void *context)
         !manager_on_full(manager, call, parameters.on_full, &on_full))
         return;
     if (monitor_last(manager->monitor)->overhead_bytes >= manager->overhead_limit_bytes) {
-        answer_limit(call, "overhead-limit", manager->overhead_limit_bytes);
+        reply_limit(call, "overhead-limit", manager->overhead_limit_bytes);
         return;
     }
     if (!manager_model_source(manager, call, &parameters.source, &source))

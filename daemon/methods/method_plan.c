@@ -194,14 +194,14 @@ static int plan(struct manager *manager, struct scheduler *clone, const char *na
     int r = 0;
 
     if (!name && model && scheduler_remove_model(clone, model) < 0) {
-        answer_busy(manager, call);
+        reply_busy(manager, call);
         *ret_answered = true;
         return 0;
     }
     if (!name)
         r = scheduler_add_model(clone, definition, &model, &refusal);
     if (r == -EPERM && refusal.error != ERROR_OUT_OF_MEMORY) {
-        answer_model_refusal(call, &refusal);
+        reply_model_refusal(call, &refusal);
         *ret_answered = true;
         return 0;
     }
@@ -225,9 +225,9 @@ static int plan(struct manager *manager, struct scheduler *clone, const char *na
 }
 
 /* For one policy. False when the call has been answered. */
-static bool answer_policy(struct manager *manager, struct call *call, const char *name,
-                          struct definition *definition, const struct plan_request *request,
-                          const struct policy *policy, bool is_last)
+static bool reply_plan(struct manager *manager, struct call *call, const char *name,
+                       struct definition *definition, const struct plan_request *request,
+                       const struct policy *policy, bool is_last)
 {
     _cleanup_(scheduler_freep) struct scheduler *clone = NULL;
     bool answered = is_last;
@@ -242,21 +242,21 @@ static bool answer_policy(struct manager *manager, struct call *call, const char
     return r == 0 && !answered;
 }
 
-static void answer_plan(struct manager *manager, struct call *call, const char *name,
+static void reply_plans(struct manager *manager, struct call *call, const char *name,
                         struct definition *definition, const struct plan_request *request)
 {
     uint64_t n_layers = definition
                             ? definition->n_layers
                             : scheduler_find_model(manager->scheduler, name)->definition->n_layers;
     if (request->n_passes > PLANNED_LAYERS_MAX / n_layers) {
-        answer_limit(call, "layers in all passes", PLANNED_LAYERS_MAX);
+        reply_limit(call, "layers in all passes", PLANNED_LAYERS_MAX);
         return;
     }
     if (request->policy)
-        answer_policy(manager, call, name, definition, request, request->policy, true);
+        reply_plan(manager, call, name, definition, request, request->policy, true);
     else
         for (const struct policy *const *policy = policies; *policy; policy++)
-            if (!answer_policy(manager, call, name, definition, request, *policy, !policy[1]))
+            if (!reply_plan(manager, call, name, definition, request, *policy, !policy[1]))
                 return;
 }
 
@@ -272,9 +272,9 @@ static void imported(int error, struct model_read_result *result, void *context)
     _cleanup_(freep) struct planning *planning = context;
 
     if (error < 0)
-        answer_import_failure(planning->call, error, result);
+        reply_import_failure(planning->call, error, result);
     else
-        answer_plan(planning->manager, planning->call, NULL, result->definition,
+        reply_plans(planning->manager, planning->call, NULL, result->definition,
                     &planning->request);
 }
 
@@ -314,7 +314,7 @@ static bool read_request(struct manager *manager, struct call *call,
         return false;
     }
     if (request.n_passes > PASSES_MAX) {
-        answer_limit(call, "passes", PASSES_MAX);
+        reply_limit(call, "passes", PASSES_MAX);
         return false;
     }
     *ret = request;
@@ -336,7 +336,7 @@ void method_plan(struct call *call, void *context)
         if (parameters.source.text || parameters.source.path || call_n_fds(call) > 0)
             call_invalid_parameter(call, "model");
         else if (manager_find_model(manager, call, parameters.model))
-            answer_plan(manager, call, parameters.model, NULL, &request);
+            reply_plans(manager, call, parameters.model, NULL, &request);
         return;
     }
     if (!manager_model_source(manager, call, &parameters.source, &source))

@@ -40,12 +40,12 @@ void method_begin_run(struct call *call, void *context)
         call_invalid_parameter(call, "at");
         return;
     }
-    struct holder *holder = hold_find_holder(manager, call);
+    struct holder *holder = acquisition_find_holder(manager, call);
     int r = holder ? client_run_begin(holder, model, &run) : -ENOMEM;
     if (r == -EMFILE) {
-        answer_limit(call, "runs of a connection", RUNS_PER_CONNECTION_MAX);
+        reply_limit(call, "runs of a connection", RUNS_PER_CONNECTION_MAX);
     } else if (r == -EDQUOT) {
-        answer_limit(call, "runs", SCHEDULER_RUNS_MAX);
+        reply_limit(call, "runs", SCHEDULER_RUNS_MAX);
     } else if (r < 0) {
         call_io_failed(call, "run", r);
     } else {
@@ -62,20 +62,20 @@ void method_begin_run(struct call *call, void *context)
 static struct client_run *find_run(struct call *call, const char *id)
 {
     const struct holder *holder = call_connection_data(call);
-    struct client_run *run = holder ? client_run_find(holder, hold_parse_id(id)) : NULL;
+    struct client_run *run = holder ? client_run_find(holder, acquisition_parse_id(id)) : NULL;
     if (!run)
-        answer_not_found(call, "run", id);
+        reply_not_found(call, "run", id);
     return run;
 }
 
 struct next_parameters {
     const char *run;
-    struct hold_options options;
+    struct acquisition_options options;
 };
 
 static const struct field next_fields[] = {
     {"run", FIELD_STRING, offsetof(struct next_parameters, run), FIELD_REQUIRED},
-    HOLD_OPTION_FIELDS(struct next_parameters, options),
+    ACQUISITION_OPTION_FIELDS(struct next_parameters, options),
     {0},
 };
 
@@ -86,12 +86,13 @@ void method_next(struct call *call, void *context)
     struct client_run *run;
 
     if (!call_decode(call, next_fields, &parameters) ||
-        !hold_check_options(call, &parameters.options) || !(run = find_run(call, parameters.run)))
+        !acquisition_check_options(call, &parameters.options) ||
+        !(run = find_run(call, parameters.run)))
         return;
     client_run_leave(run, clock_monotonic_usec());
     if (run->run->next->index == 0)
         plan_runs(manager, run->run->model);
-    hold_layer(manager, call, run->holder, run->run->next, &parameters.options, run);
+    acquisition_begin(manager, call, run->holder, run->run->next, &parameters.options, run);
 }
 
 struct end_parameters {

@@ -29,7 +29,7 @@ struct model *manager_find_model(struct manager *manager, struct call *call, con
 {
     struct model *model = scheduler_find_model(manager->scheduler, name);
     if (!model)
-        answer_not_found(call, "model", name);
+        reply_not_found(call, "model", name);
     return model;
 }
 
@@ -37,7 +37,7 @@ struct layer *manager_find_layer(struct call *call, struct model *model, const c
 {
     struct layer *layer = model_find_layer(model, name);
     if (!layer)
-        answer_not_found(call, "layer", name);
+        reply_not_found(call, "layer", name);
     return layer;
 }
 

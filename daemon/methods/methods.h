@@ -88,13 +88,13 @@ bool manager_model_source(struct manager *manager, struct call *call,
                           const struct source_parameters *parameters, struct model_source *ret);
 
 /* Error replies with the interface file's parameters. */
-void answer_import_failure(struct call *call, int error, const struct model_read_result *result);
-void answer_model_refusal(struct call *call, const struct model_refusal *refusal);
-void answer_load_end(struct manager *manager, struct call *call, const struct load_end *end);
-void answer_not_found(struct call *call, const char *kind, const char *name);
-void answer_limit(struct call *call, const char *limit, uint64_t maximum);
+void reply_import_failure(struct call *call, int error, const struct model_read_result *result);
+void reply_model_refusal(struct call *call, const struct model_refusal *refusal);
+void reply_load_end(struct manager *manager, struct call *call, const struct load_end *end);
+void reply_not_found(struct call *call, const char *kind, const char *name);
+void reply_limit(struct call *call, const char *limit, uint64_t maximum);
 /* Busy because of every layer that is loading or leased. */
-void answer_busy(struct manager *manager, struct call *call);
+void reply_busy(struct manager *manager, struct call *call);
 
 /* The interface's Tensor. */
 struct tensor_row {
