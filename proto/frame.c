@@ -305,31 +305,48 @@ struct frame_writer *frame_writer_free(struct frame_writer *writer)
     return NULL;
 }
 
-int frame_write(struct frame_writer *writer, char *text, size_t n_bytes, const int *fds,
-                size_t n_fds)
+static void close_each(const int *fds, size_t n_fds)
 {
-    _cleanup_(freep) char *owned = text;
+    for (size_t i = 0; i < n_fds; i++)
+        close(fds[i]);
+}
 
+int frame_write_taking(struct frame_writer *writer, char *text, size_t n_bytes, const int *fds,
+                       size_t n_fds)
+{
     assert(n_fds <= FRAME_FDS_MAX);
     assert(text[n_bytes] == '\0');
     struct output *output = malloc(sizeof *output + n_fds * sizeof output->fds[0]);
-    if (!output)
+    if (!output) {
+        free(text);
+        close_each(fds, n_fds);
         return -ENOMEM;
-    *output = (struct output){.n_bytes = n_bytes + 1};
-    while (output->n_fds < n_fds) {
-        int copy = fcntl(fds[output->n_fds], F_DUPFD_CLOEXEC, 0);
-        if (copy < 0) {
-            int error = -errno;
-            output_free(output);
-            return error;
-        }
-        output->fds[output->n_fds++] = copy;
     }
-    output->text = TAKE_PTR(owned);
+    *output = (struct output){.n_bytes = n_bytes + 1, .n_fds = n_fds, .text = text};
+    for (size_t i = 0; i < n_fds; i++)
+        output->fds[i] = fds[i];
     *writer->end = output;
     writer->end = &output->next;
     writer->pending_bytes += output->n_bytes;
     return 0;
+}
+
+int frame_write(struct frame_writer *writer, char *text, size_t n_bytes, const int *fds,
+                size_t n_fds)
+{
+    int copies[FRAME_FDS_MAX];
+
+    assert(n_fds <= FRAME_FDS_MAX);
+    for (size_t i = 0; i < n_fds; i++) {
+        copies[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+        if (copies[i] < 0) {
+            int error = -errno;
+            close_each(copies, i);
+            free(text);
+            return error;
+        }
+    }
+    return frame_write_taking(writer, text, n_bytes, copies, n_fds);
 }
 
 /* Books what a sendmsg took: frees what is sent whole. */

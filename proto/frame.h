@@ -65,6 +65,10 @@ struct frame_writer *frame_writer_free(struct frame_writer *writer);
 int frame_write(struct frame_writer *writer, char *text, size_t n_bytes, const int *fds,
                 size_t n_fds);
 
+/* Likewise, but with `fds` themselves, which are taken, also on failure. 0 or -ENOMEM. */
+int frame_write_taking(struct frame_writer *writer, char *text, size_t n_bytes, const int *fds,
+                       size_t n_fds);
+
 /* Sends what the socket takes. 0 when nothing is left, -EAGAIN, or another negative errno.
  * Never raises SIGPIPE. */
 int frame_flush(struct frame_writer *writer, int fd);

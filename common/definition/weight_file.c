@@ -30,6 +30,7 @@ int weight_file_init(struct weight_file *file, int fd, const char *path)
         .fd = TAKE_FD(owned),
         .bytes = (uint64_t)status.st_size,
         .modified = status.st_mtim,
+        .status_changed = status.st_ctim,
     };
     return 0;
 }
@@ -40,10 +41,21 @@ void weight_file_done(struct weight_file *file)
     free(file->path);
 }
 
+static bool same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
 bool weight_file_changed(const struct weight_file *file)
 {
     struct stat status;
     return fstat(file->fd, &status) < 0 || (uint64_t)status.st_size != file->bytes ||
-           status.st_mtim.tv_sec != file->modified.tv_sec ||
-           status.st_mtim.tv_nsec != file->modified.tv_nsec;
+           !same_time(status.st_mtim, file->modified) ||
+           (status.st_nlink > 0 && !same_time(status.st_ctim, file->status_changed));
+}
+
+bool weight_file_deleted(const struct weight_file *file)
+{
+    struct stat status;
+    return fstat(file->fd, &status) == 0 && status.st_nlink == 0;
 }

@@ -10,9 +10,10 @@ struct weight_file {
     char *path; /* as the definition or the index spells it; owned */
     int fd;     /* owned */
     uint64_t bytes;
-    struct timespec modified;
-    atomic_bool direct_refused; /* the loader's: the file system takes no O_DIRECT */
-    uint64_t probed_usec;       /* the loader's: when it looked for it in the page cache */
+    struct timespec modified;       /* st_mtim, which a writer can put back */
+    struct timespec status_changed; /* st_ctim, which nobody can */
+    atomic_bool direct_refused;     /* the loader's: the file system takes no O_DIRECT */
+    uint64_t probed_usec;           /* the loader's: when it looked for it in the page cache */
 };
 
 /* Takes `fd`, also on failure. 0; -EINVAL (not a regular file), -EBADF (not open for reading),
@@ -20,5 +21,13 @@ struct weight_file {
 int weight_file_init(struct weight_file *file, int fd, const char *path);
 void weight_file_done(struct weight_file *file);
 
-/* Whether its size or modification time are no longer those of weight_file_init. Any thread. */
+/* Whether the file may hold other bytes than at weight_file_init: its size, modification time or
+ * status change time differ, or it cannot be examined. A new mode, owner, name or link changes that
+ * last time as well, and counts: what happened cannot be told from a write whose modification time
+ * was put back. A file without any name is excepted, because removing the name changed that time.
+ * Any thread. */
 bool weight_file_changed(const struct weight_file *file);
+
+/* Whether the file has no name any more: it was deleted, or another one was renamed over it. Its
+ * bytes can still be read. Any thread. */
+bool weight_file_deleted(const struct weight_file *file);

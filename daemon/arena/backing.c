@@ -35,7 +35,7 @@ enum {
 };
 
 struct backing {
-    int fd, read_only_fd;
+    int fd;
     unsigned char *base;
     uint64_t capacity_bytes, page_bytes;
     enum huge_pages huge_pages;
@@ -245,19 +245,14 @@ static bool holds_huge_pages(const struct backing *backing)
            mapping.huge_bytes > 0;
 }
 
-/* Opens the arena's file for clients, too, and rounds the capacity down to its pages. */
+/* Makes the arena's file one that clients can only read, and rounds the capacity down to its pages.
+ */
 static int open_file(struct backing *backing, const struct backing_config *config, char *why)
 {
     struct statfs filesystem;
     if (backing->fd < 0 || fchmod(backing->fd, 0400) < 0 || fstatfs(backing->fd, &filesystem) < 0)
         return refuse(why, -errno, "cannot create the arena's memory file%s: %s",
                       config->huge_pages == HUGE_PAGES_RESERVED ? " of reserved huge pages" : "",
-                      strerror(errno));
-    char path[sizeof "/proc/self/fd/-2147483648"];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", backing->fd);
-    backing->read_only_fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (backing->read_only_fd < 0)
-        return refuse(why, -errno, "cannot open the arena's memory file for clients: %s",
                       strerror(errno));
     backing->page_bytes = (uint64_t)filesystem.f_bsize;
     backing->capacity_bytes = config->capacity_bytes - config->capacity_bytes % backing->page_bytes;
@@ -318,7 +313,6 @@ static struct backing *make(const struct backing_config *config, int fd)
     backing->huge_pages = config->huge_pages;
     backing->commit = config->commit;
     backing->fd = fd;
-    backing->read_only_fd = -1;
     return backing;
 }
 
@@ -409,7 +403,6 @@ struct backing *backing_free(struct backing *backing)
     if (backing->base)
         munmap(backing->base, backing->capacity_bytes);
     closep(&backing->fd);
-    closep(&backing->read_only_fd);
     free(backing);
     return NULL;
 }
@@ -424,9 +417,12 @@ int backing_fd(const struct backing *backing)
     return backing->fd;
 }
 
-int backing_read_only_fd(const struct backing *backing)
+int backing_open_for_client(const struct backing *backing)
 {
-    return backing->read_only_fd;
+    char path[sizeof "/proc/self/fd/-2147483648"];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", backing->fd);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
 }
 
 uint64_t backing_capacity_bytes(const struct backing *backing)

@@ -43,8 +43,11 @@ DEFINE_CLEANUP(struct backing *, backing_free);
 
 /* Of the one mapping; capacity_bytes long. */
 unsigned char *backing_base(const struct backing *backing);
-int backing_fd(const struct backing *backing);                  /* borrowed */
-int backing_read_only_fd(const struct backing *backing);        /* borrowed; what clients map */
+int backing_fd(const struct backing *backing); /* borrowed */
+
+/* The arena's file, opened anew and read-only for one client, so that no client shares flags,
+ * offset or locks with another. The caller owns the descriptor; or a negative errno. */
+int backing_open_for_client(const struct backing *backing);
 uint64_t backing_capacity_bytes(const struct backing *backing); /* rounded down to pages */
 uint64_t backing_page_bytes(const struct backing *backing);
 /* What was obtained: "plain-pages", "transparent-huge-pages" or "reserved-huge-pages". With commit

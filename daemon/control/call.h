@@ -53,7 +53,7 @@ size_t call_n_fds(const struct call *call);
 
 void call_set_hooks(struct call *call, const struct call_hooks *hooks, void *context);
 
-/* Sends a duplicate of `fd` with the call's next reply; returns its index there, which is 0. */
+/* Takes `fd` and sends it with the call's next reply; returns its index there, which is 0. */
 uint64_t call_attach_fd(struct call *call, int fd);
 
 /* What a method keeps with the connection, NULL at first; `ended` is told when the connection has

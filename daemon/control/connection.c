@@ -128,11 +128,14 @@ void connection_settle(struct connection *connection)
 
 void connection_send(struct connection *connection, char *text, size_t n_bytes)
 {
-    int fd = TAKE_FD(connection->attached_fd);
+    _cleanup_(closep) int fd = TAKE_FD(connection->attached_fd);
 
-    if (connection->state == CONNECTION_CLOSED)
+    if (connection->state == CONNECTION_CLOSED) {
         free(text);
-    else if (frame_write(connection->writer, text, n_bytes, &fd, fd >= 0) < 0)
+        return;
+    }
+    int sent = TAKE_FD(fd);
+    if (frame_write_taking(connection->writer, text, n_bytes, &sent, sent >= 0) < 0)
         connection_close(connection);
 }
 
@@ -142,7 +145,8 @@ static void release_call(struct connection *connection)
 
     call->open = false;
     call->hooks = (struct call_hooks){0};
-    connection->attached_fd = -1; /* a oneway call's was never sent */
+    closep(&connection->attached_fd); /* the call ended without a reply that took it */
+    connection->attached_fd = -1;
     message_call_done(&call->message);
     frame_done(&call->frame);
     connection->drain_due = false;

@@ -52,7 +52,7 @@ struct connection {
     struct frame_reader *reader;
     struct frame_writer *writer;
     struct call call;
-    int attached_fd; /* borrowed; goes with the next reply; -1: none */
+    int attached_fd; /* owned; goes with the next reply; -1: none */
     void *data;      /* the methods' */
     void (*data_ended)(void *data);
     bool readable;  /* the socket may hold bytes that no further edge announces */

@@ -123,12 +123,21 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
     uint64_t n_tensors = layer_definition(acquisition->layer)->n_tensors;
     _cleanup_(freep) struct segment_row *segments = NULL;
     _cleanup_(freep) struct tensor_row *tensors = NULL;
+    _cleanup_(closep) int arena_fd = -1;
     const struct lease *lease;
     size_t n_segments;
 
     int r = describe_segments(manager->scheduler, acquisition->layer, &segments, &n_segments);
     if (r == 0)
         r = describe_tensors(acquisition->layer, 0, n_tensors, &tensors);
+    if (r == 0 && !acquisition->holder->has_arena && manager->backing &&
+        !call_oneway(acquisition->call)) {
+        arena_fd = backing_open_for_client(manager->backing);
+        if (arena_fd < 0) {
+            call_io_failed(acquisition->call, "open the arena", arena_fd);
+            return;
+        }
+    }
     if (r == 0)
         r = run ? client_run_enter(run, clock_monotonic_usec())
                 : lease_take(acquisition->holder, acquisition->layer, &lease);
@@ -149,9 +158,8 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
     reply.fill_id = acquisition->layer->fill_id;
     reply.segments = (struct field_array){segments, n_segments, sizeof *segments};
     reply.tensors = (struct field_array){tensors, n_tensors, sizeof *tensors};
-    if (!acquisition->holder->has_arena && manager->backing && !call_oneway(acquisition->call)) {
-        reply.arena_fd_index =
-            call_attach_fd(acquisition->call, backing_read_only_fd(manager->backing));
+    if (arena_fd >= 0) {
+        reply.arena_fd_index = call_attach_fd(acquisition->call, TAKE_FD(arena_fd));
         acquisition->holder->has_arena = true;
     }
     call_reply_fields(acquisition->call, run ? next_fields : acquire_fields, &reply);

@@ -2,10 +2,10 @@
  * lowest first; strings with their length before them; element types by name.
  *
  * model:  name, whether it has `weights`, `weights`; files, layers, and each of them
- * file:   path, bytes, when it was modified (seconds, nanoseconds), device, inode
- * layer:  name, bytes, shift; tensors, pieces, and each of them
- * tensor: name, type, sizes, and each of them; offset, bytes
- * piece:  offset in the file and in the layer, bytes, file */
+ * file:   path, bytes, when it was modified and when its status changed (seconds, nanoseconds
+ * each), device, inode layer:  name, bytes, shift; tensors, pieces, and each of them tensor: name,
+ * type, sizes, and each of them; offset, bytes piece:  offset in the file and in the layer, bytes,
+ * file */
 #include "daemon/restart/ledger_definition.h"
 
 #include "daemon/restart/crc32c.h"
@@ -77,6 +77,8 @@ static void put_file(struct writer *writer, const struct weight_file *file)
     put_number(writer, file->bytes);
     put_number(writer, (uint64_t)file->modified.tv_sec);
     put_number(writer, (uint64_t)file->modified.tv_nsec);
+    put_number(writer, (uint64_t)file->status_changed.tv_sec);
+    put_number(writer, (uint64_t)file->status_changed.tv_nsec);
     put_number(writer, (uint64_t)status.st_dev);
     put_number(writer, (uint64_t)status.st_ino);
 }

@@ -114,6 +114,17 @@ static int get_name(struct reader *reader, const char **ret)
     return r;
 }
 
+static int get_time(struct reader *reader, struct timespec *ret)
+{
+    uint64_t seconds, nanoseconds;
+    int r;
+    if ((r = get_number(reader, UINT64_MAX, &seconds)) < 0 ||
+        (r = get_number(reader, 999999999, &nanoseconds)) < 0)
+        return r;
+    *ret = (struct timespec){(time_t)seconds, (long)nanoseconds};
+    return 0;
+}
+
 /* The files own their paths. */
 static int get_files(struct reader *reader, uint32_t n_files)
 {
@@ -126,18 +137,15 @@ static int get_files(struct reader *reader, uint32_t n_files)
     for (uint32_t i = 0; i < n_files && r == 0; i++) {
         struct weight_file *file = &definition->files[i];
         struct ledger_source *source = &reader->sources[i];
-        uint64_t seconds, nanoseconds;
         char *path;
         if ((r = get_string(reader, PATH_BYTES_MAX, &path)) < 0 ||
             (r = get_number(reader, UINT64_MAX, &file->bytes)) < 0 ||
-            (r = get_number(reader, UINT64_MAX, &seconds)) < 0 ||
-            (r = get_number(reader, 999999999, &nanoseconds)) < 0 ||
+            (r = get_time(reader, &file->modified)) < 0 ||
+            (r = get_time(reader, &file->status_changed)) < 0 ||
             (r = get_number(reader, UINT64_MAX, &source->device)) < 0 ||
             (r = get_number(reader, UINT64_MAX, &source->inode)) < 0)
             break;
         file->fd = -1;
-        file->modified.tv_sec = (time_t)seconds;
-        file->modified.tv_nsec = (long)nanoseconds;
         file->path = strdup(path);
         definition->n_files = i + 1;
         if (!file->path)

@@ -26,7 +26,7 @@
 #include "daemon/restart/ledger.h"
 
 enum {
-    LEDGER_VERSION = 2, /* of everything here and in ledger_definition.c */
+    LEDGER_VERSION = 3, /* of everything here and in ledger_definition.c */
     LEDGER_MODELS_MAX = 1024,
     LEDGER_BLOCK_BYTES = 4096, /* what regions begin at */
 

@@ -7,6 +7,8 @@
  * for each victim, and in the layers that are passed over. */
 #include "daemon/scheduler/policy.h"
 
+#include "common/cleanup.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -152,7 +154,7 @@ static int append_runs_layers(const struct policy_view *view, const struct layer
         } else {
             assert(rank < RANK_AHEAD);
             rank++;
-            free(segments.elements);
+            free(TAKE_PTR(segments.elements));
             r = find_segments(view, n_steps_on, &segments);
         }
     }

@@ -13,6 +13,7 @@
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -464,11 +465,22 @@ START_TEST(adopted_bytes_are_intact)
     /* Again what clients can only read, and this process can write. */
     ck_assert_uint_eq(file_of(backing).st_mode & 07777, 0400);
     ck_assert_int_eq(fcntl(backing_fd(backing), F_GETFD), FD_CLOEXEC);
-    ck_assert_int_eq(fcntl(backing_read_only_fd(backing), F_GETFL) & O_ACCMODE, O_RDONLY);
+    int client = backing_open_for_client(backing), other = backing_open_for_client(backing);
+    ck_assert_int_eq(fcntl(client, F_GETFL) & O_ACCMODE, O_RDONLY);
     unsigned char byte = 0;
     backing_base(backing)[MIB + 1] = 99;
-    ck_assert_int_eq(pread(backing_read_only_fd(backing), &byte, 1, MIB + 1), 1);
+    ck_assert_int_eq(pread(client, &byte, 1, MIB + 1), 1);
     ck_assert_uint_eq(byte, 99);
+    /* Nothing that one client does to its descriptor is seen in another's. */
+    ck_assert_int_eq(fcntl(client, F_SETFL, O_NONBLOCK | O_APPEND), 0);
+    ck_assert_int_eq(lseek(client, 7, SEEK_SET), 7);
+    ck_assert_int_eq(flock(client, LOCK_EX), 0);
+    ck_assert_int_eq(fcntl(other, F_GETFL) & (O_NONBLOCK | O_APPEND), 0);
+    ck_assert_int_eq(lseek(other, 0, SEEK_CUR), 0);
+    ck_assert_int_eq(fcntl(backing_fd(backing), F_GETFL) & (O_NONBLOCK | O_APPEND), 0);
+    ck_assert_int_eq(lseek(backing_fd(backing), 0, SEEK_CUR), 0);
+    close(client);
+    close(other);
     backing_free(backing);
     ck_assert_uint_eq(n_fds(), fds);
 }

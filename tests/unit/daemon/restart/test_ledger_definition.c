@@ -81,6 +81,8 @@ static void assert_same(const struct definition *a, const struct definition *b)
         ck_assert_uint_eq(a->files[i].bytes, b->files[i].bytes);
         ck_assert_int_eq(a->files[i].modified.tv_sec, b->files[i].modified.tv_sec);
         ck_assert_int_eq(a->files[i].modified.tv_nsec, b->files[i].modified.tv_nsec);
+        ck_assert_int_eq(a->files[i].status_changed.tv_sec, b->files[i].status_changed.tv_sec);
+        ck_assert_int_eq(a->files[i].status_changed.tv_nsec, b->files[i].status_changed.tv_nsec);
     }
 }
 
@@ -367,6 +369,7 @@ START_TEST(test_wrong_parts)
     WRONG(made.file.bytes--);
     WRONG(made.file.path = (char *)(uintptr_t) "");
     WRONG(made.file.modified.tv_nsec = 1000000000);
+    WRONG(made.file.status_changed.tv_nsec = 1000000000);
     close(fd);
 }
 END_TEST

@@ -489,6 +489,10 @@ START_TEST(a_file_that_changed)
     ck_assert_int_eq(futimens(writer, times), 0);
     expect_stale(bench, layer);
     times[1] = file->modified;
+    /* Written to, with its time put back. */
+    ck_assert_int_eq(pwrite(writer, "other", 5, 200), 5);
+    ck_assert_int_eq(futimens(writer, times), 0);
+    expect_stale(bench, layer);
     ck_assert_int_eq(ftruncate(writer, (off_t)file_bytes + 1), 0);
     ck_assert_int_eq(futimens(writer, times), 0);
     expect_stale(bench, layer);
