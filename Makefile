@@ -95,6 +95,8 @@ $(BUILD)/tests/integration/ffn_plain.o: EM_CFLAGS += -ffp-contract=off
 $(BUILD)/tests/integration/library_check: $(BUILD)/tests/integration/library_check.o $(library)
 	$(call link,,$(call rpath,../..))
 
+# Their allocator fails when it is told to (tests/unit/failing_allocator.h).
+$(BUILD)/tests/unit/%_faults: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclient.a $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	$(call link,check $(pkgs))
 
