@@ -1,4 +1,6 @@
 """Leases that are not one's own, not there, or too many."""
+import os
+import resource
 import threading
 import unittest
 
@@ -60,6 +62,30 @@ class Release(LeaseTestCase):
             with self.subTest(parameters=parameters):
                 self.assertVarlinkError(INVALID, self.holder.call, "Release", parameters)
         self.assertStillHeld()
+
+
+class Descriptors(LeaseTestCase):
+    options = {"capacity": "1M"}
+
+    def test_none_left_for_the_arena(self):
+        """Refused with an error; the connection, and what it holds, stay."""
+        pid = self.daemon.process.pid
+        self.daemon.call("LoadModel", definition=sized_model("m", 1, 1))
+        holder, other = self.client(), self.client()
+        held = holder.lease(model="m", layer="l0")
+        other.call("BeginRun", model="m")
+        taken = sorted(int(name) for name in os.listdir("/proc/%d/fd" % pid))
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        # Descriptors below the limit are numbered from the lowest free one on.
+        first_free = next(n for n in range(len(taken) + 1) if n >= len(taken) or taken[n] != n)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (first_free, hard))
+        failure = self.assertVarlinkError("IOFailed", other.call, "Acquire", model="m", layer="l1")
+        self.assertEqual(failure["errnoName"], "EMFILE")
+        self.assertEqual(holder.read(held), bytes(1))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        again = other.lease(model="m", layer="l1")
+        self.assertEqual(other.read(again), bytes(1))
+        holder.release(held)
 
 
 class Acquire(LeaseTestCase):
