@@ -15,7 +15,8 @@ struct situation {
 static void arrange(struct situation *situation, const struct policy *policy)
 {
     setup(&situation->fixture, CAPACITY_PAGES * PAGE, policy);
-    scheduler_set_observer(situation->fixture.scheduler, NULL, NULL); /* whose assertions allocate */
+    scheduler_set_observer(situation->fixture.scheduler, NULL,
+                           NULL); /* whose assertions allocate */
     situation->model = ADD_MODEL(&situation->fixture, "m", 2, 1, 3, 2, 1, 2);
     for (unsigned i = 0; i < 2; i++) {
         ck_assert_int_eq(scheduler_begin_run(situation->fixture.scheduler, situation->model,
