@@ -12,6 +12,8 @@
  *   or several do, outside of all families. There it stands before or behind the blocks: embeddings
  *   and stems before, norms and then heads behind, as a table of words in weights_group.c knows;
  *   a module that it does not know stands where its bytes do, before or behind the first block's.
+ * - A block or module whose tensors have no bytes is no layer: they stand in the next layer, or in
+ *   the last one. A model must have bytes.
  * - In a layer tensors stand in the order of the files and of their bytes.
  *
  * How a layer's bytes are placed: tensors that touch in their file, or are apart only by less than

@@ -3,6 +3,7 @@
 #include "common/definition/definition_builder.h"
 #include "common/formats/weights.h"
 #include "common/formats/weights_index.h"
+#include "common/formats/weights_words.h"
 #include "common/utf8.h"
 
 #include <errno.h>
@@ -43,84 +44,6 @@ struct grouping {
     struct family *families;
     uint32_t n_items, n_groups, n_families;
 };
-
-/* Where a module stands among its family, or among all. */
-enum phase { PHASE_BEFORE, PHASE_BLOCKS, PHASE_AFTER, PHASE_LAST, N_PHASES };
-
-/* Words in the components of a module's name. The first match counts. */
-static const struct {
-    const char *word;
-    enum { IS, BEGINS, HAS } how;
-    enum phase phase;
-} words[] = {
-    {"embed_out", IS, PHASE_LAST},
-    {"emb", HAS, PHASE_BEFORE}, /* token_embd, embed_tokens, word_embeddings, patch_embed */
-    {"wte", IS, PHASE_BEFORE},
-    {"wpe", IS, PHASE_BEFORE},
-    {"shared", IS, PHASE_BEFORE}, /* embeddings of T5 and BART */
-    {"position", BEGINS, PHASE_BEFORE},
-    {"token_type", BEGINS, PHASE_BEFORE},
-    {"cls_token", IS, PHASE_BEFORE},
-    {"rope", BEGINS, PHASE_BEFORE},
-    {"stem", HAS, PHASE_BEFORE},
-    {"conv_in", IS, PHASE_BEFORE},
-    {"conv1", IS, PHASE_BEFORE},
-    {"conv2", IS, PHASE_BEFORE},
-    {"pre_", BEGINS, PHASE_BEFORE},
-    {"ln_pre", IS, PHASE_BEFORE},
-    {"norm", HAS, PHASE_AFTER},
-    {"ln_", BEGINS, PHASE_AFTER}, /* ln_f, ln_post */
-    {"head", HAS, PHASE_LAST},
-    {"output", BEGINS, PHASE_LAST},
-    {"conv_out", IS, PHASE_LAST},
-    {"proj_out", IS, PHASE_LAST},
-    {"pooler", IS, PHASE_LAST},
-    {"classifier", HAS, PHASE_LAST},
-    {"cls", IS, PHASE_LAST},
-    {"score", BEGINS, PHASE_LAST},
-};
-
-/* The component of a name that begins at `text`, as text of its own; cut if it is too long. */
-static size_t take_component(const char *text, size_t n_text, char component[64])
-{
-    const char *dot = memchr(text, '.', n_text);
-    size_t n = dot ? (size_t)(dot - text) : n_text;
-    size_t n_kept = n < 63 ? n : 63;
-
-    memcpy(component, text, n_kept);
-    component[n_kept] = '\0';
-    return n;
-}
-
-/* The phase that the words tell, or PHASE_BLOCKS. */
-static enum phase phase_of_words(const char *name, size_t n_name)
-{
-    char component[64];
-
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        for (size_t at = 0; at < n_name;) {
-            at += take_component(name + at, n_name - at, component) + 1;
-            const char *found = strcasestr(component, words[i].word);
-            if (found && (words[i].how == HAS || found == component) &&
-                (words[i].how != IS || strlen(component) == strlen(words[i].word)))
-                return words[i].phase;
-        }
-    return PHASE_BLOCKS;
-}
-
-static int side_of(const char *name, size_t n_name)
-{
-    char component[64];
-
-    for (size_t at = 0; at < n_name;) {
-        at += take_component(name + at, n_name - at, component) + 1;
-        if (strcmp(component, "encoder") == 0 || strcmp(component, "enc") == 0)
-            return -1;
-        if (strcmp(component, "decoder") == 0 || strcmp(component, "dec") == 0)
-            return 1;
-    }
-    return 0;
-}
 
 static void parse_name(const char *name, struct item *item)
 {
@@ -182,7 +105,7 @@ static void find_groups(struct grouping *grouping)
                     .n_prefix = item->n_prefix,
                     .position = UINT32_MAX,
                     .first = grouping->n_groups,
-                    .side = side_of(item->entry->name, item->n_prefix),
+                    .side = weights_side(item->entry->name, item->n_prefix),
                 };
             struct family *family = &grouping->families[grouping->n_families - 1];
             family->n_groups++;
@@ -235,7 +158,7 @@ static uint32_t rank_module(const struct grouping *grouping, const struct item *
         }
     if (!family)
         n_shared = 0;
-    enum phase phase = phase_of_words(name + n_shared, item->n_prefix - n_shared);
+    enum phase phase = weights_phase(name + n_shared, item->n_prefix - n_shared);
     if (phase == PHASE_BLOCKS) {
         uint32_t blocks = family ? family->position : first_block;
         phase = item->position < blocks ? PHASE_BEFORE : PHASE_AFTER;
@@ -277,31 +200,42 @@ static int compare_groups(const void *a, const void *b, void *context)
     return (x->position > y->position) - (x->position < y->position);
 }
 
-static int build_layer(struct definition_builder *builder, const struct grouping *grouping,
-                       const struct group *group, const struct place *place)
+static bool has_bytes(const struct grouping *grouping, const struct group *group)
 {
-    const struct item *items = &grouping->items[group->first];
-    char name[DEFINITION_NAME_MAX + 1];
-    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < group->n_items; i++)
+        if (grouping->items[group->first + i].entry->bytes > 0)
+            return true;
+    return false;
+}
 
-    memcpy(name, items[0].entry->name, items[0].n_layer);
-    name[items[0].n_layer] = '\0';
-    int r = definition_builder_begin_layer(builder, name, place);
+static int add_tensors(struct definition_builder *builder, const struct grouping *grouping,
+                       const struct group *group)
+{
+    int r = 0;
     for (uint32_t i = 0; i < group->n_items && r == 0; i++) {
-        const struct tensor_entry *entry = items[i].entry;
-        struct place tensor = {.key = entry->name};
-        bytes |= entry->bytes;
+        const struct tensor_entry *entry = grouping->items[group->first + i].entry;
+        struct place place = {.key = entry->name};
         r = definition_builder_tensor(builder, entry->name, entry->type, entry->shape,
-                                      entry->n_dims, &tensor);
+                                      entry->n_dims, &place);
     }
-    if (r < 0)
-        return r;
-    if (bytes == 0) {
-        struct place tensor = {.key = items[0].entry->name};
-        return definition_refuse(builder->problem, &tensor,
-                                 "has no bytes, nor has another tensor of its layer");
-    }
-    return definition_builder_end_layer(builder);
+    return r;
+}
+
+/* Groups whose tensors are all empty are no layers of their own: their tensors stand in the layer
+ * that comes next, or in the last one.
+ * From the groups [begin, end), of which `named` is the one that has bytes. */
+static int build_layer(struct definition_builder *builder, const struct grouping *grouping,
+                       uint32_t begin, uint32_t named, uint32_t end, const struct place *place)
+{
+    const struct item *item = &grouping->items[grouping->groups[named].first];
+    char name[DEFINITION_NAME_MAX + 1];
+
+    memcpy(name, item->entry->name, item->n_layer);
+    name[item->n_layer] = '\0';
+    int r = definition_builder_begin_layer(builder, name, place);
+    for (uint32_t i = begin; i < end && r == 0; i++)
+        r = add_tensors(builder, grouping, &grouping->groups[i]);
+    return r < 0 ? r : definition_builder_end_layer(builder);
 }
 
 /* As much of `name` as a model's name can be. */
@@ -336,12 +270,22 @@ static int build(const struct grouping *grouping, const char *model_name,
     char name[DEFINITION_NAME_MAX + 1];
 
     clean_name(model_name, name);
+    uint32_t n_layers = 0;
+    for (uint32_t i = 0; i < grouping->n_groups; i++)
+        n_layers += has_bytes(grouping, &grouping->groups[i]);
+    if (n_layers == 0)
+        return definition_refuse(problem, NULL, "no tensor has any bytes");
     int r = definition_builder_init(&builder, problem);
     if (r == 0)
-        r = definition_builder_begin(&builder, name, NULL, grouping->n_groups);
-    for (uint32_t i = 0; i < grouping->n_groups && r == 0; i++) {
+        r = definition_builder_begin(&builder, name, NULL, n_layers);
+    for (uint32_t i = 0, begin = 0; i < n_layers && r == 0; i++) {
         struct place place = {.parent = &array, .index = i};
-        r = build_layer(&builder, grouping, &grouping->groups[i], &place);
+        uint32_t named = begin;
+        while (!has_bytes(grouping, &grouping->groups[named]))
+            named++;
+        uint32_t end = i + 1 < n_layers ? named + 1 : grouping->n_groups;
+        r = build_layer(&builder, grouping, begin, named, end, &place);
+        begin = end;
     }
     if (r == 0)
         r = definition_builder_end(&builder, ret);

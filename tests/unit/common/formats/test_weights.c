@@ -360,6 +360,35 @@ START_TEST(random_models)
 }
 END_TEST
 
+static void check_layers_tensors(const struct layer_definition *layer, const char *name,
+                                 const char *names)
+{
+    char text[256] = "";
+    ck_assert_str_eq(layer->name, name);
+    for (uint32_t i = 0; i < layer->n_tensors; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i > 0 ? " " : "",
+                 layer->tensors[i].name);
+    ck_assert_str_eq(text, names);
+}
+
+/* Empty buffers and extra states: a layer of nothing else is none, but its tensors are kept. */
+START_TEST(layers_without_bytes)
+{
+    struct tensor_file *files[] = {make_file("blk.0.a 0 blk.1.a 3 blk.2.a 0 blk.2.b 0 blk.3.a 5 "
+                                             "blk.3.b 0 output.w 0")};
+    struct definition *definition = group(files, 1);
+    ck_assert_uint_eq(definition->n_layers, 2);
+    ck_assert_uint_eq(definition->bytes, 8);
+    check_layers_tensors(&definition->layers[0], "blk.1", "blk.0.a blk.1.a");
+    check_layers_tensors(&definition->layers[1], "blk.3",
+                         "blk.2.a blk.2.b blk.3.a blk.3.b output.w");
+    ck_assert_uint_eq(definition->layers[1].tensors[0].n_dims, 1);
+    ck_assert_uint_eq(definition->layers[1].tensors[0].shape[0], 0);
+    definition_unref(definition);
+    free_files(files, 1);
+}
+END_TEST
+
 static void refuse_group(struct tensor_file *const *files, uint32_t n_files, const char *path,
                          const char *message)
 {
@@ -380,8 +409,8 @@ START_TEST(refused_groups)
     refuse_group(files, 3, "b.w", "is in two of the weight files, number 1 and number 3");
     free_files(files, 3);
 
-    files[0] = make_file("a.w 1 b.w 0 b.v 0");
-    refuse_group(files, 1, "b.v", "has no bytes, nor has another tensor of its layer");
+    files[0] = make_file("a.w 0 b.w 0 b.v 0");
+    refuse_group(files, 1, "", "no tensor has any bytes");
     free_files(files, 1);
 
     /* Nobody's file, but files can be sparse: three of 2^63 - 1 bytes. */
@@ -587,6 +616,7 @@ int main(void)
     tcase_add_loop_test(tests, placement, 0, COUNT(placements));
     tcase_add_test(tests, across_files);
     tcase_add_test(tests, random_models);
+    tcase_add_test(tests, layers_without_bytes);
     tcase_add_test(tests, refused_groups);
     tcase_add_test(tests, too_many_layers);
     tcase_add_test(tests, many_families);

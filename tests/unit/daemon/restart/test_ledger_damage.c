@@ -145,7 +145,7 @@ START_TEST(test_another)
 
     header->version++;
     assert_refused(image_file(&image), &world.identity, -ESTALE,
-                   "the ledger has format 3, this program has 2");
+                   "the ledger has format 4, this program has 3");
     header->version--;
     header->reserved = 1;
     header->crc = ledger_header_crc(header);
