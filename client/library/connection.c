@@ -248,11 +248,22 @@ static bool may_pass(const struct edgemind *em, int r)
                                     r == -ECONNRESET || r == -EPIPE || r == -ENODATA);
 }
 
+int connection_check_process(struct edgemind *em)
+{
+    if (!em->channel.varlink || !varlink_is_parents(em->channel.varlink))
+        return 0;
+    return last_error_set(&em->last_error, -ECHILD,
+                          "the connection is that of the process that this one was forked from; "
+                          "this process needs one of its own");
+}
+
 int connection_ready(struct edgemind *em)
 {
     bool is_cut = em->channel.map && arena_map_is_lost(em->channel.map);
-    int r = 0;
+    int r = connection_check_process(em);
 
+    if (r < 0)
+        return r;
     if (!em->channel.varlink)
         return channel_fail(&em->channel, &em->last_error);
     if (em->has_lost || is_cut)

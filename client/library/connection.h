@@ -52,6 +52,9 @@ struct edgemind {
 int connection_ready(struct edgemind *em);
 bool connection_again(struct edgemind *em, int r);
 
+/* 0, or -ECHILD that is kept if the connection was made before this process was forked. */
+int connection_check_process(struct edgemind *em);
+
 /* 0, or -EINVAL that is kept if a wait is longer than the daemon allows. */
 int connection_check_wait(struct edgemind *em, uint64_t wait_usec);
 

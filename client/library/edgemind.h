@@ -41,6 +41,7 @@
  *     -EBADMSG            a reply is not what the interface describes
  *     -EOPNOTSUPP         the daemon only simulates and has no arena
  *     -ENOTCONN           there never was a connection
+ *     -ECHILD             the connection was made before this process was forked, see below
  *     -ESTALE             what is held is lost, see below; edgemind_reconnect gets it anew
  *     -ETIMEDOUT          the daemon did not answer in time
  *     -ENOENT, -ECONNREFUSED, -ECONNRESET, -EPIPE, -ENODATA
@@ -74,11 +75,18 @@
  * arena was cut.
  *
  * Threads. A connection, with its layers and runs, belongs to one thread at a time; the library has
- * no state besides but the handler for SIGBUS and what it has to know, so that different
+ * no state besides but what the handler for SIGBUS and a fork have to know, so that different
  * connections may be used at the same time. A layer's bytes and tensors may be read by any thread
  * until the layer is given back: while one thread calls functions of the connection, others may
- * read data, and call edgemind_layer_... on layers that are held throughout. After fork() the
- * connection is the parent's; the child may exit or exec.
+ * read data, and call edgemind_layer_... on layers that are held throughout.
+ *
+ * Fork. After fork(2) the connection, with its layers and runs, is the parent's. In the child every
+ * function that would use the connection fails with -ECHILD and sends nothing; edgemind_release and
+ * edgemind_run_end free the child's handle, and edgemind_free the rest, and the parent keeps what
+ * it holds. A child that needs layers of its own makes a connection of its own. The child's copy of
+ * the socket is closed as it is forked, so that the parent's leases end with the parent. The arena
+ * stays mapped in the child: data that the parent had acquired before may be read there for as long
+ * as the parent holds the layer, and nothing tells the child when that ends.
  *
  * What a client has mapped is read-only: writing raises SIGSEGV. */
 #ifndef EDGEMIND_H

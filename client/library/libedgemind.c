@@ -42,6 +42,9 @@ void edgemind_free(struct edgemind *em)
 
 int edgemind_connect(struct edgemind *em, const char *socket_path)
 {
+    int r = connection_check_process(em);
+    if (r < 0)
+        return r;
     if (em->channel.varlink)
         return last_error_set(&em->last_error, -EISCONN, "connected already");
     free(em->socket_path);
@@ -67,7 +70,9 @@ int edgemind_reconnect(struct edgemind *em)
 {
     if (!em->socket_path)
         return last_error_set(&em->last_error, -ENOTCONN, "never connected to a daemon");
-    int r = connection_renew(em, false);
+    int r = connection_check_process(em);
+    if (r == 0)
+        r = connection_renew(em, false);
     if (r == 0)
         em->try_until_usec = 0;
     return r;
@@ -75,7 +80,10 @@ int edgemind_reconnect(struct edgemind *em)
 
 int edgemind_check(struct edgemind *em)
 {
-    int r = em->channel.varlink ? connection_find_lost(em, true) : 0;
+    int r = connection_check_process(em);
+    if (r < 0)
+        return r;
+    r = em->channel.varlink ? connection_find_lost(em, true) : 0;
 
     if (r == 0 && (!em->channel.varlink || channel_hung_up(&em->channel)))
         r = channel_fail(&em->channel, &em->last_error);
@@ -120,7 +128,9 @@ int edgemind_load(struct edgemind *em, const char *path, const char *name, const
     _cleanup_(model_files_done) struct model_files files = {0};
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
 
-    int r = open_files(em, path, name, &files);
+    int r = connection_check_process(em);
+    if (r == 0)
+        r = open_files(em, path, name, &files);
     if (r < 0)
         return r;
     const struct error_subject subject = {.file = path, .model = files.name};

@@ -1,9 +1,11 @@
 /* Owns a connected socket, its reader and its writer, and counts the calls that wait for a reply.
  *
- * Invariant: once `error` is set the connection is broken, and every later call returns it.
+ * Invariant: once `error` is set the connection is broken, and every later call returns it. A child
+ * of the process that made the connection neither sends nor receives on it.
  * Framing is left to proto/frame, the JSON of messages to proto/message. */
 #include "client/library/varlink.h"
 
+#include "client/library/fork_guard.h"
 #include "common/clock.h"
 #include "proto/message.h"
 
@@ -18,7 +20,7 @@
 enum { USEC_PER_SEC = 1000000 };
 
 struct varlink {
-    int fd;
+    struct guarded_socket socket;
     int interrupt_fd;
     struct frame_reader *reader;
     struct frame_writer *writer;
@@ -51,7 +53,7 @@ int varlink_adopt(int fd, struct varlink **ret)
     struct varlink *varlink = calloc(1, sizeof *varlink);
     if (!varlink)
         return -ENOMEM;
-    varlink->fd = -1;
+    guarded_socket_init(&varlink->socket, -1);
     varlink->interrupt_fd = -1;
     varlink->timeout_usec = VARLINK_FOREVER;
     varlink->reader = frame_reader_new(MESSAGE_REPLY_BYTES_MAX);
@@ -60,7 +62,8 @@ int varlink_adopt(int fd, struct varlink **ret)
         varlink_free(varlink);
         return -ENOMEM;
     }
-    varlink->fd = TAKE_FD(owned);
+    guarded_socket_done(&varlink->socket);
+    guarded_socket_init(&varlink->socket, TAKE_FD(owned));
     *ret = varlink;
     return 0;
 }
@@ -104,8 +107,7 @@ struct varlink *varlink_free(struct varlink *varlink)
 {
     if (!varlink)
         return NULL;
-    if (varlink->fd >= 0)
-        close(varlink->fd);
+    guarded_socket_done(&varlink->socket);
     frame_reader_free(varlink->reader);
     frame_writer_free(varlink->writer);
     free(varlink);
@@ -124,7 +126,18 @@ void varlink_set_interrupt(struct varlink *varlink, int fd)
 
 int varlink_fd(const struct varlink *varlink)
 {
-    return varlink->fd;
+    return varlink->socket.fd;
+}
+
+bool varlink_is_parents(const struct varlink *varlink)
+{
+    return guarded_socket_is_parents(&varlink->socket);
+}
+
+/* What keeps the connection from being used; 0: nothing. */
+static int check(const struct varlink *varlink)
+{
+    return varlink_is_parents(varlink) ? -ECHILD : varlink->error;
 }
 
 /* Sends what the socket takes. A failure is kept, not returned: the server may have answered before
@@ -133,7 +146,7 @@ static void send_some(struct varlink *varlink)
 {
     if (varlink->send_error != 0)
         return;
-    int r = frame_flush(varlink->writer, varlink->fd);
+    int r = frame_flush(varlink->writer, varlink->socket.fd);
     if (r < 0 && r != -EAGAIN)
         varlink->send_error = r;
 }
@@ -146,7 +159,7 @@ static bool unsent(const struct varlink *varlink)
 /* Waits until the socket can be read or written as asked. 0, -ETIMEDOUT, -EINTR or another. */
 static int wait_ready(struct varlink *varlink, short events, uint64_t deadline)
 {
-    struct pollfd fds[] = {{.fd = varlink->fd, .events = events},
+    struct pollfd fds[] = {{.fd = varlink->socket.fd, .events = events},
                            {.fd = varlink->interrupt_fd, .events = POLLIN}};
 
     for (;;) {
@@ -176,8 +189,8 @@ int varlink_send(struct varlink *varlink, const char *method, json_t *parameters
     size_t n_bytes;
     int r;
 
-    if (varlink->error != 0)
-        return varlink->error;
+    if (check(varlink) != 0)
+        return check(varlink);
     if (varlink->streaming)
         return -EBUSY;
     r = message_format_call(method, parameters, flags & VARLINK_ONEWAY, flags & VARLINK_MORE, &text,
@@ -203,8 +216,8 @@ int varlink_flush(struct varlink *varlink)
     uint64_t deadline = deadline_usec(varlink);
 
     for (;;) {
-        if (varlink->error != 0)
-            return varlink->error;
+        if (check(varlink) != 0)
+            return check(varlink);
         send_some(varlink);
         if (varlink->send_error != 0)
             return varlink->send_error;
@@ -240,8 +253,8 @@ int varlink_receive(struct varlink *varlink, struct varlink_reply *ret)
 {
     uint64_t deadline = deadline_usec(varlink);
 
-    if (varlink->error != 0)
-        return varlink->error;
+    if (check(varlink) != 0)
+        return check(varlink);
     if (varlink->n_waiting == 0)
         return -ENODATA;
     for (;;) {
@@ -252,7 +265,7 @@ int varlink_receive(struct varlink *varlink, struct varlink_reply *ret)
         if (r == 0) {
             if (unsent(varlink))
                 send_some(varlink);
-            r = frame_read(varlink->reader, varlink->fd, &reply.frame);
+            r = frame_read(varlink->reader, varlink->socket.fd, &reply.frame);
             if (r == -EAGAIN)
                 continue;
             if (r == 0)
@@ -271,7 +284,7 @@ int varlink_receive(struct varlink *varlink, struct varlink_reply *ret)
 int varlink_call(struct varlink *varlink, const char *method, json_t *parameters, const int *fds,
                  size_t n_fds, struct varlink_reply *ret)
 {
-    if (varlink->error == 0 && varlink->n_waiting > 0)
+    if (check(varlink) == 0 && varlink->n_waiting > 0)
         return -EBUSY;
     int r = varlink_send(varlink, method, parameters, 0, fds, n_fds);
     return r < 0 ? r : varlink_receive(varlink, ret);

@@ -3,7 +3,10 @@
  * A connection belongs to one thread at a time; different connections share nothing. Calls may be
  * pipelined: sending never waits, replies come in the order of the calls. Only receiving and
  * flushing wait, at most for the timeout. What a reply means is the caller's business: an error
- * reply is a reply, with its wire name and its parameters. */
+ * reply is a reply, with its wire name and its parameters.
+ *
+ * After fork() the connection is the parent's: in the child its socket is closed, and every call
+ * returns -ECHILD; the child may only free it. */
 #pragma once
 
 #include "proto/frame.h"
@@ -36,6 +39,9 @@ void varlink_set_interrupt(struct varlink *varlink, int fd);
 /* The socket, borrowed, to poll: when no call is waiting for a reply, what can be read is the end.
  */
 int varlink_fd(const struct varlink *varlink);
+
+/* Whether it was made before this process was forked. */
+bool varlink_is_parents(const struct varlink *varlink);
 
 enum varlink_flags {
     VARLINK_ONEWAY = 1 << 0, /* no reply will come */

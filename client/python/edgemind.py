@@ -34,6 +34,13 @@ An error reply raises the class of its name, below Error. A connection that cann
 breaks, raises OSError (mostly ConnectionError), ends, and takes its leases and runs with it.
 
 A connection and what came from it are for one thread at a time; threads take a connection each.
+
+After a fork they are the parent's, and each process makes its own Connection. In the child whatever
+would use the parent's raises ChildProcessError (an OSError) and sends nothing; close() and the end
+of a `with` do nothing there, so that the parent keeps what it holds. The child's copy of the socket
+is closed as it is forked: the parent's leases end with the parent. Arrays and memoryviews that the
+parent had made before may be read in the child for as long as the parent holds the layer; nothing
+tells the child when that ends.
 """
 from __future__ import annotations
 
@@ -168,6 +175,17 @@ class Tensor(NamedTuple):
     nbytes: int
 
 
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In the child: closes its copies of the parent's sockets; the parent's stay open."""
+    for connection in list(_connections):
+        connection._socket.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
 Segments = Sequence[Tuple[int, int]]  # offset and length, in bytes of the arena's file
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -264,6 +282,7 @@ class Layer:
     @property
     def data(self) -> memoryview:
         """The layer's bytes."""
+        self._connection._check_process()
         if self.released:
             raise ValueError("the layer has been given back")
         if self._data is None:
@@ -304,6 +323,7 @@ class Lease(Layer):
 
     def release(self) -> None:
         """Gives the layer back. No error if that has been done, or the connection has ended."""
+        self._connection._check_process()
         if not self.released:
             self._connection.call("Release", lease=self.lease)
             self._drop()
@@ -312,7 +332,8 @@ class Lease(Layer):
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.release()
+        if not self._connection._is_parents():
+            self.release()
 
 
 class RunLayer(Layer):
@@ -346,6 +367,7 @@ class Run:
         return self
 
     def __next__(self) -> RunLayer:
+        self._connection._check_process()
         if self._run is None:
             raise ValueError("the run has ended")
         self._drop_layer()  # whatever comes of the call
@@ -363,6 +385,7 @@ class Run:
 
     def end(self) -> None:
         """Gives the layer back and ends the run. No error if that has been done."""
+        self._connection._check_process()
         if self._run is not None:
             self._connection.call("EndRun", run=self._run)
             self._drop()
@@ -381,7 +404,8 @@ class Run:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.end()
+        if not self._connection._is_parents():
+            self.end()
 
 
 def _usec(wait: Optional[float]) -> Optional[int]:
@@ -420,7 +444,9 @@ class Connection:
         self._received = bytearray()
         self._fds: list[int] = []
         self._streaming = False
+        self._process = os.getpid()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        _connections.add(self)
         try:
             self._socket.connect(os.fspath(path or find_socket()))
             self._socket.settimeout(timeout)
@@ -430,6 +456,8 @@ class Connection:
 
     def close(self) -> None:
         """Ends the connection, and with it its leases and runs."""
+        if self._is_parents():
+            return
         self._socket.close()
         self._streaming = False
         for held in [*self._held, *self._runs]:
@@ -504,12 +532,22 @@ class Connection:
         """Begins a run over a model's layers. `wait` as for acquire(), for each layer."""
         return Run(self, model, wait)
 
+    def _is_parents(self) -> bool:
+        """Whether the connection was made before this process was forked."""
+        return self._process != os.getpid()
+
+    def _check_process(self) -> None:
+        if self._is_parents():
+            raise ChildProcessError(errno.ECHILD, "the connection is that of the process that this "
+                                    "one was forked from; make one in this process")
+
     def _view(self, segments: Segments) -> memoryview:
         if self._arena is None:
             raise ValueError("a daemon that simulates has no bytes")
         return self._arena.view(segments)
 
     def _send(self, method: str, fds: Sequence[int], parameters: dict, more: bool) -> None:
+        self._check_process()
         if self._streaming:
             raise RuntimeError("a stream is being received; call on another connection")
         if self._socket.fileno() < 0:
@@ -534,6 +572,7 @@ class Connection:
 
     def _receive(self) -> dict:
         """The next reply's parameters. A stream goes on if more replies follow."""
+        self._check_process()
         try:
             message = json.loads(self._message())
             parameters = message.get("parameters") or {}

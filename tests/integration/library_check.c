@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { SLOTS = 16, WORDS_MAX = 5 };
@@ -56,6 +57,36 @@ static int do_check(char **words)
 {
     (void)words;
     return edgemind_check(em);
+}
+
+/* In a forked child: what each use of the parent's handles returns, and then the byte that the
+ * layer of a slot begins with. With "stay" the child lives on; its process id comes last. */
+static int do_fork(char **words)
+{
+    struct slot *slot = slot_of(words[0]);
+    const unsigned char *bytes = edgemind_layer_data(slot->shown);
+    bool stays = words[1] != NULL;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        struct edgemind_layer *layer = NULL;
+        printf("ok %d", edgemind_check(em));
+        printf(" %d", edgemind_acquire(em, "m", "l", 0, &layer));
+        printf(" %d", edgemind_reconnect(em));
+        printf(" %d", edgemind_connect(em, NULL));
+        printf(" %d", edgemind_load(em, "x", NULL, NULL, NULL));
+        printf(" %d", bytes[0]);
+        printf(" %d", edgemind_release(slot->layer));
+        edgemind_free(em);
+        printf(" %d\n", (int)getpid());
+        fflush(stdout);
+        while (stays)
+            pause();
+        _exit(0);
+    }
+    if (!stays)
+        waitpid(pid, NULL, 0);
+    return pid < 0 ? -errno : 1;
 }
 
 static int do_timeout(char **words)
@@ -247,13 +278,16 @@ static const struct {
     const char *name;
     int (*function)(char **words);
 } commands[] = {
-    {"connect", do_connect},   {"reconnect", do_reconnect}, {"check", do_check},
-    {"timeout", do_timeout},   {"free", do_free},           {"load", do_load},
-    {"acquire", do_acquire},   {"show", do_show},           {"release", do_release},
-    {"tensors", do_tensors},   {"save", do_save},           {"touch", do_touch},
-    {"watch", do_watch},       {"watched", do_watched},     {"unwatch", do_unwatch},
-    {"scribble", do_scribble}, {"begin", do_begin},         {"next", do_next},
-    {"end", do_end},
+    {"connect", do_connect},   {"reconnect", do_reconnect},
+    {"check", do_check},       {"timeout", do_timeout},
+    {"fork", do_fork},         {"free", do_free},
+    {"load", do_load},         {"acquire", do_acquire},
+    {"show", do_show},         {"release", do_release},
+    {"tensors", do_tensors},   {"save", do_save},
+    {"touch", do_touch},       {"watch", do_watch},
+    {"watched", do_watched},   {"unwatch", do_unwatch},
+    {"scribble", do_scribble}, {"begin", do_begin},
+    {"next", do_next},         {"end", do_end},
 };
 
 static void answer(char *line)

@@ -12,12 +12,12 @@ import tempfile
 import unittest
 
 from harness import (BUILD, MIB, PAGE, ROOT, TIMEOUT, TestCase, clean_environment, needs_root, run,
-                     sized_model, writable_setting)
+                     sized_model, wait_until, writable_setting)
 from leasing import LeaseTestCase, generate, write_model
 from test_weights import file_bytes
 
 CHECK = BUILD / "tests" / "integration" / "library_check"
-HEADER = ROOT / "client" / "edgemind.h"
+HEADER = ROOT / "client" / "library" / "edgemind.h"
 LIBRARY = BUILD / "libedgemind.so"
 HUGE = 2 * MIB
 
@@ -113,6 +113,49 @@ class LibraryTestCase(LeaseTestCase):
         (layer,) = daemon.call("List", model="big")["layers"]
         self.assertGreater(layer["extents"], 1)
         return layers["b.0"]
+
+
+class Forks(LibraryTestCase):
+    """A child of the program has copies of its handles, and may not use them."""
+    options = {"capacity": "8M"}
+
+    def setUp(self):
+        super().setUp()
+        path = self.directory() / "m"
+        self.layers = write_model(path, [MIB])
+        self.load(path, "m")
+
+    def load(self, path, name):
+        with self.client() as client:
+            client.load_model(path, name=name)
+
+    def assertHeld(self):
+        return self.assertVarlinkError("Busy", self.daemon.call, "UnloadLayer", model="m",
+                                       layer="b.0")
+
+    def test_the_parents_stand(self):
+        program = self.program()
+        program.acquire(0, "m", "b.0")
+        *answers, byte, released, _ = map(int, program.fork(0))
+        self.assertEqual({*answers, released}, {-errno.ECHILD})
+        self.assertEqual(byte, self.layers["b.0"][0])
+        self.assertHeld()
+        program.check()
+        self.assertEqual(program.bytes(0), self.layers["b.0"])
+        self.give_back(program, 0)
+        self.daemon.call("UnloadLayer", model="m", layer="b.0")
+
+    def test_a_lease_ends_with_the_parent(self):
+        before = self.daemon.stats()["control"]["connections"]
+        program = self.program()
+        program.acquire(0, "m", "b.0")
+        child = int(program.fork(0, "stay")[-1])
+        self.addCleanup(os.kill, child, signal.SIGKILL)
+        self.assertHeld()
+        os.kill(program.pid, signal.SIGKILL)
+        program.process.wait(TIMEOUT)
+        wait_until(lambda: self.daemon.stats()["control"]["connections"] == before, "its end")
+        self.daemon.call("UnloadLayer", model="m", layer="b.0")
 
 
 class Layers(LibraryTestCase):
@@ -497,7 +540,7 @@ class Linking(TestCase):
         self.assertIn("/libedgemind.so", pathlib.Path("/proc/self/maps").read_text())
 
     def test_manual_names_every_function(self):
-        manual = (ROOT / "client" / "libedgemind.3").read_text()
+        manual = (ROOT / "client" / "library" / "libedgemind.3").read_text()
         for name in re.findall(r"\b(edgemind_\w+)\(", HEADER.read_text()):
             self.assertIn(name, manual)
 

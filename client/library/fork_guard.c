@@ -1,0 +1,66 @@
+/* Owns the process's list of guarded sockets: a fork is the process's, whatever thread calls it, so
+ * the list and its lock are globals. fork() takes the lock, so that the child finds the list whole.
+ *
+ * Invariant: a socket in the list is open, or its `fd` is -1. vfork() and posix_spawn() run no
+ * handlers; there close-on-exec closes the copies. A raw clone(2) runs none either: only the
+ * process id then tells the child. */
+#include "client/library/fork_guard.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+static LIST_HEAD(guarded_sockets, guarded_socket) sockets = LIST_HEAD_INITIALIZER(sockets);
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void in_parent(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* The parent's descriptor stays open, and the connection with it. */
+static void in_child(void)
+{
+    struct guarded_socket *guarded;
+
+    LIST_FOREACH (guarded, &sockets, entry) {
+        if (guarded->fd >= 0)
+            close(guarded->fd);
+        guarded->fd = -1;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+static void install(void)
+{
+    pthread_atfork(before_fork, in_parent, in_child);
+}
+
+void guarded_socket_init(struct guarded_socket *guarded, int fd)
+{
+    pthread_once(&once, install);
+    pthread_mutex_lock(&lock);
+    *guarded = (struct guarded_socket){.fd = fd, .pid = getpid()};
+    LIST_INSERT_HEAD(&sockets, guarded, entry);
+    pthread_mutex_unlock(&lock);
+}
+
+void guarded_socket_done(struct guarded_socket *guarded)
+{
+    pthread_mutex_lock(&lock);
+    LIST_REMOVE(guarded, entry);
+    if (guarded->fd >= 0)
+        close(guarded->fd);
+    guarded->fd = -1;
+    pthread_mutex_unlock(&lock);
+}
+
+bool guarded_socket_is_parents(const struct guarded_socket *guarded)
+{
+    return guarded->pid != getpid();
+}
