@@ -48,7 +48,7 @@ static const struct server_info server_info = {
     .vendor = "EdgeMind",
     .product = "edgemindd",
     .version = EDGEMIND_VERSION,
-    .url = "https://varlink.org",
+    .url = "https://edgemind.io",
 };
 
 static struct timeval timeval_of(uint64_t usec)
@@ -132,6 +132,8 @@ static int apply_config(struct daemon *daemon)
     server_set_rules(daemon->server, &daemon->rules);
     server_set_limits(daemon->server, &(struct server_limits){config->max_connections,
                                                               config->max_connections_per_user});
+    events_on_setting(daemon->events, "on-full", on_full_name(daemon->manager.on_full),
+                      on_full_name(config->on_full));
     daemon->manager.on_full = config->on_full;
     daemon->manager.model_dir = config->model_dir;
     daemon->manager.overhead_limit_bytes = config->overhead_limit_bytes;
@@ -272,6 +274,7 @@ static int build_server(struct daemon *daemon)
         .waits = daemon->waits,
         .monitor = daemon->monitor,
         .events = daemon->events,
+        .on_full = daemon->config->on_full,
         .started_usec = clock_monotonic_usec(),
         .pid = getpid(),
     };

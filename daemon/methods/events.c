@@ -12,6 +12,9 @@
 #include <stdarg.h>
 #include <string.h>
 
+/* A model's name, "/" and a layer's name; a longer one is cut. */
+enum { SUCCESSOR_TEXT_MAX = 300 };
+
 struct watcher {
     struct events *events;
     struct watcher *next;
@@ -30,6 +33,7 @@ struct event_record {
     uint64_t at_usec;
     const char *model, *layer;
     uint64_t bytes; /* UINT64_MAX: none */
+    const char *from, *to;
     const char *message;
 };
 
@@ -39,6 +43,8 @@ static const struct field event_fields[] = {
     {"model", FIELD_STRING, offsetof(struct event_record, model), FIELD_NULLABLE},
     {"layer", FIELD_STRING, offsetof(struct event_record, layer), FIELD_NULLABLE},
     {"bytes", FIELD_U64, offsetof(struct event_record, bytes), FIELD_NULLABLE},
+    {"from", FIELD_STRING, offsetof(struct event_record, from), FIELD_NULLABLE},
+    {"to", FIELD_STRING, offsetof(struct event_record, to), FIELD_NULLABLE},
     {"message", FIELD_STRING, offsetof(struct event_record, message), FIELD_NULLABLE},
     {0},
 };
@@ -130,9 +136,9 @@ static void tell_watchers(struct events *events, const struct event_record *reco
     json_decref(reply.events);
 }
 
-static __attribute__((format(printf, 7, 8))) void emit(struct events *events, enum log_level level,
-                                                       const char *name, const char *model,
-                                                       const char *layer, uint64_t bytes,
+/* Fills in time and message. */
+static __attribute__((format(printf, 4, 5))) void emit(struct events *events, enum log_level level,
+                                                       struct event_record record,
                                                        const char *format, ...)
 {
     char message[512];
@@ -141,16 +147,27 @@ static __attribute__((format(printf, 7, 8))) void emit(struct events *events, en
     vsnprintf(message, sizeof(message), format, arguments);
     va_end(arguments);
 
-    struct log_field fields[3] = {{"EDGEMIND_EVENT", name}};
+    struct log_field fields[3] = {{"EDGEMIND_EVENT", record.name}};
     size_t n_fields = 1;
-    if (model)
-        fields[n_fields++] = (struct log_field){"EDGEMIND_MODEL", model};
-    if (layer)
-        fields[n_fields++] = (struct log_field){"EDGEMIND_LAYER", layer};
+    if (record.model)
+        fields[n_fields++] = (struct log_field){"EDGEMIND_MODEL", record.model};
+    if (record.layer)
+        fields[n_fields++] = (struct log_field){"EDGEMIND_LAYER", record.layer};
     log_write(level, fields, n_fields, "%s", message);
 
-    tell_watchers(
-        events, &(struct event_record){name, clock_realtime_usec(), model, layer, bytes, message});
+    record.at_usec = clock_realtime_usec();
+    record.message = message;
+    tell_watchers(events, &record);
+}
+
+/* "MODEL/LAYER" of the layer that needs the place. NULL if there is none. */
+static const char *name_successor(const struct scheduler_event *event, char *buffer, size_t n_bytes)
+{
+    if (!event->successor)
+        return NULL;
+    snprintf(buffer, n_bytes, "%s/%s", event->successor->model->definition->name,
+             layer_definition(event->successor)->name);
+    return buffer;
 }
 
 void events_on_scheduler(const struct scheduler_event *event, void *context)
@@ -159,52 +176,72 @@ void events_on_scheduler(const struct scheduler_event *event, void *context)
         return; /* several in each request: no news, and not to cost anything */
     const char *model = event->model ? event->model->definition->name : NULL;
     const char *layer = event->layer ? layer_definition(event->layer)->name : NULL;
-    char size[SIZE_TEXT_MAX];
+    char size[SIZE_TEXT_MAX], successor[SUCCESSOR_TEXT_MAX];
+    const char *to = name_successor(event, successor, sizeof successor);
     size_format(event->bytes, size);
+    struct event_record record = {.model = model, .layer = layer, .bytes = event->bytes};
 
     switch (event->type) {
     case EVENT_MODEL_ADDED:
-        emit(context, LOG_LEVEL_INFO, "model-added", model, NULL, event->bytes,
-             "model %s registered, %s in %" PRIu32 " layers", model, size,
-             event->model->definition->n_layers);
+        record.name = "model-added";
+        emit(context, LOG_LEVEL_INFO, record, "model %s registered, %s in %" PRIu32 " layer%s",
+             model, size, event->model->definition->n_layers,
+             event->model->definition->n_layers == 1 ? "" : "s");
         break;
     case EVENT_MODEL_REMOVED:
-        emit(context, LOG_LEVEL_INFO, "model-removed", model, NULL, UINT64_MAX, "model %s removed",
-             model);
+        record.name = "model-removed";
+        record.bytes = UINT64_MAX;
+        emit(context, LOG_LEVEL_INFO, record, "model %s removed", model);
         break;
     case EVENT_LAYER_LOADING:
-        emit(context, LOG_LEVEL_DEBUG, "layer-loading", model, layer, event->bytes,
-             "%s of %s is loading, %s", layer, model, size);
+        record.name = "layer-loading";
+        emit(context, LOG_LEVEL_DEBUG, record, "%s of %s is loading, %s", layer, model, size);
         break;
     case EVENT_LAYER_LOADED:
-        emit(context, LOG_LEVEL_DEBUG, "layer-loaded", model, layer, event->bytes,
-             "%s of %s loaded, %s", layer, model, size);
+        record.name = "layer-loaded";
+        emit(context, LOG_LEVEL_DEBUG, record, "%s of %s loaded, %s", layer, model, size);
         break;
     case EVENT_LAYER_ABANDONED:
-        emit(context, LOG_LEVEL_INFO, "layer-abandoned", model, layer, event->bytes,
-             "loading %s of %s was given up", layer, model);
+        record.name = "layer-abandoned";
+        emit(context, LOG_LEVEL_INFO, record, "loading %s of %s was given up", layer, model);
         break;
     case EVENT_LAYER_EVICTED:
-        emit(context, LOG_LEVEL_DEBUG, "layer-evicted", model, layer, event->bytes,
-             "%s of %s evicted, %s", layer, model, size);
+        record.name = "layer-evicted";
+        record.to = to;
+        emit(context, LOG_LEVEL_DEBUG, record, "%s of %s evicted, %s, %s%s", layer, model, size,
+             to ? "to make place for " : "on request", to ? to : "");
         break;
     case EVENT_FLUSHED:
-        emit(context, LOG_LEVEL_INFO, "flushed", NULL, NULL, event->bytes,
-             "all %" PRIu64 " layers evicted, %s", event->n_layers, size);
+        record.name = "flushed";
+        record.to = to;
+        emit(context, LOG_LEVEL_INFO, record, "%" PRIu64 " layer%s evicted, %s, %s%s",
+             event->n_layers, event->n_layers == 1 ? "" : "s", size,
+             to ? "to make place for " : "on request", to ? to : "");
         break;
     case EVENT_REFUSED:
-        emit(context, LOG_LEVEL_NOTICE, "refused", model, layer, event->bytes,
-             "%s: %s%s%s needs %s", decision_name(event->decision), layer ? layer : "",
-             layer && model ? " of " : "", model ? model : "", size);
+        record.name = "refused";
+        emit(context, LOG_LEVEL_NOTICE, record, "%s: %s%s%s needs %s",
+             decision_name(event->decision), layer ? layer : "", layer && model ? " of " : "",
+             model ? model : "", size);
         break;
     case EVENT_LAYER_PINNED:
     case EVENT_LAYER_UNPINNED:
         break;
     case EVENT_POLICY_CHANGED:
-        emit(context, LOG_LEVEL_INFO, "policy-changed", NULL, NULL, UINT64_MAX,
-             "the eviction policy was changed");
+        events_on_setting(context, "policy", event->policy_before->name, event->policy_after->name);
         break;
     }
+}
+
+void events_on_setting(struct events *events, const char *setting, const char *from, const char *to)
+{
+    if (strcmp(from, to) == 0)
+        return;
+    char name[32];
+    snprintf(name, sizeof name, "%s-changed", setting);
+    emit(events, LOG_LEVEL_INFO,
+         (struct event_record){.name = name, .bytes = UINT64_MAX, .from = from, .to = to},
+         "%s changed from %s to %s", setting, from, to);
 }
 
 void events_on_sample(struct events *events, const struct sample *sample)
@@ -214,10 +251,12 @@ void events_on_sample(struct events *events, const struct sample *sample)
     if (sample->aligned == events->misaligned) {
         events->misaligned = !sample->aligned;
         if (sample->aligned)
-            emit(events, LOG_LEVEL_INFO, "aligned", NULL, NULL, UINT64_MAX,
+            emit(events, LOG_LEVEL_INFO,
+                 (struct event_record){.name = "aligned", .bytes = UINT64_MAX},
                  "the operating system agrees with the ledger again");
         else
-            emit(events, LOG_LEVEL_WARNING, "misaligned", NULL, NULL, UINT64_MAX,
+            emit(events, LOG_LEVEL_WARNING,
+                 (struct event_record){.name = "misaligned", .bytes = UINT64_MAX},
                  "the operating system disagrees with the ledger: the arena's file holds %s, "
                  "%+" PRId64 " bytes against the ledger; %s of it is swapped out",
                  size_format(sample->arena_file_bytes, committed), sample->drift_bytes,
@@ -226,8 +265,9 @@ void events_on_sample(struct events *events, const struct sample *sample)
 
     bool is_swapped = sample->swap_bytes + sample->arena_swapped_bytes > 0;
     if (is_swapped && !events->swapped)
-        emit(events, LOG_LEVEL_WARNING, "swapped", NULL, NULL,
-             sample->swap_bytes + sample->arena_swapped_bytes,
+        emit(events, LOG_LEVEL_WARNING,
+             (struct event_record){.name = "swapped",
+                                   .bytes = sample->swap_bytes + sample->arena_swapped_bytes},
              "%s of the daemon and %s of the arena are swapped out; mlock=yes prevents it",
              size_format(sample->swap_bytes, committed),
              size_format(sample->arena_swapped_bytes, swapped));
@@ -236,6 +276,6 @@ void events_on_sample(struct events *events, const struct sample *sample)
 
 void events_on_reload(struct events *events)
 {
-    emit(events, LOG_LEVEL_NOTICE, "reloaded", NULL, NULL, UINT64_MAX,
+    emit(events, LOG_LEVEL_NOTICE, (struct event_record){.name = "reloaded", .bytes = UINT64_MAX},
          "the configuration was loaded again");
 }

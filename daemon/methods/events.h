@@ -18,6 +18,10 @@ void events_on_scheduler(const struct scheduler_event *event, void *context);
 /* Tells when the verdict of the samples changes: aligned, swapped. */
 void events_on_sample(struct events *events, const struct sample *sample);
 
+/* A setting ("policy", "on-full") has another value now. Not an event if it is the same. */
+void events_on_setting(struct events *events, const char *setting, const char *from,
+                       const char *to);
+
 /* The configuration was loaded again. */
 void events_on_reload(struct events *events);
 

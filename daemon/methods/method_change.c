@@ -90,6 +90,8 @@ void method_set_policy(struct call *call, void *context)
         !manager_policy(manager, call, parameters.policy, &policy) ||
         !manager_on_full(manager, call, parameters.on_full, &on_full))
         return;
+    events_on_setting(manager->events, "on-full", on_full_name(manager->on_full),
+                      on_full_name(on_full));
     manager->on_full = on_full;
     if (policy != scheduler_policy(manager->scheduler))
         scheduler_set_policy(manager->scheduler, policy);

@@ -12,13 +12,14 @@ struct loading {
     struct load *load;     /* while layers are loaded */
     struct event *ticker;  /* tells how far a large layer is */
     struct model *model;
+    uint64_t zero_bytes; /* of a model's load, see the interface's zeroBytes */
     enum on_full on_full;
 };
 
 struct load_reply {
     const char *model, *layer;
     struct load_progress progress;
-    uint64_t n_resident;
+    uint64_t n_resident, zero_bytes;
 };
 
 static const struct field load_reply_fields[] = {
@@ -34,6 +35,7 @@ static const struct field load_reply_fields[] = {
     {"evicted", FIELD_U64, offsetof(struct load_reply, progress.evicted)},
     {"flushes", FIELD_U64, offsetof(struct load_reply, progress.flushed)},
     {"resident", FIELD_U64, offsetof(struct load_reply, n_resident)},
+    {"zeroBytes", FIELD_U64, offsetof(struct load_reply, zero_bytes)},
     {0},
 };
 
@@ -80,6 +82,7 @@ static struct load_reply describe(const struct loading *loading,
         .layer = layer ? layer_definition(layer)->name : NULL,
         .progress = *progress,
         .n_resident = scheduler_model_resident(loading->manager->scheduler, model, NULL),
+        .zero_bytes = loading->zero_bytes,
     };
 }
 
@@ -142,6 +145,16 @@ static void start(struct loading *loading, uint32_t first, uint32_t n_layers,
     }
 }
 
+/* The bytes that no file is behind: those of layers without weights, or all in a simulation. */
+static uint64_t count_zero_bytes(const struct definition *definition, bool simulated)
+{
+    uint64_t n_bytes = 0;
+    for (uint32_t i = 0; i < definition->n_layers; i++)
+        if (simulated || definition->layers[i].n_pieces == 0)
+            n_bytes += definition->layers[i].bytes;
+    return n_bytes;
+}
+
 static void imported(int error, struct model_read_result *result, void *context)
 {
     static const struct load_hooks hooks = {.progress = model_progress, .ended = model_ended};
@@ -167,6 +180,7 @@ static void imported(int error, struct model_read_result *result, void *context)
         loading_free(loading);
         return;
     }
+    loading->zero_bytes = count_zero_bytes(definition, !loading->manager->backing);
     if (call_more(loading->call)) {
         loading->ticker = event_new(loading->manager->base, -1, EV_PERSIST, on_tick, loading);
         if (loading->ticker)

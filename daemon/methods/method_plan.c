@@ -63,6 +63,7 @@ struct plan_reply {
     json_t *steps, *passes;
     uint64_t n_steps, n_resident;
     struct scheduler_stats stats;
+    struct rehearsal_rates rates; /* UINT64_MAX: unknown, or not asked for */
 };
 
 static const struct field plan_fields[] = {
@@ -81,6 +82,9 @@ static const struct field plan_fields[] = {
     {"flushes", FIELD_U64, offsetof(struct plan_reply, stats.flushes)},
     {"resident", FIELD_U64, offsetof(struct plan_reply, n_resident)},
     {"passes", FIELD_JSON, offsetof(struct plan_reply, passes)},
+    {"diskBytesPerSecond", FIELD_U64, offsetof(struct plan_reply, rates.disk_bytes_per_sec),
+     FIELD_NULLABLE},
+    {"computeUsec", FIELD_U64, offsetof(struct plan_reply, rates.compute_usec), FIELD_NULLABLE},
     {0},
 };
 
@@ -138,6 +142,7 @@ static int plan_passes(struct scheduler *scheduler, struct model *model,
         rates.compute_usec = model->compute_usec;
     else
         model->planned_pages = 0; /* planned anew for what is supposed */
+    reply->rates = rates;
     int r = planner_choose(scheduler, model, &rates);
     if (r == 0)
         r = rehearsal_begin(scheduler, model, &rates, &rehearsal);
@@ -189,6 +194,7 @@ static int plan(struct manager *manager, struct scheduler *clone, const char *na
         .model = name ? name : definition->name,
         .policy = scheduler_policy(clone)->name,
         .capacity_bytes = arena_capacity_pages(arena) * arena_page_bytes(arena),
+        .rates = {UINT64_MAX, UINT64_MAX},
     };
     struct model_refusal refusal = {0};
     int r = 0;
@@ -215,6 +221,10 @@ static int plan(struct manager *manager, struct scheduler *clone, const char *na
         r = plan_load(clone, model, request->on_full, &reply);
     if (r > 0)
         r = request->n_passes > 0 ? plan_passes(clone, model, request, &reply) : 0;
+    if (reply.rates.disk_bytes_per_sec == 0)
+        reply.rates.disk_bytes_per_sec = UINT64_MAX;
+    if (reply.rates.compute_usec == 0)
+        reply.rates.compute_usec = UINT64_MAX;
     if (r == 0 && is_last)
         call_reply_fields(call, plan_fields, &reply);
     else if (r == 0)

@@ -89,7 +89,8 @@ static void tell_of_layer(const struct scheduler *scheduler, int type, const str
     scheduler_tell(scheduler, &(struct scheduler_event){.type = (enum scheduler_event_type)type,
                                                         .model = layer->model,
                                                         .layer = layer,
-                                                        .bytes = layer_definition(layer)->bytes});
+                                                        .bytes = layer_definition(layer)->bytes,
+                                                        .successor = scheduler->making_place_for});
 }
 
 /* Counts in (1) or out (-1), the layer's pages still held; adding the two's complement subtracts.
@@ -179,7 +180,8 @@ static void flush(struct scheduler *scheduler)
 {
     struct scheduler_event event = {.type = EVENT_FLUSHED,
                                     .bytes = scheduler->can_give_way.bytes,
-                                    .n_layers = scheduler->can_give_way.n_layers};
+                                    .n_layers = scheduler->can_give_way.n_layers,
+                                    .successor = scheduler->making_place_for};
     if (event.n_layers == 0)
         return;
     if (scheduler->stats.layers_loading == 0 && scheduler->pinned_pages == 0)
@@ -287,7 +289,9 @@ void scheduler_reserve(struct scheduler *scheduler, struct layer *layer, uint64_
 {
     if (verdict->decision == DECISION_MUST_UNLOAD) {
         scheduler->stats.decisions[DECISION_MUST_UNLOAD]++;
+        scheduler->making_place_for = layer;
         evict(scheduler, verdict);
+        scheduler->making_place_for = NULL;
     }
     layer->ahead = 0;
     int r = scheduler_step_layer(scheduler, layer, LAYER_LOADING, n_pages);
@@ -474,8 +478,11 @@ void scheduler_set_policy(struct scheduler *scheduler, const struct policy *poli
 {
     if (scheduler->policy == policy)
         return;
+    const struct policy *before = scheduler->policy;
     scheduler->policy = policy;
-    scheduler_tell(scheduler, &(struct scheduler_event){.type = EVENT_POLICY_CHANGED});
+    scheduler_tell(scheduler, &(struct scheduler_event){.type = EVENT_POLICY_CHANGED,
+                                                        .policy_before = before,
+                                                        .policy_after = policy});
 }
 
 const struct policy *scheduler_policy(const struct scheduler *scheduler)

@@ -85,6 +85,9 @@ struct scheduler_event {
     enum decision decision;    /* EVENT_REFUSED */
     uint64_t bytes;            /* weights that came, went (flushed: all of them) or were refused */
     uint64_t n_layers;         /* EVENT_FLUSHED: how many went */
+    const struct layer *successor; /* EVENT_LAYER_EVICTED, EVENT_FLUSHED: the layer that needs the
+                                      place; NULL: a client asked for the eviction */
+    const struct policy *policy_before, *policy_after; /* EVENT_POLICY_CHANGED */
 };
 
 /* Told of every change after it has been made. May read the scheduler, not change it. */

@@ -23,6 +23,7 @@ struct scheduler {
     uint64_t pinned_pages;
     uint64_t last_fill_id;
     uint64_t epoch; /* a new one with each flush: models' counts of residents are then nothing */
+    const struct layer *making_place_for; /* while its victims go, else NULL */
     struct scheduler_stats stats;
     scheduler_observer observer;
     void *context;

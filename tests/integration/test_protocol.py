@@ -17,6 +17,7 @@ class Calls(TestCase):
         with self.daemon.connect() as c:
             info = c.call("org.varlink.service.GetInfo")
             self.assertEqual(sorted(info["interfaces"]), [wire.MANAGER, wire.SERVICE])
+            self.assertEqual(info["url"], "https://edgemind.io")  # the project's own
             self.assertTrue(info["vendor"] and info["product"] and info["version"])
             self.assertEqual(info["version"], c.call("Stats")["daemon"]["version"])
             served = c.call("org.varlink.service.GetInterfaceDescription", interface=wire.MANAGER)
@@ -143,7 +144,7 @@ class Streams(TestCase):
             self.assertEqual(final, {"model": "m", "layersDone": 7, "layersTotal": 7,
                                      "bytesDone": 28 * MIB, "bytesTotal": 28 * MIB, "hits": 0,
                                      "loaded": 7, "mustUnload": 1, "evicted": 5, "flushes": 1,
-                                     "resident": 2})
+                                     "resident": 2, "zeroBytes": 28 * MIB})
             # Without `more`: the final reply only.
             c.call("UnloadModel", model="m")
             self.assertEqual(c.call("LoadModel", definition=sized_model("m", *sizes))["loaded"], 7)
