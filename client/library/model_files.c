@@ -5,7 +5,7 @@
 #include "client/library/regular_file.h"
 #include "client/library/safe_text.h"
 #include "common/formats/shard_index.h"
-#include "common/formats/tensor_file.h"
+#include "common/formats/tensor_format.h"
 #include "common/json.h"
 
 #include <errno.h>

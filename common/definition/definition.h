@@ -1,6 +1,6 @@
 /* A model's definition: its layers in execution order, each with its tensors or just its size.
  *
- * Parsed from JSON (design section 9) on any thread; immutable afterwards and shared by reference.
+ * Made on any thread; immutable afterwards and shared by reference.
  * The counter is not atomic: ref and unref belong to one thread at a time. */
 #pragma once
 
@@ -78,10 +78,6 @@ struct definition_problem {
 
 /* Whether a path may name a weight file: relative, not empty, without "..". */
 bool definition_path_valid(const char *path);
-
-/* 0 and a new reference; -EBADMSG with `ret_problem` set; -ENOMEM. */
-int definition_parse(const char *text, size_t n_bytes, struct definition **ret,
-                     struct definition_problem *ret_problem);
 
 struct definition *definition_ref(struct definition *definition);
 struct definition *definition_unref(struct definition *definition); /* returns NULL */

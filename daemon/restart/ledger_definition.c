@@ -9,7 +9,7 @@
 #include "daemon/restart/ledger_definition.h"
 
 #include "daemon/restart/crc32c.h"
-#include "daemon/restart/ledger_internal.h"
+#include "daemon/restart/ledger_file.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Owns how the ledger's file is cut, checked, read and written. What a step is, and what a file
- * says as a whole, is known to ledger.c and ledger_recover.c. */
-#include "daemon/restart/ledger_internal.h"
+ * says as a whole, is known to ledger_steps.c and ledger_recover.c. */
+#include "daemon/restart/ledger_file.h"
 
 #include "common/units.h"
 #include "daemon/restart/crc32c.h"

@@ -1,5 +1,5 @@
 /* Owns what a ledger's file says about layers: which are resident, and where they lie. */
-#include "daemon/restart/ledger_reading.h"
+#include "daemon/restart/ledger_layers.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -2,7 +2,7 @@
  * else. Everything returns 0 or a negative errno, -EBADMSG with the reason. */
 #pragma once
 
-#include "daemon/restart/ledger_internal.h"
+#include "daemon/restart/ledger_file.h"
 
 enum { LEDGER_BATCH = 1024 /* records read at once */ };
 
@@ -24,6 +24,8 @@ struct ledger_reading {
     char *why;
 };
 
+bool ledger_is_zero(const void *bytes, size_t n_bytes);
+
 /* Returns `error` with a reason. */
 int ledger_refuse(const struct ledger_reading *reading, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -34,9 +36,3 @@ int ledger_check_record(const struct ledger_reading *reading, const struct ledge
 
 /* Of a model that is there. */
 const struct ledger_slot *ledger_slot_of(const struct ledger *ledger, uint64_t id);
-
-/* Finds the resident layers of the recovery's model number `model`. */
-int ledger_read_layers(struct ledger_reading *reading, uint32_t model);
-
-/* When all are found: fills the recovery's layers and extents. */
-int ledger_read_extents(struct ledger_reading *reading);

@@ -5,7 +5,7 @@
  * record of the newer one, which is then written again. Everything else that does not check out is
  * damage, and whatever damage there may be elsewhere, too, the file is not used. */
 #include "daemon/restart/ledger_definition.h"
-#include "daemon/restart/ledger_reading.h"
+#include "daemon/restart/ledger_layers.h"
 #include "daemon/scheduler/scheduler.h"
 
 #include <errno.h>
@@ -16,21 +16,6 @@
 #include <sys/stat.h>
 
 _Static_assert((int)SCHEDULER_MODELS_MAX <= (int)LEDGER_MODELS_MAX, "one slot a model");
-
-int ledger_refuse(const struct ledger_reading *reading, int error, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(reading->why, LEDGER_WHY_MAX, format, arguments);
-    va_end(arguments);
-    return error;
-}
-
-static bool is_zero(const void *bytes, size_t n_bytes)
-{
-    const unsigned char *at = bytes;
-    return at[0] == 0 && memcmp(at, at + 1, n_bytes - 1) == 0;
-}
 
 static int check_header(const struct ledger_reading *reading)
 {
@@ -83,7 +68,7 @@ static int finish_last_step(const struct ledger_reading *reading)
         int r = ledger_read(ledger->fd, ledger_step_place(i), &steps[i], sizeof steps[i]);
         if (r < 0)
             return r;
-        is_empty[i] = is_zero(&steps[i], sizeof steps[i]);
+        is_empty[i] = ledger_is_zero(&steps[i], sizeof steps[i]);
         is_good[i] = !is_empty[i] && (steps[i].record.step & 1) == i &&
                      steps[i].crc == ledger_step_crc(&steps[i]) &&
                      steps[i].record.crc == ledger_record_crc(&steps[i].record, steps[i].place);
@@ -112,18 +97,6 @@ static int finish_last_step(const struct ledger_reading *reading)
     if (record.crc == ledger_record_crc(&record, last->place) && record.step >= ledger->step)
         return ledger_refuse(reading, -EBADMSG, "the ledger's last steps are not the last ones");
     return ledger_write(ledger->fd, last->place, &last->record, sizeof last->record);
-}
-
-int ledger_check_record(const struct ledger_reading *reading, const struct ledger_record *record,
-                        uint64_t place, enum ledger_record_kind kind)
-{
-    if (is_zero(record, sizeof *record))
-        return 0;
-    if (record->crc != ledger_record_crc(record, place) || record->kind != kind ||
-        record->state > LEDGER_LEASED || record->step == 0 || record->step > reading->ledger->step)
-        return ledger_refuse(reading, -EBADMSG,
-                             "the ledger's record at byte %" PRIu64 " is damaged", place);
-    return 1;
 }
 
 static int read_epoch(const struct ledger_reading *reading)
@@ -180,14 +153,6 @@ static int compare_models(const void *a, const void *b)
 {
     const struct ledger_recovered_model *x = a, *y = b;
     return (x->id > y->id) - (x->id < y->id);
-}
-
-const struct ledger_slot *ledger_slot_of(const struct ledger *ledger, uint64_t id)
-{
-    const struct ledger_slot *slot = ledger->slots;
-    while (slot->id != id)
-        slot++;
-    return slot;
 }
 
 /* Names differ, and regions follow each other as the models do. */

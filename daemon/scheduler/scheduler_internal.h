@@ -1,4 +1,4 @@
-/* What scheduler.c shares with scheduler_models.c and scheduler_runs.c, and nobody else. */
+/* What scheduler_request.c, scheduler_models.c and scheduler_runs.c share, and nobody else. */
 #pragma once
 
 #include "daemon/scheduler/scheduler.h"

@@ -1,5 +1,6 @@
 /* Owns the list of the scheduler's models: registration with its limits, removal, lookup, and the
- * copy of everything for a dry run. The layers' states are scheduler.c's. */
+ * copy of everything for a dry run. Requests, and with them the layers' states, are
+ * scheduler_request.c's. */
 #include "daemon/scheduler/scheduler_internal.h"
 
 #include <errno.h>

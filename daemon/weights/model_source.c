@@ -1,8 +1,10 @@
 /* Reading a model: what kind of file is it, which others does it name, what is in them. */
 #include "daemon/weights/model_source.h"
 
+#include "common/definition/definition_parse.h"
 #include "common/definition/definition_value.h"
 #include "common/formats/shard_index.h"
+#include "common/formats/tensor_format.h"
 #include "common/formats/weights.h"
 #include "common/utf8.h"
 #include "daemon/weights/model_dir.h"

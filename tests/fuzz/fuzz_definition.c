@@ -1,5 +1,5 @@
 /* The input is a definition's text. What is accepted must keep the promises of definition.h. */
-#include "common/definition/definition.h"
+#include "common/definition/definition_parse.h"
 
 #include <errno.h>
 #include <stdlib.h>

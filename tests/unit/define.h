@@ -1,7 +1,7 @@
 /* Definitions of size-only layers for the scheduler's tests. */
 #pragma once
 
-#include "common/definition/definition.h"
+#include "common/definition/definition_parse.h"
 
 #include <check.h>
 #include <inttypes.h>

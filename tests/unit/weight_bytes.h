@@ -1,7 +1,7 @@
 /* Weight files in memory, for tests: only their headers, because nobody looks at the data. */
 #pragma once
 
-#include "common/formats/tensor_file.h"
+#include "common/formats/tensor_format.h"
 
 #include <check.h>
 #include <errno.h>

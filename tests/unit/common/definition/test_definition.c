@@ -1,6 +1,6 @@
 /* Whole definitions: what a good one becomes, every way in which one is bad with its exact place,
  * and the limits. The layer types have a test of their own. */
-#include "common/definition/definition.h"
+#include "common/definition/definition_parse.h"
 #include "tests/unit/case_step.h"
 
 #include <check.h>

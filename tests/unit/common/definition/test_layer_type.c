@@ -1,6 +1,6 @@
 /* Every layer type: tensors and sizes against numbers worked out by hand, and every parameter that
  * is refused. */
-#include "common/definition/definition.h"
+#include "common/definition/definition_parse.h"
 
 #include <check.h>
 #include <errno.h>

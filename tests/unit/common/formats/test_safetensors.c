@@ -1,5 +1,5 @@
 /* Every element type, every way in which a header can be wrong, and that memory stays bounded. */
-#include "common/formats/tensor_file.h"
+#include "common/formats/tensor_format.h"
 #include "tests/unit/case_step.h"
 #include "tests/unit/weight_bytes.h"
 

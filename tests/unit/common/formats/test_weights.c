@@ -1,5 +1,6 @@
 /* Grouping by names, binding to a definition, and that every layer's bytes are placed so that they
  * can be read directly. */
+#include "common/definition/definition_parse.h"
 #include "common/formats/weights.h"
 #include "tests/unit/case_step.h"
 #include "tests/unit/weight_bytes.h"

@@ -1,6 +1,6 @@
 /* Ledgers that are not what they should be: of another version or arena, cut short, flipped bit by
  * bit, and whole in form but wrong in what they say. All of them are refused as a whole. */
-#include "daemon/restart/ledger_internal.h"
+#include "daemon/restart/ledger_file.h"
 
 #include "tests/unit/case_step.h"
 #include "tests/unit/ledger_fixture.h"

@@ -10,7 +10,7 @@
 
 #include "common/units.h"
 #include "daemon/restart/ledger_definition.h"
-#include "daemon/restart/ledger_internal.h"
+#include "daemon/restart/ledger_file.h"
 
 #include <assert.h>
 #include <errno.h>

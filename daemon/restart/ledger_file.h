@@ -1,4 +1,5 @@
-/* The ledger's file, and what ledger.c shares with ledger_recover.c, and nobody else.
+/* The form of the ledger's file: what those that write it (ledger_steps, ledger_definition) and
+ * those that read it (ledger_recover and the files below it) share, and nobody else.
  *
  *   0        header, written once
  *   128, 256 the last two steps: that with an odd number at 256
