@@ -29,7 +29,7 @@ struct daemon {
     struct scheduler *scheduler; /* owns the arena */
     struct workers *workers;
     struct loader *loader;
-    struct loads *loads;
+    struct load_requests *loads;
     struct monitor *monitor;
     struct events *events;
     struct event_base *base;
@@ -63,7 +63,7 @@ static void tell_status(struct daemon *daemon)
     status_line_format(daemon->scheduler, daemon->backing, monitor_last(daemon->monitor), status);
     if (strcmp(status, daemon->status) != 0) {
         strcpy(daemon->status, status);
-        service_status(status);
+        service_manager_status(status);
     }
 }
 
@@ -106,7 +106,7 @@ static void on_watchdog(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     (void)context;
-    service_watchdog();
+    service_manager_watchdog();
 }
 
 /* Who has not taken a lease up again since the restart will not. */
@@ -152,11 +152,11 @@ static void on_reload(evutil_socket_t signal, short what, void *context)
     (void)signal;
     (void)what;
 
-    service_reloading();
+    service_manager_reloading();
     int r = config_load(daemon->argc, daemon->argv, &next, &action, why);
     if (r < 0) {
         log_error("the old configuration stays: %s", why);
-        service_ready(daemon->status);
+        service_manager_ready(daemon->status);
         return;
     }
 
@@ -176,7 +176,7 @@ static void on_reload(evutil_socket_t signal, short what, void *context)
         config_done(&previous);
         events_on_reload(daemon->events);
     }
-    service_ready(daemon->status);
+    service_manager_ready(daemon->status);
 }
 
 static int fail(const char *what, int error)
@@ -198,8 +198,8 @@ static int take_fd(enum service_fd kind, int fd, const char *name, void *context
 /* What the service manager passed: sockets, and what the process before has left. */
 static int take_passed(struct daemon *daemon)
 {
-    daemon->handover = handover_new(daemon->config->simulate ? 0 : service_store_max());
-    int r = daemon->handover ? service_take_fds(take_fd, daemon) : -ENOMEM;
+    daemon->handover = handover_new(daemon->config->simulate ? 0 : service_manager_store_max());
+    int r = daemon->handover ? service_manager_take_fds(take_fd, daemon) : -ENOMEM;
     return r < 0 ? fail("cannot use what the service manager passed", r) : 0;
 }
 
@@ -235,7 +235,7 @@ static int build_memory(struct daemon *daemon)
         (r = workers_new((unsigned)config->loaders, &daemon->workers)) < 0 ||
         (r = loader_new(daemon->workers, daemon->backing, arena, config->io, &daemon->loader)) <
             0 ||
-        (r = loads_new(daemon->scheduler, daemon->loader, &daemon->loads)) < 0 ||
+        (r = load_requests_new(daemon->scheduler, daemon->loader, &daemon->loads)) < 0 ||
         (r = monitor_new(daemon->backing, "/proc", &daemon->monitor)) < 0)
         return fail("cannot start", r);
     return 0;
@@ -306,7 +306,7 @@ static int build_events(struct daemon *daemon)
     daemon->watchdog = event_new(base, -1, EV_PERSIST, on_watchdog, daemon);
     daemon->grace = event_new(base, -1, 0, on_grace, daemon);
 
-    struct timeval interval = timeval_of(service_watchdog_interval_usec());
+    struct timeval interval = timeval_of(service_manager_watchdog_interval_usec());
     struct timeval grace = timeval_of(daemon->config->lease_grace_usec);
     if (!daemon->sigterm || !daemon->sigint || !daemon->sighup || !daemon->work ||
         !daemon->sampling || !daemon->watchdog || !daemon->grace ||
@@ -357,7 +357,7 @@ static void take_down(struct daemon *daemon)
     waits_free(daemon->waits);
     if (daemon->base)
         event_base_free(daemon->base);
-    loads_free(daemon->loads);
+    load_requests_free(daemon->loads);
     loader_free(daemon->loader);
     scheduler_free(daemon->scheduler);
     handover_free(daemon->handover);
@@ -378,10 +378,10 @@ int daemon_run(struct config *config, int argc, char **argv)
     int r = build(&daemon);
     if (r == 0) {
         tell_status(&daemon);
-        service_ready(daemon.status);
+        service_manager_ready(daemon.status);
         log_info("ready: %s", daemon.status);
         event_base_dispatch(daemon.base);
-        service_stopping();
+        service_manager_stopping();
     }
     take_down(&daemon);
     switch (r) {

@@ -16,7 +16,7 @@ int main(int argc, char **argv)
     /* Threads share one heap: a heap each would be overhead beside the arena. */
     mallopt(M_ARENA_MAX, 1);
     signal(SIGPIPE, SIG_IGN);
-    service_log_to_journal();
+    service_manager_log_to_journal();
 
     int r = config_load(argc, argv, &config, &action, why);
     if (r < 0) {

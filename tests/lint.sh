@@ -97,6 +97,7 @@ hangs() { strings -a "$build/edgemindd" | grep -E '^__wrap_|hanging_loop'; }
 manuals() { mandoc -T lint -W warning daemon/edgemindd.8 client/emctl/emctl.1 client/library/libedgemind.3 2>&1; }
 
 rule 'every file is in a room, and includes only from rooms above it' room_order
+rule 'no includes in a circle' include_circles
 rule 'arena and scheduler know neither JSON, loop, clock nor I/O' never_includes \
     'jansson|event2|systemd|time|sys/[^q]|fcntl|unistd|common/(json|clock|log)' \
     daemon/arena/arena.[ch] daemon/scheduler/*.[ch]

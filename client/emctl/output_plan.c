@@ -14,13 +14,13 @@
 #include <string.h>
 
 /* What the load comes to; only what happens is counted. */
-struct load {
+struct load_request {
     const char *model, *policy;
     json_int_t capacity, loaded, hits, must_unload, out_of_memory, busy, evictions, flushes,
         resident;
 };
 
-static int parse_load(json_t *reply, struct load *load)
+static int parse_load(json_t *reply, struct load_request *load)
 {
     return json_unpack(reply, "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "model",
                        &load->model, "policy", &load->policy, "capacityBytes", &load->capacity,
@@ -32,7 +32,7 @@ static int parse_load(json_t *reply, struct load *load)
                : 0;
 }
 
-static void print_load(const struct output *output, const struct load *load)
+static void print_load(const struct output *output, const struct load_request *load)
 {
     const struct {
         json_int_t n;
@@ -62,7 +62,7 @@ static void print_load(const struct output *output, const struct load *load)
 
 int output_text_plan(struct output *output, const struct subject *subject, json_t *reply)
 {
-    struct load load;
+    struct load_request load;
     char text[SIZE_TEXT_MAX];
     int r = parse_load(reply, &load);
 
@@ -263,7 +263,7 @@ int output_text_plan_passes(struct output *output, const struct subject *subject
 int output_text_plan_policy(struct output *output, const struct subject *subject, json_t *reply)
 {
     json_t *passes = json_object_get(reply, "passes");
-    struct load load;
+    struct load_request load;
     int r = parse_load(reply, &load);
 
     (void)subject;
@@ -290,7 +290,7 @@ static const struct table_column policy_columns[] = {
 enum { POLICY_COLUMNS = sizeof policy_columns / sizeof *policy_columns };
 
 struct foreseen {
-    struct load load;
+    struct load_request load;
     struct mean mean;
 };
 

@@ -1,8 +1,7 @@
-/* The calls' side of a connection: finds the method that a call names, refuses what must not reach
- * it, and turns a method's answers into replies.
+/* The calls' side of a connection: turns a method's answers into replies.
  *
  * Invariant: an open call gets exactly one final answer, and a oneway call no reply at all, not
- * even an error. When and how replies are sent is left to daemon/connection. */
+ * even an error. When and how replies are sent is left to connection. */
 #include "daemon/control/call.h"
 
 #include "daemon/control/connection.h"
@@ -173,7 +172,7 @@ struct name_parameters {
     const char *name;
 };
 
-static void error_with_name(struct call *call, enum error error, const char *key, const char *name)
+void call_error_name(struct call *call, enum error error, const char *key, const char *name)
 {
     const struct field fields[] = {{key, FIELD_STRING, offsetof(struct name_parameters, name)},
                                    {0}};
@@ -183,7 +182,7 @@ static void error_with_name(struct call *call, enum error error, const char *key
 
 void call_invalid_parameter(struct call *call, const char *parameter)
 {
-    error_with_name(call, ERROR_INVALID_PARAMETER, "parameter", parameter);
+    call_error_name(call, ERROR_INVALID_PARAMETER, "parameter", parameter);
 }
 
 struct io_failure {
@@ -200,51 +199,4 @@ void call_io_failed(struct call *call, const char *operation, int error)
 
     call_error_fields(call, ERROR_IO_FAILED, fields,
                       &(struct io_failure){operation, name ? name : "EIO"});
-}
-
-/* The interface whose name stands before `name`'s last dot. */
-static const struct interface *find_interface(const struct connection_host *host, const char *name,
-                                              size_t n_bytes)
-{
-    for (const struct interface *i = host->interfaces; i->name; i++)
-        if (strlen(i->name) == n_bytes && memcmp(i->name, name, n_bytes) == 0)
-            return i;
-    if (strlen(host->service.name) == n_bytes && memcmp(host->service.name, name, n_bytes) == 0)
-        return &host->service;
-    return NULL;
-}
-
-static const struct method *find_method(const struct interface *interface, const char *name)
-{
-    for (const struct method *method = interface->methods; method->name; method++)
-        if (strcmp(method->name, name) == 0)
-            return method;
-    return NULL;
-}
-
-void call_dispatch(struct call *call, const struct connection_host *host, bool fds_lost)
-{
-    const char *name = call->message.method;
-    const char *dot = strrchr(name, '.');
-    size_t n_bytes = dot ? (size_t)(dot - name) : strlen(name);
-    const struct interface *interface = dot ? find_interface(host, name, n_bytes) : NULL;
-
-    if (!interface) {
-        call_error(call, ERROR_INTERFACE_NOT_FOUND,
-                   json_pack("{s:s%}", "interface", name, n_bytes));
-        return;
-    }
-    const struct method *method = find_method(interface, dot + 1);
-    if (!method)
-        error_with_name(call, ERROR_METHOD_NOT_FOUND, "method", name);
-    else if (call->connection->peer.tier < method->tier)
-        call_error(call, ERROR_PERMISSION_DENIED, NULL);
-    else if (call->message.upgrade)
-        error_with_name(call, ERROR_METHOD_NOT_IMPLEMENTED, "method", name);
-    else if (fds_lost)
-        call_io_failed(call, "receive descriptors", -EMFILE);
-    else if (call->frame.n_fds > 0 && !method->takes_fds)
-        call_invalid_parameter(call, "fileDescriptors");
-    else
-        method->handle(call, interface->context);
 }

@@ -1,4 +1,4 @@
-/* One Varlink call in progress, as a method sees it, and the tables that methods are found in.
+/* One Varlink call in progress, as a method sees it.
  *
  * A method either answers before it returns, or keeps the call, sets hooks and answers later from
  * the loop. Exactly one final answer (call_reply, call_error) ends a call; after it, or after the
@@ -9,35 +9,13 @@
 #pragma once
 
 #include "common/error.h"
-#include "daemon/control/peer.h"
+#include "daemon/control/method.h"
 #include "proto/fields.h"
 
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-struct call;
-
-struct method {
-    const char *name; /* without the interface: "Stats" */
-    enum tier tier;
-    void (*handle)(struct call *call, void *context);
-    bool takes_fds; /* with any other method, descriptors are closed and the call gets
-                       InvalidParameter("fileDescriptors") */
-};
-
-struct interface {
-    const char *name;             /* "io.edgemind.manager" */
-    const char *description;      /* the interface file's text */
-    const struct method *methods; /* ends with a NULL name */
-    void *context;                /* handed to every handler */
-};
-
-struct call_hooks {
-    void (*cancelled)(void *context); /* the peer is gone */
-    void (*drained)(void *context);   /* everything queued was sent; may be NULL */
-};
 
 json_t *call_parameters(const struct call *call); /* borrowed, an object */
 const struct peer *call_peer(const struct call *call);
@@ -68,6 +46,8 @@ void call_continue(struct call *call, json_t *parameters);
 void call_error(struct call *call, enum error error, json_t *parameters);
 /* For errors of interfaces that enum error does not know. */
 void call_error_named(struct call *call, const char *wire_name, json_t *parameters);
+/* An error whose one parameter is a string. */
+void call_error_name(struct call *call, enum error error, const char *key, const char *name);
 void call_invalid_parameter(struct call *call, const char *parameter);
 /* IOFailed(operation, errnoName) from a negative errno. */
 void call_io_failed(struct call *call, const char *operation, int error);
@@ -78,7 +58,6 @@ void call_continue_fields(struct call *call, const struct field *fields, const v
 void call_error_fields(struct call *call, enum error error, const struct field *fields,
                        const void *source);
 
-/* Bytes queued to the peer and not yet sent: producers of many replies pause above the limit and go
- * on in `drained`. */
+/* Bytes queued to the peer and not yet sent: producers of many replies pause above CALL_PENDING_MAX
+ * and go on in `drained`. */
 uint64_t call_pending_bytes(const struct call *call);
-enum { CALL_PENDING_MAX = 1 << 20 };

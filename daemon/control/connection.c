@@ -190,7 +190,7 @@ static void read_message(struct connection *connection)
     connection->host->n_requests++;
     call->open = true;
     set_state(connection, CONNECTION_CALLING);
-    call_dispatch(call, connection->host, fds_lost);
+    connection->host->dispatch(call, connection->host, fds_lost);
     /* The edge that told of a hang-up may be over already. */
     if (connection->state == CONNECTION_CALLING && hung_up(connection))
         connection_close(connection);

@@ -1,8 +1,8 @@
-/* A peer's connection and the one call that it may have open: what daemon/call, daemon/connection
- * and daemon/server share. Methods see daemon/call.h only. Loop thread only. */
+/* A peer's connection and the one call that it may have open. Methods see call.h only. Loop thread
+ * only. */
 #pragma once
 
-#include "daemon/control/call.h"
+#include "daemon/control/method.h"
 #include "proto/frame.h"
 #include "proto/message.h"
 
@@ -20,6 +20,8 @@ struct connection_host {
     struct interface service;           /* org.varlink.service */
     uint64_t stall_usec;                /* see server_set_stall */
     uint64_t n_requests, n_errors;
+    /* A call was read: finds its method, or answers it. */
+    void (*dispatch)(struct call *call, const struct connection_host *host, bool fds_lost);
     /* The connection has come to CONNECTION_CLOSED; free it, but not before this returns. */
     void (*closed)(struct connection *connection, void *context);
     void *context;
@@ -73,12 +75,9 @@ struct connection *connection_free(struct connection *connection);
 /* Ends it; the host is told and frees it later. Safe anywhere, also twice. */
 void connection_close(struct connection *connection);
 
-/* daemon/call's side. connection_send queues one reply, whose text is taken. connection_settle
+/* The call's side. connection_send queues one reply, whose text is taken. connection_settle
  * sends what is queued, unless a turn does so at its end. connection_end_call releases the open
  * call, settles and lets the next call come. */
 void connection_send(struct connection *connection, char *text, size_t n_bytes);
 void connection_settle(struct connection *connection);
 void connection_end_call(struct connection *connection);
-
-/* Finds the method of the call that was just read and hands it over, or answers the call. */
-void call_dispatch(struct call *call, const struct connection_host *host, bool fds_lost);

@@ -5,7 +5,7 @@
  * left to daemon/connection, what its calls mean to the interfaces. */
 #include "daemon/control/server.h"
 
-#include "daemon/control/connection.h"
+#include "daemon/control/dispatch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -187,6 +187,7 @@ int server_new(struct event_base *base, const struct interface *interfaces,
                                             .interfaces = interfaces,
                                             .service = varlink_service_interface(&server->service),
                                             .stall_usec = SERVER_STALL_USEC,
+                                            .dispatch = dispatch,
                                             .closed = on_closed,
                                             .context = server};
     server->limits =

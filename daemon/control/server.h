@@ -7,7 +7,6 @@
  * once: it has made no call that an error could answer. */
 #pragma once
 
-#include "daemon/control/call.h"
 #include "daemon/control/varlink_service.h"
 
 #include <event2/event.h>

@@ -13,8 +13,8 @@ struct acquisition {
     struct call *call;
     struct holder *holder;
     struct layer *layer;
-    struct client_run *run; /* NULL: Acquire */
-    struct load *load;      /* NULL before its turn */
+    struct client_run *run;    /* NULL: Acquire */
+    struct load_request *load; /* NULL before its turn */
     struct wait wait;
     uint64_t deadline_usec; /* 0: does not wait */
     uint64_t fill_id;       /* see struct acquisition_options */
@@ -170,7 +170,7 @@ static void cancelled(void *context)
     struct acquisition *acquisition = context;
     wait_end(&acquisition->wait);
     if (acquisition->load)
-        load_cancel(acquisition->load);
+        load_request_cancel(acquisition->load);
     free(acquisition);
 }
 
@@ -183,7 +183,7 @@ static void ended(const struct load_progress *progress, const struct load_end *e
     }
     reply_lease(acquisition, progress->hits > 0 && progress->ahead == 0);
     if (acquisition->run)
-        load_read_ahead(acquisition->manager->loads, acquisition->run->run);
+        load_requests_read_ahead(acquisition->manager->loads, acquisition->run->run);
 }
 
 /* The disk goes on with what comes next while the layer's last bytes are still on their way. */
@@ -191,7 +191,7 @@ static void waiting(void *context)
 {
     struct acquisition *acquisition = context;
     if (acquisition->run)
-        load_read_ahead(acquisition->manager->loads, acquisition->run->run);
+        load_requests_read_ahead(acquisition->manager->loads, acquisition->run->run);
 }
 
 static void wait_over(enum wait_end end, void *context);
@@ -220,9 +220,9 @@ static void start(struct acquisition *acquisition)
 {
     static const struct load_hooks load_hooks = {
         .blocked = blocked, .waiting = waiting, .ended = ended};
-    int r = load_start(acquisition->manager->loads, acquisition->layer->model,
-                       acquisition->layer->index, 1, ON_FULL_EVICT, &load_hooks, acquisition,
-                       &acquisition->load);
+    int r = load_request_start(acquisition->manager->loads, acquisition->layer->model,
+                               acquisition->layer->index, 1, ON_FULL_EVICT, &load_hooks,
+                               acquisition, &acquisition->load);
     if (r < 0) {
         call_io_failed(acquisition->call, "lease", r);
         free(acquisition);
@@ -236,14 +236,14 @@ static void wait_over(enum wait_end end, void *context)
         const json_t *model = json_object_get(call_parameters(acquisition->call), "model");
         reply_not_found(acquisition->call, "model", json_string_value(model));
         if (acquisition->load)
-            load_cancel(acquisition->load);
+            load_request_cancel(acquisition->load);
         free(acquisition);
         return;
     }
     if (end == WAIT_EXPIRED)
         acquisition->deadline_usec = 0;
     if (acquisition->load)
-        load_resume(acquisition->load);
+        load_request_resume(acquisition->load);
     else
         start(acquisition);
 }

@@ -114,7 +114,7 @@ void reply_busy(struct manager *manager, struct call *call)
         reply_blockers(manager, call, loading, n_loading, true);
 }
 
-void reply_import_failure(struct call *call, int error, const struct model_read_result *result)
+void reply_read_failure(struct call *call, int error, const struct model_read_result *result)
 {
     const struct definition_problem *problem = &result->problem;
     if (error != -EBADMSG) {

@@ -8,9 +8,9 @@
 struct loading {
     struct manager *manager;
     struct call *call;
-    struct import *import; /* while the definition is read */
-    struct load *load;     /* while layers are loaded */
-    struct event *ticker;  /* tells how far a large layer is */
+    struct model_reader *reader; /* while the definition is read */
+    struct load_request *load;   /* while layers are loaded */
+    struct event *ticker;        /* tells how far a large layer is */
     struct model *model;
     uint64_t zero_bytes; /* of a model's load, see the interface's zeroBytes */
     enum on_full on_full;
@@ -52,10 +52,10 @@ DEFINE_CLEANUP(struct loading *, loading_free);
 static void cancelled(void *context)
 {
     struct loading *loading = context;
-    if (loading->import)
-        import_cancel(loading->import);
+    if (loading->reader)
+        model_reader_cancel(loading->reader);
     if (loading->load)
-        load_cancel(loading->load);
+        load_request_cancel(loading->load);
     loading_free(loading);
 }
 
@@ -104,7 +104,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     const struct layer *layer;
     (void)fd;
     (void)what;
-    load_get_progress(loading->load, &progress, &layer);
+    load_request_get_progress(loading->load, &progress, &layer);
     model_progress(&progress, layer, loading);
 }
 
@@ -137,8 +137,8 @@ static void layer_ended(const struct load_progress *progress, const struct load_
 static void start(struct loading *loading, uint32_t first, uint32_t n_layers,
                   const struct load_hooks *hooks)
 {
-    int r = load_start(loading->manager->loads, loading->model, first, n_layers, loading->on_full,
-                       hooks, loading, &loading->load);
+    int r = load_request_start(loading->manager->loads, loading->model, first, n_layers,
+                               loading->on_full, hooks, loading, &loading->load);
     if (r < 0) {
         call_io_failed(loading->call, "load", r);
         loading_free(loading);
@@ -160,10 +160,10 @@ static void imported(int error, struct model_read_result *result, void *context)
     static const struct load_hooks hooks = {.progress = model_progress, .ended = model_ended};
     struct loading *loading = context;
     struct definition *definition = result->definition;
-    loading->import = NULL;
+    loading->reader = NULL;
 
     if (error < 0) {
-        reply_import_failure(loading->call, error, result);
+        reply_read_failure(loading->call, error, result);
         loading_free(loading);
         return;
     }
@@ -223,7 +223,7 @@ void method_load_model(struct call *call, void *context)
         return;
     }
     loading->on_full = on_full;
-    int r = import_start(manager->workers, &source, imported, loading, &loading->import);
+    int r = model_reader_start(manager->workers, &source, imported, loading, &loading->reader);
     if (r < 0) {
         call_io_failed(call, "read", r);
         loading_free(loading);

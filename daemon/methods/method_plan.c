@@ -22,7 +22,7 @@ struct plan_request {
 struct planning {
     struct manager *manager;
     struct call *call;
-    struct import *import;
+    struct model_reader *reader;
     struct plan_request request;
 };
 
@@ -273,7 +273,7 @@ static void reply_plans(struct manager *manager, struct call *call, const char *
 static void cancelled(void *context)
 {
     struct planning *planning = context;
-    import_cancel(planning->import);
+    model_reader_cancel(planning->reader);
     free(planning);
 }
 
@@ -282,7 +282,7 @@ static void imported(int error, struct model_read_result *result, void *context)
     _cleanup_(freep) struct planning *planning = context;
 
     if (error < 0)
-        reply_import_failure(planning->call, error, result);
+        reply_read_failure(planning->call, error, result);
     else
         reply_plans(planning->manager, planning->call, NULL, result->definition,
                     &planning->request);
@@ -313,7 +313,7 @@ static bool read_request(struct manager *manager, struct call *call,
 {
     struct plan_request request = {.n_passes = parameters->n_passes, .rates = parameters->rates};
     if (request.rates.disk_bytes_per_sec == 0)
-        request.rates.disk_bytes_per_sec = loads_bytes_per_sec(manager->loads);
+        request.rates.disk_bytes_per_sec = load_requests_bytes_per_sec(manager->loads);
     bool all = parameters->policy && strcmp(parameters->policy, "all") == 0;
 
     if ((!all && !manager_policy(manager, call, parameters->policy, &request.policy)) ||
@@ -356,7 +356,7 @@ void method_plan(struct call *call, void *context)
     int r = planning ? 0 : -ENOMEM;
     if (planning) {
         *planning = (struct planning){manager, call, NULL, request};
-        r = import_start(manager->workers, &source, imported, planning, &planning->import);
+        r = model_reader_start(manager->workers, &source, imported, planning, &planning->reader);
     }
     if (r < 0) {
         model_source_done(&source);

@@ -16,7 +16,8 @@ struct begin_parameters {
  * Without memory for a better plan the runs go on as before. */
 static void plan_runs(struct manager *manager, struct model *model)
 {
-    struct rehearsal_rates rates = {loads_bytes_per_sec(manager->loads), model->compute_usec};
+    struct rehearsal_rates rates = {load_requests_bytes_per_sec(manager->loads),
+                                    model->compute_usec};
     (void)planner_choose(manager->scheduler, model, &rates);
 }
 

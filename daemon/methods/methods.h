@@ -22,7 +22,7 @@ struct manager {
     struct backing *backing; /* NULL: simulated */
     struct handover *handover;
     struct workers *workers;
-    struct loads *loads;
+    struct load_requests *loads;
     struct waits *waits;
     struct monitor *monitor;
     struct events *events;
@@ -88,7 +88,7 @@ bool manager_model_source(struct manager *manager, struct call *call,
                           const struct source_parameters *parameters, struct model_source *ret);
 
 /* Error replies with the interface file's parameters. */
-void reply_import_failure(struct call *call, int error, const struct model_read_result *result);
+void reply_read_failure(struct call *call, int error, const struct model_read_result *result);
 void reply_model_refusal(struct call *call, const struct model_refusal *refusal);
 void reply_load_end(struct manager *manager, struct call *call, const struct load_end *end);
 void reply_not_found(struct call *call, const char *kind, const char *name);

@@ -26,37 +26,37 @@ static void free_source(struct source *source)
     free(source);
 }
 
-void store_init(struct store *store, uint64_t max)
+void descriptor_store_init(struct descriptor_store *store, uint64_t max)
 {
-    *store = (struct store){.max = max};
+    *store = (struct descriptor_store){.max = max};
     LIST_INIT(&store->sources);
 }
 
-void store_done(struct store *store)
+void descriptor_store_done(struct descriptor_store *store)
 {
     while (!LIST_EMPTY(&store->sources))
         free_source(LIST_FIRST(&store->sources));
 }
 
-int store_add(struct store *store, int fd, const char *name)
+int descriptor_store_add(struct descriptor_store *store, int fd, const char *name)
 {
     if (store->n_fds >= store->max)
         return -ENOSPC;
-    int r = service_store(fd, name);
+    int r = service_manager_store(fd, name);
     if (r == 0)
         store->n_fds++;
     return r;
 }
 
-void store_remove(const char *name)
+void descriptor_store_remove(const char *name)
 {
-    service_unstore(name);
+    service_manager_unstore(name);
 }
 
-static void remove_source(struct store *store, struct source *source)
+static void remove_source(struct descriptor_store *store, struct source *source)
 {
     if (source->n_stored > 0)
-        store_remove(source->name);
+        descriptor_store_remove(source->name);
     store->n_fds -= source->n_stored;
     free_source(source);
 }
@@ -72,7 +72,7 @@ static int name_source(int fd, char ret[static SOURCE_NAME_MAX])
     return 0;
 }
 
-static struct source *find_source(struct store *store, const char *name)
+static struct source *find_source(struct descriptor_store *store, const char *name)
 {
     struct source *source;
     LIST_FOREACH (source, &store->sources, entry) {
@@ -83,7 +83,7 @@ static struct source *find_source(struct store *store, const char *name)
 }
 
 /* NULL when out of memory. */
-static struct source *make_source(struct store *store, const char *name)
+static struct source *make_source(struct descriptor_store *store, const char *name)
 {
     struct source *source = find_source(store, name);
     if (source)
@@ -97,7 +97,7 @@ static struct source *make_source(struct store *store, const char *name)
     return source;
 }
 
-bool store_take_source(struct store *store, const char *name, int fd)
+bool descriptor_store_take_source(struct descriptor_store *store, const char *name, int fd)
 {
     char same[SOURCE_NAME_MAX];
     if (name_source(fd, same) < 0 || strcmp(name, same) != 0)
@@ -111,7 +111,8 @@ bool store_take_source(struct store *store, const char *name, int fd)
     return true;
 }
 
-size_t store_give_sources(struct store *store, struct ledger_recovery *recovery)
+size_t descriptor_store_give_sources(struct descriptor_store *store,
+                                     struct ledger_recovery *recovery)
 {
     struct source *source;
     LIST_FOREACH (source, &store->sources, entry) {
@@ -120,7 +121,7 @@ size_t store_give_sources(struct store *store, struct ledger_recovery *recovery)
     return ledger_recovery_share_sources(recovery);
 }
 
-static int use_source(struct store *store, int fd)
+static int use_source(struct descriptor_store *store, int fd)
 {
     char name[SOURCE_NAME_MAX];
     int r = name_source(fd, name);
@@ -132,13 +133,13 @@ static int use_source(struct store *store, int fd)
     source->n_users++;
     if (source->n_stored > 0)
         return 0;
-    r = store_add(store, fd, name);
+    r = descriptor_store_add(store, fd, name);
     source->n_stored = r == 0;
     return r;
 }
 
-int store_use_sources(struct store *store, const struct definition *definition,
-                      uint32_t *ret_n_left_out)
+int descriptor_store_use_sources(struct descriptor_store *store,
+                                 const struct definition *definition, uint32_t *ret_n_left_out)
 {
     uint32_t n_left_out = 0;
     int error = 0;
@@ -153,7 +154,8 @@ int store_use_sources(struct store *store, const struct definition *definition,
     return error;
 }
 
-void store_release_sources(struct store *store, const struct definition *definition)
+void descriptor_store_release_sources(struct descriptor_store *store,
+                                      const struct definition *definition)
 {
     for (uint32_t i = 0; i < definition->n_files; i++) {
         char name[SOURCE_NAME_MAX];
@@ -165,7 +167,7 @@ void store_release_sources(struct store *store, const struct definition *definit
     }
 }
 
-static void remove_used_by(struct store *store, uint64_t n_users_max)
+static void remove_used_by(struct descriptor_store *store, uint64_t n_users_max)
 {
     struct source *source, *next;
     for (source = LIST_FIRST(&store->sources); source; source = next) {
@@ -175,12 +177,12 @@ static void remove_used_by(struct store *store, uint64_t n_users_max)
     }
 }
 
-void store_remove_unused(struct store *store)
+void descriptor_store_remove_unused(struct descriptor_store *store)
 {
     remove_used_by(store, 0);
 }
 
-void store_remove_sources(struct store *store)
+void descriptor_store_remove_sources(struct descriptor_store *store)
 {
     remove_used_by(store, UINT64_MAX);
 }

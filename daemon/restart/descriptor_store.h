@@ -11,34 +11,36 @@
 
 #include <sys/queue.h>
 
-struct store {
+struct descriptor_store {
     uint64_t max;   /* descriptors; what is beyond, the service manager drops silently */
     uint64_t n_fds; /* that are in it */
     LIST_HEAD(sources, source) sources;
 };
 
-void store_init(struct store *store, uint64_t max);
+void descriptor_store_init(struct descriptor_store *store, uint64_t max);
 /* What is stored stays there. */
-void store_done(struct store *store);
+void descriptor_store_done(struct descriptor_store *store);
 
 /* 0, or a negative errno. -ENOSPC: it is full. */
-int store_add(struct store *store, int fd, const char *name);
+int descriptor_store_add(struct descriptor_store *store, int fd, const char *name);
 /* Drops all of that name; what they were is the caller's to count. */
-void store_remove(const char *name);
+void descriptor_store_remove(const char *name);
 
 /* Takes a descriptor that was stored under that name, if that is a weight file's name and it is of
  * that file. It counts already. */
-bool store_take_source(struct store *store, const char *name, int fd);
+bool descriptor_store_take_source(struct descriptor_store *store, const char *name, int fd);
 /* Gives them to the files of a recovery, whichever model's they were. Returns how many files are
  * left without one. */
-size_t store_give_sources(struct store *store, struct ledger_recovery *recovery);
+size_t descriptor_store_give_sources(struct descriptor_store *store,
+                                     struct ledger_recovery *recovery);
 
 /* A model uses its files, from now until store_release_sources: stores those that are not there. 0;
  * or a negative errno (-ENOSPC: no room), with how many could not be. */
-int store_use_sources(struct store *store, const struct definition *definition,
-                      uint32_t *ret_n_left_out);
-void store_release_sources(struct store *store, const struct definition *definition);
+int descriptor_store_use_sources(struct descriptor_store *store,
+                                 const struct definition *definition, uint32_t *ret_n_left_out);
+void descriptor_store_release_sources(struct descriptor_store *store,
+                                      const struct definition *definition);
 
 /* Drops those that no model uses, or all. */
-void store_remove_unused(struct store *store);
-void store_remove_sources(struct store *store);
+void descriptor_store_remove_unused(struct descriptor_store *store);
+void descriptor_store_remove_sources(struct descriptor_store *store);

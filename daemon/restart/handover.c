@@ -18,7 +18,7 @@
 #define LEDGER_NAME "ledger"
 
 struct handover {
-    struct store store;
+    struct descriptor_store store;
     int arena_fd, ledger_fd; /* as they were taken; -1: none */
     bool is_doubtful;        /* more was stored than can be */
     struct ledger *ledger;   /* NULL before handover_begin, or without a store */
@@ -31,7 +31,7 @@ struct handover *handover_new(uint64_t store_max)
     struct handover *handover = calloc(1, sizeof *handover);
     if (!handover)
         return NULL;
-    store_init(&handover->store, store_max);
+    descriptor_store_init(&handover->store, store_max);
     handover->arena_fd = handover->ledger_fd = -1;
     return handover;
 }
@@ -40,7 +40,7 @@ struct handover *handover_free(struct handover *handover)
 {
     if (!handover)
         return NULL;
-    store_done(&handover->store);
+    descriptor_store_done(&handover->store);
     closep(&handover->arena_fd);
     closep(&handover->ledger_fd);
     ledger_free(handover->ledger);
@@ -72,7 +72,7 @@ void handover_take(struct handover *handover, const char *name, int fd)
         /* A second arena holds memory, too. */
         if (is_memory_file(owned) && ftruncate(owned, 0) < 0)
             log_error("cannot give a stored %s's memory back: %s", name, strerror(errno));
-    } else if (store_take_source(&handover->store, name, owned)) {
+    } else if (descriptor_store_take_source(&handover->store, name, owned)) {
         (void)TAKE_FD(owned);
     } else {
         log_warn("the service manager has kept %s, which nobody knows", name);
@@ -84,9 +84,9 @@ static void forget(struct handover *handover)
 {
     if (handover->arena_fd >= 0 && ftruncate(handover->arena_fd, 0) < 0)
         log_error("cannot give the stored arena's memory back: %s", strerror(errno));
-    store_remove(ARENA_NAME);
-    store_remove(LEDGER_NAME);
-    store_remove_sources(&handover->store);
+    descriptor_store_remove(ARENA_NAME);
+    descriptor_store_remove(LEDGER_NAME);
+    descriptor_store_remove_sources(&handover->store);
     handover->store.n_fds = 0;
     handover->ledger = ledger_free(handover->ledger);
     handover->recovery = ledger_recovery_free(handover->recovery);
@@ -123,7 +123,7 @@ static int adopt(struct handover *handover, const struct backing_config *config,
         snprintf(why, BACKING_WHY_MAX, "%s", ledger_why);
         return r;
     }
-    size_t n_missing = store_give_sources(&handover->store, handover->recovery);
+    size_t n_missing = descriptor_store_give_sources(&handover->store, handover->recovery);
     if (n_missing > 0)
         log_warn("%zu weight files were not kept: once their layers are evicted, they cannot be "
                  "loaded again",
@@ -161,10 +161,10 @@ static int restore_models(struct handover *handover, struct scheduler *scheduler
         if (r < 0)
             return r;
         ledger_bind(handover->ledger, recovery->models[i].id, models[i]);
-        store_use_sources(&handover->store, models[i]->definition, &n_missing);
+        descriptor_store_use_sources(&handover->store, models[i]->definition, &n_missing);
     }
     /* What was stored for a model whose registration or removal was cut off. */
-    store_remove_unused(&handover->store);
+    descriptor_store_remove_unused(&handover->store);
     return 0;
 }
 
@@ -242,9 +242,9 @@ int handover_begin(struct handover *handover, struct scheduler *scheduler,
     scheduler_adopt(scheduler, NULL, 0, first_fill_id >> 12, 0);
     int r = ledger_new(&arena, &handover->ledger);
     if (r == 0)
-        r = store_add(&handover->store, arena.fd, ARENA_NAME);
+        r = descriptor_store_add(&handover->store, arena.fd, ARENA_NAME);
     if (r == 0)
-        r = store_add(&handover->store, ledger_fd(handover->ledger), LEDGER_NAME);
+        r = descriptor_store_add(&handover->store, ledger_fd(handover->ledger), LEDGER_NAME);
     return r;
 }
 
@@ -252,7 +252,7 @@ int handover_begin(struct handover *handover, struct scheduler *scheduler,
 static void keep_sources(struct handover *handover, const struct definition *definition)
 {
     uint32_t n_left_out;
-    int r = store_use_sources(&handover->store, definition, &n_left_out);
+    int r = descriptor_store_use_sources(&handover->store, definition, &n_left_out);
     if (r < 0)
         log_warn("%" PRIu32 " weight files of %s are not kept over a restart (%s): once its layers "
                  "are evicted after one, they cannot be loaded again",
@@ -276,7 +276,7 @@ void handover_on_scheduler(const struct scheduler_event *event, void *context)
         break;
     case EVENT_MODEL_REMOVED:
         r = ledger_remove_model(ledger, event->model);
-        store_release_sources(&handover->store, event->model->definition);
+        descriptor_store_release_sources(&handover->store, event->model->definition);
         break;
     case EVENT_LAYER_LOADED:
         r = ledger_loaded(ledger, event->layer, event->layer->fill_id);

@@ -65,7 +65,7 @@ static void write_to_journal(enum log_level level, const char *line, const struc
                (const struct sockaddr *)&journal, sizeof journal);
 }
 
-void service_log_to_journal(void)
+void service_manager_log_to_journal(void)
 {
     const char *stream = getenv("JOURNAL_STREAM");
     uintmax_t device, inode;
@@ -101,8 +101,9 @@ static bool find_kind(int fd, enum service_fd *ret)
     return true;
 }
 
-int service_take_fds(int (*take)(enum service_fd kind, int fd, const char *name, void *context),
-                     void *context)
+int service_manager_take_fds(int (*take)(enum service_fd kind, int fd, const char *name,
+                                         void *context),
+                             void *context)
 {
     char **names = NULL;
     int error = 0;
@@ -122,7 +123,7 @@ int service_take_fds(int (*take)(enum service_fd kind, int fd, const char *name,
     return n < 0 ? n : error;
 }
 
-uint64_t service_store_max(void)
+uint64_t service_manager_store_max(void)
 {
     const char *text = getenv("FDSTORE");
     char *end;
@@ -133,7 +134,7 @@ uint64_t service_store_max(void)
     return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0' ? max : 0;
 }
 
-int service_store(int fd, const char *name)
+int service_manager_store(int fd, const char *name)
 {
     char text[128];
     snprintf(text, sizeof text, "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
@@ -141,7 +142,7 @@ int service_store(int fd, const char *name)
     return r < 0 ? r : 0;
 }
 
-void service_unstore(const char *name)
+void service_manager_unstore(const char *name)
 {
     sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
@@ -158,17 +159,17 @@ static void notify(const char *assignments, const char *status)
     sd_notifyf(0, "%sSTATUS=%s", assignments, line);
 }
 
-void service_ready(const char *status)
+void service_manager_ready(const char *status)
 {
     notify("READY=1\n", status);
 }
 
-void service_status(const char *status)
+void service_manager_status(const char *status)
 {
     notify("", status);
 }
 
-void service_reloading(void)
+void service_manager_reloading(void)
 {
     struct timespec now;
 
@@ -177,12 +178,12 @@ void service_reloading(void)
                (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
 }
 
-void service_stopping(void)
+void service_manager_stopping(void)
 {
     sd_notify(0, "STOPPING=1");
 }
 
-uint64_t service_watchdog_interval_usec(void)
+uint64_t service_manager_watchdog_interval_usec(void)
 {
     uint64_t timeout_usec;
 
@@ -191,7 +192,7 @@ uint64_t service_watchdog_interval_usec(void)
     return timeout_usec / 2; /* as sd_watchdog_enabled(3) advises */
 }
 
-void service_watchdog(void)
+void service_manager_watchdog(void)
 {
     sd_notify(0, "WATCHDOG=1");
 }

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Sends log entries to the journal if standard error is connected to it. */
-void service_log_to_journal(void);
+void service_manager_log_to_journal(void);
 
 enum service_fd { SERVICE_LISTENING, SERVICE_CONNECTED, SERVICE_STORED };
 
@@ -14,22 +14,23 @@ enum service_fd { SERVICE_LISTENING, SERVICE_CONNECTED, SERVICE_STORED };
  * for each Unix stream socket, and for each regular file that it has kept for an earlier process,
  * with the name under which; `take` owns the descriptor. Others are closed. 0 or a negative errno.
  */
-int service_take_fds(int (*take)(enum service_fd kind, int fd, const char *name, void *context),
-                     void *context);
+int service_manager_take_fds(int (*take)(enum service_fd kind, int fd, const char *name,
+                                         void *context),
+                             void *context);
 
 /* The service manager's store: what is in it is passed to the next process. Returns how many
  * descriptors it holds at most; 0 if there is none. */
-uint64_t service_store_max(void);
+uint64_t service_manager_store_max(void);
 /* Keeps a duplicate of `fd` there. 0, or a negative errno. */
-int service_store(int fd, const char *name);
+int service_manager_store(int fd, const char *name);
 /* Drops all of that name. */
-void service_unstore(const char *name);
+void service_manager_unstore(const char *name);
 
-void service_ready(const char *status);
-void service_status(const char *status);
-void service_reloading(void); /* with the monotonic stamp; end it with service_ready */
-void service_stopping(void);
+void service_manager_ready(const char *status);
+void service_manager_status(const char *status);
+void service_manager_reloading(void); /* with the monotonic stamp; end it with service_ready */
+void service_manager_stopping(void);
 
 /* How often to feed the watchdog, in usec; 0 if there is none. */
-uint64_t service_watchdog_interval_usec(void);
-void service_watchdog(void);
+uint64_t service_manager_watchdog_interval_usec(void);
+void service_manager_watchdog(void);

@@ -9,9 +9,9 @@
 
 #include <errno.h>
 
-struct load {
-    struct loads *loads;
-    struct load *next;
+struct load_request {
+    struct load_requests *loads;
+    struct load_request *next;
     struct model *model;
     uint32_t next_layer, end_layer;
     enum on_full on_full;
@@ -24,10 +24,10 @@ struct load {
     int fill_error;
 };
 
-struct loads {
+struct load_requests {
     struct scheduler *scheduler;
     struct loader *loader;
-    struct load *first;
+    struct load_request *first;
     struct {
         uint64_t n_fills, since_usec; /* in flight; when the time was last added up */
         uint64_t bytes, usec;         /* lately: halved from time to time */
@@ -36,9 +36,10 @@ struct loads {
 
 enum { RATE_BYTES = 256 << 20 };
 
-int loads_new(struct scheduler *scheduler, struct loader *loader, struct loads **ret)
+int load_requests_new(struct scheduler *scheduler, struct loader *loader,
+                      struct load_requests **ret)
 {
-    struct loads *loads = calloc(1, sizeof(*loads));
+    struct load_requests *loads = calloc(1, sizeof(*loads));
     if (!loads)
         return -ENOMEM;
     loads->scheduler = scheduler;
@@ -47,28 +48,28 @@ int loads_new(struct scheduler *scheduler, struct loader *loader, struct loads *
     return 0;
 }
 
-struct loads *loads_free(struct loads *loads)
+struct load_requests *load_requests_free(struct load_requests *loads)
 {
     free(loads);
     return NULL;
 }
 
-static void load_unlink(struct load *load)
+static void load_unlink(struct load_request *load)
 {
-    struct load **link = &load->loads->first;
+    struct load_request **link = &load->loads->first;
     while (*link != load)
         link = &(*link)->next;
     *link = load->next;
 }
 
-static void load_end(struct load *load, const struct load_end *end)
+static void load_end(struct load_request *load, const struct load_end *end)
 {
     load_unlink(load);
     load->hooks.ended(&load->progress, end, load->context);
     free(load);
 }
 
-static void load_layer_done(struct load *load, struct layer *layer)
+static void load_layer_done(struct load_request *load, struct layer *layer)
 {
     load->next_layer++;
     load->progress.layers_done++;
@@ -89,12 +90,12 @@ static enum error refusal_of(enum decision decision)
     }
 }
 
-static int fill(struct loads *loads, struct layer *layer, bool behind);
+static int fill(struct load_requests *loads, struct layer *layer, bool behind);
 
 /* Asks for one layer after the other until one has to be waited for. Frees the load at its end. */
-static void load_advance(struct load *load)
+static void load_advance(struct load_request *load)
 {
-    struct loads *loads = load->loads;
+    struct load_requests *loads = load->loads;
 
     while (load->next_layer < load->end_layer) {
         struct layer *layer = &load->model->layers[load->next_layer];
@@ -145,7 +146,7 @@ static void load_advance(struct load *load)
     load_end(load, &(struct load_end){.error = 0});
 }
 
-static void load_wake(struct load *load)
+static void load_wake(struct load_request *load)
 {
     struct layer *layer = TAKE_PTR(load->waiting_for);
     load->woken = false;
@@ -164,7 +165,7 @@ static void load_wake(struct load *load)
 
 static void fill_done(struct layer *layer, int error, void *context);
 
-static int fill(struct loads *loads, struct layer *layer, bool behind)
+static int fill(struct load_requests *loads, struct layer *layer, bool behind)
 {
     uint64_t now_usec = clock_monotonic_usec();
     int r = loader_fill(loads->loader, layer, behind, fill_done, loads);
@@ -175,7 +176,8 @@ static int fill(struct loads *loads, struct layer *layer, bool behind)
     return r;
 }
 
-static void count_fill(struct loads *loads, const struct layer *layer, int error, uint64_t now_usec)
+static void count_fill(struct load_requests *loads, const struct layer *layer, int error,
+                       uint64_t now_usec)
 {
     loads->rate.usec += now_usec - loads->rate.since_usec;
     loads->rate.since_usec = now_usec;
@@ -188,7 +190,7 @@ static void count_fill(struct loads *loads, const struct layer *layer, int error
     }
 }
 
-uint64_t loads_bytes_per_sec(const struct loads *loads)
+uint64_t load_requests_bytes_per_sec(const struct load_requests *loads)
 {
     if (loads->rate.usec == 0)
         return 0;
@@ -197,7 +199,7 @@ uint64_t loads_bytes_per_sec(const struct loads *loads)
 
 static void fill_done(struct layer *layer, int error, void *context)
 {
-    struct loads *loads = context;
+    struct load_requests *loads = context;
     uint64_t now_usec = clock_monotonic_usec();
 
     count_fill(loads, layer, error, now_usec);
@@ -206,14 +208,14 @@ static void fill_done(struct layer *layer, int error, void *context)
     else
         scheduler_abandon(loads->scheduler, layer);
 
-    for (struct load *load = loads->first; load; load = load->next) {
+    for (struct load_request *load = loads->first; load; load = load->next) {
         if (load->waiting_for == layer) {
             load->woken = true;
             load->fill_error = error;
         }
     }
     /* Waking one may add or remove others: start over after each. */
-    for (struct load *load = loads->first; load;) {
+    for (struct load_request *load = loads->first; load;) {
         if (load->woken) {
             load_wake(load);
             load = loads->first;
@@ -223,15 +225,15 @@ static void fill_done(struct layer *layer, int error, void *context)
     }
 }
 
-int load_start(struct loads *loads, struct model *model, uint32_t first, uint32_t n_layers,
-               enum on_full on_full, const struct load_hooks *hooks, void *context,
-               struct load **ret)
+int load_request_start(struct load_requests *loads, struct model *model, uint32_t first,
+                       uint32_t n_layers, enum on_full on_full, const struct load_hooks *hooks,
+                       void *context, struct load_request **ret)
 {
-    struct load *load = calloc(1, sizeof(*load));
+    struct load_request *load = calloc(1, sizeof(*load));
     if (!load)
         return -ENOMEM;
 
-    *load = (struct load){
+    *load = (struct load_request){
         .loads = loads,
         .next = loads->first,
         .model = model,
@@ -250,12 +252,12 @@ int load_start(struct loads *loads, struct model *model, uint32_t first, uint32_
     return 0;
 }
 
-void load_resume(struct load *load)
+void load_request_resume(struct load_request *load)
 {
     load_advance(load);
 }
 
-void load_read_ahead(struct loads *loads, struct run *run)
+void load_requests_read_ahead(struct load_requests *loads, struct run *run)
 {
     struct layer *layer;
     bool behind = run_is_loading(run);
@@ -264,23 +266,23 @@ void load_read_ahead(struct loads *loads, struct run *run)
             return;
 }
 
-void load_get_progress(const struct load *load, struct load_progress *ret,
-                       const struct layer **ret_layer)
+void load_request_get_progress(const struct load_request *load, struct load_progress *ret,
+                               const struct layer **ret_layer)
 {
     *ret = load->progress;
     ret->bytes_done += loader_progress_bytes(load->waiting_for);
     *ret_layer = load->waiting_for;
 }
 
-void load_cancel(struct load *load)
+void load_request_cancel(struct load_request *load)
 {
-    struct loads *loads = load->loads;
+    struct load_requests *loads = load->loads;
     struct layer *layer = load->waiting_for;
 
     load_unlink(load);
     free(load);
 
-    for (const struct load *other = loads->first; other; other = other->next)
+    for (const struct load_request *other = loads->first; other; other = other->next)
         if (other->waiting_for == layer)
             return;
     if (layer && layer->fill)

@@ -6,45 +6,45 @@
 #include <errno.h>
 #include <malloc.h>
 
-struct import {
+struct model_reader {
     struct job job;
     struct workers *workers;
     struct model_source source;
     struct model_read_result result;
-    import_done done; /* NULL once cancelled */
+    model_reader_done done; /* NULL once cancelled */
     void *context;
 };
 
 static int import_step(struct job *job, uint64_t index)
 {
-    struct import *import = (struct import *)job;
+    struct model_reader *reader = (struct model_reader *)job;
     (void)index;
-    int r = model_source_read(&import->source, &import->result);
-    model_source_done(&import->source);
+    int r = model_source_read(&reader->source, &reader->result);
+    model_source_done(&reader->source);
     malloc_trim(0);
     return r;
 }
 
 static void import_finish(struct job *job, int error)
 {
-    struct import *import = (struct import *)job;
-    if (import->done)
-        import->done(error, &import->result, import->context);
-    definition_unref(import->result.definition);
-    model_source_done(&import->source);
-    free(import);
+    struct model_reader *reader = (struct model_reader *)job;
+    if (reader->done)
+        reader->done(error, &reader->result, reader->context);
+    definition_unref(reader->result.definition);
+    model_source_done(&reader->source);
+    free(reader);
     malloc_trim(0); /* a definition that nobody keeps may be large */
 }
 
-int import_start(struct workers *workers, struct model_source *source, import_done done,
-                 void *context, struct import **ret)
+int model_reader_start(struct workers *workers, struct model_source *source, model_reader_done done,
+                       void *context, struct model_reader **ret)
 {
-    struct import *import = calloc(1, sizeof *import);
-    if (!import) {
+    struct model_reader *reader = calloc(1, sizeof *reader);
+    if (!reader) {
         model_source_done(source);
         return -ENOMEM;
     }
-    *import = (struct import){
+    *reader = (struct model_reader){
         .job = {.n_steps = 1, .step = import_step, .done = import_finish},
         .workers = workers,
         .source = *source,
@@ -52,13 +52,13 @@ int import_start(struct workers *workers, struct model_source *source, import_do
         .context = context,
     };
     *source = MODEL_SOURCE_NONE;
-    *ret = import;
-    workers_submit(workers, &import->job);
+    *ret = reader;
+    workers_submit(workers, &reader->job);
     return 0;
 }
 
-void import_cancel(struct import *import)
+void model_reader_cancel(struct model_reader *reader)
 {
-    import->done = NULL;
-    workers_cancel(import->workers, &import->job);
+    reader->done = NULL;
+    workers_cancel(reader->workers, &reader->job);
 }

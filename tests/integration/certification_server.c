@@ -5,6 +5,7 @@
  *
  * A client calls Start, Test01 to Test11 and End; each call's parameters are the reply before it.
  * End says all_ok if and only if the client took every step, in order and as it should. */
+#include "daemon/control/call.h"
 #include "daemon/control/connection.h"
 #include "daemon/control/server.h"
 

@@ -1,5 +1,6 @@
 /* A connection's life: order, fairness, back-pressure, half-closes and hang-ups, slow peers, and
  * what ends a connection. */
+#include "daemon/control/call.h"
 #include "daemon/control/connection.h"
 #include "tests/unit/case_step.h"
 #include "tests/unit/server_fixture.h"

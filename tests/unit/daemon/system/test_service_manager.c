@@ -98,13 +98,13 @@ static bool is_same(int a, int b)
 
 START_TEST(says_what_a_manager_understands)
 {
-    service_ready("50 MiB, all free");
+    service_manager_ready("50 MiB, all free");
     ck_assert_str_eq(notified(), "READY=1\nSTATUS=50 MiB, all free");
-    service_status("8 MiB used");
+    service_manager_status("8 MiB used");
     ck_assert_str_eq(notified(), "STATUS=8 MiB used");
-    service_watchdog();
+    service_manager_watchdog();
     ck_assert_str_eq(notified(), "WATCHDOG=1");
-    service_stopping();
+    service_manager_stopping();
     ck_assert_str_eq(notified(), "STOPPING=1");
     ck_assert_str_eq(notified(), "nothing");
 }
@@ -117,7 +117,7 @@ START_TEST(reloading_has_the_monotonic_stamp)
     int end = 0;
 
     clock_gettime(CLOCK_MONOTONIC, &before);
-    service_reloading();
+    service_manager_reloading();
     clock_gettime(CLOCK_MONOTONIC, &after);
     const char *text = notified();
     ck_assert_int_eq(sscanf(text, "RELOADING=1\nMONOTONIC_USEC=%" SCNu64 "%n", &usec, &end), 1);
@@ -132,11 +132,11 @@ START_TEST(status_cannot_add_assignments)
 {
     char longest[4096];
 
-    service_status("model a\nSTOPPING=1\rx");
+    service_manager_status("model a\nSTOPPING=1\rx");
     ck_assert_str_eq(notified(), "STATUS=model a STOPPING=1 x");
     memset(longest, 'x', sizeof longest);
     longest[sizeof longest - 1] = '\0';
-    service_ready(longest);
+    service_manager_ready(longest);
     const char *text = notified();
     ck_assert_int_eq(strncmp(text, "READY=1\nSTATUS=xxx", 18), 0);
     ck_assert_uint_lt(strlen(text), 1024);
@@ -148,18 +148,18 @@ START_TEST(without_a_manager_nothing_happens)
     unsetenv("NOTIFY_SOCKET");
     unsetenv("WATCHDOG_USEC");
     unsetenv("LISTEN_FDS");
-    service_ready("x");
-    service_status("x");
-    service_reloading();
-    service_watchdog();
-    service_stopping();
-    ck_assert_uint_eq(service_watchdog_interval_usec(), 0);
-    ck_assert_int_eq(service_take_fds(NULL, NULL), 0);
+    service_manager_ready("x");
+    service_manager_status("x");
+    service_manager_reloading();
+    service_manager_watchdog();
+    service_manager_stopping();
+    ck_assert_uint_eq(service_manager_watchdog_interval_usec(), 0);
+    ck_assert_int_eq(service_manager_take_fds(NULL, NULL), 0);
     setenv("FDSTORE", "4096", 1);
-    ck_assert_uint_eq(service_store_max(), 0);
+    ck_assert_uint_eq(service_manager_store_max(), 0);
     int fd = memory_file("x");
-    ck_assert_int_eq(service_store(fd, "arena"), 0);
-    service_unstore("arena");
+    ck_assert_int_eq(service_manager_store(fd, "arena"), 0);
+    service_manager_unstore("arena");
     close(fd);
     unsetenv("FDSTORE");
     ck_assert_str_eq(notified(), "nothing");
@@ -169,7 +169,7 @@ END_TEST
 START_TEST(stores_a_duplicate_under_a_name)
 {
     int fd = memory_file("weights"), stored = -1;
-    ck_assert_int_eq(service_store(fd, "model-7"), 0);
+    ck_assert_int_eq(service_manager_store(fd, "model-7"), 0);
     /* systemd would drop by itself what polls as broken. */
     ck_assert_str_eq(notified_with(&stored), "FDSTORE=1\nFDPOLL=0\nFDNAME=model-7");
     ck_assert_int_ne(stored, fd);
@@ -177,7 +177,7 @@ START_TEST(stores_a_duplicate_under_a_name)
     ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC); /* still the caller's */
     close(stored);
     close(fd);
-    service_unstore("model-7");
+    service_manager_unstore("model-7");
     ck_assert_str_eq(notified(), "FDSTOREREMOVE=1\nFDNAME=model-7");
     ck_assert_str_eq(notified(), "nothing");
 }
@@ -185,11 +185,11 @@ END_TEST
 
 START_TEST(storing_fails_aloud)
 {
-    ck_assert_int_eq(service_store(-1, "arena"), -EBADF);
+    ck_assert_int_eq(service_manager_store(-1, "arena"), -EBADF);
     int fd = memory_file("x");
     close(manager);
     unlink(address.sun_path);
-    ck_assert_int_lt(service_store(fd, "arena"), 0);
+    ck_assert_int_lt(service_manager_store(fd, "arena"), 0);
     close(fd);
     manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 }
@@ -217,10 +217,10 @@ START_TEST(the_store_has_the_size_that_the_manager_says)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         setenv("FDSTORE", cases[i].text, 1);
-        ck_assert_msg(service_store_max() == cases[i].max, "\"%s\"", cases[i].text);
+        ck_assert_msg(service_manager_store_max() == cases[i].max, "\"%s\"", cases[i].text);
     }
     unsetenv("FDSTORE");
-    ck_assert_uint_eq(service_store_max(), 0);
+    ck_assert_uint_eq(service_manager_store_max(), 0);
 }
 END_TEST
 
@@ -231,12 +231,12 @@ START_TEST(watchdog_is_fed_twice_as_often_as_asked)
     snprintf(pid, sizeof pid, "%d", (int)getpid());
     setenv("WATCHDOG_USEC", "30000000", 1);
     setenv("WATCHDOG_PID", pid, 1);
-    ck_assert_uint_eq(service_watchdog_interval_usec(), 15000000);
+    ck_assert_uint_eq(service_manager_watchdog_interval_usec(), 15000000);
     setenv("WATCHDOG_PID", "1", 1); /* meant for somebody else */
-    ck_assert_uint_eq(service_watchdog_interval_usec(), 0);
+    ck_assert_uint_eq(service_manager_watchdog_interval_usec(), 0);
     unsetenv("WATCHDOG_PID");
     setenv("WATCHDOG_USEC", "soon", 1);
-    ck_assert_uint_eq(service_watchdog_interval_usec(), 0);
+    ck_assert_uint_eq(service_manager_watchdog_interval_usec(), 0);
     unsetenv("WATCHDOG_USEC");
 }
 END_TEST
@@ -321,12 +321,12 @@ static bool check_sockets(void)
 {
     struct taken taken = {.fail_at = -1};
 
-    return service_take_fds(take, &taken) == 0 && taken.n == 2 &&
+    return service_manager_take_fds(take, &taken) == 0 && taken.n == 2 &&
            took(&taken, 0, 3, SERVICE_LISTENING, "varlink") &&
            took(&taken, 1, 6, SERVICE_CONNECTED, "connection") && fcntl(3, F_GETFD) == FD_CLOEXEC &&
            !is_open(4) && !is_open(5) && is_open(6) && !is_open(7) && !getenv("LISTEN_FDS") &&
            !getenv("LISTEN_PID") && !getenv("LISTEN_FDNAMES") &&
-           service_take_fds(take, &taken) == 0 && taken.n == 2; /* not a second time */
+           service_manager_take_fds(take, &taken) == 0 && taken.n == 2; /* not a second time */
 }
 
 START_TEST(of_sockets_takes_unix_stream_ones_only)
@@ -353,7 +353,7 @@ static bool check_stored(void)
     struct taken taken = {.fail_at = -1};
     char text[8] = "";
 
-    return service_take_fds(take, &taken) == 0 && taken.n == 4 &&
+    return service_manager_take_fds(take, &taken) == 0 && taken.n == 4 &&
            took(&taken, 0, 3, SERVICE_STORED, "arena") &&
            took(&taken, 1, 4, SERVICE_STORED, "model-1") &&
            took(&taken, 2, 5, SERVICE_LISTENING, "varlink") && !is_open(6) && !is_open(7) &&
@@ -387,7 +387,7 @@ static bool check_nameless(void)
 {
     struct taken taken = {.fail_at = -1};
 
-    return service_take_fds(take, &taken) == 0 && taken.n == 2 &&
+    return service_manager_take_fds(take, &taken) == 0 && taken.n == 2 &&
            took(&taken, 0, 3, SERVICE_STORED, "unknown") && /* sd_listen_fds_with_names(3) */
            took(&taken, 1, 4, SERVICE_LISTENING, "unknown");
 }
@@ -406,7 +406,7 @@ static bool check_other_names(void)
 {
     struct taken taken = {.fail_at = -1};
 
-    return service_take_fds(take, &taken) < 0 && taken.n == 0;
+    return service_manager_take_fds(take, &taken) < 0 && taken.n == 0;
 }
 
 START_TEST(refuses_fewer_names_than_descriptors)
@@ -423,7 +423,7 @@ static bool check_failure(void)
 {
     struct taken taken = {.fail_at = 0};
 
-    return service_take_fds(take, &taken) == -EMFILE && taken.n == 1 && !is_open(3) &&
+    return service_manager_take_fds(take, &taken) == -EMFILE && taken.n == 1 && !is_open(3) &&
            !is_open(4) && !is_open(5);
 }
 
@@ -443,10 +443,10 @@ static bool check_malformed(void)
     struct taken taken = {.fail_at = -1};
 
     setenv("LISTEN_FDS", "many", 1);
-    bool refused = service_take_fds(take, &taken) < 0;
+    bool refused = service_manager_take_fds(take, &taken) < 0;
     setenv("LISTEN_FDS", "1", 1);
     setenv("LISTEN_PID", "1", 1); /* meant for somebody else */
-    return refused && service_take_fds(take, &taken) == 0 && taken.n == 0 && is_open(3);
+    return refused && service_manager_take_fds(take, &taken) == 0 && taken.n == 0 && is_open(3);
 }
 
 START_TEST(refuses_a_malformed_environment)
@@ -472,7 +472,7 @@ static off_t logged_bytes(const char *stream_format)
              stream_format);
     setenv("JOURNAL_STREAM", stream, 1);
     dup2(fd, STDERR_FILENO);
-    service_log_to_journal();
+    service_manager_log_to_journal();
     log_write(LOG_LEVEL_NOTICE, (struct log_field[]){{"EDGEMIND_TEST", "1"}}, 1, "a test's line");
     dup2(saved, STDERR_FILENO);
     close(saved);
