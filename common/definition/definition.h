@@ -1,13 +1,14 @@
 /* A model's definition: its layers in execution order, each with its tensors or just its size.
  *
  * Made on any thread; immutable afterwards and shared by reference.
- * The counter is not atomic: ref and unref belong to one thread at a time. */
+ * Any thread may take and give back references. */
 #pragma once
 
 #include "common/cleanup.h"
 #include "common/definition/dtype.h"
 #include "common/definition/weight_file.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -55,7 +56,7 @@ struct layer_definition {
 };
 
 struct definition {
-    unsigned n_refs;
+    atomic_uint n_refs;
     char *name;
     char *weights; /* path relative to the definition, or NULL: simulated, all bytes zero */
     struct layer_definition *layers;

@@ -40,6 +40,7 @@ struct model {
     uint32_t n_runs;
     uint64_t *begins_bytes;     /* while there are runs: the weights before each layer */
     uint32_t look_ahead, depth; /* of its runs' plan, as is each layer's `keep` */
+    bool has_plan;              /* was given one */
     uint32_t period;            /* of that plan's schedule, or 0 */
     uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
     uint64_t compute_usec;  /* of a whole pass of a run, lately; 0: unknown */

@@ -125,6 +125,14 @@ void scheduler_set_observer(struct scheduler *scheduler, scheduler_observer obse
  * number of free pages only, it decides exactly as the original would. 0 or -ENOMEM. */
 int scheduler_clone(const struct scheduler *scheduler, struct scheduler **ret);
 
+/* The same in two steps, so that most of the work can be a worker's: a snapshot takes 24 bytes for
+ * each resident or loading layer, and any thread may make schedulers from it. 0 or -ENOMEM. */
+struct scheduler_snapshot;
+int scheduler_take_snapshot(const struct scheduler *scheduler, struct scheduler_snapshot **ret);
+int scheduler_from_snapshot(const struct scheduler_snapshot *snapshot, struct scheduler **ret);
+struct scheduler_snapshot *scheduler_snapshot_free(struct scheduler_snapshot *snapshot);
+DEFINE_CLEANUP(struct scheduler_snapshot *, scheduler_snapshot_free);
+
 /* Why a model was refused: the first layer that can never fit, or the limit that was reached. */
 struct model_refusal {
     enum error error;  /* ERROR_ALREADY_LOADED, ERROR_OUT_OF_MEMORY, ERROR_LIMIT_EXCEEDED */

@@ -65,4 +65,6 @@ void scheduler_reserve(struct scheduler *scheduler, struct layer *layer, uint64_
 void scheduler_refuse(struct scheduler *scheduler, const struct layer *layer,
                       enum decision decision);
 
+void scheduler_link_model(struct scheduler *scheduler, struct model *model);
+
 void scheduler_tell(const struct scheduler *scheduler, const struct scheduler_event *event);

@@ -93,6 +93,7 @@ void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
         assert(plan->period > 0 && plan->period * n_layers <= MODEL_SCHEDULE_STEPS_MAX);
         memcpy(model->schedule, plan->schedule, plan->period * n_layers);
     }
+    model->has_plan = true;
     model->look_ahead = plan->look_ahead;
     model->depth = plan->depth;
 }
