@@ -17,16 +17,12 @@
 #include <string.h>
 
 enum {
-    REHEARSED_LAYERS_MAX =
-        128,                 /* larger models are not rehearsed: it would keep the loop waiting */
-    SIZES = 4,               /* quartiles that masks are made from */
-    START_BYTES = 512 << 10, /* loaders run dry at a layer's end, and wait for the next one */
-    PASSES = 6,              /* until it is steady, and again to measure */
+    SIZES = 4, /* quartiles that masks are made from */
+    PASSES = PLANNER_PASSES,
     PERIOD_MAX = MODEL_SCHEDULE_STEPS_MAX / MODEL_SCHEDULE_LAYERS_MAX
 };
 _Static_assert(PASSES % 2 == 0 && PASSES % 3 == 0 && PERIOD_MAX == 3, "whole periods are measured");
-static const double NEARLY = 1.01, RATES_NEARLY = 2, CLEARLY = 0.95, SCREENED = 1.05,
-                    TELLING = 1.002;
+static const double NEARLY = 1.01, SCREENED = 1.05, TELLING = 1.002;
 
 static const struct manner {
     uint32_t look_ahead, depth;
@@ -270,7 +266,7 @@ int planner_plan(uint32_t n_layers, const uint64_t *pages, uint64_t capacity_pag
     for (uint32_t i = 0; i < n_layers; i++)
         choice.total_pages += pages[i];
     memset(keep, false, n_layers * sizeof *keep);
-    if (choice.total_pages > capacity_pages && n_layers <= REHEARSED_LAYERS_MAX)
+    if (choice.total_pages > capacity_pages && n_layers <= PLANNER_REHEARSED_LAYERS_MAX)
         r = choose(&choice);
     else if (choice.total_pages > capacity_pages && !keep_spread(&choice, UINT64_MAX, 2, keep))
         memset(keep, false, n_layers * sizeof *keep); /* not even two fit */
@@ -278,86 +274,4 @@ int planner_plan(uint32_t n_layers, const uint64_t *pages, uint64_t capacity_pag
     if (r == 0)
         *ret = choice.best;
     return r;
-}
-
-/* Of the arena's pages, by bytes among the models that runs go through, `model` always among them.
- */
-static uint64_t share_pages(const struct scheduler *scheduler, const struct model *model)
-{
-    uint64_t capacity_pages = arena_capacity_pages(scheduler_arena(scheduler));
-    double bytes = (double)model->definition->bytes, total_bytes = bytes;
-    for (const struct model *other = scheduler_first_model(scheduler); other; other = other->next)
-        if (other != model && other->n_runs > 0)
-            total_bytes += (double)other->definition->bytes;
-    return total_bytes > bytes ? (uint64_t)((double)capacity_pages * bytes / total_bytes)
-                               : capacity_pages;
-}
-
-/* Than the plan that the model has. */
-static int is_clearly_faster(const struct model *model, const uint64_t *pages,
-                             double compute_per_page, double start_pages,
-                             const struct run_plan *plan, bool *ret)
-{
-    uint32_t n_layers = model->definition->n_layers;
-    _cleanup_(freep) bool *keep = reallocarray(NULL, n_layers, sizeof *keep);
-    struct cycle cycle;
-    struct cycle_mean mean, present_mean;
-    if (!keep)
-        return -ENOMEM;
-    int r = cycle_init(&cycle, n_layers, pages, model->planned_pages, compute_per_page);
-    if (r < 0)
-        return r;
-    cycle.start_pages = start_pages;
-    for (uint32_t i = 0; i < n_layers; i++)
-        keep[i] = model->layers[i].keep;
-    struct run_plan present = {keep, model->look_ahead, model->depth,
-                               model->period > 0 ? model->schedule : NULL, model->period};
-    *ret = !cycle_measure(&cycle, &present, PASSES, INFINITY, &present_mean) ||
-           !cycle_measure(&cycle, plan, PASSES, INFINITY, &mean) ||
-           mean.time < present_mean.time * CLEARLY;
-    cycle_done(&cycle);
-    return 0;
-}
-
-int planner_choose(struct scheduler *scheduler, struct model *model,
-                   const struct rehearsal_rates *rates)
-{
-    const struct definition *definition = model->definition;
-    const struct arena *arena = scheduler_arena(scheduler);
-    uint64_t capacity_pages = share_pages(scheduler, model);
-    double compute_per_page = 1,
-           start_pages = (double)START_BYTES / (double)arena_page_bytes(arena);
-    struct run_plan plan;
-
-    if (rates->disk_bytes_per_sec > 0 && rates->compute_usec > 0)
-        compute_per_page = (double)rates->compute_usec / 1e6 * (double)rates->disk_bytes_per_sec /
-                           (double)definition->bytes;
-    if (model->planned_pages == capacity_pages && definition->n_layers > REHEARSED_LAYERS_MAX)
-        return 0;
-    if (model->planned_pages == capacity_pages &&
-        compute_per_page < model->planned_compute_per_page * RATES_NEARLY &&
-        compute_per_page > model->planned_compute_per_page / RATES_NEARLY)
-        return 0;
-
-    _cleanup_(freep) uint64_t *pages = reallocarray(NULL, definition->n_layers, sizeof *pages);
-    _cleanup_(freep) bool *keep = reallocarray(NULL, definition->n_layers, sizeof *keep);
-    uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
-    if (!pages || !keep)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < definition->n_layers; i++)
-        if (arena_footprint(arena, definition->layers[i].bytes, definition->layers[i].shift_bytes,
-                            &pages[i]) < 0)
-            return -ENOMEM;
-    int r = planner_plan(definition->n_layers, pages, capacity_pages, compute_per_page, start_pages,
-                         keep, schedule, &plan);
-    bool is_faster = true;
-    if (r == 0 && model->planned_pages == capacity_pages)
-        r = is_clearly_faster(model, pages, compute_per_page, start_pages, &plan, &is_faster);
-    if (r < 0)
-        return r;
-    if (is_faster)
-        scheduler_set_run_plan(scheduler, model, &plan);
-    model->planned_pages = capacity_pages;
-    model->planned_compute_per_page = compute_per_page;
-    return 0;
 }
