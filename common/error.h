@@ -35,7 +35,8 @@ enum exit_code {
     EXIT_BUSY = 6,
     EXIT_NOT_FOUND = 7,
     EXIT_INVALID_DEFINITION = 8,
-    EXIT_PERMISSION_DENIED = 9
+    EXIT_PERMISSION_DENIED = 9,
+    EXIT_ALREADY_LOADED = 10
 };
 
 /* "io.edgemind.manager.OutOfMemory"; NULL for ERROR_NONE. Static storage. */

@@ -13,6 +13,7 @@
 
 struct option {
     const char *name;
+    char letter;       /* the short form, as 'h' for -h; 0: none */
     const char *value; /* what help calls it; NULL: a flag */
     size_t offset;     /* in struct arguments: const char *, or bool for a flag */
     unsigned verb_option;
@@ -79,32 +80,55 @@ static bool check_name(const char *value)
     return true;
 }
 
+static const char *const policies[] = {"flush-all", "lru", "next-use"};
+
+bool arguments_is_policy(const char *name)
+{
+    for (size_t i = 0; i < sizeof policies / sizeof *policies; i++)
+        if (strcmp(policies[i], name) == 0)
+            return true;
+    return false;
+}
+
+static bool check_policy(const char *value)
+{
+    return strcmp(value, "all") == 0 || arguments_is_policy(value);
+}
+
 static const struct option options[] = {
-    {"--on-full", "evict|ask", offsetof(struct arguments, on_full), OPTION_ON_FULL, check_on_full,
-     "when the arena is full: let layers give way, or stop"},
-    {"--capacity", "SIZE", offsetof(struct arguments, capacity), OPTION_CAPACITY, check_capacity,
+    {"--on-full", 0, "evict|ask", offsetof(struct arguments, on_full), OPTION_ON_FULL,
+     check_on_full, "when the arena is full: let layers give way, or stop"},
+    {"--capacity", 0, "SIZE", offsetof(struct arguments, capacity), OPTION_CAPACITY, check_capacity,
      "plan for an arena of that size (as 50M), without a daemon"},
-    {"--policy", "POLICY", offsetof(struct arguments, policy), OPTION_POLICY, NULL,
+    {"--policy", 0, "POLICY", offsetof(struct arguments, policy), OPTION_POLICY, check_policy,
      "flush-all, lru, next-use, or all to compare them"},
-    {"--passes", "N", offsetof(struct arguments, passes), OPTION_RUN, check_passes,
+    {"--passes", 0, "N", offsetof(struct arguments, passes), OPTION_RUN, check_passes,
      "show N passes of a run, too (1 to 1000)"},
-    {"--disk-rate", "RATE", offsetof(struct arguments, disk_rate), OPTION_RUN, check_rate,
+    {"--disk-rate", 0, "RATE", offsetof(struct arguments, disk_rate), OPTION_RUN, check_rate,
      "predict times, reading RATE bytes a second (as 500M)"},
-    {"--compute", "TIME", offsetof(struct arguments, compute), OPTION_RUN, check_compute,
+    {"--compute", 0, "TIME", offsetof(struct arguments, compute), OPTION_RUN, check_compute,
      "predict times, a pass computing that long (as 2ms)"},
-    {"--wait", "TIME", offsetof(struct arguments, wait), OPTION_WAIT, check_wait,
+    {"--wait", 0, "TIME", offsetof(struct arguments, wait), OPTION_WAIT, check_wait,
      "wait for others' leases, up to TIME a layer (at most 60s)"},
-    {"--name", "NAME", offsetof(struct arguments, name), OPTION_NAME, check_name,
+    {"--name", 0, "NAME", offsetof(struct arguments, name), OPTION_NAME, check_name,
      "what to call the model (a definition has its own name)"},
-    {"--tensors", NULL, offsetof(struct arguments, tensors), OPTION_TENSORS, NULL,
+    {"--if-absent", 0, NULL, offsetof(struct arguments, if_absent), OPTION_KNOWN, NULL,
+     "do nothing if the daemon knows the model already"},
+    {"--replace", 0, NULL, offsetof(struct arguments, replace), OPTION_KNOWN, NULL,
+     "unload the model first if the daemon knows it already"},
+    {"--tensors", 0, NULL, offsetof(struct arguments, tensors), OPTION_TENSORS, NULL,
      "show each layer's tensors"},
-    {"--force", NULL, offsetof(struct arguments, force), OPTION_FORCE, NULL,
+    {"--force", 0, NULL, offsetof(struct arguments, force), OPTION_FORCE, NULL,
      "write to a terminal, too"},
-    {"--socket", "PATH", offsetof(struct arguments, socket), 0, check_path, "the daemon's socket"},
-    {"--json", NULL, offsetof(struct arguments, json), 0, NULL,
+    {"--socket", 0, "PATH", offsetof(struct arguments, socket), 0, check_path,
+     "the daemon's socket"},
+    {"--json", 'j', NULL, offsetof(struct arguments, json), 0, NULL,
      "print the daemon's replies as JSON"},
-    {"--help", NULL, offsetof(struct arguments, help), 0, NULL, "show help and exit"},
-    {"--version", NULL, offsetof(struct arguments, version), 0, NULL, "show the version and exit"},
+    {"--quiet", 'q', NULL, offsetof(struct arguments, quiet), 0, NULL,
+     "say nothing of what was done, only what went wrong"},
+    {"--help", 'h', NULL, offsetof(struct arguments, help), 0, NULL, "show help and exit"},
+    {"--version", 'V', NULL, offsetof(struct arguments, version), 0, NULL,
+     "show the version and exit"},
 };
 
 enum { N_OPTIONS = sizeof options / sizeof *options };
@@ -123,9 +147,10 @@ void arguments_print_options(FILE *out, unsigned selected)
         char left[40];
         if (selected == 0 ? option->verb_option != 0 : !(option->verb_option & selected))
             continue;
-        snprintf(left, sizeof left, "%s%s%s", option->name, option->value ? "=" : "",
-                 option->value ? option->value : "");
-        fprintf(out, "  %-21s  %s\n", left, option->summary);
+        snprintf(left, sizeof left, "%c%c%s%s%s%s", option->letter ? '-' : ' ',
+                 option->letter ? option->letter : ' ', option->letter ? ", " : "  ", option->name,
+                 option->value ? "=" : "", option->value ? option->value : "");
+        fprintf(out, "  %-25s  %s\n", left, option->summary);
     }
 }
 
@@ -138,7 +163,8 @@ __attribute__((format(printf, 2, 3))) static int usage(const struct verb *verb, 
     va_start(arguments, format);
     vfprintf(stderr, format, arguments);
     va_end(arguments);
-    fprintf(stderr, ". Try 'emctl %s%s--help'.\n", verb ? verb->name : "", verb ? " " : "");
+    fprintf(stderr, "%s Try 'emctl %s%s--help'.\n", format[strlen(format) - 1] == '?' ? "" : ".",
+            verb ? verb->name : "", verb ? " " : "");
     return EXIT_USAGE;
 }
 
@@ -151,6 +177,65 @@ static const struct option *find_option(const char *argument)
         if (strlen(option->name) == n && strncmp(option->name, argument, n) == 0)
             return option;
     return NULL;
+}
+
+/* As many flags as "-jq" has letters. */
+static int take_letters(const char *argument, struct arguments *arguments)
+{
+    for (const char *letter = argument + 1; *letter; letter++) {
+        const struct option *option = options;
+        while (option < options + N_OPTIONS && option->letter != *letter)
+            option++;
+        if (option == options + N_OPTIONS)
+            return usage(arguments->verb, "unknown option '%s'", argument);
+        *(bool *)((char *)arguments + option->offset) = true;
+    }
+    return EXIT_DONE;
+}
+
+/* How many letters must be added, left out or changed to make one word the other: Levenshtein's
+ * distance, by Wagner and Fischer's table of which one row is kept. */
+static size_t distance(const char *a, const char *b)
+{
+    enum { WORD_MAX = 31 };
+    size_t row[WORD_MAX + 1], n = strlen(b);
+
+    if (n > WORD_MAX || strlen(a) > WORD_MAX)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t change = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            row[j] = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+            if (change < row[j])
+                row[j] = change;
+        }
+    }
+    return row[n];
+}
+
+const char *arguments_guess_verb(const struct verb *verbs, const char *name)
+{
+    size_t nearest = strlen(name) / 3 + 2; /* further away, it is another word */
+    const char *guess = NULL;
+
+    for (const struct verb *verb = verbs; verb->name; verb++) {
+        /* "load" begins two verbs: the first stands for it. */
+        const char *second = strchr(verb->name, '-'); /* "policy" is meant for "set-policy" */
+        bool begins = *name && strncmp(verb->name, name, strlen(name)) == 0;
+        size_t d = begins ? 1 : distance(name, verb->name);
+        if (second && distance(name, second + 1) < d)
+            d = distance(name, second + 1) + 1;
+        if (d < nearest) {
+            nearest = d;
+            guess = verb->name;
+        }
+    }
+    return guess;
 }
 
 /* The verb is the first operand, and options before it may be its own: so it is looked for first,
@@ -190,6 +275,11 @@ static int take_option(int argc, char **argv, int *at, struct arguments *argumen
         value = argv[++*at];
     else
         return usage(verb, "option '%s' needs a value: %s", option->name, option->value);
+    if (option->check == check_policy && !check_policy(value))
+        return usage(verb,
+                     "there is no policy '%s'; the policies are " ARGUMENTS_POLICIES
+                     ", and all compares them",
+                     value);
     if (option->check && !option->check(value))
         return usage(verb, "'%s' is no value for %s=%s", value, option->name, option->value);
     *(const char **)((char *)arguments + option->offset) = value;
@@ -203,6 +293,8 @@ static int check_verb(const struct arguments *arguments, unsigned verb_options)
     for (const struct option *option = options; option < options + N_OPTIONS; option++)
         if (option->verb_option & verb_options & ~verb->options)
             return usage(verb, "%s takes no option '%s'", verb->name, option->name);
+    if (arguments->if_absent && arguments->replace)
+        return usage(verb, "--if-absent and --replace exclude each other");
     if (arguments->n_operands < verb->min_operands)
         return usage(verb, "%s needs %s", verb->name, verb->operands);
     if (verb->takes_command && (!arguments->command || !*arguments->command))
@@ -226,6 +318,8 @@ int arguments_parse(int argc, char **argv, const struct verb *verbs, struct argu
             arguments.command = argv + i + 1;
         else if (!only_operands && strcmp(argv[i], "--") == 0)
             only_operands = true;
+        else if (!only_operands && argv[i][0] == '-' && argv[i][1] != '-' && argv[i][1])
+            r = take_letters(argv[i], &arguments);
         else if (!only_operands && argv[i][0] == '-')
             r = take_option(argc, argv, &i, &arguments, &verb_options);
         else if (!verb_name)
@@ -239,8 +333,11 @@ int arguments_parse(int argc, char **argv, const struct verb *verbs, struct argu
     }
     if (r != EXIT_DONE)
         return r;
-    if (verb_name && !arguments.verb)
-        return usage(NULL, "unknown verb '%s'", verb_name);
+    if (verb_name && !arguments.verb) {
+        const char *guess = arguments_guess_verb(verbs, verb_name);
+        return guess ? usage(NULL, "unknown verb '%s'; did you mean '%s'?", verb_name, guess)
+                     : usage(NULL, "unknown verb '%s'", verb_name);
+    }
     if (!arguments.help && !arguments.version) {
         if (!verb_name)
             return usage(NULL, "no verb given");

@@ -16,7 +16,8 @@ enum verb_options {
     OPTION_TENSORS = 1 << 4,
     OPTION_FORCE = 1 << 5,
     OPTION_RUN = 1 << 6,
-    OPTION_WAIT = 1 << 7
+    OPTION_WAIT = 1 << 7,
+    OPTION_KNOWN = 1 << 8
 };
 
 enum { OPERANDS_MAX = 3 };
@@ -43,7 +44,7 @@ struct arguments {
     char **command;
     const char *socket;
     const char *on_full;   /* "evict" or "ask" */
-    const char *policy;    /* as given: which ones there are is the daemon's to say */
+    const char *policy;    /* one that arguments_is_policy knows, or "all" */
     const char *capacity;  /* a size above 0 */
     const char *passes;    /* 1 to 1000 */
     const char *disk_rate; /* a size above 0 that json_int_t holds */
@@ -51,7 +52,8 @@ struct arguments {
     const char *wait;      /* a duration of at most a minute */
     const char *name;      /* fit for a model */
     bool tensors, force;
-    bool json, help, version;
+    bool if_absent, replace; /* at most one of them */
+    bool json, quiet, help, version;
 };
 
 /* `verbs` ends with a NULL name. EXIT_DONE, or EXIT_USAGE after a line on standard error. With
@@ -59,6 +61,12 @@ struct arguments {
 int arguments_parse(int argc, char **argv, const struct verb *verbs, struct arguments *ret);
 
 const struct verb *arguments_find_verb(const struct verb *verbs, const char *name); /* or NULL */
+
+bool arguments_is_policy(const char *name);
+#define ARGUMENTS_POLICIES "flush-all, lru and next-use"
+
+/* What the user may have meant by a verb that there is none of; NULL: nobody knows. */
+const char *arguments_guess_verb(const struct verb *verbs, const char *name);
 
 /* One line for each option that is global (`options` is 0) or in `options`. */
 void arguments_print_options(FILE *out, unsigned options);

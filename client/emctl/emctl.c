@@ -9,8 +9,8 @@
 static int verb_help(struct session *session);
 
 static const struct verb verbs[] = {
-    {"load-model", "FILE", 1, 1, OPTION_ON_FULL | OPTION_NAME, verb_load_model,
-     "load a model: definition, weights or index"},
+    {"load-model", "FILE", 1, 1, OPTION_ON_FULL | OPTION_NAME | OPTION_KNOWN, verb_load_model,
+     "load a model: definition, weights, index or folder"},
     {"load-layer", "MODEL LAYER", 2, 2, OPTION_ON_FULL, verb_load_layer, "load one layer"},
     {"unload-model", "MODEL", 1, 1, 0, verb_unload_model, "evict a model's layers and forget it"},
     {"unload-layer", "MODEL LAYER", 2, 2, 0, verb_unload_layer, "evict one layer"},
@@ -26,7 +26,7 @@ static const struct verb verbs[] = {
      "hold layers, or all, while a command runs", true},
     {"watch", "", 0, 0, 0, verb_watch, "show events as they happen"},
     {"set-policy", "[POLICY]", 0, 1, OPTION_ON_FULL, verb_set_policy,
-     "set what gives way when the arena is full"},
+     "show or set what gives way when the arena is full"},
     {"version", "", 0, 0, 0, verb_version, "show emctl's version and the daemon's"},
     {"help", "[VERB]", 0, 1, 0, verb_help, "show help"},
     {0},
@@ -48,6 +48,18 @@ static void print_help(void)
                    verb->summary);
     printf("\nOptions, before or after the verb:\n");
     arguments_print_options(stdout, 0);
+    printf(
+        "\nEnvironment:\n"
+        "  EDGEMIND_SOCKET   the daemon's socket, unless --socket names it\n"
+        "  EDGEMIND_PATH     directories in which load-model and plan look for files\n"
+        "  NO_COLOR          if set and not empty, no colours\n"
+        "\nExit codes:\n"
+        "  0  done                                   6    busy: held by clients, or being loaded\n"
+        "  1  another failure                        7    no such model, layer or tensor\n"
+        "  2  usage                                  8    invalid definition or weights\n"
+        "  3  no daemon                              9    permission denied\n"
+        "  4  out of memory: larger than the arena   10   the model is known already\n"
+        "  5  must unload, and --on-full=ask         130  the load was interrupted\n");
     printf("\n'emctl VERB --help' shows a verb's own options; emctl(1) explains all.\n");
 }
 
@@ -68,9 +80,14 @@ static int verb_help(struct session *session)
 {
     const char *name = session->arguments->operands[0];
     const struct verb *verb = name ? arguments_find_verb(verbs, name) : NULL;
+    const char *guess = name ? arguments_guess_verb(verbs, name) : NULL;
 
     if (name && !verb)
-        return error_message_print(EXIT_USAGE, "unknown verb '%s'. Try 'emctl --help'.", name);
+        return guess ? error_message_print(
+                           EXIT_USAGE, "unknown verb '%s'; did you mean '%s'? Try 'emctl --help'.",
+                           name, guess)
+                     : error_message_print(EXIT_USAGE, "unknown verb '%s'. Try 'emctl --help'.",
+                                           name);
     if (verb)
         print_verb_help(verb);
     else

@@ -72,9 +72,9 @@ static void advise(enum error error, const json_t *parameters, const struct subj
     case ERROR_ALREADY_LOADED: {
         const char *model = error_text_string(parameters, "model", "?");
         fprintf(stderr,
-                " 'emctl load-layer %s LAYER' loads what is missing, 'emctl unload-model "
-                "%s' forgets it.",
-                model, model);
+                " 'emctl load-layer %s LAYER' loads what is missing, and --replace loads the model "
+                "anew.%s",
+                model, subject->has_default_name ? " Another model goes by another --name." : "");
         break;
     }
     case ERROR_SOURCE_CHANGED:

@@ -18,6 +18,8 @@ struct subject {
     const char *layer;
     const char *policy;
     uint64_t elapsed_usec; /* that a load took; 0: unknown */
+    bool has_default_name; /* the model goes by its file's name, and could go by another */
+    bool is_zeros;         /* the model has no weights: nothing is read */
 };
 
 struct output {
@@ -36,11 +38,12 @@ typedef int (*output_function)(struct output *output, const struct subject *subj
 
 struct output_ops {
     output_function load_model, load_layer, unload, reset;
-    output_function list;     /* a part of the list ... */
-    output_function list_end; /* ... and its end; parameters are NULL */
+    output_function already_loaded; /* a load that --if-absent made needless */
+    output_function list;           /* a part of the list ... */
+    output_function list_end;       /* ... and its end; parameters are NULL */
     /* Instead, for a list of tensors: each layer, as `list` has it, and parts of its tensors. */
     output_function list_layer, list_tensors;
-    output_function stats, event, policy, version;
+    output_function stats, event, policy, policy_set, version;
     output_function plan;        /* the load, step by step ... */
     output_function plan_passes; /* ... and then, from the same reply, the run */
     /* Instead, when several policies are asked for: the load in a line and the run of each, and at
@@ -52,6 +55,8 @@ struct output_ops {
 
 extern const struct output_ops output_text;
 extern const struct output_ops output_json;
+extern const struct output_ops
+    output_quiet; /* what was asked for as text, what was done not at all */
 
 /* The text's statistics screen, its tables and its plans, in files of their own. */
 int output_text_stats(struct output *output, const struct subject *subject, json_t *parameters);

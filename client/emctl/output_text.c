@@ -28,7 +28,7 @@ static void show_pace(struct output *output, const struct subject *subject, json
         fprintf(output->stream, " in %.0f ms", seconds * 1000);
     else
         fprintf(output->stream, " in %.*f s", seconds < 10 ? 2 : 0, seconds);
-    if (all_loaded && (double)bytes / seconds < 1e18)
+    if (all_loaded && !subject->is_zeros && (double)bytes / seconds < 1e18)
         fprintf(output->stream, " (%s/s)",
                 output_size((json_int_t)((double)bytes / seconds), text));
 }
@@ -46,13 +46,23 @@ static int show_load_model(struct output *output, const struct subject *subject,
     fprintf(output->stream, "%s: %" JSON_INTEGER_FORMAT " layer%s, %s loaded", model, layers,
             plural(layers), output_size(bytes, text));
     show_pace(output, subject, bytes, hits == 0);
+    if (subject->is_zeros)
+        fputs(" (zeros: the model has no weights)", output->stream);
     if (hits > 0)
-        fprintf(output->stream, " (%" JSON_INTEGER_FORMAT " were there already)", hits);
+        fprintf(output->stream, " (%" JSON_INTEGER_FORMAT " %s there already)", hits,
+                hits == 1 ? "was" : "were");
     if (must_unload > 0)
         fprintf(output->stream,
                 "; %" JSON_INTEGER_FORMAT " must-unload evicted %" JSON_INTEGER_FORMAT " layer%s",
                 must_unload, evicted, plural(evicted));
     fprintf(output->stream, "; %" JSON_INTEGER_FORMAT " resident\n", resident);
+    return 0;
+}
+
+static int show_already_loaded(struct output *output, const struct subject *subject, json_t *reply)
+{
+    (void)reply;
+    fprintf(output->stream, "%s: is known already\n", subject->model);
     return 0;
 }
 
@@ -68,7 +78,7 @@ static int show_load_layer(struct output *output, const struct subject *subject,
     fprintf(output->stream, "%s/%s: %s %s", subject->model, subject->layer,
             output_size(bytes, text), hit ? "was there already" : "loaded");
     if (!hit)
-        show_pace(output, subject, bytes, true);
+        show_pace(output, subject, bytes, false); /* whether it has weights is not known here */
     if (must_unload)
         fprintf(output->stream, "; must-unload evicted %" JSON_INTEGER_FORMAT " layer%s", evicted,
                 plural(evicted));
@@ -166,31 +176,29 @@ static int show_version(struct output *output, const struct subject *subject, js
     return 0;
 }
 
-/* The message on standard error is for people. */
-static int show_error(struct output *output, const struct subject *subject, json_t *error)
+static int say_nothing(struct output *output, const struct subject *subject, json_t *reply)
 {
     (void)output;
     (void)subject;
-    (void)error;
+    (void)reply;
     return 0;
 }
 
+#define WHAT_WAS_ASKED_FOR                                                          \
+    .list = output_text_list, .list_end = output_text_list_end,                     \
+    .list_layer = output_text_list_layer, .list_tensors = output_text_list_tensors, \
+    .stats = output_text_stats, .event = show_event, .version = show_version,       \
+    .plan = output_text_plan, .plan_passes = output_text_plan_passes,               \
+    .plan_policy = output_text_plan_policy, .plan_comparison = output_text_plan_comparison
+
+const struct output_ops output_quiet = {
+    WHAT_WAS_ASKED_FOR,        .load_model = say_nothing, .load_layer = say_nothing,
+    .unload = say_nothing,     .reset = say_nothing,      .already_loaded = say_nothing,
+    .policy_set = say_nothing, .policy = show_policy,     .error = say_nothing,
+};
+
 const struct output_ops output_text = {
-    .load_model = show_load_model,
-    .load_layer = show_load_layer,
-    .unload = show_unload,
-    .reset = show_reset,
-    .list = output_text_list,
-    .list_end = output_text_list_end,
-    .list_layer = output_text_list_layer,
-    .list_tensors = output_text_list_tensors,
-    .stats = output_text_stats,
-    .event = show_event,
-    .policy = show_policy,
-    .version = show_version,
-    .plan = output_text_plan,
-    .plan_passes = output_text_plan_passes,
-    .plan_policy = output_text_plan_policy,
-    .plan_comparison = output_text_plan_comparison,
-    .error = show_error,
+    WHAT_WAS_ASKED_FOR,        .load_model = show_load_model, .load_layer = show_load_layer,
+    .unload = show_unload,     .reset = show_reset,           .already_loaded = show_already_loaded,
+    .policy_set = show_policy, .policy = show_policy,         .error = say_nothing,
 };

@@ -18,7 +18,11 @@ enum { PATIENCE_USEC = 30 * 1000 * 1000 };
 void session_init(struct session *session, const struct arguments *arguments)
 {
     *session = (struct session){.arguments = arguments};
-    output_init(&session->output, arguments->json ? &output_json : &output_text, stdout);
+    output_init(&session->output,
+                arguments->json    ? &output_json
+                : arguments->quiet ? &output_quiet
+                                   : &output_text,
+                stdout);
 }
 
 static int flush(struct session *session)
@@ -139,6 +143,7 @@ int session_open_model(struct session *session, const char *name, bool optional,
     r = name_model(session, &files);
     if (r == EXIT_DONE) {
         session->subject.model = files.name;
+        session->subject.has_default_name = files.name && !session->arguments->name;
         *ret = files;
         files = (struct model_files){0};
     }
@@ -191,6 +196,12 @@ int session_receive_raw(struct session *session, struct varlink_reply *ret)
         if (error && session->output.ops->error(&session->output, &session->subject, error) == 0)
             output_flush(&session->output); /* what counts is the error below */
         json_decref(error);
+    }
+    if (reply.error && session->expected != ERROR_NONE &&
+        error_from_wire_name(reply.error) == session->expected) {
+        *ret = reply;
+        reply = (struct varlink_reply){0};
+        return (int)error_exit_code(session->expected);
     }
     if (reply.error && safe_json(reply.parameters) < 0)
         return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));

@@ -8,6 +8,7 @@
 #include "client/emctl/progress.h"
 #include "client/library/model_files.h"
 #include "client/library/varlink.h"
+#include "common/error.h"
 
 enum { EXIT_INTERRUPTED = 130 }; /* as shells report SIGINT */
 
@@ -19,6 +20,9 @@ struct session {
     char *socket_path;        /* NULL: the connection was adopted */
     char *shown_path;         /* what subject.file is */
     struct progress progress; /* of the call that is on */
+    /* An error that the verb deals with: session_receive returns its exit code and the reply, and
+     * no message is printed. ERROR_NONE: none. */
+    enum error expected;
 };
 
 void session_init(struct session *session, const struct arguments *arguments);

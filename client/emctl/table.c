@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <libsmartcols.h>
+#include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 
 struct libscols_table *table_new(const struct output *output, const struct table_column *columns,
                                  size_t n_columns)
@@ -75,6 +77,68 @@ static int measure(struct libscols_table *table, size_t n_columns, size_t *width
     return 0;
 }
 
+/* Columns of a terminal that the text takes; what the locale cannot show counts by bytes. */
+static size_t columns_of(const char *text)
+{
+    size_t n = mbstowcs(NULL, text, 0);
+    _cleanup_(freep) wchar_t *wide = n == (size_t)-1 ? NULL : calloc(n + 1, sizeof *wide);
+
+    if (!wide || mbstowcs(wide, text, n + 1) == (size_t)-1)
+        return strlen(text);
+    int width = wcswidth(wide, n);
+    return width < 0 ? strlen(text) : (size_t)width;
+}
+
+/* The text in `room` columns: its beginning and its end, which tells tensors of a layer apart.
+ * NULL when out of memory, or if the locale has no such characters; the table then cuts. */
+static char *shorten(const char *text, size_t room)
+{
+    const wchar_t *dots = wcwidth(0x2026) == 1 ? L"\u2026" : L"...";
+    size_t n = mbstowcs(NULL, text, 0), n_dots = wcslen(dots);
+
+    if (n == (size_t)-1 || room <= n_dots)
+        return NULL;
+    size_t head_room = (room - n_dots + 1) / 2, tail_room = room - n_dots - head_room;
+    _cleanup_(freep) wchar_t *wide = calloc(n + 1, sizeof *wide);
+    _cleanup_(freep) wchar_t *shorter = calloc(room + 1, sizeof *shorter);
+    if (!wide || !shorter)
+        return NULL;
+    mbstowcs(wide, text, n + 1);
+    size_t head = n, tail = n;
+    while (head > 0 && wcswidth(wide, head) > (int)head_room)
+        head--;
+    while (tail > head && wcswidth(wide + tail - 1, n - tail + 1) <= (int)tail_room)
+        tail--;
+    if (head + n_dots + n - tail > room)
+        return NULL;
+    wmemcpy(shorter, wide, head);
+    wmemcpy(shorter + head, dots, n_dots);
+    wmemcpy(shorter + head + n_dots, wide + tail, n - tail);
+    size_t n_bytes = wcstombs(NULL, shorter, 0);
+    char *result = n_bytes == (size_t)-1 ? NULL : malloc(n_bytes + 1);
+    if (result)
+        wcstombs(result, shorter, n_bytes + 1);
+    return result;
+}
+
+/* Names that are longer than `room`. 0 or -ENOMEM. */
+static int shorten_names(struct libscols_table *table, size_t room)
+{
+    struct libscols_iter *iterator = scols_new_iter(SCOLS_ITER_FORWARD);
+    struct libscols_line *line;
+
+    if (!iterator)
+        return -ENOMEM;
+    while (scols_table_next_line(table, iterator, &line) == 0) {
+        const char *name = scols_cell_get_data(scols_line_get_cell(line, 0));
+        _cleanup_(freep) char *shorter = columns_of(name) > room ? shorten(name, room) : NULL;
+        if (shorter)
+            scols_line_set_data(line, 0, shorter);
+    }
+    scols_free_iter(iterator);
+    return 0;
+}
+
 static int leave_out(const struct output *output, struct libscols_table *table)
 {
     size_t widths[TABLE_COLUMNS_MAX], n_columns = scols_table_get_ncols(table), needed = 0;
@@ -89,7 +153,9 @@ static int leave_out(const struct output *output, struct libscols_table *table)
             needed -= widths[i] + 1;
             table_hide(table, i);
         }
-    return 0;
+    /* What the other columns leave. */
+    size_t others = needed - widths[0];
+    return others < output->width ? shorten_names(table, output->width - others) : 0;
 }
 
 int table_print(const struct output *output, struct libscols_table *table)

@@ -2,6 +2,7 @@
  */
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
+#include "client/library/safe_text.h"
 #include "common/clock.h"
 #include "common/error.h"
 
@@ -46,12 +47,10 @@ static int follow(struct session *session, struct varlink_reply *ret)
     for (;;) {
         _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
         int r = session_receive(session, &reply);
-        if (r != EXIT_DONE)
-            return r;
-        if (!reply.continues) {
+        if (r != EXIT_DONE || !reply.continues) {
             *ret = reply;
             reply = (struct varlink_reply){0};
-            return EXIT_DONE;
+            return r;
         }
         struct progress_state state = {
             .layers_done = number_of(reply.parameters, "layersDone"),
@@ -60,6 +59,41 @@ static int follow(struct session *session, struct varlink_reply *ret)
             .bytes_total = number_of(reply.parameters, "bytesTotal"),
         };
         progress_draw(&session->progress, &state);
+    }
+}
+
+/* The daemon knows a model of this name: forgets it, so that the load can be sent again. */
+static int unload(struct session *session, const struct varlink_reply *refusal)
+{
+    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+    int r = session_send(session, "UnloadModel",
+                         json_pack("{s:O}", "model", json_object_get(refusal->parameters, "model")),
+                         false, NULL);
+
+    return r == EXIT_DONE ? session_receive(session, &reply) : r;
+}
+
+/* One load; with --replace a second one in place of the model that stood in its way. */
+static int send_load(struct session *session, const char *method, json_t *parameters,
+                     const struct model_files *files, struct varlink_reply *ret)
+{
+    for (;;) {
+        _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+        int r =
+            session_send(session, method, json_incref(parameters), session->progress.stream, files);
+        if (r == EXIT_DONE)
+            r = follow(session, &reply);
+        if (r == EXIT_ALREADY_LOADED && session->expected && session->arguments->replace) {
+            session->expected = ERROR_NOT_FOUND; /* somebody else was faster */
+            r = unload(session, &reply);
+            session->expected = ERROR_NONE;
+            if (r == EXIT_DONE || r == EXIT_NOT_FOUND)
+                continue;
+        } else if (r == EXIT_DONE || r == EXIT_ALREADY_LOADED) {
+            *ret = reply;
+            reply = (struct varlink_reply){0};
+        }
+        return r;
     }
 }
 
@@ -76,17 +110,22 @@ static int load(struct session *session, const char *method, json_t *parameters,
     if (r == EXIT_DONE) {
         if (bar)
             progress_start(&session->progress, stderr);
-        r = session_send(session, method, json_incref(parameters), session->progress.stream, files);
+        r = send_load(session, method, parameters, files, &reply);
     }
     json_decref(parameters);
-    if (r == EXIT_DONE)
-        r = follow(session, &reply);
     session->subject.elapsed_usec = clock_monotonic_usec() - started_usec;
     progress_end(&session->progress);
     if (r == EXIT_INTERRUPTED)
         error_message_print(r, "interrupted; the load is cancelled, what was complete stays.");
     session_disconnect(session);
     release_interrupt(interrupt_fd, &before);
+    if (r == EXIT_ALREADY_LOADED && session->expected) {
+        bool is_safe = safe_json(reply.parameters) == 0;
+        session->subject.model = json_string_value(json_object_get(reply.parameters, "model"));
+        return is_safe && session->subject.model
+                   ? session_show(session, session->output.ops->already_loaded, NULL)
+                   : session_bad_reply();
+    }
     return r == EXIT_DONE ? session_show(session, show, reply.parameters) : r;
 }
 
@@ -98,8 +137,11 @@ int verb_load_model(struct session *session)
 
     if (r != EXIT_DONE)
         return r;
+    if (arguments->if_absent || arguments->replace)
+        session->expected = ERROR_ALREADY_LOADED;
+    session->subject.is_zeros = !files.name && files.n_fds == 1;
     return load(session, "LoadModel", json_pack("{s:s*}", "onFull", arguments->on_full), &files,
-                !arguments->json, session->output.ops->load_model);
+                !arguments->json && !arguments->quiet, session->output.ops->load_model);
 }
 
 int verb_load_layer(struct session *session)

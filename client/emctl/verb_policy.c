@@ -1,18 +1,43 @@
-/* set-policy: what gives way when the arena is full, and whether. */
+/* set-policy: what gives way when the arena is full, and whether; without an argument, what holds.
+ */
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
 
+/* Stats says it as well, and every member may ask for that. */
+static int show_policy(struct session *session)
+{
+    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+    int r = session_send(session, "Stats", json_object(), false, NULL);
+
+    if (r == EXIT_DONE)
+        r = session_receive(session, &reply);
+    if (r != EXIT_DONE)
+        return r;
+    json_t *scheduler = json_object_get(reply.parameters, "scheduler");
+    json_t *policy = json_pack("{s:O, s:O}", "policy", json_object_get(scheduler, "policy"),
+                               "onFull", json_object_get(scheduler, "onFull"));
+    if (!policy)
+        return session_bad_reply();
+    r = session_show(session, session->output.ops->policy, policy);
+    json_decref(policy);
+    return r;
+}
+
 int verb_set_policy(struct session *session)
 {
     const struct arguments *arguments = session->arguments;
+    const char *policy = arguments->operands[0];
 
-    session->subject.policy = arguments->operands[0];
-    if (!session->subject.policy && !arguments->on_full)
-        return error_message_print(EXIT_USAGE, "set-policy needs POLICY or --on-full. "
-                                               "Try 'emctl set-policy --help'.");
-    return session_run(
-        session, "SetPolicy",
-        json_pack("{s:s*, s:s*}", "policy", session->subject.policy, "onFull", arguments->on_full),
-        session->output.ops->policy);
+    if (!policy && !arguments->on_full)
+        return show_policy(session);
+    if (policy && !arguments_is_policy(policy))
+        return error_message_print(EXIT_USAGE,
+                                   "there is no policy '%s'; the policies are " ARGUMENTS_POLICIES
+                                   ". Try 'emctl set-policy --help'.",
+                                   policy);
+    session->subject.policy = policy;
+    return session_run(session, "SetPolicy",
+                       json_pack("{s:s*, s:s*}", "policy", policy, "onFull", arguments->on_full),
+                       session->output.ops->policy_set);
 }

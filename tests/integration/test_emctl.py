@@ -32,12 +32,26 @@ class CommandLine(TestCase):
         for verb in VERBS:
             self.assertIn(verb, text)
         self.assertIn("--on-full", run(EMCTL, "load-model", "--help").out)
+        for variable in ("EDGEMIND_SOCKET", "EDGEMIND_PATH", "NO_COLOR"):
+            self.assertIn(variable, text)
+        for code in (*range(11), 130):
+            self.assertRegex(text, r"(?m)(^|  )%d  +[a-z]" % code)
+        for words in (["-h"], ["-V"], ["stats", "-h"], ["list", "-jV"]):
+            self.assertExit(0, run(EMCTL, *words))
+
+    def test_unknown_verb(self):
+        for word, guess in (("lod-model", "load-model"), ("load", "load-model"),
+                            ("policy", "set-policy"), ("stat", "stats")):
+            self.assertIn("did you mean '%s'?" % guess, self.assertExit(2, run(EMCTL, word)).err)
+            self.assertIn(guess, self.assertExit(2, run(EMCTL, "help", word)).err)
+        self.assertNotIn("did you mean", run(EMCTL, "xyzzy").err)
 
     def test_usage(self):
         for words in ([], ["nope"], ["--nope"], ["stats", "--nope"], ["stats", "extra"],
                       ["load-model"], ["load-layer", "m"], ["load-layer", "a", "b", "c"],
                       ["unload-layer", "m"], ["unload-model"], ["reset", "x"], ["plan"],
-                      ["set-policy"], ["stats", "--on-full=ask"],
+                      ["set-policy", "fifo"], ["plan", "--policy=fifo", "f"],
+                      ["stats", "--on-full=ask"],
                       ["load-model", "--on-full=maybe", "f"], ["load-model", "--on-full"],
                       ["--socket"], ["--socket=", "stats"],
                       ["stats", "--json=yes"], ["plan", "--capacity=lots", "f"],
@@ -117,7 +131,8 @@ class WithDaemon(TestCase):
         big.write_text(sized_model("big", 51 * MIB))
         bad.write_text('{"name": "m",\n "layers": 3}')
         self.assertExit(0, emctl("load-model", good))
-        self.assertExit(1, emctl("load-model", good))  # already
+        result = self.assertExit(10, emctl("load-model", good))
+        self.assertIn("--replace", result.err)
         self.assertExit(1, emctl("load-model", directory / "nope"))
         self.assertExit(1, emctl("load-model", directory))
         self.assertExit(2, emctl("load-model", good, "--on-full=never"))
@@ -132,6 +147,53 @@ class WithDaemon(TestCase):
         self.assertIn("bad.json:2:", self.assertExit(8, emctl("load-model", bad)).err)
         for verb in ("list", "stats"):
             self.assertEqual(self.assertExit(0, emctl(verb)).err, "")
+
+    def test_a_boot_script_that_runs_twice(self):
+        emctl, stats = self.daemon.emctl, self.daemon.stats
+        path = self.daemon.directory / "m"
+        path.write_text(sized_model("m", MIB, MIB))
+        for words in ([], ["--if-absent"]):
+            self.assertExit(0, emctl("load-model", path, *words))
+        loaded = stats()["scheduler"]["bytesLoaded"]
+        self.assertEqual(self.assertExit(0, emctl("load-model", path, "--if-absent")).out,
+                         "m: is known already\n")
+        self.assertEqual(stats()["scheduler"]["bytesLoaded"], loaded)
+        path.write_text(sized_model("m", MIB))
+        for _ in range(2):
+            result = self.assertExit(0, emctl("load-model", path, "--replace"))
+            self.assertRegex(result.out, "^m: 1 layer, 1.0 MiB loaded")
+            self.assertEqual(result.err, "")
+        self.assertEqual(self.daemon.call("List", model="m")["total"], 1)
+        with self.daemon.connect() as client:
+            client.call("Acquire", model="m", layer="l0")
+            self.assertExit(6, emctl("load-model", path, "--replace"))
+        self.assertEqual(self.daemon.call("List", model="m")["total"], 1)
+        result = emctl("load-model", path, "--if-absent", "--json")
+        self.assertEqual(json.loads(self.assertExit(0, result).out)["error"],
+                         "io.edgemind.manager.AlreadyLoaded")
+
+    def test_quiet(self):
+        emctl = self.daemon.emctl
+        for words in (["load-model", FFN10], ["load-layer", "ffn10", "dense_0"], ["reset"],
+                      ["set-policy", "lru"], ["unload-model", "ffn10"]):
+            result = self.assertExit(0, emctl("-q", *words))
+            self.assertEqual((result.out, result.err), ("", ""))
+        self.assertIn("no models", emctl("-q", "list").out)
+        self.assertIn("nope", emctl("-q", "list", "nope").err)
+
+    def test_which_policy_holds(self):
+        self.assertExit(0, self.daemon.emctl("set-policy", "next-use", "--on-full=ask"))
+        self.assertEqual(self.assertExit(0, self.daemon.emctl("set-policy")).out,
+                         "policy next-use, on full ask\n")
+        self.assertEqual(json.loads(self.daemon.emctl("set-policy", "-j").out),
+                         {"policy": "next-use", "onFull": "ask"})
+        result = self.assertExit(2, self.daemon.emctl("set-policy", "fifo"))
+        self.assertIn("flush-all, lru and next-use", result.err)
+
+    def test_zeros_have_no_rate(self):
+        result = self.assertExit(0, self.daemon.emctl("load-model", FFN10))
+        self.assertIn("zeros", result.out)
+        self.assertNotIn("/s", result.out)
 
     def test_busy(self):
         """Exit 6, while another client's long load goes on."""

@@ -14,7 +14,7 @@ static const struct {
     {ERROR_MUST_UNLOAD, "io.edgemind.manager.MustUnload", 5},
     {ERROR_BUSY, "io.edgemind.manager.Busy", 6},
     {ERROR_NOT_FOUND, "io.edgemind.manager.NotFound", 7},
-    {ERROR_ALREADY_LOADED, "io.edgemind.manager.AlreadyLoaded", 1},
+    {ERROR_ALREADY_LOADED, "io.edgemind.manager.AlreadyLoaded", 10},
     {ERROR_INVALID_DEFINITION, "io.edgemind.manager.InvalidDefinition", 8},
     {ERROR_SOURCE_CHANGED, "io.edgemind.manager.SourceChanged", 1},
     {ERROR_LIMIT_EXCEEDED, "io.edgemind.manager.LimitExceeded", 1},

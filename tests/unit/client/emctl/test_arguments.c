@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 static const struct verb verbs[] = {
-    {"load", "MODEL LAYER", 2, 2, OPTION_ON_FULL, NULL, "load"},
+    {"load", "MODEL LAYER", 2, 2, OPTION_ON_FULL | OPTION_KNOWN, NULL, "load"},
     {"plan", "FILE", 1, 1, OPTION_CAPACITY | OPTION_POLICY | OPTION_RUN | OPTION_NAME, NULL,
      "plan"},
     {"hold", "MODEL [LAYER...] -- COMMAND", 1, 1, OPTION_WAIT, NULL, "hold", true},
@@ -62,8 +62,8 @@ static const struct {
     {{"load", "a", "--on-full=evict", "b"},
      {.on_full = "evict", .operands = {"a", "b"}, .n_operands = 2},
      "load"},
-    {{"plan", "f", "--capacity=1.5G", "--policy=x"},
-     {.capacity = "1.5G", .policy = "x", .operands = {"f"}, .n_operands = 1},
+    {{"plan", "f", "--capacity=1.5G", "--policy=lru"},
+     {.capacity = "1.5G", .policy = "lru", .operands = {"f"}, .n_operands = 1},
      "plan"},
     {{"list", "--", "--json"}, {.operands = {"--json"}, .n_operands = 1}, "list"},
     {{"--", "list"}, {0}, "list"},
@@ -91,6 +91,18 @@ static const struct {
      {.help = true, .operands = {"a", "b"}, .n_operands = 2},
      "load"},
     {{"--version"}, {.version = true}, NULL},
+    {{"-h"}, {.help = true}, NULL},
+    {{"-V"}, {.version = true}, NULL},
+    {{"list", "-j"}, {.json = true}, "list"},
+    {{"-q", "list"}, {.quiet = true}, "list"},
+    {{"list", "-qjh"}, {.json = true, .quiet = true, .help = true}, "list"},
+    {{"plan", "f", "--policy=all"}, {.policy = "all", .operands = {"f"}, .n_operands = 1}, "plan"},
+    {{"load", "a", "b", "--if-absent"},
+     {.if_absent = true, .operands = {"a", "b"}, .n_operands = 2},
+     "load"},
+    {{"load", "a", "b", "--replace"},
+     {.replace = true, .operands = {"a", "b"}, .n_operands = 2},
+     "load"},
 };
 
 static void check_text(const char *got, const char *wanted)
@@ -120,6 +132,9 @@ START_TEST(accepted)
     check_text(arguments.compute, wanted->compute);
     ck_assert_ptr_null(arguments.command);
     ck_assert_int_eq(arguments.json, wanted->json);
+    ck_assert_int_eq(arguments.quiet, wanted->quiet);
+    ck_assert_int_eq(arguments.if_absent, wanted->if_absent);
+    ck_assert_int_eq(arguments.replace, wanted->replace);
     check_text(arguments.name, wanted->name);
     ck_assert_int_eq(arguments.tensors, wanted->tensors);
     ck_assert_int_eq(arguments.force, wanted->force);
@@ -175,9 +190,13 @@ static const char *const bad[][WORDS_MAX] = {
     {""},
     {"--nope"},
     {"--help", "--nope"},
-    {"-h"},
     {"-"},
-    {"list", "-j"},
+    {"-x", "list"},
+    {"-jx", "list"},
+    {"list", "-j=1"},
+    {"plan", "f", "--policy=x"},
+    {"load", "a", "b", "--if-absent", "--replace"},
+    {"list", "--replace"},
     {"list", "--js"},
     {"list", "--jsonx"},
     {"list", "--json=1"},
@@ -245,6 +264,20 @@ START_TEST(refused)
 }
 END_TEST
 
+static const struct {
+    const char *word, *guess;
+} guesses[] = {
+    {"lod", "load"},   {"loda", "load"}, {"lis", "list"},
+    {"lists", "list"}, {"h", "hold"},    {"cta", "cat"},
+    {"xyzzy", NULL},   {"", NULL},       {"stop-everything-at-once", NULL},
+};
+
+START_TEST(unknown_verbs)
+{
+    check_text(arguments_guess_verb(verbs, guesses[_i].word), guesses[_i].guess);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("arguments");
@@ -254,6 +287,7 @@ int main(void)
     tcase_add_loop_test(tests, commands_are_left_alone, 0,
                         (int)(sizeof commands / sizeof *commands));
     tcase_add_loop_test(tests, refused, 0, (int)(sizeof bad / sizeof *bad));
+    tcase_add_loop_test(tests, unknown_verbs, 0, (int)(sizeof guesses / sizeof *guesses));
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

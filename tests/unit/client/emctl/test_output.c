@@ -62,16 +62,24 @@ START_TEST(sentences)
     expect(output_text.load_model, &model, LOAD(0, 1, 6, 4),
            "ffn10: 10 layers, 80.0 MiB loaded; 1 must-unload evicted 6 layers; 4 resident\n");
     expect(output_text.load_model, &model, LOAD(1, 0, 0, 10),
-           "ffn10: 10 layers, 80.0 MiB loaded (1 were there already); 10 resident\n");
+           "ffn10: 10 layers, 80.0 MiB loaded (1 was there already); 10 resident\n");
     const struct subject timed = {.model = "m", .layer = "l", .elapsed_usec = 500000};
     expect(output_text.load_model, &timed, LOAD(0, 1, 6, 4),
            "ffn10: 10 layers, 80.0 MiB loaded in 0.50 s (160.0 MiB/s); 1 must-unload evicted 6 "
            "layers; 4 resident\n");
     expect(output_text.load_model, &timed, LOAD(1, 0, 0, 10),
-           "ffn10: 10 layers, 80.0 MiB loaded in 0.50 s (1 were there already); 10 resident\n");
+           "ffn10: 10 layers, 80.0 MiB loaded in 0.50 s (1 was there already); 10 resident\n");
     expect(output_text.load_layer, &timed,
            "{\"hit\":false,\"bytes\":1048576,\"mustUnload\":false,\"evicted\":0}",
-           "m/l: 1.0 MiB loaded in 0.50 s (2.0 MiB/s)\n");
+           "m/l: 1.0 MiB loaded in 0.50 s\n"); /* of zeros, perhaps */
+    const struct subject zeros = {.model = "m", .elapsed_usec = 500000, .is_zeros = true};
+    expect(output_text.load_model, &zeros, LOAD(0, 0, 0, 10),
+           "ffn10: 10 layers, 80.0 MiB loaded in 0.50 s (zeros: the model has no weights); 10 "
+           "resident\n");
+    expect(output_text.already_loaded, &model, "{}", "m: is known already\n");
+    expect(output_quiet.load_model, &zeros, LOAD(0, 0, 0, 10), "");
+    expect(output_quiet.policy, &model, "{\"policy\":\"lru\",\"onFull\":\"ask\"}",
+           "policy lru, on full ask\n");
     expect(output_text.load_layer, &timed,
            "{\"hit\":false,\"bytes\":1048575,\"mustUnload\":false,\"evicted\":0}",
            "m/l: 1.0 MiB loaded\n"); /* too little to tell the disk from the asking */
@@ -267,6 +275,38 @@ START_TEST(policies)
            "m into 1.0 MiB, pass 1; all are as good\n");
     expect(output_text.plan_comparison, &subject, "[" RUN("a", "") "," RUN("b", "") "]", "");
     expect(output_text.plan_comparison, &subject, "[]", "");
+}
+END_TEST
+
+/* A name that is too long keeps its beginning and its end. */
+START_TEST(long_names)
+{
+    json_t *reply = json_loads(
+        "{\"models\":[{\"name\":\"the-beginning-and-much-between-it-and-the-end\",\"layers\":1,"
+        "\"residentLayers\":1,\"bytes\":1,\"residentBytes\":1}]}",
+        0, NULL);
+    const struct subject none = {0};
+    char text[512];
+
+    ck_assert_ptr_nonnull(reply);
+    for (unsigned width = 20; width < 80; width++) {
+        FILE *file = tmpfile();
+        struct output output;
+        output_init(&output, &output_text, file);
+        output.width = width;
+        ck_assert_int_eq(output_text.list(&output, &none, reply), 0);
+        ck_assert_int_eq(output_text.list_end(&output, &none, NULL), 0);
+        output_done(&output);
+        rewind(file);
+        text[fread(text, 1, sizeof text - 1, file)] = '\0';
+        ck_assert_msg(strcspn(text, "\n") <= width, "%u: %s", width, text);
+        bool is_whole = strstr(text, "much-between");
+        ck_assert_msg(is_whole || (strstr(text, "...") && strstr(text, "end ")), "%u: %s", width,
+                      text);
+        ck_assert_ptr_nonnull(strstr(text, "\nthe-b"));
+        fclose(file);
+    }
+    json_decref(reply);
 }
 END_TEST
 
@@ -535,6 +575,7 @@ int main(void)
     tcase_add_test(tests, plans);
     tcase_add_test(tests, passes);
     tcase_add_test(tests, policies);
+    tcase_add_test(tests, long_names);
     tcase_add_test(tests, plans_fit);
     tcase_add_test(tests, statistics);
     tcase_add_test(tests, statistics_fit);

@@ -206,7 +206,7 @@ static const struct {
      "model m has no layer l."},
     {MANAGER "NotFound", "{\"kind\":\"model\",\"name\":\"m\"}", EXIT_NOT_FOUND,
      "there is no model m."},
-    {MANAGER "AlreadyLoaded", "{\"model\":\"m\"}", EXIT_OTHER, "model m is known already"},
+    {MANAGER "AlreadyLoaded", "{\"model\":\"m\"}", EXIT_ALREADY_LOADED, "model m is known already"},
     {MANAGER "InvalidDefinition", "{\"line\":3,\"column\":7,\"path\":\"\",\"message\":\"oops\"}",
      EXIT_INVALID_DEFINITION, ":3:7: oops\n"},
     {MANAGER "InvalidDefinition",
@@ -329,7 +329,9 @@ START_TEST(calls)
     arguments = (struct arguments){.operands = {"\xff"}, .n_operands = 1};
     ck_assert_int_eq(run(verb_unload_model, arguments, NULL), EXIT_USAGE);
     ck_assert_ptr_nonnull(strstr(err, "UTF-8"));
-    ck_assert_int_eq(run(verb_set_policy, (struct arguments){0}, NULL), EXIT_USAGE);
+    arguments = (struct arguments){.operands = {"fifo"}, .n_operands = 1};
+    ck_assert_int_eq(run(verb_set_policy, arguments, NULL), EXIT_USAGE);
+    ck_assert_ptr_nonnull(strstr(err, "flush-all, lru and next-use"));
 }
 END_TEST
 
