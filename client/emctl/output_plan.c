@@ -232,6 +232,22 @@ static void print_which(const struct output *output, const struct mean *mean)
         fprintf(output->stream, "pass %zu", mean->last);
 }
 
+/* "; assumed: 500.0 MiB/s from the disk, 20.0 ms of computing a pass". Nothing without times. */
+static void print_assumed(const struct output *output, json_t *reply)
+{
+    const json_t *rate = json_object_get(reply, "diskBytesPerSecond");
+    const json_t *compute = json_object_get(reply, "computeUsec");
+    json_int_t usec = json_integer_value(compute);
+    char text[SIZE_TEXT_MAX], time[DURATION_TEXT_MAX];
+
+    if (!json_is_integer(rate))
+        return;
+    fprintf(output->stream, "; assumed: %s/s from the disk",
+            output_size(json_integer_value(rate), text));
+    if (usec > 0)
+        fprintf(output->stream, ", %s of computing a pass", duration_format((uint64_t)usec, time));
+}
+
 #define NO_RUN "no run: the load would be refused\n"
 
 int output_text_plan_passes(struct output *output, const struct subject *subject, json_t *reply)
@@ -256,6 +272,7 @@ int output_text_plan_passes(struct output *output, const struct subject *subject
     fprintf(output->stream, ": %s hits, %s read", text.share, text.bytes);
     if (mean.usec >= 0)
         fprintf(output->stream, ", %s, %s passes/s", text.time, text.pace);
+    print_assumed(output, reply);
     fputc('\n', output->stream);
     return 0;
 }
@@ -330,7 +347,7 @@ static int print_policies(const struct output *output, const struct foreseen *po
 
 /* "ffn10 into 50.0 MiB, mean of passes 3 to 5; best: next-use" */
 static void print_best(const struct output *output, const struct foreseen *policies,
-                       size_t n_policies, double best)
+                       size_t n_policies, double best, json_t *reply)
 {
     char text[SIZE_TEXT_MAX];
     const char *before = "; best: ";
@@ -349,6 +366,7 @@ static void print_best(const struct output *output, const struct foreseen *polic
         fprintf(output->stream, "%s%s", before, policies[i].load.policy);
         before = ", ";
     }
+    print_assumed(output, reply);
     fputc('\n', output->stream);
 }
 
@@ -372,6 +390,6 @@ int output_text_plan_comparison(struct output *output, const struct subject *sub
         return 0; /* each has said that it would be refused */
     int r = print_policies(output, policies, n_policies, best);
     if (r == 0)
-        print_best(output, policies, n_policies, best);
+        print_best(output, policies, n_policies, best, json_array_get(replies, 0));
     return r;
 }

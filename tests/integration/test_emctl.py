@@ -13,7 +13,7 @@ import threading
 import unittest
 
 import wire
-from harness import (EMCTL, FFN10, MIB, TIMEOUT, TestCase, clean_environment, memory_file, run,
+from harness import (EMCTL, FFN10, MIB, ROOT, TIMEOUT, TestCase, clean_environment, memory_file, run,
                      sized_model, wait_until)
 
 VERBS = ("load-model", "load-layer", "unload-model", "unload-layer", "reset", "list", "stats",
@@ -38,6 +38,22 @@ class CommandLine(TestCase):
             self.assertRegex(text, r"(?m)(^|  )%d  +[a-z]" % code)
         for words in (["-h"], ["-V"], ["stats", "-h"], ["list", "-jV"]):
             self.assertExit(0, run(EMCTL, *words))
+
+    def test_completion(self):
+        """What the shell offers is what the help lists."""
+        script = ROOT / "client" / "emctl" / "emctl.bash-completion"
+
+        def offers(*words):
+            result = run("bash", "-c", 'source "$1"; COMP_WORDS=("${@:2}"); COMP_CWORD=$(($# - 2));'
+                         ' _emctl "$2" "${@: -1}" "${@: -2:1}"; printf "%s\\n" "${COMPREPLY[@]}"',
+                         "bash", script, EMCTL, *words)
+            return result.out.split()
+
+        self.assertEqual(set(offers("")), {*VERBS, "help"})
+        self.assertEqual(offers("set-policy", "l"), ["lru"])
+        options = offers("load-model", "--")
+        for option in ("--if-absent", "--replace", "--on-full=", "--json", "--quiet", "--socket="):
+            self.assertIn(option, options)
 
     def test_unknown_verb(self):
         for word, guess in (("lod-model", "load-model"), ("load", "load-model"),

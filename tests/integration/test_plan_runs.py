@@ -237,7 +237,7 @@ class Daemons(TestCase):
 
     def test_unknown_policy(self):
         for words in (["--policy=nope"], ["--policy=nope", "--passes=3"]):
-            result = self.assertExit(1, self.daemon.emctl("plan", FFN10, *words))
+            result = self.assertExit(2, self.daemon.emctl("plan", FFN10, *words))
             self.assertIn("next-use", result.err)
 
     def test_no_daemon(self):

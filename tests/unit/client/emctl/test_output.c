@@ -240,6 +240,21 @@ START_TEST(passes)
            "pass 1: 0.0% hits, 8.0 EiB read, 106751991 d 4 h, 0.0000 passes/s\n");
     expect(output_text.plan_passes, &subject, RUN("lru", ""),
            "\nno run: the load would be refused\n");
+#define ASSUMING(assumed, ...) \
+    "{\"diskBytesPerSecond\":2048" assumed ",\"passes\":[" __VA_ARGS__ "]}"
+    expect(output_text.plan_passes, &subject, ASSUMING("", PASS(0, 1, 1, 20000000)),
+           "\n"
+           "PASS HIT-RATE READ   TIME HITS LOADED EVICTIONS FLUSHES\n"
+           "1        0.0%  1 B 20.0 s    0      1         1       0\n"
+           "pass 1: 0.0% hits, 1 B read, 20.0 s, 0.0500 passes/s; assumed: 2.0 KiB/s from the "
+           "disk\n");
+    expect(output_text.plan_passes, &subject,
+           ASSUMING(",\"computeUsec\":2000", PASS(0, 1, 1, 20000000)),
+           "\n"
+           "PASS HIT-RATE READ   TIME HITS LOADED EVICTIONS FLUSHES\n"
+           "1        0.0%  1 B 20.0 s    0      1         1       0\n"
+           "pass 1: 0.0% hits, 1 B read, 20.0 s, 0.0500 passes/s; assumed: 2.0 KiB/s from the "
+           "disk, 2.00 ms of computing a pass\n");
 }
 END_TEST
 
