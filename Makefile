@@ -133,6 +133,17 @@ check-arm64:
 lint: all
 	@tests/lint.sh $(BUILD)
 
+# How each source is compiled, for clang-tidy, clangd and their like.
+compile_commands.json: FORCE
+	@tests/install-packages.sh demo
+	@$(MAKE) -Bn V=1 BUILD=$(BUILD) all unit-tests test-programs 2>/dev/null | grep -E ' -c -o [^ ]+\.o [^ ]+\.c$$' | \
+		jq -Rn '[inputs | {directory: "$(CURDIR)", command: ., file: (split(" ") | last)}]' >$@
+
+coverage:
+	@tests/install-packages.sh check
+	@$(MAKE) -j$$(nproc) BUILD=$(BUILD)/coverage CFLAGS='-O0 -g --coverage' all unit-tests test-programs
+	@tests/coverage.sh $(BUILD)/coverage
+
 bench:
 	@tests/install-packages.sh bench
 	@$(MAKE) -j$$(nproc) all $(bench_programs)
@@ -232,6 +243,8 @@ help:
 	@echo 'make bench      timings beside the peers'
 	@echo 'make check-systemd, make check-arm64: parts of it, alone'
 	@echo 'make lint       the rules that a program can check'
+	@echo 'make coverage   which share of the lines the tests reach, by room'
+	@echo 'make compile_commands.json: for clangd and clang-tidy'
 	@echo 'make install    honours DESTDIR and PREFIX ($(PREFIX))'
 	@echo 'make dist       build/edgemind-$(VERSION).tar.gz, reproducible'
 	@echo 'make deb        Debian packages in build/deb'
@@ -240,6 +253,6 @@ help:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all examples unit-tests test-programs demo check check-systemd check-arm64 lint bench help clean
+.PHONY: all examples unit-tests test-programs demo check check-systemd check-arm64 lint coverage bench help clean
 .SECONDARY:
 -include $(shell find $(BUILD) -path $(BUILD)/deb -prune -o -name '*.d' -type f -print 2>/dev/null)

@@ -81,6 +81,17 @@ c_check() {
         --suppress=missingIncludeSystem --suppress=nullPointerOutOfMemory --suppress=memleak --suppress=uninitvar --suppress=ctuuninitvar --template=gcc common proto daemon client 2>&1 |
         grep -E '(error|warning|portability):'
 }
+# The database is written anew: it names every file with the flags that the Makefile gives it.
+clang_tidy() {
+    make -s BUILD="$build" compile_commands.json || return
+    git ls-files 'common/*.c' 'proto/*.c' 'daemon/*.c' 'client/library/*.c' 'client/emctl/*.c' |
+        xargs -n 12 -P "$(nproc)" clang-tidy --quiet -p . 2>/dev/null | grep -E '(error|warning):'
+}
+# Tests may be longer: a table of cases is one concept, too.
+sizes() {
+    git ls-files 'common/*.[ch]' 'proto/*.[ch]' 'daemon/*.[ch]' 'client/*.[ch]' | xargs wc -l |
+        awk '$1 > 400 && $2 != "total" { print $2 ": " $1 " lines" }'
+}
 options_documented() {
     "$build/edgemindd" --help | grep -oE -- '--[a-z-]+' | sort -u | while read -r option; do
         grep -qE -- "(Cm|Fl -|Fl|It) *${option#--}([= ]|$)|${option}" daemon/edgemindd.8 || echo "edgemindd.8: $option"
@@ -106,6 +117,7 @@ rule 'no test includes a source file' grep -rnE --include='*.[ch]' '#include ".*
 rule 'formatted' format
 rule 'only the test build of the daemon can be told to hang' hangs
 rule 'cppcheck' c_check
+rule 'clang-tidy' clang_tidy
 rule 'every option is in the manual and in the shipped configuration' options_documented
 rule 'every verb is in the manual' verbs_documented
 rule 'manuals' manuals

@@ -184,7 +184,8 @@ static int read_chunk(struct weight_file *file, unsigned char *buffer, const str
             return -ESTALE;
         } else if (errno == EINVAL && !retried) {
             /* Not with these blocks, or not on this file system. Other threads may find it, too. */
-            retried = file->direct_refused = true;
+            retried = true;
+            file->direct_refused = true;
             set_direct(file, false);
         } else if (errno != EINTR) {
             return -errno;
