@@ -44,7 +44,7 @@ struct model {
     uint32_t period;            /* of that plan's schedule, or 0 */
     uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
     uint64_t compute_usec;  /* of a whole pass of a run, lately; 0: unknown */
-    uint64_t planned_pages; /* what the plan was made for, see daemon/planner */
+    uint64_t planned_pages; /* what the plan was made for, see planner */
     double planned_compute_per_page;
     uint64_t n_resident, resident_bytes; /* as of `epoch`: scheduler_model_resident reads them */
     uint64_t epoch;

@@ -1,13 +1,25 @@
-/* Owns the choice. Candidates are pairs of a mask of layers that are kept and of a manner to read
- * ahead; each goes through the model in daemon/cycle. Masks: nothing (every layer may give way, and
- * what is missing moves through the cycle); the first layers; and, for some sizes, all layers
- * larger than that and the rest evenly spread over the cycle, with room for one or two that stream.
- * Reading nothing ahead, with nothing kept, is Belady's MIN. For small models there are schedules
- * beside: parts of the best way to go through a number of passes.
+/* Owns the choice. A candidate is a mask of layers that are kept and a manner of reading ahead;
+ * each goes through the model in run_simulation. The masks:
+ * - nothing: every layer may give way, and what is missing moves through the passes;
+ * - the first layers, as many as fit beside a ring of two;
+ * - for some sizes, all layers larger than that and the rest evenly spread over the pass, with room
+ *   for one or two that stream.
+ * Nothing kept and nothing read ahead is Belady's MIN. For models of few layers there are schedules
+ * as well: parts of the best way through a number of passes (residency_search).
  *
- * Among those that are nearly as fast as the fastest, the one that reads least is taken. The two
- * that the literature knows, MIN and the first layers kept beside a ring of two, then go on until
- * they repeat themselves, as it does, so that the choice is never slower than they. */
+ * Among the candidates that are nearly as fast as the fastest, the planner takes the one that reads
+ * least. Last it compares that one with the two ways that the literature knows, MIN and the first
+ * layers beside a ring of two, until their passes repeat: the choice is never slower than they are.
+ *
+ * What each part gains, as the time of a pass over that of the better of the two known ways, on the
+ * cases of test_planner (320 models of 10 to 80 layers; 400 of 2 to 7; 1,500 of 2 to 7 against the
+ * exhaustive optimum):
+ *                                       10-80 layers   2-7 layers   worst over the optimum
+ *   the two known ways alone            1.000          1.000        2.33
+ *   all manners for those two masks     0.931          0.982
+ *   and the spread masks                0.921          0.968        1.53
+ *   and schedules                       0.921          0.963        1.014
+ * Without the last comparison 8 of the 320 would be slower than a known way, by at most 1.3 %. */
 #include "daemon/scheduler/planner.h"
 
 #include "daemon/scheduler/residency_search.h"
@@ -33,7 +45,7 @@ enum {
 };
 
 struct choice {
-    struct cycle cycle;
+    struct run_simulation simulation;
     const uint64_t *pages;
     uint64_t total_pages;
     uint32_t n_layers;
@@ -41,7 +53,7 @@ struct choice {
     bool *best_mask, *first_mask;
     uint8_t *best_schedule;
     struct run_plan best;
-    struct cycle_mean best_mean;
+    struct pass_mean best_mean;
     double fastest_time;
 };
 
@@ -66,7 +78,7 @@ static bool fits(const struct choice *choice, const bool *mask, unsigned n_slots
     uint64_t kept_pages = 0;
     for (uint32_t i = 0; i < choice->n_layers; i++)
         kept_pages += mask[i] ? choice->pages[i] : 0;
-    return kept_pages + room(choice, mask, n_slots) <= choice->cycle.capacity_pages;
+    return kept_pages + room(choice, mask, n_slots) <= choice->simulation.capacity_pages;
 }
 
 /* The longest beginning of the model that fits beside two that stream. */
@@ -109,7 +121,7 @@ static bool keep_spread(const struct choice *choice, uint64_t size_pages, unsign
     return fits(choice, mask, n_slots);
 }
 
-static void take(struct choice *choice, const struct run_plan *plan, const struct cycle_mean *mean)
+static void take(struct choice *choice, const struct run_plan *plan, const struct pass_mean *mean)
 {
     memcpy(choice->best_mask, plan->keep, choice->n_layers * sizeof *plan->keep);
     choice->best = *plan;
@@ -123,9 +135,10 @@ static void take(struct choice *choice, const struct run_plan *plan, const struc
 
 static void try_plan(struct choice *choice, const struct run_plan *plan)
 {
-    const struct cycle_mean *best = &choice->best_mean;
-    struct cycle_mean mean;
-    if (!cycle_measure(&choice->cycle, plan, PASSES, choice->fastest_time * NEARLY, &mean))
+    const struct pass_mean *best = &choice->best_mean;
+    struct pass_mean mean;
+    if (!run_simulation_measure(&choice->simulation, plan, PASSES, choice->fastest_time * NEARLY,
+                                &mean))
         return;
     if (choice->fastest_time > mean.time)
         choice->fastest_time = mean.time;
@@ -172,13 +185,13 @@ static int try_spread_masks(struct choice *choice)
 
 static double compute_time(const struct choice *choice)
 {
-    return (double)choice->total_pages * choice->cycle.compute_per_page;
+    return (double)choice->total_pages * choice->simulation.compute_per_page;
 }
 
 /* When a pass begins, no more can be there than fits. */
 static double unavoidable_read_time(const struct choice *choice)
 {
-    return (double)(choice->total_pages - choice->cycle.capacity_pages);
+    return (double)(choice->total_pages - choice->simulation.capacity_pages);
 }
 
 /* Every part of the best way through some passes that neither begins in an empty arena nor is at
@@ -186,14 +199,14 @@ static double unavoidable_read_time(const struct choice *choice)
 static int try_schedules(struct choice *choice)
 {
     double compute = compute_time(choice), read = unavoidable_read_time(choice);
-    uint8_t sets[SCHEDULE_PASSES * SCHEDULE_LAYERS_MAX];
+    uint8_t sets[RESIDENCY_SEARCH_PASSES * RESIDENCY_SEARCH_LAYERS_MAX];
     if (choice->fastest_time <= (read > compute ? read : compute) * NEARLY)
         return 0;
-    int r = schedule_find(&choice->cycle, sets);
+    int r = residency_search(&choice->simulation, sets);
     if (r < 0)
         return r;
     for (uint32_t period = 1; period <= PERIOD_MAX; period++)
-        for (uint32_t first = 1; first + period < SCHEDULE_PASSES; first++)
+        for (uint32_t first = 1; first + period < RESIDENCY_SEARCH_PASSES; first++)
             try_plan(choice, &(struct run_plan){choice->mask, UINT32_MAX, RUN_DEPTH_MAX,
                                                 &sets[first * choice->n_layers], period});
     return 0;
@@ -204,17 +217,19 @@ static int try_schedules(struct choice *choice)
 static void verify(struct choice *choice, const struct run_plan *min, const struct run_plan *ring)
 {
     double min_time = compute_time(choice) + unavoidable_read_time(choice);
-    struct cycle_mean best = {.time = INFINITY}, reference = best, mean;
+    struct pass_mean best = {.time = INFINITY}, reference = best, mean;
     const struct run_plan *plan = ring;
-    (void)cycle_measure_steady(&choice->cycle, ring, &reference); /* INFINITY if it does not work */
+    (void)run_simulation_measure_steady(&choice->simulation, ring,
+                                        &reference); /* INFINITY if it does not work */
     if (choice->best_mean.time * SCREENED > min_time && reference.time > min_time &&
-        cycle_measure_steady(&choice->cycle, min, &mean) && mean.time < reference.time) {
+        run_simulation_measure_steady(&choice->simulation, min, &mean) &&
+        mean.time < reference.time) {
         reference = mean;
         plan = min;
     }
     if (reference.time > choice->best_mean.time * SCREENED)
         return;
-    (void)cycle_measure_steady(&choice->cycle, &choice->best, &best);
+    (void)run_simulation_measure_steady(&choice->simulation, &choice->best, &best);
     bool can_tell = best.repeats && reference.repeats;
     if (reference.time < best.time * (can_tell ? 1 : TELLING))
         take(choice, plan, &reference);
@@ -233,7 +248,7 @@ static int choose(struct choice *choice)
     if (r < 0)
         return r;
     memset(choice->mask, false, choice->n_layers * sizeof *choice->mask);
-    if (choice->n_layers <= SCHEDULE_LAYERS_MAX)
+    if (choice->n_layers <= RESIDENCY_SEARCH_LAYERS_MAX)
         r = try_schedules(choice);
     verify(choice, &min,
            &(struct run_plan){.keep = choice->first_mask,
@@ -258,11 +273,12 @@ int planner_plan(uint32_t n_layers, const uint64_t *pages, uint64_t capacity_pag
         .best_mean.time = INFINITY,
         .fastest_time = INFINITY,
     };
-    int r = tried ? cycle_init(&choice.cycle, n_layers, pages, capacity_pages, compute_per_page)
+    int r = tried ? run_simulation_init(&choice.simulation, n_layers, pages, capacity_pages,
+                                        compute_per_page)
                   : -ENOMEM;
     if (r < 0)
         return r;
-    choice.cycle.start_pages = start_pages;
+    choice.simulation.start_pages = start_pages;
     for (uint32_t i = 0; i < n_layers; i++)
         choice.total_pages += pages[i];
     memset(keep, false, n_layers * sizeof *keep);
@@ -270,7 +286,7 @@ int planner_plan(uint32_t n_layers, const uint64_t *pages, uint64_t capacity_pag
         r = choose(&choice);
     else if (choice.total_pages > capacity_pages && !keep_spread(&choice, UINT64_MAX, 2, keep))
         memset(keep, false, n_layers * sizeof *keep); /* not even two fit */
-    cycle_done(&choice.cycle);
+    run_simulation_done(&choice.simulation);
     if (r == 0)
         *ret = choice.best;
     return r;

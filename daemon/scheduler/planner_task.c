@@ -103,17 +103,18 @@ int planner_begin(const struct scheduler *scheduler, const struct model *model,
 /* Whether it is faster than the plan that the model has. */
 static int is_clearly_faster(const struct planner_task *task, double start_pages, bool *ret)
 {
-    struct cycle cycle;
-    struct cycle_mean mean, present_mean;
-    int r = cycle_init(&cycle, task->definition->n_layers, task->pages, task->capacity_pages,
-                       task->compute_per_page);
+    struct run_simulation simulation;
+    struct pass_mean mean, present_mean;
+    int r = run_simulation_init(&simulation, task->definition->n_layers, task->pages,
+                                task->capacity_pages, task->compute_per_page);
     if (r < 0)
         return r;
-    cycle.start_pages = start_pages;
-    *ret = !cycle_measure(&cycle, &task->present, PLANNER_PASSES, INFINITY, &present_mean) ||
-           !cycle_measure(&cycle, &task->found, PLANNER_PASSES, INFINITY, &mean) ||
+    simulation.start_pages = start_pages;
+    *ret = !run_simulation_measure(&simulation, &task->present, PLANNER_PASSES, INFINITY,
+                                   &present_mean) ||
+           !run_simulation_measure(&simulation, &task->found, PLANNER_PASSES, INFINITY, &mean) ||
            mean.time < present_mean.time * CLEARLY;
-    cycle_done(&cycle);
+    run_simulation_done(&simulation);
     return 0;
 }
 

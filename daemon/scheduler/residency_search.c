@@ -2,7 +2,7 @@
  * in the arena is compared, and only what is not behind another in any respect goes on, at most
  * WIDTH ways for each set of layers: so the best of all may be lost, but not by much. That a busy
  * disk need not start again counts for times, but not where ways are compared. Times are those of
- * daemon/cycle, where the sets lead to the same decisions. */
+ * run_simulation, where the sets lead to the same decisions. */
 #include "daemon/scheduler/residency_search.h"
 
 #include "common/cleanup.h"
@@ -11,12 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SETS = 1 << SCHEDULE_LAYERS_MAX, WIDTH = 8, STEPS = SCHEDULE_PASSES * SCHEDULE_LAYERS_MAX };
+enum {
+    SETS = 1 << RESIDENCY_SEARCH_LAYERS_MAX,
+    WIDTH = 8,
+    STEPS = RESIDENCY_SEARCH_PASSES * RESIDENCY_SEARCH_LAYERS_MAX
+};
 
 /* One way to come so far. */
 struct way {
     double now, disk_free;
-    double ready[SCHEDULE_LAYERS_MAX]; /* of the layers that are ahead; 0 of others */
+    double ready[RESIDENCY_SEARCH_LAYERS_MAX]; /* of the layers that are ahead; 0 of others */
     uint64_t read_pages;
     uint16_t from;        /* the way before, in its step */
     uint8_t there, ahead; /* sets: resident or being read, and of these not used yet */
@@ -28,7 +32,7 @@ struct ways {
 };
 
 struct search {
-    const struct cycle *cycle;
+    const struct run_simulation *simulation;
     uint64_t pages[SETS];               /* of each set */
     uint64_t least_pages[SETS];         /* of the smallest layer in each set */
     struct ways ways[2];                /* before a step, and after it */
@@ -67,34 +71,35 @@ static void add(struct ways *ways, const struct way *way, uint32_t n_layers)
     ways->n[way->there] = (uint8_t)n;
 }
 
-static void read_layer(const struct cycle *cycle, struct way *way, uint32_t index)
+static void read_layer(const struct run_simulation *simulation, struct way *way, uint32_t index)
 {
     if (way->disk_free <= way->now)
-        way->disk_free = way->now + cycle->start_pages;
-    way->disk_free += (double)cycle->pages[index];
+        way->disk_free = way->now + simulation->start_pages;
+    way->disk_free += (double)simulation->pages[index];
     way->ready[index] = way->disk_free;
-    way->read_pages += cycle->pages[index];
+    way->read_pages += simulation->pages[index];
     way->ahead |= (uint8_t)(1U << index);
 }
 
 /* The layer that the run comes to, and then those that it uses next. */
-static void enter(const struct cycle *cycle, struct way *way, uint32_t at, unsigned there)
+static void enter(const struct run_simulation *simulation, struct way *way, uint32_t at,
+                  unsigned there)
 {
     unsigned reads = there & ~(unsigned)way->there;
-    for (uint32_t i = 0; i < cycle->n_layers; i++) {
-        uint32_t index = at + i < cycle->n_layers ? at + i : at + i - cycle->n_layers;
+    for (uint32_t i = 0; i < simulation->n_layers; i++) {
+        uint32_t index = at + i < simulation->n_layers ? at + i : at + i - simulation->n_layers;
         if (reads >> index & 1)
-            read_layer(cycle, way, index);
+            read_layer(simulation, way, index);
     }
     if (way->now < way->ready[at])
         way->now = way->ready[at];
     way->ready[at] = 0;
     way->ahead &= (uint8_t) ~(1U << at);
-    way->now += (double)cycle->pages[at] * cycle->compute_per_page;
+    way->now += (double)simulation->pages[at] * simulation->compute_per_page;
     way->there = (uint8_t)there;
     if (way->disk_free < way->now)
         way->disk_free = way->now; /* what is past makes no difference */
-    for (uint32_t i = 0; i < cycle->n_layers; i++)
+    for (uint32_t i = 0; i < simulation->n_layers; i++)
         if (way->ready[i] <= way->now)
             way->ready[i] = 0;
 }
@@ -103,8 +108,8 @@ static void enter(const struct cycle *cycle, struct way *way, uint32_t at, unsig
 static void follow(const struct search *search, const struct way *from, uint16_t number,
                    uint32_t at, struct ways *ways)
 {
-    uint64_t capacity_pages = search->cycle->capacity_pages;
-    uint32_t n_layers = search->cycle->n_layers;
+    uint64_t capacity_pages = search->simulation->capacity_pages;
+    uint32_t n_layers = search->simulation->n_layers;
     for (unsigned there = 0; there < 1U << n_layers; there++) {
         unsigned victims = from->there & ~there;
         if (!(there >> at & 1) || (from->ahead & victims) != 0 ||
@@ -113,7 +118,7 @@ static void follow(const struct search *search, const struct way *from, uint16_t
             continue;
         struct way way = *from;
         way.from = number;
-        enter(search->cycle, &way, at, there);
+        enter(search->simulation, &way, at, there);
         add(ways, &way, n_layers);
     }
 }
@@ -126,7 +131,7 @@ static void take_step(struct search *search, unsigned step)
     for (unsigned set = 0; set < SETS; set++)
         for (unsigned i = 0; i < before->n[set]; i++)
             follow(search, &before->elements[set][i], (uint16_t)(set * WIDTH + i),
-                   step % search->cycle->n_layers, after);
+                   step % search->simulation->n_layers, after);
     for (unsigned set = 0; set < SETS; set++)
         for (unsigned i = 0; i < after->n[set]; i++)
             search->from[step][set * WIDTH + i] = after->elements[set][i].from;
@@ -145,17 +150,17 @@ static uint16_t find_fastest(const struct ways *ways)
     return number;
 }
 
-int schedule_find(const struct cycle *cycle,
-                  uint8_t ret[static SCHEDULE_PASSES * SCHEDULE_LAYERS_MAX])
+int residency_search(const struct run_simulation *simulation,
+                     uint8_t ret[static RESIDENCY_SEARCH_PASSES * RESIDENCY_SEARCH_LAYERS_MAX])
 {
     _cleanup_(freep) struct search *search = calloc(1, sizeof *search);
-    unsigned n_steps = SCHEDULE_PASSES * cycle->n_layers;
+    unsigned n_steps = RESIDENCY_SEARCH_PASSES * simulation->n_layers;
     if (!search)
         return -ENOMEM;
-    search->cycle = cycle;
-    for (unsigned set = 1; set < 1U << cycle->n_layers; set++) {
+    search->simulation = simulation;
+    for (unsigned set = 1; set < 1U << simulation->n_layers; set++) {
         unsigned others = set & (set - 1);
-        uint64_t pages = cycle->pages[__builtin_ctz(set)];
+        uint64_t pages = simulation->pages[__builtin_ctz(set)];
         search->pages[set] = search->pages[others] + pages;
         search->least_pages[set] =
             others && search->least_pages[others] < pages ? search->least_pages[others] : pages;

@@ -5,10 +5,10 @@
 
 #include "daemon/scheduler/run_simulation.h"
 
-enum { SCHEDULE_LAYERS_MAX = MODEL_SCHEDULE_LAYERS_MAX, SCHEDULE_PASSES = 8 };
+enum { RESIDENCY_SEARCH_LAYERS_MAX = MODEL_SCHEDULE_LAYERS_MAX, RESIDENCY_SEARCH_PASSES = 8 };
 
-/* Sets of layers, as in daemon/run: n_layers for each of the passes, which begin with an empty
- * arena and end with no thought of the next one. Takes the cycle's shape and rates, and leaves it
- * as it is. Every layer fits alone; not more than SCHEDULE_LAYERS_MAX. 0 or -ENOMEM. */
-int schedule_find(const struct cycle *cycle,
-                  uint8_t ret[static SCHEDULE_PASSES * SCHEDULE_LAYERS_MAX]);
+/* Sets of layers, as in run.h: n_layers for each of the passes, which begin with an empty
+ * arena and end with no thought of the next one. Takes the simulation's shape and rates, and leaves
+ * it as it is. Every layer fits alone; not more than RESIDENCY_SEARCH_LAYERS_MAX. 0 or -ENOMEM. */
+int residency_search(const struct run_simulation *simulation,
+                     uint8_t ret[static RESIDENCY_SEARCH_PASSES * RESIDENCY_SEARCH_LAYERS_MAX]);

@@ -1,5 +1,5 @@
 /* A run in virtual time over layers of given sizes in an arena of its own. A page is read in 1 ms,
- * so that times in ms are what daemon/cycle counts in. */
+ * so that times in ms are what run_simulation counts in. */
 #pragma once
 
 #include "daemon/scheduler/rehearsal.h"
@@ -13,7 +13,7 @@ struct rehearsed {
     struct rehearsal rehearsal;
 };
 
-/* `compute_per_page` as in daemon/planner; in thousandths it must be a whole number. */
+/* `compute_per_page` as in planner; in thousandths it must be a whole number. */
 static inline void rehearsed_begin(struct rehearsed *rehearsed, uint32_t n_layers,
                                    const uint64_t *pages, uint64_t capacity_pages,
                                    double compute_per_page, const struct run_plan *plan)

@@ -1,6 +1,6 @@
 /* The planner's choice against what it must not be slower than: in a grid of models and arenas the
  * two ways that the literature knows, for small models the best that any schedule can do. What a
- * plan takes is measured by daemon/rehearsal, the scheduler's own code, over whole periods. */
+ * plan takes is measured by rehearsal, the scheduler's own code, over whole periods. */
 #include "daemon/scheduler/planner.h"
 
 #include "tests/unit/case_step.h"

@@ -7,7 +7,7 @@
 
 #include <check.h>
 
-enum { CASES = 200, LAYERS_MAX = SCHEDULE_LAYERS_MAX };
+enum { CASES = 200, LAYERS_MAX = RESIDENCY_SEARCH_LAYERS_MAX };
 
 struct problem {
     uint32_t n_layers;
@@ -29,25 +29,25 @@ static void draw_problem(struct problem *problem)
     problem->compute_per_page = (double)random_below(8) / 2;
 }
 
-static void begin(struct cycle *cycle, const struct problem *problem)
+static void begin(struct run_simulation *simulation, const struct problem *problem)
 {
-    ck_assert_int_eq(cycle_init(cycle, problem->n_layers, problem->pages, problem->capacity_pages,
-                                problem->compute_per_page),
+    ck_assert_int_eq(run_simulation_init(simulation, problem->n_layers, problem->pages,
+                                         problem->capacity_pages, problem->compute_per_page),
                      0);
 }
 
 /* Of all passes, from an empty arena on. */
-static double measure(struct cycle *cycle, const struct run_plan *plan)
+static double measure(struct run_simulation *simulation, const struct run_plan *plan)
 {
-    cycle_reset(cycle);
-    for (unsigned i = 0; i < SCHEDULE_PASSES; i++)
-        ck_assert(cycle_pass(cycle, plan));
-    return cycle->now;
+    run_simulation_reset(simulation);
+    for (unsigned i = 0; i < RESIDENCY_SEARCH_PASSES; i++)
+        ck_assert(run_simulation_pass(simulation, plan));
+    return simulation->now;
 }
 
 static void assert_sets_fit(const struct problem *problem, const uint8_t *sets)
 {
-    for (uint32_t step = 0; step < SCHEDULE_PASSES * problem->n_layers; step++) {
+    for (uint32_t step = 0; step < RESIDENCY_SEARCH_PASSES * problem->n_layers; step++) {
         uint64_t n_pages = 0;
         for (uint32_t i = 0; i < problem->n_layers; i++)
             n_pages += sets[step] >> i & 1 ? problem->pages[i] : 0;
@@ -61,21 +61,22 @@ START_TEST(test_is_as_fast_as_plain_ways)
 {
     static const bool keep[LAYERS_MAX];
     for (unsigned i = 0; i < CASES; i += case_step()) {
-        uint8_t sets[SCHEDULE_PASSES * SCHEDULE_LAYERS_MAX];
+        uint8_t sets[RESIDENCY_SEARCH_PASSES * RESIDENCY_SEARCH_LAYERS_MAX];
         struct problem problem;
-        struct cycle cycle;
+        struct run_simulation simulation;
         draw_problem(&problem);
-        begin(&cycle, &problem);
-        ck_assert_int_eq(schedule_find(&cycle, sets), 0);
+        begin(&simulation, &problem);
+        ck_assert_int_eq(residency_search(&simulation, sets), 0);
         assert_sets_fit(&problem, sets);
-        double time = measure(
-            &cycle, &(struct run_plan){keep, UINT32_MAX, RUN_DEPTH_MAX, sets, SCHEDULE_PASSES});
-        ck_assert_double_le(time, measure(&cycle, &(struct run_plan){.keep = keep}) + 1e-6);
+        double time = measure(&simulation, &(struct run_plan){keep, UINT32_MAX, RUN_DEPTH_MAX, sets,
+                                                              RESIDENCY_SEARCH_PASSES});
+        ck_assert_double_le(time, measure(&simulation, &(struct run_plan){.keep = keep}) + 1e-6);
         for (uint32_t depth = 1; depth <= 2; depth++)
-            ck_assert_double_le(time, 1e-6 + measure(&cycle, &(struct run_plan){.keep = keep,
-                                                                                .look_ahead = 2,
-                                                                                .depth = depth}));
-        cycle_done(&cycle);
+            ck_assert_double_le(
+                time,
+                1e-6 + measure(&simulation,
+                               &(struct run_plan){.keep = keep, .look_ahead = 2, .depth = depth}));
+        run_simulation_done(&simulation);
     }
 }
 END_TEST
@@ -87,16 +88,16 @@ START_TEST(test_needs_no_marks)
 {
     struct problem problem = {4, {1, 4, 1, 4}, 8, 0.5};
     static const bool keep[4];
-    uint8_t sets[SCHEDULE_PASSES * SCHEDULE_LAYERS_MAX];
-    struct cycle cycle;
-    begin(&cycle, &problem);
-    ck_assert_int_eq(schedule_find(&cycle, sets), 0);
-    struct cycle_mean mean;
-    ck_assert(cycle_measure_steady(
-        &cycle, &(struct run_plan){keep, UINT32_MAX, RUN_DEPTH_MAX, &sets[2 * 4], 1}, &mean));
+    uint8_t sets[RESIDENCY_SEARCH_PASSES * RESIDENCY_SEARCH_LAYERS_MAX];
+    struct run_simulation simulation;
+    begin(&simulation, &problem);
+    ck_assert_int_eq(residency_search(&simulation, sets), 0);
+    struct pass_mean mean;
+    ck_assert(run_simulation_measure_steady(
+        &simulation, &(struct run_plan){keep, UINT32_MAX, RUN_DEPTH_MAX, &sets[2 * 4], 1}, &mean));
     ck_assert(mean.repeats);
     ck_assert_double_eq_tol(mean.time, 10, 1e-9);
-    cycle_done(&cycle);
+    run_simulation_done(&simulation);
 }
 END_TEST
 

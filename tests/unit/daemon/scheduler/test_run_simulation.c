@@ -97,31 +97,31 @@ static uint32_t count_ahead(const struct rehearsed *rehearsed)
 static void compare(const struct random_case *draw)
 {
     struct rehearsed rehearsed;
-    struct cycle cycle;
+    struct run_simulation simulation;
     rehearsed_begin(&rehearsed, draw->n_layers, draw->pages, draw->capacity_pages,
                     draw->compute_per_page, &draw->plan);
-    ck_assert_int_eq(cycle_init(&cycle, draw->n_layers, draw->pages, draw->capacity_pages,
-                                draw->compute_per_page),
+    ck_assert_int_eq(run_simulation_init(&simulation, draw->n_layers, draw->pages,
+                                         draw->capacity_pages, draw->compute_per_page),
                      0);
-    cycle_reset(&cycle);
+    run_simulation_reset(&simulation);
     for (unsigned i = 0; i < PASSES; i++) {
-        double began = cycle.now;
+        double began = simulation.now;
         struct pass pass;
         struct scheduler_stats stats;
         /* What was read ahead may stand in the way where a schedule does not fit: no plan. */
-        if (!cycle_pass(&cycle, &draw->plan)) {
+        if (!run_simulation_pass(&simulation, &draw->plan)) {
             ck_assert_ptr_nonnull(draw->plan.schedule);
             break;
         }
         ck_assert_int_eq(rehearsal_pass(&rehearsed.rehearsal, &pass), 0);
         scheduler_get_stats(rehearsed.scheduler, &stats);
-        ck_assert_uint_eq(cycle.read_pages, stats.loaded_bytes / REHEARSED_PAGE);
-        ck_assert_uint_eq(cycle.used_pages, used_pages(&rehearsed));
-        ck_assert_uint_eq(cycle.n_ahead, count_ahead(&rehearsed));
+        ck_assert_uint_eq(simulation.read_pages, stats.loaded_bytes / REHEARSED_PAGE);
+        ck_assert_uint_eq(simulation.used_pages, used_pages(&rehearsed));
+        ck_assert_uint_eq(simulation.n_ahead, count_ahead(&rehearsed));
         /* The rehearsal keeps times in whole nanoseconds. */
-        ck_assert_double_lt(fabs(cycle.now - began - pass.usec / 1000), 1e-3);
+        ck_assert_double_lt(fabs(simulation.now - began - pass.usec / 1000), 1e-3);
     }
-    cycle_done(&cycle);
+    run_simulation_done(&simulation);
     rehearsed_end(&rehearsed);
 }
 
@@ -140,19 +140,19 @@ START_TEST(test_starts_anew)
     static const uint64_t pages[] = {3, 1, 2};
     static const bool keep[3] = {0};
     struct run_plan plan = {keep, 1, 1};
-    struct cycle cycle;
-    ck_assert_int_eq(cycle_init(&cycle, 3, pages, 5, 1), 0);
+    struct run_simulation simulation;
+    ck_assert_int_eq(run_simulation_init(&simulation, 3, pages, 5, 1), 0);
     for (unsigned i = 0; i < 2; i++) {
-        cycle_reset(&cycle);
+        run_simulation_reset(&simulation);
         /* 0 to 3: the first is read; to 6: computed with, and the second read; to 7: computed with
          * that, the third having no place beside the first but in its stead; to 8: it is read; to
          * 10. */
-        ck_assert(cycle_pass(&cycle, &plan));
-        ck_assert_double_eq_tol(cycle.now, 10, 1e-9);
-        ck_assert_uint_le(cycle.used_pages, 5);
+        ck_assert(run_simulation_pass(&simulation, &plan));
+        ck_assert_double_eq_tol(simulation.now, 10, 1e-9);
+        ck_assert_uint_le(simulation.used_pages, 5);
     }
-    cycle_done(&cycle);
-    cycle_done(&cycle); /* twice is no harm */
+    run_simulation_done(&simulation);
+    run_simulation_done(&simulation); /* twice is no harm */
 }
 END_TEST
 
@@ -160,11 +160,11 @@ START_TEST(test_no_place)
 {
     static const uint64_t pages[] = {3, 6};
     static const bool keep[2] = {0};
-    struct cycle cycle;
-    ck_assert_int_eq(cycle_init(&cycle, 2, pages, 5, 1), 0);
-    cycle_reset(&cycle);
-    ck_assert(!cycle_pass(&cycle, &(struct run_plan){keep, 0, 0}));
-    cycle_done(&cycle);
+    struct run_simulation simulation;
+    ck_assert_int_eq(run_simulation_init(&simulation, 2, pages, 5, 1), 0);
+    run_simulation_reset(&simulation);
+    ck_assert(!run_simulation_pass(&simulation, &(struct run_plan){keep, 0, 0}));
+    run_simulation_done(&simulation);
 }
 END_TEST
 
