@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 int weight_file_init(struct weight_file *file, int fd, const char *path)
 {
@@ -28,6 +29,8 @@ int weight_file_init(struct weight_file *file, int fd, const char *path)
     *file = (struct weight_file){
         .path = copy,
         .fd = TAKE_FD(owned),
+        .device = (uint64_t)status.st_dev,
+        .inode = (uint64_t)status.st_ino,
         .bytes = (uint64_t)status.st_size,
         .modified = status.st_mtim,
         .status_changed = status.st_ctim,
@@ -52,6 +55,39 @@ bool weight_file_changed(const struct weight_file *file)
     return fstat(file->fd, &status) < 0 || (uint64_t)status.st_size != file->bytes ||
            !same_time(status.st_mtim, file->modified) ||
            (status.st_nlink > 0 && !same_time(status.st_ctim, file->status_changed));
+}
+
+static struct timespec time_of(const struct statx_timestamp *stamp)
+{
+    return (struct timespec){.tv_sec = stamp->tv_sec, .tv_nsec = stamp->tv_nsec};
+}
+
+int weight_file_look(int fd, struct weight_file_look *ret)
+{
+    struct statx status;
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &status) < 0)
+        return -errno;
+    *ret = (struct weight_file_look){
+        .now = {.fd = -1,
+                .device = (uint64_t)makedev(status.stx_dev_major, status.stx_dev_minor),
+                .inode = status.stx_ino,
+                .bytes = status.stx_size,
+                .modified = time_of(&status.stx_mtime),
+                .status_changed = time_of(&status.stx_ctime)},
+        .is_deleted = status.stx_nlink == 0,
+    };
+    return 0;
+}
+
+bool weight_file_is_same(const struct weight_file *file, const struct weight_file_look *look)
+{
+    return file->device == look->now.device && file->inode == look->now.inode;
+}
+
+bool weight_file_is_intact(const struct weight_file *file, const struct weight_file_look *look)
+{
+    return look->now.bytes == file->bytes && same_time(look->now.modified, file->modified) &&
+           (look->is_deleted || same_time(look->now.status_changed, file->status_changed));
 }
 
 bool weight_file_deleted(const struct weight_file *file)

@@ -9,6 +9,7 @@
 struct weight_file {
     char *path; /* as the definition or the index spells it; owned */
     int fd;     /* owned */
+    uint64_t device, inode;
     uint64_t bytes;
     struct timespec modified;       /* st_mtim, which a writer can put back */
     struct timespec status_changed; /* st_ctim, which nobody can */
@@ -27,6 +28,19 @@ void weight_file_done(struct weight_file *file);
  * was put back. A file without any name is excepted, because removing the name changed that time.
  * Any thread. */
 bool weight_file_changed(const struct weight_file *file);
+
+/* What a descriptor is open on, against a weight file. */
+struct weight_file_look {
+    struct weight_file now; /* no path and no descriptor */
+    bool is_deleted;
+};
+
+/* Looks at `fd` without waiting for a file server: of a remote file, what the kernel last knew. 0
+ * or a negative errno. */
+int weight_file_look(int fd, struct weight_file_look *ret);
+bool weight_file_is_same(const struct weight_file *file, const struct weight_file_look *look);
+/* Of the same file, whether it looks as at weight_file_init. */
+bool weight_file_is_intact(const struct weight_file *file, const struct weight_file_look *look);
 
 /* Whether the file has no name any more: it was deleted, or another one was renamed over it. Its
  * bytes can still be read. Any thread. */

@@ -3,6 +3,7 @@
 #include "daemon/methods/acquisition.h"
 
 #include "common/clock.h"
+#include "daemon/methods/layer_pieces.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -33,7 +34,7 @@ static const struct field segment_fields[] = {
 struct acquisition_reply {
     const char *lease, *layer;
     uint64_t bytes, fill_id;
-    struct field_array segments, tensors;
+    struct field_array segments, pieces, tensors;
     uint64_t arena_fd_index; /* UINT64_MAX: none */
     uint64_t index, pass;
     bool hit;
@@ -44,6 +45,7 @@ struct acquisition_reply {
     {"lease", FIELD_STRING, AT(lease)}, {"layer", FIELD_STRING, AT(layer)},  \
         {"bytes", FIELD_U64, AT(bytes)}, {"fill", FIELD_U64, AT(fill_id)},   \
         {"segments", FIELD_OBJECTS, AT(segments), 0, segment_fields},        \
+        {"pieces", FIELD_OBJECTS, AT(pieces), 0, piece_fields},              \
         {"tensors", FIELD_OBJECTS, AT(tensors), 0, tensor_fields},           \
     {                                                                        \
         "arenaFileDescriptor", FIELD_U64, AT(arena_fd_index), FIELD_NULLABLE \
@@ -122,12 +124,15 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
                                       .arena_fd_index = UINT64_MAX};
     uint64_t n_tensors = layer_definition(acquisition->layer)->n_tensors;
     _cleanup_(freep) struct segment_row *segments = NULL;
+    _cleanup_(freep) struct piece_row *pieces = NULL;
     _cleanup_(freep) struct tensor_row *tensors = NULL;
     _cleanup_(closep) int arena_fd = -1;
     const struct lease *lease;
-    size_t n_segments;
+    size_t n_segments, n_pieces;
 
     int r = describe_segments(manager->scheduler, acquisition->layer, &segments, &n_segments);
+    if (r == 0)
+        r = describe_pieces(manager->scheduler, acquisition->layer, &pieces, &n_pieces);
     if (r == 0)
         r = describe_tensors(acquisition->layer, 0, n_tensors, &tensors);
     if (r == 0 && !acquisition->holder->has_arena && manager->backing &&
@@ -157,6 +162,7 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
     reply.bytes = layer_definition(acquisition->layer)->bytes;
     reply.fill_id = acquisition->layer->fill_id;
     reply.segments = (struct field_array){segments, n_segments, sizeof *segments};
+    reply.pieces = (struct field_array){pieces, n_pieces, sizeof *pieces};
     reply.tensors = (struct field_array){tensors, n_tensors, sizeof *tensors};
     if (arena_fd >= 0) {
         reply.arena_fd_index = call_attach_fd(acquisition->call, TAKE_FD(arena_fd));

@@ -18,6 +18,7 @@ const struct method manager_methods[] = {
     {"BeginRun", TIER_MEMBER, method_begin_run},
     {"Next", TIER_MEMBER, method_next},
     {"EndRun", TIER_MEMBER, method_end_run},
+    {"FindModel", TIER_MEMBER, method_find_model, .takes_fds = true},
     {"List", TIER_MEMBER, method_list},
     {"Stats", TIER_MEMBER, method_stats},
     {"Watch", TIER_MEMBER, method_watch},

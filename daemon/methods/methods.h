@@ -52,6 +52,7 @@ void method_release(struct call *call, void *context);
 void method_begin_run(struct call *call, void *context);
 void method_next(struct call *call, void *context);
 void method_end_run(struct call *call, void *context);
+void method_find_model(struct call *call, void *context);
 void method_list(struct call *call, void *context);
 void method_stats(struct call *call, void *context);
 void method_watch(struct call *call, void *context);

@@ -30,6 +30,8 @@ static int give(struct ledger_recovered_model *model, const struct stat *status,
             model->sources[i].inode != (uint64_t)status->st_ino)
             continue;
         file->fd = fd;
+        file->device = model->sources[i].device;
+        file->inode = model->sources[i].inode;
         return 0;
     }
     return -ENOENT;
@@ -73,8 +75,11 @@ size_t ledger_recovery_share_sources(struct ledger_recovery *recovery)
         for (uint32_t j = 0; j < model->definition->n_files; j++) {
             struct weight_file *file = &model->definition->files[j];
             int fd = file->fd >= 0 ? -1 : find_source(recovery, &model->sources[j]);
-            if (fd >= 0)
+            if (fd >= 0) {
                 file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+                file->device = model->sources[j].device;
+                file->inode = model->sources[j].inode;
+            }
             n_missing += file->fd < 0;
         }
     }
