@@ -17,6 +17,9 @@
 #include <signal.h>
 #include <string.h>
 
+/* One for each Plan that may go on, and one for the plans of runs. */
+enum { PLANNERS = TURNS_AT_ONCE + 2 };
+
 struct daemon {
     struct config *config;
     int argc;
@@ -27,7 +30,7 @@ struct daemon {
 
     struct backing *backing;
     struct scheduler *scheduler; /* owns the arena */
-    struct workers *workers;
+    struct workers *workers, *planners;
     struct loader *loader;
     struct load_requests *loads;
     struct monitor *monitor;
@@ -41,7 +44,8 @@ struct daemon {
     struct peer_rules rules;
     char status[STATUS_LINE_MAX];
 
-    struct event *sigterm, *sigint, *sighup, *work, *sampling, *watchdog, *grace;
+    struct event *watched[8], *sampling; /* `sampling` is one of them */
+    size_t n_watched;
 };
 
 static const struct server_info server_info = {
@@ -83,10 +87,9 @@ static void on_last_user_gone(void *context)
 
 static void on_work(evutil_socket_t fd, short what, void *context)
 {
-    struct daemon *daemon = context;
     (void)fd;
     (void)what;
-    workers_dispatch(daemon->workers);
+    workers_dispatch(context);
 }
 
 static void on_sampling(evutil_socket_t fd, short what, void *context)
@@ -233,6 +236,7 @@ static int build_memory(struct daemon *daemon)
          ((r = handover_restore(daemon->handover, daemon->scheduler, arena, daemon->backing)) < 0 ||
           (r = handover_begin(daemon->handover, daemon->scheduler, daemon->backing)) < 0)) ||
         (r = workers_new((unsigned)config->loaders, &daemon->workers)) < 0 ||
+        (r = workers_new(PLANNERS, &daemon->planners)) < 0 ||
         (r = loader_new(daemon->workers, daemon->backing, arena, config->io, &daemon->loader)) <
             0 ||
         (r = load_requests_new(daemon->scheduler, daemon->loader, &daemon->loads)) < 0 ||
@@ -270,6 +274,7 @@ static int build_server(struct daemon *daemon)
         .backing = daemon->backing,
         .handover = daemon->handover,
         .workers = daemon->workers,
+        .planners = daemon->planners,
         .loads = daemon->loads,
         .waits = daemon->waits,
         .monitor = daemon->monitor,
@@ -279,6 +284,8 @@ static int build_server(struct daemon *daemon)
         .pid = getpid(),
     };
     leases_init(&daemon->manager.leases, daemon->scheduler);
+    turns_init(&daemon->manager.turns);
+    run_choices_init(&daemon->manager.choices, daemon->scheduler, daemon->planners);
     daemon->interfaces[0] = (struct interface){
         .name = MANAGER_INTERFACE,
         .description = manager_interface_text,
@@ -294,26 +301,37 @@ static int build_server(struct daemon *daemon)
     return 0;
 }
 
+/* An event that take_down frees; NULL when out of memory. `after` is NULL without a time. */
+static struct event *watch(struct daemon *daemon, int fd, short what, event_callback_fn callback,
+                           void *context, const struct timeval *after)
+{
+    struct event *event = event_new(daemon->base, fd, what, callback, context);
+    if (event && event_add(event, after) < 0) {
+        event_free(event);
+        return NULL;
+    }
+    if (event)
+        daemon->watched[daemon->n_watched++] = event;
+    return event;
+}
+
 static int build_events(struct daemon *daemon)
 {
-    struct event_base *base = daemon->base;
-    daemon->sigterm = evsignal_new(base, SIGTERM, on_terminate, daemon);
-    daemon->sigint = evsignal_new(base, SIGINT, on_terminate, daemon);
-    daemon->sighup = evsignal_new(base, SIGHUP, on_reload, daemon);
-    daemon->work =
-        event_new(base, workers_fd(daemon->workers), EV_READ | EV_PERSIST, on_work, daemon);
-    daemon->sampling = event_new(base, -1, EV_PERSIST, on_sampling, daemon);
-    daemon->watchdog = event_new(base, -1, EV_PERSIST, on_watchdog, daemon);
-    daemon->grace = event_new(base, -1, 0, on_grace, daemon);
-
+    enum { SIGNAL = EV_SIGNAL | EV_PERSIST, READ = EV_READ | EV_PERSIST };
+    struct workers *workers = daemon->workers, *planners = daemon->planners;
     struct timeval interval = timeval_of(service_manager_watchdog_interval_usec());
+    struct timeval sampling = timeval_of(daemon->config->monitor_interval_usec);
     struct timeval grace = timeval_of(daemon->config->lease_grace_usec);
-    if (!daemon->sigterm || !daemon->sigint || !daemon->sighup || !daemon->work ||
-        !daemon->sampling || !daemon->watchdog || !daemon->grace ||
-        event_add(daemon->sigterm, NULL) < 0 || event_add(daemon->sigint, NULL) < 0 ||
-        event_add(daemon->sighup, NULL) < 0 || event_add(daemon->work, NULL) < 0 ||
-        event_add(daemon->grace, &grace) < 0 ||
-        (evutil_timerisset(&interval) && event_add(daemon->watchdog, &interval) < 0))
+
+    daemon->sampling = watch(daemon, -1, EV_PERSIST, on_sampling, daemon, &sampling);
+    if (!daemon->sampling || !watch(daemon, SIGTERM, SIGNAL, on_terminate, daemon, NULL) ||
+        !watch(daemon, SIGINT, SIGNAL, on_terminate, daemon, NULL) ||
+        !watch(daemon, SIGHUP, SIGNAL, on_reload, daemon, NULL) ||
+        !watch(daemon, workers_fd(workers), READ, on_work, workers, NULL) ||
+        !watch(daemon, workers_fd(planners), READ, on_work, planners, NULL) ||
+        !watch(daemon, -1, 0, on_grace, daemon, &grace) ||
+        (evutil_timerisset(&interval) &&
+         !watch(daemon, -1, EV_PERSIST, on_watchdog, daemon, &interval)))
         return fail("cannot watch for events", -ENOMEM);
     return 0;
 }
@@ -333,27 +351,17 @@ static int build(struct daemon *daemon)
     return 0;
 }
 
-static void event_freep(struct event **event)
-{
-    if (*event)
-        event_free(*event);
-}
-
 static void take_down(struct daemon *daemon)
 {
     /* The next process is to find the leases that end now with their connections. */
     if (daemon->scheduler)
         scheduler_set_observer(daemon->scheduler, NULL, NULL);
     sockets_done(&daemon->sockets);
-    server_free(daemon->server);   /* cancels the calls, and with them the loads */
+    server_free(daemon->server); /* cancels the calls, and with them the loads */
+    workers_free(daemon->planners);
     workers_free(daemon->workers); /* reports what was in flight */
-    event_freep(&daemon->sigterm);
-    event_freep(&daemon->sigint);
-    event_freep(&daemon->sighup);
-    event_freep(&daemon->work);
-    event_freep(&daemon->sampling);
-    event_freep(&daemon->watchdog);
-    event_freep(&daemon->grace);
+    while (daemon->n_watched > 0)
+        event_free(daemon->watched[--daemon->n_watched]);
     waits_free(daemon->waits);
     if (daemon->base)
         event_base_free(daemon->base);

@@ -1,291 +1,228 @@
-/* Plan: the real scheduler's code on a clone of the real scheduler's state. */
+/* Plan: forecasts on a worker, one after the other, each in a reply of its own. */
+#include "daemon/methods/forecast.h"
 #include "daemon/methods/methods.h"
-#include "daemon/scheduler/planner.h"
+
+#include "common/clock.h"
 
 #include <errno.h>
 #include <string.h>
 
 enum {
-    PASSES_MAX = REPLY_ELEMENTS_MAX,
-    PLANNED_LAYERS_MAX = 200000 /* in all passes, so that the loop does not wait */
+    PLANNED_LAYERS_MAX = 200000,     /* in all passes */
+    PLAN_USEC_MAX = 10 * 1000 * 1000 /* of all its forecasts */
 };
 
-/* What a call asks for, beside the model. */
-struct plan_request {
-    const struct policy *policy; /* NULL: each, in a reply of its own */
-    enum on_full on_full;
-    uint64_t n_passes;
-    struct rehearsal_rates rates;
-};
-
-/* A Plan whose definition is still being read. */
+/* A Plan from its call to its last reply: it waits for its turn, reads the definition if there is
+ * one to read, and then makes its forecasts. */
 struct planning {
+    struct job job;
+    struct turn turn;
     struct manager *manager;
-    struct call *call;
-    struct model_reader *reader;
-    struct plan_request request;
-};
-
-struct step {
-    const char *layer, *decision;
-    bool hit;
-    uint64_t bytes, n_victims, victim_bytes;
+    struct call *call; /* NULL: cancelled, and only the job is still to end */
+    struct model_source source;
+    struct model_reader *reader;   /* while the definition is read */
+    struct definition *definition; /* NULL: of the registered model `name` */
+    char *name;
+    bool is_running; /* the job is the workers' */
+    struct forecast_request request;
+    const struct policy *const *others; /* the policies that follow, ended by NULL; or NULL */
+    struct scheduler_snapshot *snapshot;
+    struct forecast forecast;
+    uint64_t deadline_usec;
 };
 
 static const struct field step_fields[] = {
-    {"layer", FIELD_STRING, offsetof(struct step, layer)},
-    {"decision", FIELD_STRING, offsetof(struct step, decision)},
-    {"hit", FIELD_BOOL, offsetof(struct step, hit)},
-    {"bytes", FIELD_U64, offsetof(struct step, bytes)},
-    {"victims", FIELD_U64, offsetof(struct step, n_victims)},
-    {"victimBytes", FIELD_U64, offsetof(struct step, victim_bytes)},
+    {"layer", FIELD_STRING, offsetof(struct forecast_step, layer)},
+    {"decision", FIELD_STRING, offsetof(struct forecast_step, decision)},
+    {"hit", FIELD_BOOL, offsetof(struct forecast_step, hit)},
+    {"bytes", FIELD_U64, offsetof(struct forecast_step, bytes)},
+    {"victims", FIELD_U64, offsetof(struct forecast_step, n_victims)},
+    {"victimBytes", FIELD_U64, offsetof(struct forecast_step, victim_bytes)},
     {0},
 };
 
-struct pass_row {
-    struct pass pass;
-    uint64_t usec; /* UINT64_MAX: unknown */
-};
-
 static const struct field pass_fields[] = {
-    {"hits", FIELD_U64, offsetof(struct pass_row, pass.hits)},
-    {"loaded", FIELD_U64, offsetof(struct pass_row, pass.loaded)},
-    {"bytesLoaded", FIELD_U64, offsetof(struct pass_row, pass.loaded_bytes)},
-    {"evictions", FIELD_U64, offsetof(struct pass_row, pass.evictions)},
-    {"flushes", FIELD_U64, offsetof(struct pass_row, pass.flushes)},
-    {"usec", FIELD_U64, offsetof(struct pass_row, usec), FIELD_NULLABLE},
+    {"hits", FIELD_U64, offsetof(struct forecast_pass, pass.hits)},
+    {"loaded", FIELD_U64, offsetof(struct forecast_pass, pass.loaded)},
+    {"bytesLoaded", FIELD_U64, offsetof(struct forecast_pass, pass.loaded_bytes)},
+    {"evictions", FIELD_U64, offsetof(struct forecast_pass, pass.evictions)},
+    {"flushes", FIELD_U64, offsetof(struct forecast_pass, pass.flushes)},
+    {"usec", FIELD_U64, offsetof(struct forecast_pass, usec), FIELD_NULLABLE},
     {0},
 };
 
 struct plan_reply {
-    const char *model, *policy;
-    uint64_t capacity_bytes;
-    json_t *steps, *passes;
-    uint64_t n_steps, n_resident;
-    struct scheduler_stats stats;
-    struct rehearsal_rates rates; /* UINT64_MAX: unknown, or not asked for */
+    struct forecast forecast;
+    struct field_array steps, passes;
 };
 
+#define AT(member)         offsetof(struct plan_reply, member)
+#define DECISION(decision) AT(forecast.stats.decisions[decision])
+
 static const struct field plan_fields[] = {
-    {"model", FIELD_STRING, offsetof(struct plan_reply, model)},
-    {"policy", FIELD_STRING, offsetof(struct plan_reply, policy)},
-    {"capacityBytes", FIELD_U64, offsetof(struct plan_reply, capacity_bytes)},
-    {"steps", FIELD_JSON, offsetof(struct plan_reply, steps)},
-    {"stepsTotal", FIELD_U64, offsetof(struct plan_reply, n_steps)},
-    {"hits", FIELD_U64, offsetof(struct plan_reply, stats.hits)},
-    {"loaded", FIELD_U64, offsetof(struct plan_reply, stats.decisions[DECISION_LOADED])},
-    {"mustUnload", FIELD_U64, offsetof(struct plan_reply, stats.decisions[DECISION_MUST_UNLOAD])},
-    {"outOfMemory", FIELD_U64,
-     offsetof(struct plan_reply, stats.decisions[DECISION_OUT_OF_MEMORY])},
-    {"busy", FIELD_U64, offsetof(struct plan_reply, stats.decisions[DECISION_BUSY])},
-    {"evictions", FIELD_U64, offsetof(struct plan_reply, stats.evictions)},
-    {"flushes", FIELD_U64, offsetof(struct plan_reply, stats.flushes)},
-    {"resident", FIELD_U64, offsetof(struct plan_reply, n_resident)},
-    {"passes", FIELD_JSON, offsetof(struct plan_reply, passes)},
-    {"diskBytesPerSecond", FIELD_U64, offsetof(struct plan_reply, rates.disk_bytes_per_sec),
-     FIELD_NULLABLE},
-    {"computeUsec", FIELD_U64, offsetof(struct plan_reply, rates.compute_usec), FIELD_NULLABLE},
+    {"model", FIELD_STRING, AT(forecast.model)},
+    {"policy", FIELD_STRING, AT(forecast.policy)},
+    {"capacityBytes", FIELD_U64, AT(forecast.capacity_bytes)},
+    {"steps", FIELD_OBJECTS, AT(steps), 0, step_fields},
+    {"stepsTotal", FIELD_U64, AT(forecast.n_steps)},
+    {"hits", FIELD_U64, AT(forecast.stats.hits)},
+    {"loaded", FIELD_U64, DECISION(DECISION_LOADED)},
+    {"mustUnload", FIELD_U64, DECISION(DECISION_MUST_UNLOAD)},
+    {"outOfMemory", FIELD_U64, DECISION(DECISION_OUT_OF_MEMORY)},
+    {"busy", FIELD_U64, DECISION(DECISION_BUSY)},
+    {"evictions", FIELD_U64, AT(forecast.stats.evictions)},
+    {"flushes", FIELD_U64, AT(forecast.stats.flushes)},
+    {"resident", FIELD_U64, AT(forecast.n_resident)},
+    {"passes", FIELD_OBJECTS, AT(passes), 0, pass_fields},
+    {"diskBytesPerSecond", FIELD_U64, AT(forecast.rates.disk_bytes_per_sec), FIELD_NULLABLE},
+    {"computeUsec", FIELD_U64, AT(forecast.rates.compute_usec), FIELD_NULLABLE},
     {0},
 };
 
-static int append_step(struct plan_reply *reply, const struct step *step)
+static struct planning *planning_free(struct planning *planning)
 {
-    reply->n_steps++;
-    return json_array_size(reply->steps) == REPLY_ELEMENTS_MAX
-               ? 0
-               : json_array_append_new(reply->steps, fields_encode(step_fields, step));
+    if (!planning)
+        return NULL;
+    turn_end(&planning->turn);
+    model_source_done(&planning->source);
+    definition_unref(planning->definition);
+    free(planning->name);
+    scheduler_snapshot_free(planning->snapshot);
+    forecast_done(&planning->forecast);
+    free(planning);
+    return NULL;
+}
+DEFINE_CLEANUP(struct planning *, planning_free);
+
+/* Worker thread. */
+static int go_on(void *context)
+{
+    const struct planning *planning = context;
+    if (job_cancelled(&planning->job))
+        return -ECANCELED;
+    return clock_monotonic_usec() < planning->deadline_usec ? 0 : -ETIME;
 }
 
-/* Asks for one layer after the other, as a load would, each load being complete at once. A refusal
- * ends it, as it would end the load. Returns whether all were loaded. */
-static int plan_load(struct scheduler *scheduler, struct model *model, enum on_full on_full,
-                     struct plan_reply *reply)
+static int make_forecast(struct job *job, uint64_t index)
 {
-    uint64_t page_bytes = arena_page_bytes(scheduler_arena(scheduler));
-    int all = false;
-
-    for (uint32_t i = 0; i < model->definition->n_layers; i++) {
-        struct layer *layer = &model->layers[i];
-        _cleanup_(verdict_done) struct verdict verdict = {0};
-        int r = scheduler_request(scheduler, layer, on_full, i, &verdict);
-        if (r < 0)
-            return r;
-        struct step step = {
-            .layer = layer_definition(layer)->name,
-            .decision = decision_name(verdict.decision),
-            .hit = verdict.outcome == OUTCOME_HIT,
-            .bytes = layer_definition(layer)->bytes,
-            .n_victims = verdict.victims.n_layers,
-            .victim_bytes = verdict.victims.pages * page_bytes,
-        };
-        if (append_step(reply, &step) < 0)
-            return -ENOMEM;
-        if (verdict.outcome == OUTCOME_REFUSED)
-            break;
-        all = i + 1 == model->definition->n_layers;
-        if (verdict.outcome != OUTCOME_HIT)
-            scheduler_complete(scheduler, layer, i);
-    }
-    scheduler_get_stats(scheduler, &reply->stats);
-    reply->n_resident = scheduler_model_resident(scheduler, model, NULL);
-    return all;
+    struct planning *planning = (struct planning *)job;
+    (void)index;
+    return forecast_make(planning->snapshot, planning->name, planning->definition,
+                         &planning->request, &planning->forecast);
 }
 
-/* A run of its own, as if there were no other. */
-static int plan_passes(struct scheduler *scheduler, struct model *model,
-                       const struct plan_request *request, struct plan_reply *reply)
+static void forecast_ended(struct job *job, int error);
+
+static void start_forecast(struct planning *planning)
 {
-    struct rehearsal rehearsal;
-    scheduler_end_runs(scheduler);
-    struct rehearsal_rates rates = request->rates;
-    if (rates.compute_usec == 0)
-        rates.compute_usec = model->compute_usec;
-    else
-        model->planned_pages = 0; /* planned anew for what is supposed */
-    reply->rates = rates;
-    int r = planner_choose(scheduler, model, &rates);
-    if (r == 0)
-        r = rehearsal_begin(scheduler, model, &rates, &rehearsal);
-    if (r < 0)
-        return r;
-    for (uint64_t i = 0; r == 0 && i < request->n_passes; i++) {
-        struct pass_row row = {.usec = UINT64_MAX};
-        r = rehearsal_pass(&rehearsal, &row.pass);
-        if (rates.disk_bytes_per_sec > 0)
-            row.usec = (uint64_t)(row.pass.usec + 0.5);
-        if (r == 0 && json_array_append_new(reply->passes, fields_encode(pass_fields, &row)) < 0)
-            r = -ENOMEM;
-    }
-    rehearsal_end(&rehearsal);
-    return r == -EBUSY ? 0 : r; /* held layers leave no place: the passes end there */
+    planning->job = (struct job){.n_steps = 1, .step = make_forecast, .done = forecast_ended};
+    planning->is_running = true;
+    workers_submit(planning->manager->planners, &planning->job);
 }
 
-/* A model that would be refused whole: every layer that is too large is a step. */
-static int list_too_large(const struct scheduler *scheduler, const struct definition *definition,
-                          struct plan_reply *reply)
+static void reply_forecast(const struct planning *planning, bool is_last)
 {
-    const struct arena *arena = scheduler_arena(scheduler);
-
-    for (uint32_t i = 0; i < definition->n_layers; i++) {
-        const struct layer_definition *layer = &definition->layers[i];
-        uint64_t n_pages;
-        if (arena_footprint(arena, layer->bytes, layer->shift_bytes, &n_pages) == 0 &&
-            n_pages <= arena_capacity_pages(arena))
-            continue;
-        struct step step = {.layer = layer->name,
-                            .decision = decision_name(DECISION_OUT_OF_MEMORY),
-                            .bytes = layer->bytes};
-        if (append_step(reply, &step) < 0)
-            return -ENOMEM;
-        reply->stats.decisions[DECISION_OUT_OF_MEMORY]++;
-    }
-    return 0;
-}
-
-/* On a clone: of the registered model `name`, or, when that is NULL, of `definition`, in the place
- * of a registered model of that name. */
-static int plan(struct manager *manager, struct scheduler *clone, const char *name,
-                struct definition *definition, const struct plan_request *request, bool is_last,
-                struct call *call, bool *ret_answered)
-{
-    const struct arena *arena = scheduler_arena(clone);
-    struct model *model = scheduler_find_model(clone, name ? name : definition->name);
+    const struct forecast *forecast = &planning->forecast;
     struct plan_reply reply = {
-        .model = name ? name : definition->name,
-        .policy = scheduler_policy(clone)->name,
-        .capacity_bytes = arena_capacity_pages(arena) * arena_page_bytes(arena),
-        .rates = {UINT64_MAX, UINT64_MAX},
+        .forecast = *forecast,
+        .steps = {forecast->steps, forecast->n_kept, sizeof *forecast->steps},
+        .passes = {forecast->passes, forecast->n_passes, sizeof *forecast->passes},
     };
-    struct model_refusal refusal = {0};
-    int r = 0;
-
-    if (!name && model && scheduler_remove_model(clone, model) < 0) {
-        reply_busy(manager, call);
-        *ret_answered = true;
-        return 0;
-    }
-    if (!name)
-        r = scheduler_add_model(clone, definition, &model, &refusal);
-    if (r == -EPERM && refusal.error != ERROR_OUT_OF_MEMORY) {
-        reply_model_refusal(call, &refusal);
-        *ret_answered = true;
-        return 0;
-    }
-    reply.steps = json_array();
-    reply.passes = json_array();
-    if (!reply.steps || !reply.passes)
-        r = -ENOMEM;
-    if (r == -EPERM)
-        r = list_too_large(clone, definition, &reply);
-    else if (r == 0)
-        r = plan_load(clone, model, request->on_full, &reply);
-    if (r > 0)
-        r = request->n_passes > 0 ? plan_passes(clone, model, request, &reply) : 0;
-    if (reply.rates.disk_bytes_per_sec == 0)
-        reply.rates.disk_bytes_per_sec = UINT64_MAX;
-    if (reply.rates.compute_usec == 0)
-        reply.rates.compute_usec = UINT64_MAX;
-    if (r == 0 && is_last)
-        call_reply_fields(call, plan_fields, &reply);
-    else if (r == 0)
-        call_continue_fields(call, plan_fields, &reply);
-    json_decref(reply.steps);
-    json_decref(reply.passes);
-    return r;
+    if (is_last)
+        call_reply_fields(planning->call, plan_fields, &reply);
+    else
+        call_continue_fields(planning->call, plan_fields, &reply);
 }
 
-/* For one policy. False when the call has been answered. */
-static bool reply_plan(struct manager *manager, struct call *call, const char *name,
-                       struct definition *definition, const struct plan_request *request,
-                       const struct policy *policy, bool is_last)
+static void forecast_ended(struct job *job, int error)
 {
-    _cleanup_(scheduler_freep) struct scheduler *clone = NULL;
-    bool answered = is_last;
-
-    int r = scheduler_clone(manager->scheduler, &clone);
-    if (r == 0) {
-        scheduler_set_policy(clone, policy);
-        r = plan(manager, clone, name, definition, request, is_last, call, &answered);
-    }
-    if (r < 0)
-        call_io_failed(call, "plan", r);
-    return r == 0 && !answered;
+    _cleanup_(planning_freep) struct planning *planning = (struct planning *)job;
+    planning->is_running = false;
+    if (!planning->call)
+        return;
+    bool is_last = !planning->others || !*planning->others;
+    if (error == -ETIME)
+        reply_limit(planning->call, "microseconds of planning", PLAN_USEC_MAX);
+    else if (error < 0)
+        call_io_failed(planning->call, "plan", error);
+    else if (planning->forecast.end == FORECAST_BUSY)
+        reply_busy(planning->manager, planning->call);
+    else if (planning->forecast.end == FORECAST_REFUSED)
+        reply_model_refusal(planning->call, &planning->forecast.refusal);
+    else
+        reply_forecast(planning, is_last);
+    if (error < 0 || planning->forecast.end != FORECAST_MADE || is_last)
+        return;
+    forecast_done(&planning->forecast);
+    planning->request.policy = *planning->others++;
+    start_forecast(TAKE_PTR(planning));
 }
 
-static void reply_plans(struct manager *manager, struct call *call, const char *name,
-                        struct definition *definition, const struct plan_request *request)
+/* Takes the planning. */
+static void start_forecasts(struct planning *planning)
 {
-    uint64_t n_layers = definition
-                            ? definition->n_layers
-                            : scheduler_find_model(manager->scheduler, name)->definition->n_layers;
-    if (request->n_passes > PLANNED_LAYERS_MAX / n_layers) {
-        reply_limit(call, "layers in all passes", PLANNED_LAYERS_MAX);
+    _cleanup_(planning_freep) struct planning *owned = planning;
+    struct manager *manager = planning->manager;
+    const struct definition *definition = planning->definition;
+
+    if (!definition) {
+        const struct model *model = manager_find_model(manager, planning->call, planning->name);
+        if (!model)
+            return;
+        definition = model->definition;
+    }
+    if (planning->request.n_passes > PLANNED_LAYERS_MAX / definition->n_layers) {
+        reply_limit(planning->call, "layers in all passes", PLANNED_LAYERS_MAX);
         return;
     }
-    if (request->policy)
-        reply_plan(manager, call, name, definition, request, request->policy, true);
-    else
-        for (const struct policy *const *policy = policies; *policy; policy++)
-            if (!reply_plan(manager, call, name, definition, request, *policy, !policy[1]))
-                return;
+    int r = scheduler_take_snapshot(manager->scheduler, &planning->snapshot);
+    if (r < 0) {
+        call_io_failed(planning->call, "plan", r);
+        return;
+    }
+    planning->deadline_usec = clock_monotonic_usec() + PLAN_USEC_MAX;
+    start_forecast(TAKE_PTR(owned));
 }
 
 static void cancelled(void *context)
 {
     struct planning *planning = context;
-    model_reader_cancel(planning->reader);
-    free(planning);
+    planning->call = NULL;
+    if (planning->is_running) {
+        workers_cancel(planning->manager->planners, &planning->job);
+        return;
+    }
+    if (planning->reader)
+        model_reader_cancel(planning->reader);
+    planning_free(planning);
 }
 
-static void imported(int error, struct model_read_result *result, void *context)
+static void definition_read(int error, struct model_read_result *result, void *context)
 {
-    _cleanup_(freep) struct planning *planning = context;
-
-    if (error < 0)
+    struct planning *planning = context;
+    planning->reader = NULL;
+    if (error < 0) {
         reply_read_failure(planning->call, error, result);
-    else
-        reply_plans(planning->manager, planning->call, NULL, result->definition,
-                    &planning->request);
+        planning_free(planning);
+        return;
+    }
+    planning->definition = TAKE_PTR(result->definition);
+    start_forecasts(planning);
+}
+
+static void turn_begun(struct turn *turn)
+{
+    struct planning *planning = (struct planning *)((char *)turn - offsetof(struct planning, turn));
+    if (planning->name) {
+        start_forecasts(planning);
+        return;
+    }
+    int r = model_reader_start(planning->manager->workers, &planning->source, definition_read,
+                               planning, &planning->reader);
+    if (r < 0) {
+        call_io_failed(planning->call, "read", r);
+        planning_free(planning);
+    }
 }
 
 struct plan_parameters {
@@ -307,28 +244,53 @@ static const struct field parameter_fields[] = {
     {0},
 };
 
-/* False when the call has been answered with an error. */
+/* False after an error reply. */
 static bool read_request(struct manager *manager, struct call *call,
-                         const struct plan_parameters *parameters, struct plan_request *ret)
+                         const struct plan_parameters *parameters, struct planning *planning)
 {
-    struct plan_request request = {.n_passes = parameters->n_passes, .rates = parameters->rates};
-    if (request.rates.disk_bytes_per_sec == 0)
-        request.rates.disk_bytes_per_sec = load_requests_bytes_per_sec(manager->loads);
+    struct forecast_request *request = &planning->request;
     bool all = parameters->policy && strcmp(parameters->policy, "all") == 0;
 
-    if ((!all && !manager_policy(manager, call, parameters->policy, &request.policy)) ||
-        !manager_on_full(manager, call, parameters->on_full, &request.on_full))
+    *request = (struct forecast_request){.n_passes = parameters->n_passes,
+                                         .rates = parameters->rates,
+                                         .go_on = go_on,
+                                         .context = planning};
+    if (request->rates.disk_bytes_per_sec == 0)
+        request->rates.disk_bytes_per_sec = load_requests_bytes_per_sec(manager->loads);
+    if ((!all && !manager_policy(manager, call, parameters->policy, &request->policy)) ||
+        !manager_on_full(manager, call, parameters->on_full, &request->on_full))
         return false;
     if (all && !call_more(call)) {
         call_error(call, ERROR_EXPECTED_MORE, NULL);
         return false;
     }
-    if (request.n_passes > PASSES_MAX) {
-        reply_limit(call, "passes", PASSES_MAX);
+    if (all) {
+        request->policy = policies[0];
+        planning->others = policies + 1;
+    }
+    if (request->n_passes > FORECAST_PASSES_MAX) {
+        reply_limit(call, "passes", FORECAST_PASSES_MAX);
         return false;
     }
-    *ret = request;
     return true;
+}
+
+/* False after an error reply. */
+static bool read_model(struct manager *manager, struct call *call,
+                       const struct plan_parameters *parameters, struct planning *planning)
+{
+    if (!parameters->model)
+        return manager_model_source(manager, call, &parameters->source, &planning->source);
+    if (parameters->source.text || parameters->source.path || call_n_fds(call) > 0) {
+        call_invalid_parameter(call, "model");
+        return false;
+    }
+    if (!manager_find_model(manager, call, parameters->model))
+        return false;
+    planning->name = strdup(parameters->model);
+    if (!planning->name)
+        call_io_failed(call, "plan", -ENOMEM);
+    return planning->name;
 }
 
 void method_plan(struct call *call, void *context)
@@ -336,33 +298,25 @@ void method_plan(struct call *call, void *context)
     static const struct call_hooks hooks = {.cancelled = cancelled};
     struct manager *manager = context;
     struct plan_parameters parameters = {.source.fd_index = UINT64_MAX};
-    struct plan_request request;
-    struct model_source source;
 
-    if (!call_decode(call, parameter_fields, &parameters) ||
-        !read_request(manager, call, &parameters, &request))
+    if (!call_decode(call, parameter_fields, &parameters))
         return;
-    if (parameters.model) {
-        if (parameters.source.text || parameters.source.path || call_n_fds(call) > 0)
-            call_invalid_parameter(call, "model");
-        else if (manager_find_model(manager, call, parameters.model))
-            reply_plans(manager, call, parameters.model, NULL, &request);
+    _cleanup_(planning_freep) struct planning *planning = calloc(1, sizeof *planning);
+    if (!planning) {
+        call_io_failed(call, "plan", -ENOMEM);
         return;
     }
-    if (!manager_model_source(manager, call, &parameters.source, &source))
+    planning->manager = manager;
+    planning->call = call;
+    planning->source = (struct model_source)MODEL_SOURCE_NONE;
+    if (!read_request(manager, call, &parameters, planning) ||
+        !read_model(manager, call, &parameters, planning))
         return;
 
-    struct planning *planning = calloc(1, sizeof(*planning));
-    int r = planning ? 0 : -ENOMEM;
-    if (planning) {
-        *planning = (struct planning){manager, call, NULL, request};
-        r = model_reader_start(manager->workers, &source, imported, planning, &planning->reader);
+    struct planning *started = TAKE_PTR(planning);
+    call_set_hooks(call, &hooks, started);
+    if (turn_await(&manager->turns, &started->turn, call_peer(call), turn_begun) < 0) {
+        reply_limit(call, "plans of a user", turns_per_user(call_peer(call)));
+        planning_free(started);
     }
-    if (r < 0) {
-        model_source_done(&source);
-        free(planning);
-        call_io_failed(call, "read", r);
-        return;
-    }
-    call_set_hooks(call, &hooks, planning);
 }

@@ -2,7 +2,6 @@
 #include "daemon/methods/acquisition.h"
 
 #include "common/clock.h"
-#include "daemon/scheduler/planner.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -12,13 +11,58 @@ struct begin_parameters {
     uint64_t at;
 };
 
-/* A run begins, or a pass: reading may have got faster, or another run may share the arena now.
- * Without memory for a better plan the runs go on as before. */
-static void plan_runs(struct manager *manager, struct model *model)
+/* A BeginRun whose run has begun, while the run's plan is chosen. */
+struct beginning {
+    struct call *call;
+    struct client_run *run;
+    struct run_choice *choice;
+};
+
+static struct rehearsal_rates rates_of(const struct manager *manager, const struct model *model)
 {
-    struct rehearsal_rates rates = {load_requests_bytes_per_sec(manager->loads),
+    return (struct rehearsal_rates){load_requests_bytes_per_sec(manager->loads),
                                     model->compute_usec};
-    (void)planner_choose(manager->scheduler, model, &rates);
+}
+
+static void reply_begun(struct call *call, const struct client_run *run)
+{
+    char id[24];
+    snprintf(id, sizeof id, "%" PRIu64, run->id);
+    call_reply(call, json_pack("{s:s, s:I}", "run", id, "layers",
+                               (json_int_t)run->run->model->definition->n_layers));
+}
+
+static void begin_cancelled(void *context)
+{
+    struct beginning *beginning = context;
+    run_choice_forget(beginning->choice);
+    free(beginning);
+}
+
+static void plan_chosen(void *context)
+{
+    _cleanup_(freep) struct beginning *beginning = context;
+    reply_begun(beginning->call, beginning->run);
+}
+
+/* Replies when the run has its plan. Reading may have got faster, or another run may share the
+ * arena now. Without memory for a better plan the runs go on as before. */
+static void plan_and_reply(struct manager *manager, struct call *call, struct client_run *run)
+{
+    static const struct call_hooks hooks = {.cancelled = begin_cancelled};
+    struct model *model = run->run->model;
+    struct rehearsal_rates rates = rates_of(manager, model);
+    struct beginning *beginning = malloc(sizeof *beginning);
+    struct run_choice *choice = NULL;
+    if (beginning)
+        choice = run_choice_begin(&manager->choices, model, &rates, plan_chosen, beginning);
+    if (!choice) {
+        free(beginning);
+        reply_begun(call, run);
+        return;
+    }
+    *beginning = (struct beginning){call, run, choice};
+    call_set_hooks(call, &hooks, beginning);
 }
 
 static const struct field begin_fields[] = {
@@ -50,12 +94,8 @@ void method_begin_run(struct call *call, void *context)
     } else if (r < 0) {
         call_io_failed(call, "run", r);
     } else {
-        char id[24];
         scheduler_run_start_at(manager->scheduler, run->run, (uint32_t)parameters.at);
-        plan_runs(manager, model);
-        snprintf(id, sizeof id, "%" PRIu64, run->id);
-        call_reply(call, json_pack("{s:s, s:I}", "run", id, "layers",
-                                   (json_int_t)model->definition->n_layers));
+        plan_and_reply(manager, call, run);
     }
 }
 
@@ -91,8 +131,10 @@ void method_next(struct call *call, void *context)
         !(run = find_run(call, parameters.run)))
         return;
     client_run_leave(run, clock_monotonic_usec());
-    if (run->run->next->index == 0)
-        plan_runs(manager, run->run->model);
+    if (run->run->next->index == 0) {
+        struct rehearsal_rates rates = rates_of(manager, run->run->model);
+        run_choice_renew(&manager->choices, run->run->model, &rates);
+    }
     acquisition_begin(manager, call, run->holder, run->run->next, &parameters.options, run);
 }
 

@@ -8,6 +8,8 @@
 #include "daemon/control/server.h"
 #include "daemon/methods/events.h"
 #include "daemon/methods/lease.h"
+#include "daemon/methods/run_choice.h"
+#include "daemon/methods/turns.h"
 #include "daemon/methods/waits.h"
 #include "daemon/monitor/monitor.h"
 #include "daemon/restart/handover.h"
@@ -15,13 +17,16 @@
 #include "daemon/weights/load_request.h"
 #include "daemon/weights/model_reader.h"
 
-/* Borrowed from the composition root, but for the leases. */
+/* Borrowed from the composition root, but for the leases, the turns and the choices. */
 struct manager {
     struct event_base *base;
     struct scheduler *scheduler;
     struct backing *backing; /* NULL: simulated */
     struct handover *handover;
     struct workers *workers;
+    struct workers *planners; /* forecasts and the choice of runs' plans */
+    struct turns turns;       /* of Plans */
+    struct run_choices choices;
     struct load_requests *loads;
     struct waits *waits;
     struct monitor *monitor;

@@ -79,7 +79,9 @@ int rehearsal_pass(struct rehearsal *rehearsal, struct pass *ret)
 
     scheduler_get_stats(rehearsal->scheduler, &before);
     for (uint32_t i = 0; i < rehearsal->run->model->definition->n_layers; i++) {
-        int r = use_layer(rehearsal, &pass);
+        int r = rehearsal->go_on ? rehearsal->go_on(rehearsal->context) : 0;
+        if (r == 0)
+            r = use_layer(rehearsal, &pass);
         if (r < 0)
             return r;
     }

@@ -16,6 +16,9 @@ struct rehearsal {
     struct rehearsal_rates rates;
     struct run *run;
     double now_usec, disk_free_usec; /* since the first pass began */
+    /* Asked before each layer, if set: a negative errno ends the pass with it. */
+    int (*go_on)(void *context);
+    void *context;
 };
 
 /* A layer that was read ahead counts as loaded in the pass that uses it. */
@@ -30,6 +33,5 @@ int rehearsal_begin(struct scheduler *scheduler, struct model *model,
 void rehearsal_end(struct rehearsal *rehearsal);
 
 /* Goes through the model once. 0; -EBUSY if layers that are held or loading leave no place;
- * -ENOMEM.
- */
+ * -ENOMEM; or as go_on has it. */
 int rehearsal_pass(struct rehearsal *rehearsal, struct pass *ret);
