@@ -1,0 +1,93 @@
+"""Plans that take long: nobody else waits for them, they end with their clients, and they are bounded."""
+import json
+import time
+import unittest
+
+from harness import MIB, TestCase, memory_file, sized_model, wait_until
+
+PAGE = 4096
+# Before plans were made by workers, one of this model held everybody up for seconds.
+LAYERS = 8000
+MOST = 16  # plans of an administrator
+
+
+def large(name="large"):
+    return json.dumps({"name": name,
+                       "layers": [{"name": "l%d" % i, "bytes": PAGE} for i in range(LAYERS)]})
+
+
+class Long(TestCase):
+    options = {"capacity": "16M", "policy": "next-use"}
+
+    def plan(self, client, passes=20):
+        """Sends a Plan and does not wait for its reply."""
+        with memory_file(large()) as file:
+            client.send_call("Plan", {"definitionFileDescriptor": 0, "passes": passes,
+                                      "diskBytesPerSecond": 10 ** 9, "computeUsec": 10 ** 5},
+                             fds=[file.fileno()])
+
+    def slowest_stats(self, until):
+        """The longest time in s that Stats took, until `until` is true."""
+        slowest = 0
+        with self.daemon.connect() as c:
+            while not until():
+                began = time.monotonic()
+                c.call("Stats")
+                slowest = max(slowest, time.monotonic() - began)
+        return slowest
+
+    def test_nobody_waits_for_a_plan(self):
+        with self.daemon.connect() as planner:
+            self.plan(planner)
+            end = time.monotonic() + 1.5
+            self.assertLess(self.slowest_stats(lambda: time.monotonic() > end), 0.5)
+
+    def test_a_plan_ends_with_its_client(self):
+        for _ in range(3):
+            with self.daemon.connect() as planner:
+                self.plan(planner)
+                time.sleep(0.2)
+        # The administrators' turn is free again at once.
+        self.daemon.load(sized_model("m", PAGE))
+        began = time.monotonic()
+        self.assertEqual(self.daemon.call("Plan", model="m")["stepsTotal"], 1)
+        self.assertLess(time.monotonic() - began, 1)
+
+    def test_the_daemon_ends_in_the_middle_of_a_plan(self):
+        with self.daemon.connect() as planner:
+            self.plan(planner)
+            time.sleep(0.3)
+            began = time.monotonic()
+            self.daemon.stop()
+            self.assertLess(time.monotonic() - began, 2)
+
+    def test_plans_of_a_user(self):
+        clients = [self.daemon.connect() for _ in range(MOST + 1)]
+        try:
+            for client in clients[:MOST]:
+                self.plan(client)
+            wait_until(lambda: self.daemon.stats()["control"]["requests"] > MOST, "plans begin")
+            found = self.assertVarlinkError("LimitExceeded", clients[MOST].call, "Plan",
+                                            definition=sized_model("m", PAGE))
+            self.assertEqual(found, {"limit": "plans of a user", "maximum": MOST})
+        finally:
+            for client in clients:
+                client.close()
+        self.assertUnharmed()
+
+    def test_a_run_over_many_layers_begins_while_others_are_served(self):
+        with self.daemon.connect() as c, memory_file(large()) as file:
+            c.call("LoadModel", {"definitionFileDescriptor": 0}, fds=[file.fileno()])
+            run = c.call("BeginRun", model="large")
+            self.assertEqual(run["layers"], LAYERS)
+            c.call("EndRun", run=run["run"])
+            # Hanging up before the run has its plan.
+            for _ in range(20):
+                with self.daemon.connect() as other:
+                    other.send_call("BeginRun", {"model": "large"})
+            wait_until(lambda: c.call("Stats")["scheduler"]["runs"] == 0, "the runs end")
+            c.call("UnloadModel", model="large")
+
+
+if __name__ == "__main__":
+    unittest.main()
