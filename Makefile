@@ -64,6 +64,11 @@ $(BUILD)/test/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/tests/systemd/hanging_l
 	$(call link,$(daemon_pkgs) $(common_pkgs),$(wrap_dispatch))
 wrap_dispatch := -Wl,--wrap=event_base_dispatch
 
+# For tests/faults: a daemon whose allocator fails when it is told to.
+$(BUILD)/faults/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/tests/faults/failing_allocator.o $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	$(call link,$(daemon_pkgs) $(common_pkgs),-rdynamic)
+
 $(BUILD)/emctl: $(BUILD)/client/emctl/emctl.o $(BUILD)/libclient.a $(BUILD)/libcommon.a
 	$(call link,$(client_pkgs) $(common_pkgs))
 
@@ -108,7 +113,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libedgemind.a
 
 unit-tests: $(unit_tests)
 examples: $(examples)
-test-programs: $(integration_programs) $(examples) $(BUILD)/test/edgemindd
+test-programs: $(integration_programs) $(examples) $(BUILD)/test/edgemindd $(BUILD)/faults/edgemindd
 
 # The README's two commands. Each installs what is missing, builds in parallel and runs.
 demo:
@@ -126,6 +131,12 @@ check-systemd:
 	@tests/install-packages.sh check
 	@$(MAKE) -j$$(nproc) all $(BUILD)/test/edgemindd
 	@tests/systemd/boot.sh $(BUILD)
+
+# Every allocation of the daemon's life fails once, and once with all that follow; `make check` takes samples.
+check-faults:
+	@tests/install-packages.sh check
+	@$(MAKE) -j$$(nproc) $(BUILD)/faults/edgemindd
+	@python3 tests/faults/faults.py $(BUILD)
 
 check-arm64:
 	@tests/arm64.sh $(BUILD)
@@ -242,6 +253,7 @@ help:
 	@echo 'make check      every test that this machine allows'
 	@echo 'make bench      timings beside the peers'
 	@echo 'make check-systemd, make check-arm64: parts of it, alone'
+	@echo 'make check-faults: all faults of memory, of which make check takes samples'
 	@echo 'make lint       the rules that a program can check'
 	@echo 'make coverage   which share of the lines the tests reach, by room'
 	@echo 'make compile_commands.json: for clangd and clang-tidy'
@@ -253,6 +265,6 @@ help:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all examples unit-tests test-programs demo check check-systemd check-arm64 lint coverage bench help clean
+.PHONY: all examples unit-tests test-programs demo check check-faults check-systemd check-arm64 lint coverage bench help clean
 .SECONDARY:
 -include $(shell find $(BUILD) -path $(BUILD)/deb -prune -o -name '*.d' -type f -print 2>/dev/null)
