@@ -24,6 +24,10 @@ int error_message_broken_connection(const char *socket_path, int error);
 /* definition_file_open failed with `error` (negative) at `path`, or for -ENOENT at all of them. */
 int error_message_no_definition(const char *path, int error);
 
+/* model_folder_open failed with `error`: -ENOENT, or -EMLINK with a list of what is in the folder.
+ */
+int error_message_no_folder(const char *folder, const char *list, int error);
+
 /* model_files_open failed with `error` (negative); `path` is of the file that names others. */
 int error_message_no_model_file(const char *path, const struct model_files_failure *failure,
                                 int error);

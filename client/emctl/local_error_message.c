@@ -86,6 +86,9 @@ static int no_file(const char *before, const char *path, int error)
             "%sno permission to read %s. emctl opens files itself: run it as a "
             "user who may.",
             before, path);
+    case -E2BIG:
+        return error_message_print(EXIT_OTHER, "%s%s has more parts than a call can carry.", before,
+                                   path);
     case -EMFILE:
         return error_message_print(EXIT_OTHER,
                                    "%scannot open %s: %s. Raise the limit with 'ulimit -n'.",
@@ -121,4 +124,21 @@ int error_message_no_model_file(const char *path, const struct model_files_failu
         return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     }
     return no_file(before, failed, error);
+}
+
+int error_message_no_folder(const char *folder, const char *list, int error)
+{
+    _cleanup_(freep) char *shown = safe_text(folder);
+    _cleanup_(freep) char *shown_list = safe_text(list);
+
+    if (!shown || !shown_list)
+        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
+    if (error == -ENOENT)
+        return error_message_print(EXIT_OTHER,
+                                   "the folder %s has no weights in it: no index, no .safetensors "
+                                   "and no .gguf file. Is the download complete?",
+                                   shown);
+    return error_message_print(EXIT_OTHER,
+                               "the folder %s has several models in it: %s. Name one of the files.",
+                               shown, shown_list);
 }

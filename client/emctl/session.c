@@ -4,6 +4,8 @@
 
 #include "client/emctl/definition_file.h"
 #include "client/emctl/error_message.h"
+#include "client/library/model_folder.h"
+#include "client/library/model_name.h"
 #include "client/library/safe_text.h"
 #include "client/library/socket_path.h"
 #include "common/error.h"
@@ -40,6 +42,7 @@ int session_end(struct session *session, int status)
 {
     session_disconnect(session);
     free(session->shown_path);
+    free(session->model_name);
     output_done(&session->output);
     /* A failed flush has been reported by whoever showed something; help is shown by nobody. */
     if (status == EXIT_DONE)
@@ -126,6 +129,16 @@ int session_open_model(struct session *session, const char *name, bool optional,
     _cleanup_(model_files_done) struct model_files files = {0};
     int fd = definition_file_open(name, &path);
 
+    bool is_folder = fd == -EISDIR && !optional;
+
+    if (is_folder) {
+        _cleanup_(freep) char *folder = TAKE_PTR(path);
+        fd = folder ? model_folder_open(folder, &path) : -ENOMEM;
+        if (fd == -ENOENT || fd == -EMLINK)
+            return error_message_no_folder(folder, path, fd);
+        if (!path)
+            path = TAKE_PTR(folder);
+    }
     free(session->shown_path);
     session->subject.file = session->shown_path = path ? safe_text(path) : NULL;
     if (!session->shown_path) {
@@ -137,7 +150,7 @@ int session_open_model(struct session *session, const char *name, bool optional,
         return EXIT_DONE;
     if (fd < 0)
         return error_message_no_definition(session->shown_path, fd);
-    int r = model_files_open(path, fd, &files, &failure);
+    int r = model_files_open(path, fd, is_folder, &files, &failure);
     if (r < 0)
         return error_message_no_model_file(session->shown_path, &failure, r);
     r = name_model(session, &files);
@@ -148,6 +161,13 @@ int session_open_model(struct session *session, const char *name, bool optional,
         files = (struct model_files){0};
     }
     return r;
+}
+
+const char *session_name_model(struct session *session, const char *operand)
+{
+    free(session->model_name);
+    session->model_name = model_name_escape(operand);
+    return session->subject.model = session->model_name ? session->model_name : operand;
 }
 
 int session_send(struct session *session, const char *method, json_t *parameters, bool more,

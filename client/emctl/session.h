@@ -19,6 +19,7 @@ struct session {
     struct varlink *varlink;  /* NULL before the first call */
     char *socket_path;        /* NULL: the connection was adopted */
     char *shown_path;         /* what subject.file is */
+    char *model_name;         /* what subject.model is, if the command line names the model */
     struct progress progress; /* of the call that is on */
     /* An error that the verb deals with: session_receive returns its exit code and the reply, and
      * no message is printed. ERROR_NONE: none. */
@@ -43,6 +44,10 @@ void session_disconnect(struct session *session);
  */
 int session_open_model(struct session *session, const char *name, bool optional,
                        struct model_files *ret);
+
+/* The model that the command line names, as the subject, and as the daemon knows it: what stands in
+ * for bytes that a name cannot hold is put there as it was when the model was loaded. */
+const char *session_name_model(struct session *session, const char *operand);
 
 /* Sends `method` of io.edgemind.manager (or a full name with a dot) with `parameters` (taken; NULL
  * says that one of them was no UTF-8), and a model's files unless that is NULL or empty. */

@@ -120,7 +120,7 @@ int verb_cat(struct session *session)
         return error_message_print(EXIT_USAGE,
                                    "weights are no text for a terminal. Redirect them, as "
                                    "with '>FILE', or say --force.");
-    session->subject.model = arguments->operands[0];
+    session_name_model(session, arguments->operands[0]);
     session->subject.layer = arguments->operands[1];
     _cleanup_(edgemind_freep) struct edgemind *em = edgemind_new();
     int r = em ? edgemind_connect(em, arguments->socket) : -ENOMEM;

@@ -217,7 +217,7 @@ int verb_hold(struct session *session)
                                    "hold prints nothing: its standard output is the command's. "
                                    "Try 'emctl hold --help'.");
     names = json_array();
-    session->subject.model = arguments->operands[0];
+    session_name_model(session, arguments->operands[0]);
     int r = session_wait_forever(session, -1); /* layers may have to be loaded */
     if (r == EXIT_DONE)
         r = name_layers(session, names);

@@ -59,7 +59,8 @@ int verb_list(struct session *session)
     const struct output_ops *ops = session->output.ops;
     int r;
 
-    session->subject.model = arguments->operands[0];
+    if (arguments->operands[0])
+        session_name_model(session, arguments->operands[0]);
     if (arguments->tensors && !session->subject.model)
         return error_message_print(EXIT_USAGE, "--tensors needs MODEL. Try 'emctl list --help'.");
     if (arguments->tensors) {

@@ -148,10 +148,10 @@ int verb_load_layer(struct session *session)
 {
     const struct arguments *arguments = session->arguments;
 
-    session->subject.model = arguments->operands[0];
+    session_name_model(session, arguments->operands[0]);
     session->subject.layer = arguments->operands[1];
     return load(session, "LoadLayer",
-                json_pack("{s:s, s:s, s:s*}", "model", arguments->operands[0], "layer",
+                json_pack("{s:s, s:s, s:s*}", "model", session->subject.model, "layer",
                           arguments->operands[1], "onFull", arguments->on_full),
                 NULL, false, session->output.ops->load_layer);
 }

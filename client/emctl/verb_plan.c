@@ -33,15 +33,15 @@ static int send_plan(struct session *session, const struct model_files *files)
     const struct arguments *arguments = session->arguments;
 
     session->subject.policy = arguments->policy;
-    return session_send(session, "Plan",
-                        json_pack("{s:s*, s:s*, s:s*, s:o*, s:o*, s:o*}", "model",
-                                  files->n_fds > 0 ? NULL : arguments->operands[0], "policy",
-                                  arguments->policy, "onFull", arguments->on_full, "passes",
-                                  integer_of(find_passes(arguments), size_parse),
-                                  "diskBytesPerSecond",
-                                  integer_of(arguments->disk_rate, size_parse), "computeUsec",
-                                  integer_of(arguments->compute, duration_parse)),
-                        for_all_policies(arguments), files);
+    return session_send(
+        session, "Plan",
+        json_pack("{s:s*, s:s*, s:s*, s:o*, s:o*, s:o*}", "model",
+                  files->n_fds > 0 ? NULL : session_name_model(session, arguments->operands[0]),
+                  "policy", arguments->policy, "onFull", arguments->on_full, "passes",
+                  integer_of(find_passes(arguments), size_parse), "diskBytesPerSecond",
+                  integer_of(arguments->disk_rate, size_parse), "computeUsec",
+                  integer_of(arguments->compute, duration_parse)),
+        for_all_policies(arguments), files);
 }
 
 /* Appends the replies, one a policy, to `replies`. */

@@ -3,14 +3,14 @@
 
 int verb_unload_model(struct session *session)
 {
-    session->subject.model = session->arguments->operands[0];
+    session_name_model(session, session->arguments->operands[0]);
     return session_run(session, "UnloadModel", json_pack("{s:s}", "model", session->subject.model),
                        session->output.ops->unload);
 }
 
 int verb_unload_layer(struct session *session)
 {
-    session->subject.model = session->arguments->operands[0];
+    session_name_model(session, session->arguments->operands[0]);
     session->subject.layer = session->arguments->operands[1];
     return session_run(
         session, "UnloadLayer",

@@ -158,16 +158,19 @@ int edgemind_reconnect(struct edgemind *em);
 
 /* Models */
 
-/* Loads the model that the file at `path` describes or holds: a definition, safetensors, GGUF, or
- * the index file of sharded safetensors. The library opens it, and the weight files that it names
- * beside it, and passes the descriptors. `name` is what weights and an index are to be called; NULL
- * calls them after the file (the index: after its directory). A definition has a name of its own,
- * and `name` must be NULL. `on_full` is what happens when the arena is full: "evict", "ask", or
- * NULL for the daemon's setting. `ret_model`, unless NULL, has room for EDGEMIND_NAME_MAX + 1 bytes
- * and receives the model's name. Returns when every layer was loaded; those that did not fit in the
- * end have given way again. Needs root, the daemon's own user or its admin group. If the daemon is
- * restarted meanwhile the call fails with -ECONNRESET, and is not made again: the new daemon may
- * know the model, with some of its layers loaded. */
+/* Loads the model that the file at `path` describes or holds: a definition, safetensors, GGUF (any
+ * part of a split one), or the index file of sharded safetensors. `path` may also be the folder of
+ * such an index, or of a single weight file: -ENOENT if the folder has none, -EMLINK if it has
+ * several. The library opens the file, and the weight files that it names beside it, and passes the
+ * descriptors. `name` is what weights and an index are to be called; NULL calls them after the file
+ * (the index: after its directory; files in the cache of Hugging Face's libraries: after their
+ * repository). A definition has a name of its own, and `name` must be NULL. `on_full` is what
+ * happens when the arena is full: "evict", "ask", or NULL for the daemon's setting. `ret_model`,
+ * unless NULL, has room for EDGEMIND_NAME_MAX + 1 bytes and receives the model's name. Returns when
+ * every layer was loaded; those that did not fit in the end have given way again. Needs root, the
+ * daemon's own user or its admin group. If the daemon is restarted meanwhile the call fails with
+ * -ECONNRESET, and is not made again: the new daemon may know the model, with some of its layers
+ * loaded. */
 int edgemind_load(struct edgemind *em, const char *path, const char *name, const char *on_full,
                   char *ret_model);
 

@@ -5,6 +5,7 @@
 
 #include "client/library/connection.h"
 #include "client/library/model_files.h"
+#include "client/library/model_folder.h"
 #include "client/library/regular_file.h"
 #include "client/library/socket_path.h"
 #include "common/cleanup.h"
@@ -100,18 +101,29 @@ static int fail_to_open(struct edgemind *em, const char *path,
         return last_error_set(&em->last_error, error,
                               "%s names the weight file %s, but cannot read %s: %s", path,
                               failed->named, failed->path ? failed->path : "it", text);
-    return last_error_set(&em->last_error, error, "cannot read %s: %s", path, text);
+    return last_error_set(&em->last_error, error, "cannot read %s: %s",
+                          failed->path ? failed->path : path, text);
 }
 
 static int open_files(struct edgemind *em, const char *path, const char *name,
                       struct model_files *files)
 {
     _cleanup_(model_files_failure_done) struct model_files_failure failed = {0};
+    _cleanup_(freep) char *inside = NULL;
     int fd = regular_file_open(path);
-    int r = fd < 0 ? fd : model_files_open(path, fd, files, &failed);
+    bool is_folder = fd == -EISDIR;
+
+    if (is_folder)
+        fd = model_folder_open(path, &inside);
+    if (is_folder && (fd == -ENOENT || fd == -EMLINK))
+        return last_error_set(&em->last_error, fd,
+                              fd == -ENOENT ? "the folder %s has no weights in it%s"
+                                            : "the folder %s has several models in it (%s)",
+                              path, inside);
+    int r = fd < 0 ? fd : model_files_open(inside ? inside : path, fd, is_folder, files, &failed);
 
     if (r < 0)
-        return fail_to_open(em, path, &failed, r);
+        return fail_to_open(em, inside ? inside : path, &failed, r);
     r = name ? model_files_set_name(files, name) : 0;
     if (r == -EINVAL)
         return last_error_set(

@@ -2,14 +2,13 @@
  * may be opened is definition_path_valid's to say: nothing outside of the file's own directory. */
 #include "client/library/model_files.h"
 
+#include "client/library/model_name.h"
 #include "client/library/regular_file.h"
-#include "client/library/safe_text.h"
 #include "common/formats/shard_index.h"
 #include "common/formats/tensor_format.h"
 #include "common/json.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -38,9 +37,8 @@ static int length_of_directory(const char *path)
     return slash ? (int)(slash - path) + 1 : 0;
 }
 
-/* Opens the weight file `named`, beside `path`. */
-static int add_weights(struct model_files *files, const char *path, const char *named,
-                       struct model_files_failure *failure)
+/* Opens `named`, beside `path`. The descriptor, or a negative errno with the failure set. */
+static int open_beside(const char *path, const char *named, struct model_files_failure *failure)
 {
     _cleanup_(freep) char *beside = NULL;
 
@@ -49,12 +47,18 @@ static int add_weights(struct model_files *files, const char *path, const char *
         return -ENOMEM;
     }
     int fd = regular_file_open(beside);
-    if (fd < 0) {
-        failure->named = strdup(named);
-        if (failure->named)
-            failure->path = TAKE_PTR(beside);
+    if (fd < 0)
+        failure->path = TAKE_PTR(beside);
+    return fd;
+}
+
+/* Opens the weight file `named`, beside `path`. */
+static int add_weights(struct model_files *files, const char *path, const char *named,
+                       struct model_files_failure *failure)
+{
+    int fd = open_beside(path, named, failure);
+    if (fd < 0)
         return fd;
-    }
     files->fds[files->n_fds] = fd;
     json_t *entry = json_pack("{s:s, s:i}", "path", named, "fileDescriptor", (int)files->n_fds++);
     if (!files->weights)
@@ -62,33 +66,53 @@ static int add_weights(struct model_files *files, const char *path, const char *
     return json_array_append_new(files->weights, entry) < 0 ? -ENOMEM : 0;
 }
 
-/* "llama" for "dir/llama.gguf". */
-static char *stem(const char *path)
+/* The parts of a split GGUF file: whichever of them `path` is, the first one leads and the others
+ * follow in their order. */
+static int add_parts(struct model_files *files, const char *path,
+                     struct model_files_failure *failure)
 {
-    const char *base = path + length_of_directory(path), *dot = strrchr(base, '.');
-    _cleanup_(freep) char *name =
-        strndup(base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
-    return name ? safe_text(name) : NULL;
+    const char *base = path + length_of_directory(path);
+    unsigned part, n_parts;
+    size_t n_stem;
+    int r = 0;
+
+    if (!model_name_is_part(base, &n_stem, &part, &n_parts))
+        return 0;
+    if (n_parts > FRAME_FDS_MAX)
+        return -E2BIG;
+    for (unsigned i = 1; i <= n_parts && r >= 0; i++) {
+        _cleanup_(freep) char *named = NULL;
+        if (asprintf(&named, "%.*s-%05u-of-%05u.gguf", (int)n_stem, base, i, n_parts) < 0) {
+            named = NULL;
+            return -ENOMEM;
+        }
+        if (i > 1)
+            r = add_weights(files, path, named, failure);
+        else if (part > 1 && (r = open_beside(path, named, failure)) >= 0) {
+            close(files->fds[0]);
+            files->fds[0] = r;
+        }
+    }
+    return r < 0 ? r : 0;
 }
 
-/* The name of the directory that `path` is in. */
-static char *directory_name(const char *path)
+/* Opens a weight file that the text of `path` names. */
+static int add_named(struct model_files *files, const char *path, const char *named,
+                     struct model_files_failure *failure)
 {
-    _cleanup_(freep) char *directory = NULL, *resolved = NULL;
+    int r = add_weights(files, path, named, failure);
 
-    if (asprintf(&directory, "%.*s.", length_of_directory(path), path) < 0) {
-        directory = NULL;
-        return NULL;
+    if (r < 0 && failure->path && !(failure->named = strdup(named))) {
+        model_files_failure_done(failure);
+        return -ENOMEM;
     }
-    resolved = realpath(directory, NULL);
-    const char *base = resolved ? resolved + length_of_directory(resolved) : "";
-    return safe_text(*base ? base : "model");
+    return r;
 }
 
 /* An index names its shards, a definition at most one file. What is wrong with the text is found by
  * the daemon again, which tells where. */
 static int add_named_files(struct model_files *files, const char *path, const char *text,
-                           size_t n_bytes, struct model_files_failure *failure)
+                           size_t n_bytes, bool by_directory, struct model_files_failure *failure)
 {
     static const struct json_limits limits = {
         .max_bytes = DEFINITION_BYTES_MAX,
@@ -101,11 +125,11 @@ static int add_named_files(struct model_files *files, const char *path, const ch
     if (shard_index_detect(text, n_bytes)) {
         _cleanup_(shard_index_done) struct shard_index index = {0};
         struct definition_problem problem;
-        files->name = directory_name(path);
+        files->name = model_name_of_path(path, true, by_directory);
         if (!files->name || shard_index_parse(text, n_bytes, &index, &problem) == -ENOMEM)
             return -ENOMEM;
         for (uint32_t i = 0; i < index.n_files && r == 0; i++)
-            r = add_weights(files, path, index.files[i], failure);
+            r = add_named(files, path, index.files[i], failure);
     } else if (memmem(text, n_bytes, key, sizeof key - 1)) {
         struct json_problem problem;
         json_t *root = NULL;
@@ -114,13 +138,14 @@ static int add_named_files(struct model_files *files, const char *path, const ch
         const json_t *weights = json_object_get(root, "weights");
         const char *named = json_string_value(weights);
         if (named && strlen(named) == json_string_length(weights) && definition_path_valid(named))
-            r = add_weights(files, path, named, failure);
+            r = add_named(files, path, named, failure);
         json_decref(root);
     }
     return r;
 }
 
-static int add_all(struct model_files *files, const char *path, struct model_files_failure *failure)
+static int add_all(struct model_files *files, const char *path, bool by_directory,
+                   struct model_files_failure *failure)
 {
     struct stat status;
     enum tensor_format format;
@@ -132,8 +157,10 @@ static int add_all(struct model_files *files, const char *path, struct model_fil
     if (r < 0)
         return r;
     if (format != TENSOR_FORMAT_NONE) {
-        files->name = stem(path);
-        return files->name ? 0 : -ENOMEM;
+        files->name = model_name_of_path(path, false, by_directory);
+        if (!files->name)
+            return -ENOMEM;
+        return format == TENSOR_FORMAT_GGUF ? add_parts(files, path, failure) : 0;
     }
     if (bytes.size_bytes == 0 || bytes.size_bytes > DEFINITION_BYTES_MAX)
         return 0; /* whatever it is, the daemon refuses it */
@@ -141,16 +168,16 @@ static int add_all(struct model_files *files, const char *path, struct model_fil
     if (!text)
         return -ENOMEM;
     r = bytes.read(bytes.context, 0, text, bytes.size_bytes);
-    return r < 0 ? r : add_named_files(files, path, text, bytes.size_bytes, failure);
+    return r < 0 ? r : add_named_files(files, path, text, bytes.size_bytes, by_directory, failure);
 }
 
-int model_files_open(const char *path, int fd, struct model_files *ret,
+int model_files_open(const char *path, int fd, bool by_directory, struct model_files *ret,
                      struct model_files_failure *ret_failure)
 {
     struct model_files files = {.fds = {fd}, .n_fds = 1};
     struct model_files_failure failure = {0};
 
-    int r = add_all(&files, path, &failure);
+    int r = add_all(&files, path, by_directory, &failure);
     if (r == 0) {
         *ret = files;
         return 0;

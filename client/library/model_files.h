@@ -6,6 +6,7 @@
 #include "proto/frame.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct model_files {
@@ -18,13 +19,15 @@ struct model_files {
 /* What could not be opened or read; both malloc'ed. */
 struct model_files_failure {
     char *path;  /* NULL when out of memory */
-    char *named; /* a weight file as it is spelled in the other; NULL: it is the other itself */
+    char *named; /* a weight file as it is spelled in the other; NULL: no other names it */
 };
 
-/* Takes `fd`, opened from `path`, also on failure, and opens what it names beside it. What the file
- * says is checked only as far as this needs: the rest is the daemon's to refuse. 0; or a negative
- * errno with the failure set: -EISDIR or -EINVAL for a weight file that is no regular file. */
-int model_files_open(const char *path, int fd, struct model_files *ret,
+/* Takes `fd`, opened from `path`, also on failure, and opens what it names beside it, or the other
+ * parts if it is one of a split GGUF file. `by_directory`: the caller named only its directory.
+ * What the file says is checked only as far as this needs: the rest is the daemon's to refuse. 0;
+ * or a negative errno with the failure set: -EISDIR or -EINVAL for a weight file that is no regular
+ * file, -E2BIG for more parts than a message can carry. */
+int model_files_open(const char *path, int fd, bool by_directory, struct model_files *ret,
                      struct model_files_failure *ret_failure);
 void model_files_done(struct model_files *files); /* safe on a zeroed one */
 

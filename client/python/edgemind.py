@@ -52,6 +52,7 @@ import errno
 import json
 import mmap
 import os
+import re
 import socket
 import stat
 import weakref
@@ -75,6 +76,8 @@ SYSTEM_SOCKET = "/run/edgemind/" + MANAGER
 
 CALL_BYTES_MAX = 64 << 10
 DEFINITION_BYTES_MAX = 16 << 20
+NAME_BYTES_MAX = 255
+FDS_MAX = 253  # that a call carries
 SEGMENTS_CACHED_MAX = 8192  # each is a mapping, of which a process may have some 65,000
 
 # By dtype: what NumPy, and what memoryview.cast calls it.
@@ -185,6 +188,14 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+_PART = r"(?<=[^/])-(\d{5})-of-(\d{5})\.gguf$"
+# What files are called in every repository, or by their hash.
+_GENERIC = (r"(model|pytorch_model|diffusion_pytorch_model|adapter_model|consolidated|weights|"
+            r"ggml-model)($|[._-])|[0-9a-f]{40,}$")
+# https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+_CACHED = (r"/models--((?:[^/](?!--))*[^/]?)(?:--([^/]*))?/"
+           r"(?:blobs/|snapshots/[^/]*(?:/(.+(?=/)))?)")
 
 Segments = Sequence[Tuple[int, int]]  # offset and length, in bytes of the arena's file
 
@@ -498,9 +509,10 @@ class Connection:
                    on_full: Optional[str] = None,
                    progress: Optional[Callable[[dict], Any]] = None) -> dict:
         """Loads the model of a definition, a safetensors or GGUF file or the index of a sharded
-        one, with the weight files that it names, and returns LoadModel's final reply. `name` is for
-        weights, which are otherwise called as their file, or an index as its directory. `on_full`:
-        "evict" or "ask". `progress` gets each reply; if it raises, the load is cancelled and the
+        one, with the weight files that it names or its other parts, and returns LoadModel's final
+        reply. `path` may also be the folder of an index or of a single weight file. `name` is for
+        weights; they are otherwise called as their file, an index as its directory, and what lies
+        in the cache of Hugging Face's libraries as its repository. `on_full`: "evict" or "ask". `progress` gets each reply; if it raises, the load is cancelled and the
         connection ends."""
         with contextlib.ExitStack() as stack:
             def opened(beside: str) -> int:
@@ -508,9 +520,12 @@ class Connection:
                 stack.callback(os.close, fd)
                 return fd
 
-            path = os.fspath(path)
-            fds = [opened(path)]
-            own_name, named = _describe(path, fds[0])
+            path, is_folder = os.fspath(path), os.path.isdir(path)
+            path = os.fsdecode(_in_folder(path) if is_folder else path)
+            parts = _parts(path)
+            fds = [opened(parts[0] if parts else path)]
+            own_name, named = _describe(path, fds[0], is_folder)
+            named += [os.path.basename(part) for part in parts[1:]]
             fds += [opened(os.path.join(os.path.dirname(path), file)) for file in named]
             weights = [{"path": file, "fileDescriptor": i} for i, file in enumerate(named, 1)]
             replies = stack.enter_context(contextlib.closing(self.stream(
@@ -623,13 +638,38 @@ def _open_regular(path: str) -> int:
     raise OSError(errno.EINVAL, "not a regular file", path)
 
 
-def _describe(path: str, fd: int) -> Tuple[Optional[str], list]:
+def _in_folder(folder: str) -> str:
+    """The folder's index, or else its only weight file; parts of one file count as one."""
+    folder = os.fsdecode(folder)
+    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    found = [name for name in names if name.endswith(".safetensors.index.json")]
+    weights = [name for name in names if name.endswith((".safetensors", ".gguf"))]
+    found = found or [name for name in weights if not re.search(_PART, name)
+                      or "-00001-of-" in name]
+    if not found:
+        raise FileNotFoundError(errno.ENOENT, "the folder has no weights in it", folder)
+    if len(found) > 1:
+        raise OSError(errno.EMLINK, "the folder has several models in it (%s)" % ", ".join(found),
+                      folder)
+    return os.path.join(folder, found[0])
+
+
+def _parts(path: str) -> list:
+    """All parts of the split GGUF file that `path` is one of; empty if it is none."""
+    part = re.search(_PART, path)
+    if not part or not 1 <= int(part[1]) <= int(part[2]) <= FDS_MAX:
+        return []
+    return ["%s-%05d-of-%s.gguf" % (path[:part.start()], i, part[2])
+            for i in range(1, int(part[2]) + 1)]
+
+
+def _describe(path: str, fd: int, by_directory: bool) -> Tuple[Optional[str], list]:
     """What the file's model is called (None: a definition has its own name), and the weight files
-    that it names. What is wrong with them is the daemon's to tell."""
+    that it names. The daemon says what is wrong with them."""
     head, size = os.pread(fd, 9, 0), os.fstat(fd).st_size
     # No JSON text has a zero byte, and no safetensors header is so long that its length has none.
     if head[:4] == b"GGUF" or (0 in head[:8] and head[8:] in (b"", b"{")):
-        return _text(os.path.splitext(os.path.basename(path))[0]), []
+        return _name_of(path, False, by_directory), []
     if size > DEFINITION_BYTES_MAX:
         return None, []
     try:
@@ -639,14 +679,37 @@ def _describe(path: str, fd: int) -> Tuple[Optional[str], list]:
     root = root if isinstance(root, dict) else {}
     name, named = None, [root.get("weights")]
     if "weight_map" in root and "layers" not in root:
-        name = _text(os.path.basename(os.path.realpath(os.path.dirname(path)))) or "model"
+        name = _name_of(path, True, by_directory)
         weight_map = root["weight_map"]
         named = list(weight_map.values()) if isinstance(weight_map, dict) else []
     return name, list(dict.fromkeys(file for file in named if _is_inside(file)))
 
 
+def _name_of(path: str, is_index: bool, by_directory: bool) -> str:
+    """What the model in a file is called, as libedgemind and emctl call it."""
+    stem = os.path.splitext(re.sub(_PART, ".gguf", os.path.basename(path)))[0]
+    if not is_index and not re.match(_GENERIC, stem):
+        return _text(stem)
+    path = os.path.abspath(path)
+    cached = re.search(_CACHED, path)
+    if cached:
+        return _text((cached[2] or cached[1]) + (cached[3] or "").replace("/", "-"))
+    if not is_index and not by_directory:
+        return _text(stem)
+    return _text(os.path.basename(os.path.dirname(path)) or "model")
+
+
 def _text(name: str) -> str:
-    return os.fsencode(name).decode(errors="backslashreplace")
+    """As a model's name: controls and bytes that are no UTF-8 as \\uXXXX, and not too long."""
+    fit = ""
+    for character in name:
+        code = ord(character) - 0xdc00 if 0xdc80 <= ord(character) <= 0xdcff else ord(character)
+        if code != ord(character) or code < 0x20 or 0x7f <= code <= 0x9f:
+            character = "\\u%04x" % code
+        if len((fit + character).encode()) > NAME_BYTES_MAX:
+            break
+        fit += character
+    return fit
 
 
 def _is_inside(path: Any) -> bool:

@@ -326,8 +326,8 @@ START_TEST(calls)
                                   "{\"model\":\"m\",\"layer\":\"l\",\"onFull\":\"ask\"}}");
     ck_assert_str_eq(out, "m/l: 5 B loaded\n");
 
-    arguments = (struct arguments){.operands = {"\xff"}, .n_operands = 1};
-    ck_assert_int_eq(run(verb_unload_model, arguments, NULL), EXIT_USAGE);
+    arguments = (struct arguments){.operands = {"m", "\xff"}, .n_operands = 2};
+    ck_assert_int_eq(run(verb_unload_layer, arguments, NULL), EXIT_USAGE);
     ck_assert_ptr_nonnull(strstr(err, "UTF-8"));
     arguments = (struct arguments){.operands = {"fifo"}, .n_operands = 1};
     ck_assert_int_eq(run(verb_set_policy, arguments, NULL), EXIT_USAGE);

@@ -3,6 +3,9 @@
  * needed. What comes of restarts is test_libedgemind_restart's. */
 #include "tests/unit/played_daemon.h"
 
+#include <limits.h>
+#include <sys/stat.h>
+
 #include <jansson.h>
 
 START_TEST(leases)
@@ -483,7 +486,12 @@ START_TEST(loading)
     ck_assert_int_eq(edgemind_load(em, "/nowhere/at/all", NULL, NULL, model), -ENOENT);
     ck_assert_str_eq(edgemind_error_text(em),
                      "cannot read /nowhere/at/all: No such file or directory");
-    ck_assert_int_eq(edgemind_load(em, directory, NULL, NULL, model), -EISDIR);
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%s/folder", directory);
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    ck_assert_int_eq(edgemind_load(em, folder, NULL, NULL, model), -ENOENT);
+    ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "has no weights"));
+    rmdir(folder);
     ck_assert_int_eq(edgemind_load(em, "/dev/null", NULL, NULL, model), -EINVAL);
     ck_assert_int_eq(edgemind_load(em, path, NULL, NULL, model), -ENOENT);
     ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "names the weight file nowhere"));

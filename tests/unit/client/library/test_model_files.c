@@ -47,7 +47,7 @@ static int open_model(const char *path, struct model_files *ret,
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ck_assert_int_ge(fd, 0);
-    return model_files_open(path, fd, ret, ret_failure);
+    return model_files_open(path, fd, false, ret, ret_failure);
 }
 
 /* Opens `path`, expects this name (NULL: none) and these parameters, and leaves nothing open. */
@@ -181,6 +181,41 @@ START_TEST(missing)
 }
 END_TEST
 
+/* Whichever part is named: the first one leads, the others follow in their order. */
+START_TEST(parts)
+{
+    static const char *const names[] = {"p-00001-of-00003.gguf", "p-00002-of-00003.gguf",
+                                        "p-00003-of-00003.gguf"};
+    struct model_files files;
+    struct model_files_failure failure;
+    struct stat first, sent;
+
+    for (size_t i = 0; i < 3; i++)
+        put(names[i], GGUF, sizeof GGUF - 1);
+    ck_assert_int_eq(stat(names[0], &first), 0);
+    for (size_t i = 0; i < 3; i++) {
+        expect(names[i], "p",
+               "{\"definitionFileDescriptor\":0,\"name\":\"p\",\"weights\":[{"
+               "\"fileDescriptor\":1,\"path\":\"p-00002-of-00003.gguf\"},{"
+               "\"fileDescriptor\":2,\"path\":\"p-00003-of-00003.gguf\"}]}");
+        ck_assert_int_eq(open_model(names[i], &files, &failure), 0);
+        ck_assert_int_eq(fstat(files.fds[0], &sent), 0);
+        ck_assert_uint_eq(sent.st_ino, first.st_ino);
+        model_files_done(&files);
+    }
+    unlink(names[1]);
+    for (size_t i = 0; i < 3; i += 2) {
+        ck_assert_int_eq(open_model(names[i], &files, &failure), -ENOENT);
+        ck_assert_str_eq(failure.path, names[1]);
+        ck_assert_ptr_null(failure.named);
+        model_files_failure_done(&failure);
+    }
+    put("p-00001-of-99999.gguf", GGUF, sizeof GGUF - 1);
+    ck_assert_int_eq(open_model("p-00001-of-99999.gguf", &files, &failure), -E2BIG);
+    model_files_failure_done(&failure);
+}
+END_TEST
+
 /* Not the shards but the file itself. */
 START_TEST(unreadable)
 {
@@ -189,7 +224,7 @@ START_TEST(unreadable)
 
     put_text("f", "{}");
     int fd = open("f", O_WRONLY | O_CLOEXEC);
-    ck_assert_int_eq(model_files_open("f", fd, &files, &failure), -EBADF);
+    ck_assert_int_eq(model_files_open("f", fd, false, &files, &failure), -EBADF);
     ck_assert_str_eq(failure.path, "f");
     ck_assert_ptr_null(failure.named);
     model_files_failure_done(&failure);
@@ -207,6 +242,7 @@ int main(void)
     tcase_add_test(tests, definition);
     tcase_add_test(tests, sharded);
     tcase_add_test(tests, missing);
+    tcase_add_test(tests, parts);
     tcase_add_test(tests, unreadable);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
