@@ -123,7 +123,7 @@ class Ffn10(TestCase):
 
     def test_already_loaded_not_found(self):
         self.assertExit(0, self.load())
-        self.assertExit(1, self.load())
+        self.assertExit(10, self.load())
         text = FFN10.read_text()
         self.assertEqual(self.assertVarlinkError("AlreadyLoaded", self.daemon.call, "LoadModel",
                                                  definition=text), {"model": "ffn10"})

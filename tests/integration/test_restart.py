@@ -328,10 +328,25 @@ class Sources(RestartTestCase):
         self.path.unlink()
         self.check()
 
-    def test_a_file_that_was_renamed(self):
-        self.path.rename(self.path.with_suffix(".old"))
-        write_model(self.path, SIZES, seed=4)  # another one in its place
+    def test_a_file_that_another_was_renamed_over(self):
+        other = self.path.with_suffix(".new")
+        write_model(other, SIZES, seed=4)
+        other.rename(self.path)
         self.check()
+
+    def test_a_file_that_was_moved(self):
+        """It might as well have been written to, with its time put back: what is resident stays, and
+        nothing else comes from it."""
+        resident = self.resident("m")
+        absent = sorted(set(self.layers) - resident)
+        self.path.rename(self.path.with_suffix(".old"))
+        for _ in range(2):
+            self.assertVarlinkError("SourceChanged", self.daemon.call, "LoadLayer", model="m",
+                                    layer=absent[0])
+            self.assertBytes(self.daemon, "m", {layer: self.layers[layer]
+                                                for layer in sorted(self.resident("m"))})
+            self.daemon.restart()
+            self.assertWarm(self.daemon)
 
     def test_a_file_that_changes(self):
         resident = self.resident("m")

@@ -434,7 +434,8 @@ class Changes(HostileTestCase):
         before = path.stat()
         self.c.load_model(path, name="m")
         for change in (lambda: os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1)),
-                       lambda: os.utime(path), lambda: os.truncate(path, before.st_size + 1)):
+                       lambda: os.utime(path), lambda: os.truncate(path, before.st_size + 1),
+                       lambda: path.chmod(0o600)):
             change()
             self.assertTrue(self.c.call("LoadLayer", model="m", layer="lm_head")["hit"])
             self.c.call("UnloadLayer", model="m", layer="lm_head")
@@ -444,16 +445,37 @@ class Changes(HostileTestCase):
                 self.assertTrue(found["path"])
             self.assertEqual(next(layer for layer in self.c.call("List", model="m")["layers"]
                                   if layer["name"] == "lm_head")["state"], "absent")
-            # Back to what it was.
+            # Size and time as they were do not make it the old file.
             os.truncate(path, before.st_size)
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-            self.assertFalse(self.c.call("LoadLayer", model="m", layer="lm_head")["hit"])
-        self.assertBytes(self.c, "m", placed)
+            self.assertVarlinkError("SourceChanged", self.c.call, "LoadLayer", model="m",
+                                    layer="lm_head")
+            self.c.call("UnloadModel", model="m")
+            self.c.load_model(path, name="m")
+            self.assertBytes(self.c, "m", placed)
         self.c.call("UnloadModel", model="m")
         # Registered anew, the new file is as good as any.
         os.utime(path)
         self.c.load_model(path, name="m")
         self.assertBytes(self.c, "m", placed)
+        self.c.call("UnloadModel", model="m")
+
+    def test_overwritten_in_place_with_its_time_put_back(self):
+        """As rsync --inplace -t does: layers of two versions are never mixed."""
+        path = self.files / "w"
+        generate.write_safetensors(str(path), generate.model("safetensors", blocks=2))
+        self.c.load_model(path, name="m")
+        before = path.stat()
+        self.c.call("UnloadLayer", model="m", layer="lm_head")
+        with open(path, "r+b") as file:
+            file.seek(-64, os.SEEK_END)
+            file.write(bytes(64))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        after = path.stat()
+        self.assertEqual((after.st_size, after.st_mtime_ns), (before.st_size, before.st_mtime_ns))
+        for method in ("LoadLayer", "Acquire"):
+            self.assertVarlinkError("SourceChanged", self.c.call, method, model="m",
+                                    layer="lm_head")
         self.c.call("UnloadModel", model="m")
 
     def test_one_shard_of_several(self):
