@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "daemon/control/server.h"
+#include "daemon/methods/deleted_files.h"
 #include "daemon/methods/methods.h"
 #include "daemon/restart/handover.h"
 #include "daemon/sockets.h"
@@ -35,6 +36,7 @@ struct daemon {
     struct load_requests *loads;
     struct monitor *monitor;
     struct events *events;
+    struct deleted_files deleted_files;
     struct event_base *base;
     struct waits *waits;
     struct server *server;
@@ -101,6 +103,7 @@ static void on_sampling(evutil_socket_t fd, short what, void *context)
     if (r < 0)
         log_warn("cannot sample memory: %s", strerror(-r));
     events_on_sample(daemon->events, monitor_last(daemon->monitor));
+    deleted_files_look(&daemon->deleted_files, daemon->scheduler, daemon->events);
     tell_status(daemon);
 }
 

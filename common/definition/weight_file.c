@@ -5,9 +5,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 int weight_file_init(struct weight_file *file, int fd, const char *path)
 {
@@ -92,6 +94,10 @@ bool weight_file_is_intact(const struct weight_file *file, const struct weight_f
 
 bool weight_file_deleted(const struct weight_file *file)
 {
-    struct stat status;
-    return fstat(file->fd, &status) == 0 && status.st_nlink == 0;
+    struct weight_file_look look;
+    char link[32], target[sizeof "/memfd:"] = "";
+    if (weight_file_look(file->fd, &look) < 0 || !look.is_deleted)
+        return false;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file->fd);
+    return readlink(link, target, sizeof target - 1) > 0 && strcmp(target, "/memfd:") != 0;
 }

@@ -14,6 +14,7 @@ struct weight_file {
     struct timespec modified;       /* st_mtim, which a writer can put back */
     struct timespec status_changed; /* st_ctim, which nobody can */
     atomic_bool direct_refused;     /* the loader's: the file system takes no O_DIRECT */
+    bool is_deleted;                /* the loop's: it was seen to have no name any more */
     uint64_t probed_usec;           /* the loader's: when it looked for it in the page cache */
 };
 
@@ -43,5 +44,6 @@ bool weight_file_is_same(const struct weight_file *file, const struct weight_fil
 bool weight_file_is_intact(const struct weight_file *file, const struct weight_file_look *look);
 
 /* Whether the file has no name any more: it was deleted, or another one was renamed over it. Its
- * bytes can still be read. Any thread. */
+ * bytes can still be read. A memfd has no name to lose. Any thread; it asks the kernel for what
+ * that knows, and no server. */
 bool weight_file_deleted(const struct weight_file *file);

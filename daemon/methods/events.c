@@ -274,6 +274,15 @@ void events_on_sample(struct events *events, const struct sample *sample)
     events->swapped = is_swapped;
 }
 
+void events_on_deleted_file(struct events *events, const char *model, const char *path)
+{
+    emit(events, LOG_LEVEL_WARNING,
+         (struct event_record){.name = "file-deleted", .model = model, .bytes = UINT64_MAX},
+         "the weight file %s of model %s was deleted or replaced by another; the daemon goes on to "
+         "read the old one, until the model is loaded again",
+         path, model);
+}
+
 void events_on_reload(struct events *events)
 {
     emit(events, LOG_LEVEL_NOTICE, (struct event_record){.name = "reloaded", .bytes = UINT64_MAX},

@@ -22,6 +22,9 @@ void events_on_sample(struct events *events, const struct sample *sample);
 void events_on_setting(struct events *events, const char *setting, const char *from,
                        const char *to);
 
+/* A model's weight file has lost its name; the daemon goes on to read the open one. */
+void events_on_deleted_file(struct events *events, const char *model, const char *path);
+
 /* The configuration was loaded again. */
 void events_on_reload(struct events *events);
 

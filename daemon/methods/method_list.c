@@ -2,6 +2,7 @@
  *
  * A list of several replies is sent as fast as its reader takes it. It names its place by a model's
  * name and a number, never by a pointer: models may come and go between two replies. */
+#include "daemon/methods/deleted_files.h"
 #include "daemon/methods/methods.h"
 
 #include "common/cleanup.h"
@@ -33,7 +34,7 @@ static const struct field reply_fields[] = {
 
 struct model_row {
     const char *name;
-    uint64_t n_layers, n_resident, bytes, resident_bytes;
+    uint64_t n_layers, n_resident, bytes, resident_bytes, n_deleted_files;
 };
 
 static const struct field model_fields[] = {
@@ -42,6 +43,7 @@ static const struct field model_fields[] = {
     {"residentLayers", FIELD_U64, offsetof(struct model_row, n_resident)},
     {"bytes", FIELD_U64, offsetof(struct model_row, bytes)},
     {"residentBytes", FIELD_U64, offsetof(struct model_row, resident_bytes)},
+    {"deletedFiles", FIELD_U64, offsetof(struct model_row, n_deleted_files)},
     {0},
 };
 
@@ -66,6 +68,7 @@ static json_t *describe_model(const struct scheduler *scheduler, const struct mo
         .name = model->definition->name,
         .n_layers = model->definition->n_layers,
         .bytes = model->definition->bytes,
+        .n_deleted_files = deleted_files_of(model),
     };
     row.n_resident = scheduler_model_resident(scheduler, model, &row.resident_bytes);
     return fields_encode(model_fields, &row);

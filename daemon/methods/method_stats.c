@@ -1,4 +1,5 @@
 /* Stats and Watch. */
+#include "daemon/methods/deleted_files.h"
 #include "daemon/methods/methods.h"
 
 #include "common/clock.h"
@@ -11,7 +12,7 @@ struct stats_reply {
     } arena;
     struct {
         const char *policy, *on_full;
-        uint64_t n_waiting;
+        uint64_t n_waiting, n_deleted_files;
         struct scheduler_stats stats;
     } scheduler;
     struct {
@@ -64,6 +65,7 @@ static const struct field scheduler_fields[] = {
     {"evictions", FIELD_U64, AT(scheduler.stats.evictions)},
     {"flushes", FIELD_U64, AT(scheduler.stats.flushes)},
     {"bytesLoaded", FIELD_U64, AT(scheduler.stats.loaded_bytes)},
+    {"deletedFiles", FIELD_U64, AT(scheduler.n_deleted_files)},
     {0},
 };
 
@@ -138,6 +140,14 @@ static void read_arena(const struct manager *manager, struct stats_reply *reply)
     }
 }
 
+static uint64_t count_deleted_files(const struct scheduler *scheduler)
+{
+    uint64_t n = 0;
+    for (const struct model *model = scheduler_first_model(scheduler); model; model = model->next)
+        n += deleted_files_of(model);
+    return n;
+}
+
 void method_stats(struct call *call, void *context)
 {
     const struct manager *manager = context;
@@ -148,6 +158,7 @@ void method_stats(struct call *call, void *context)
         .scheduler.policy = scheduler_policy(manager->scheduler)->name,
         .scheduler.on_full = on_full_name(manager->on_full),
         .scheduler.n_waiting = waits_count(manager->waits),
+        .scheduler.n_deleted_files = count_deleted_files(manager->scheduler),
         .monitor.sample = *monitor_last(manager->monitor),
         .monitor.n_samples = monitor_n_samples(manager->monitor),
         .daemon.version = EDGEMIND_VERSION,

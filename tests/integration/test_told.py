@@ -109,6 +109,40 @@ class Replies(TestCase):
             self.assertIsNone(found.get("computeUsec"))  # no run has gone through it
         self.assertIsInstance(found["passes"][0]["usec"], int)
 
+    def test_a_file_that_was_replaced_or_deleted_is_told(self):
+        daemon = self.start(capacity="20M", monitor_interval="20ms")
+        directory = self.directory()
+        with weight_file(MIB, MIB) as file:
+            data = file.read()
+        for name in ("replaced", "deleted", "stays"):
+            (directory / name).write_bytes(data)
+        with daemon.connect() as watcher, daemon.connect() as c:
+            for name in ("replaced", "deleted", "stays"):
+                with open(directory / name, "rb") as file:
+                    c.call("LoadModel", {"definitionFileDescriptor": 0, "name": name},
+                           fds=[file.fileno()])
+            with weight_file(MIB) as memory:
+                c.call("LoadModel", {"definitionFileDescriptor": 0, "name": "memory"},
+                       fds=[memory.fileno()])
+            self.assertEqual([m["deletedFiles"] for m in c.call("List")["models"]], [0] * 4)
+            watcher.send_call("Watch", more=True)
+            watcher.result("Watch")
+            (directory / "deleted").unlink()
+            (directory / "new").write_bytes(data[::-1])
+            (directory / "new").rename(directory / "replaced")
+            found = []
+            while len(found) < 2:
+                found += [e for e in watcher.result("Watch")["events"]
+                          if e["event"] == "file-deleted"]
+            self.assertEqual({e["model"] for e in found}, {"deleted", "replaced"})
+            models = {m["name"]: m["deletedFiles"] for m in c.call("List")["models"]}
+            self.assertEqual(models, {"replaced": 1, "deleted": 1, "stays": 0, "memory": 0})
+            self.assertEqual(c.call("Stats")["scheduler"]["deletedFiles"], 2)
+            # It is served from the open one.
+            c.call("UnloadLayer", model="deleted", layer="l0")
+            self.assertFalse(c.call("LoadLayer", model="deleted", layer="l0")["hit"])
+        self.assertIn("of model deleted was deleted or replaced by another", daemon.read_log())
+
 
 if __name__ == "__main__":
     unittest.main()
