@@ -52,7 +52,8 @@ class Ffn10(TestCase):
         self.assertEqual(resident(self.daemon, "ffn10"), dense(0, 5))
         self.assertEqual(self.daemon.call("List")["models"],
                          [{"name": "ffn10", "layers": 10, "residentLayers": 6,
-                           "bytes": 5 * (EVEN + ODD), "residentBytes": SIX}])
+                           "bytes": 5 * (EVEN + ODD), "residentBytes": SIX,
+                           "deletedFiles": 0}])
         found = self.assertVarlinkError("MustUnload", self.daemon.call, "LoadLayer", model="ffn10",
                                         layer="dense_6", onFull="ask")
         self.assertEqual((found["requestedBytes"], found["availableBytes"], found["capacityBytes"]),
