@@ -40,7 +40,7 @@ GGUF_DTYPES = {
 }
 
 PERIOD = 1048583  # a prime: two pages are alike only if they are 4 GiB apart
-GGUF_STRING, GGUF_UINT32, GGUF_ARRAY = 8, 4, 9
+GGUF_UINT16, GGUF_STRING, GGUF_UINT32, GGUF_ARRAY = 2, 8, 4, 9
 
 
 class Tensor(NamedTuple):
@@ -190,11 +190,15 @@ def gguf_string(text):
     return struct.pack("<Q", len(text.encode())) + text.encode()
 
 
-def write_gguf(path, tensors, seed=0, shift=None, alignment=32, name=None, version=3, vocabulary=0):
-    """`alignment`: of every tensor, 1 for none; `vocabulary`: so many tokens in the metadata."""
+def write_gguf(path, tensors, seed=0, shift=None, alignment=32, name=None, version=3, vocabulary=0,
+               split=None):
+    """`alignment`: of every tensor, 1 for none; `vocabulary`: so many tokens in the metadata;
+    `split`: which part this is, from 0, and of how many."""
     metadata = [gguf_string("general.alignment") + struct.pack("<II", GGUF_UINT32, alignment)]
     if name:
         metadata.append(gguf_string("general.name") + struct.pack("<I", GGUF_STRING) + gguf_string(name))
+    for key, number in zip(("split.no", "split.count"), split or ()):
+        metadata.append(gguf_string(key) + struct.pack("<IH", GGUF_UINT16, number))
     if vocabulary:
         metadata.append(gguf_string("tokenizer.ggml.tokens") +
                         struct.pack("<IIQ", GGUF_ARRAY, GGUF_STRING, vocabulary) +

@@ -4,6 +4,7 @@
 
 #include "client/library/model_name.h"
 #include "client/library/regular_file.h"
+#include "common/formats/part_name.h"
 #include "common/formats/shard_index.h"
 #include "common/formats/tensor_format.h"
 #include "common/json.h"
@@ -72,23 +73,23 @@ static int add_parts(struct model_files *files, const char *path,
                      struct model_files_failure *failure)
 {
     const char *base = path + length_of_directory(path);
-    unsigned part, n_parts;
-    size_t n_stem;
+    struct part_name name;
     int r = 0;
 
-    if (!model_name_is_part(base, &n_stem, &part, &n_parts))
+    if (!part_name_parse(base, ".gguf", &name))
         return 0;
-    if (n_parts > FRAME_FDS_MAX)
+    if (name.n_parts > FRAME_FDS_MAX)
         return -E2BIG;
-    for (unsigned i = 1; i <= n_parts && r >= 0; i++) {
+    for (unsigned i = 1; i <= name.n_parts && r >= 0; i++) {
         _cleanup_(freep) char *named = NULL;
-        if (asprintf(&named, "%.*s-%05u-of-%05u.gguf", (int)n_stem, base, i, n_parts) < 0) {
+        if (asprintf(&named, "%.*s-%05u-of-%05u.gguf", (int)name.n_stem, base, i, name.n_parts) <
+            0) {
             named = NULL;
             return -ENOMEM;
         }
         if (i > 1)
             r = add_weights(files, path, named, failure);
-        else if (part > 1 && (r = open_beside(path, named, failure)) >= 0) {
+        else if (name.part > 1 && (r = open_beside(path, named, failure)) >= 0) {
             close(files->fds[0]);
             files->fds[0] = r;
         }
@@ -144,11 +145,51 @@ static int add_named_files(struct model_files *files, const char *path, const ch
     return r;
 }
 
+/* The text that fds[0] holds. */
+static int add_text(struct model_files *files, const char *path, bool by_directory,
+                    struct model_files_failure *failure)
+{
+    struct stat status;
+
+    if (fstat(files->fds[0], &status) < 0)
+        return -errno;
+    struct byte_source bytes = {byte_source_pread, &files->fds[0], (uint64_t)status.st_size};
+    int r;
+    if (bytes.size_bytes == 0 || bytes.size_bytes > DEFINITION_BYTES_MAX)
+        return 0; /* whatever it is, the daemon refuses it */
+    _cleanup_(freep) char *text = malloc(bytes.size_bytes);
+    if (!text)
+        return -ENOMEM;
+    r = bytes.read(bytes.context, 0, text, bytes.size_bytes);
+    return r < 0 ? r : add_named_files(files, path, text, bytes.size_bytes, by_directory, failure);
+}
+
+/* A shard of several says nothing of the others: the index beside it takes its place. */
+static int add_by_index(struct model_files *files, const char *path, const struct part_name *name,
+                        bool by_directory, struct model_files_failure *failure)
+{
+    const char *base = path + length_of_directory(path);
+    _cleanup_(freep) char *index = NULL;
+
+    if (asprintf(&index, "%.*s.safetensors.index.json", (int)name->n_stem, base) < 0) {
+        index = NULL;
+        return -ENOMEM;
+    }
+    int fd = open_beside(path, index, failure);
+    if (fd < 0)
+        return fd;
+    close(files->fds[0]);
+    files->fds[0] = fd;
+    return add_text(files, path, by_directory, failure);
+}
+
 static int add_all(struct model_files *files, const char *path, bool by_directory,
                    struct model_files_failure *failure)
 {
     struct stat status;
     enum tensor_format format;
+    struct part_name name;
+    const char *base = path + length_of_directory(path);
 
     if (fstat(files->fds[0], &status) < 0)
         return -errno;
@@ -157,18 +198,15 @@ static int add_all(struct model_files *files, const char *path, bool by_director
     if (r < 0)
         return r;
     if (format != TENSOR_FORMAT_NONE) {
+        if (format == TENSOR_FORMAT_SAFETENSORS && part_name_parse(base, ".safetensors", &name) &&
+            name.n_parts > 1)
+            return add_by_index(files, path, &name, by_directory, failure);
         files->name = model_name_of_path(path, false, by_directory);
         if (!files->name)
             return -ENOMEM;
         return format == TENSOR_FORMAT_GGUF ? add_parts(files, path, failure) : 0;
     }
-    if (bytes.size_bytes == 0 || bytes.size_bytes > DEFINITION_BYTES_MAX)
-        return 0; /* whatever it is, the daemon refuses it */
-    _cleanup_(freep) char *text = malloc(bytes.size_bytes);
-    if (!text)
-        return -ENOMEM;
-    r = bytes.read(bytes.context, 0, text, bytes.size_bytes);
-    return r < 0 ? r : add_named_files(files, path, text, bytes.size_bytes, by_directory, failure);
+    return add_text(files, path, by_directory, failure);
 }
 
 int model_files_open(const char *path, int fd, bool by_directory, struct model_files *ret,

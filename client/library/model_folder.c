@@ -2,9 +2,9 @@
  * them is opened. */
 #include "client/library/model_folder.h"
 
-#include "client/library/model_name.h"
 #include "client/library/regular_file.h"
 #include "common/cleanup.h"
+#include "common/formats/part_name.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -38,19 +38,18 @@ static bool ends_with(const char *name, const char *end)
 }
 
 /* 0 or -ENOMEM. */
-static int note(struct found *found, const char *name)
+static int note(struct found *found, const char *file)
 {
-    bool is_index = ends_with(name, ".safetensors.index.json");
-    bool is_weights = ends_with(name, ".safetensors") || ends_with(name, ".gguf");
-    size_t n_stem;
-    unsigned part, n_parts;
+    bool is_index = ends_with(file, ".safetensors.index.json");
+    bool is_weights = ends_with(file, ".safetensors") || ends_with(file, ".gguf");
+    struct part_name name;
 
-    if (*name == '.' || (!is_index && !is_weights))
+    if (*file == '.' || (!is_index && !is_weights))
         return 0;
-    if (is_weights && model_name_is_part(name, &n_stem, &part, &n_parts) && part > 1)
+    if (is_weights && part_name_parse(file, ".gguf", &name) && name.part > 1)
         return 0; /* the first stands for all */
     if (is_weights) {
-        if (found->n_weights < NAMED_MAX && !(found->names[found->n_weights] = strdup(name)))
+        if (found->n_weights < NAMED_MAX && !(found->names[found->n_weights] = strdup(file)))
             return -ENOMEM;
         found->n_weights++;
     }
@@ -58,7 +57,7 @@ static int note(struct found *found, const char *name)
     if (found->chosen && (found->is_index || !is_index))
         return 0;
     free(found->chosen);
-    found->chosen = strdup(name);
+    found->chosen = strdup(file);
     found->is_index = is_index;
     return found->chosen ? 0 : -ENOMEM;
 }

@@ -1,9 +1,9 @@
-/* Source of the cache's layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache; of
- * the parts' names: gguf-split of https://github.com/ggml-org/llama.cpp. */
+/* Source of the cache's layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache. */
 #include "client/library/model_name.h"
 
 #include "common/cleanup.h"
 #include "common/definition/definition.h"
+#include "common/formats/part_name.h"
 #include "common/utf8.h"
 
 #include <stdint.h>
@@ -42,38 +42,14 @@ char *model_name_escape(const char *text)
     return name;
 }
 
-static bool read_five(const char *digits, unsigned *ret)
-{
-    if (strspn(digits, "0123456789") != 5)
-        return false;
-    *ret = (unsigned)strtoul(digits, NULL, 10);
-    return *ret > 0;
-}
-
-bool model_name_is_part(const char *base, size_t *ret_n_stem, unsigned *ret_part,
-                        unsigned *ret_n_parts)
-{
-    static const char shape[] = "-00001-of-00002.gguf";
-    size_t n = strlen(base), n_shape = sizeof shape - 1;
-
-    if (n <= n_shape)
-        return false;
-    const char *suffix = base + n - n_shape;
-    *ret_n_stem = n - n_shape;
-    return suffix[0] == '-' && memcmp(suffix + 6, "-of-", 4) == 0 &&
-           strcmp(suffix + 15, ".gguf") == 0 && read_five(suffix + 1, ret_part) &&
-           read_five(suffix + 10, ret_n_parts) && *ret_part <= *ret_n_parts;
-}
-
 /* "llama" for "llama.gguf", and for one of its parts. */
 static char *stem_of(const char *base)
 {
-    size_t n_stem;
-    unsigned part, n_parts;
+    struct part_name name;
     const char *dot = strrchr(base, '.');
 
-    if (model_name_is_part(base, &n_stem, &part, &n_parts))
-        return strndup(base, n_stem);
+    if (part_name_parse(base, ".gguf", &name))
+        return strndup(base, name.n_stem);
     return strndup(base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
 }
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <stdbool.h>
-#include <stddef.h>
 
 /* The name of the model in the weight file or index `path`; malloc'ed, NULL when out of memory:
  *     dir/llama.Q4.gguf                                             llama.Q4
@@ -20,8 +19,3 @@ char *model_name_of_path(const char *path, bool is_index, bool by_directory);
 /* `text` as a model's name: at most 255 bytes, in which controls and bytes that are no UTF-8 stand
  * as \uXXXX. A name that is fit stays as it is, so that what this returns, returns itself. */
 char *model_name_escape(const char *text);
-
-/* Whether a file's name, as "x-00002-of-00003.gguf", says that it is one part of a split GGUF file.
- * `ret_n_stem`: the bytes of "x". */
-bool model_name_is_part(const char *base, size_t *ret_n_stem, unsigned *ret_part,
-                        unsigned *ret_n_parts);

@@ -190,6 +190,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 _PART = r"(?<=[^/])-(\d{5})-of-(\d{5})\.gguf$"
+_SHARD = _PART.replace("gguf", "safetensors")
 # What files are called in every repository, or by their hash.
 _GENERIC = (r"(model|pytorch_model|diffusion_pytorch_model|adapter_model|consolidated|weights|"
             r"ggml-model)($|[._-])|[0-9a-f]{40,}$")
@@ -521,7 +522,7 @@ class Connection:
                 return fd
 
             path, is_folder = os.fspath(path), os.path.isdir(path)
-            path = os.fsdecode(_in_folder(path) if is_folder else path)
+            path = _whole(os.fsdecode(_in_folder(path) if is_folder else path))
             parts = _parts(path)
             fds = [opened(parts[0] if parts else path)]
             own_name, named = _describe(path, fds[0], is_folder)
@@ -652,6 +653,14 @@ def _in_folder(folder: str) -> str:
         raise OSError(errno.EMLINK, "the folder has several models in it (%s)" % ", ".join(found),
                       folder)
     return os.path.join(folder, found[0])
+
+
+def _whole(path: str) -> str:
+    """A shard of several says nothing of the others: the index beside it takes its place."""
+    shard = re.search(_SHARD, path)
+    if not shard or int(shard[2]) < 2:
+        return path
+    return path[:shard.start()] + ".safetensors.index.json"
 
 
 def _parts(path: str) -> list:

@@ -35,7 +35,13 @@ static bool is_removed(uint32_t type)
     return type == 4 || type == 5 || (type >= 31 && type <= 33) || (type >= 36 && type <= 38);
 }
 
-enum value_type { VALUE_U32 = 4, VALUE_STRING = 8, VALUE_ARRAY = 9, N_VALUE_TYPES = 13 };
+enum value_type {
+    VALUE_U16 = 2,
+    VALUE_U32 = 4,
+    VALUE_STRING = 8,
+    VALUE_ARRAY = 9,
+    N_VALUE_TYPES = 13
+};
 /* By value type; 0 where a value tells its own size. */
 static const uint8_t value_bytes[N_VALUE_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
@@ -194,6 +200,18 @@ static int read_alignment(struct reader *reader, uint32_t type)
     return 0;
 }
 
+/* Which part of a split file this is, from 0, or how many there are. */
+static int read_part(struct reader *reader, const char *key, uint32_t type, uint32_t *ret)
+{
+    uint64_t number;
+
+    if (type != VALUE_U16)
+        return tensor_file_refuse(reader->builder, key, "must be a 16-bit unsigned integer");
+    int r = read_number(reader, 2, &number);
+    *ret = r == 0 ? (uint32_t)number : 0;
+    return r;
+}
+
 /* As much of it as a definition's name may have. What it says is not checked. */
 static int read_model_name(struct reader *reader)
 {
@@ -216,7 +234,7 @@ static int read_model_name(struct reader *reader)
 
 static int read_metadatum(struct reader *reader)
 {
-    const struct tensor_file *file = reader->builder->file;
+    struct tensor_file *file = reader->builder->file;
     char key[64]; /* longer ones are cut: they are none that is looked for */
     uint64_t n_key;
     uint32_t type = 0;
@@ -245,6 +263,10 @@ static int read_metadatum(struct reader *reader)
         return read_alignment(reader, type);
     if (strcmp(key, "general.name") == 0 && type == VALUE_STRING && !file->model_name)
         return read_model_name(reader);
+    if (strcmp(key, "split.no") == 0)
+        return read_part(reader, key, type, &file->part);
+    if (strcmp(key, "split.count") == 0)
+        return read_part(reader, key, type, &file->n_parts);
     if (type == VALUE_ARRAY)
         return skip_array(reader, key, 1);
     return type == VALUE_STRING ? skip_string(reader) : skip(reader, value_bytes[type]);
@@ -351,6 +373,11 @@ static int read_header(struct reader *reader, uint64_t *ret_data_offset_bytes)
         r = tensor_file_begin(reader->builder, n_tensors);
     for (uint64_t i = 0; r == 0 && i < n_metadata; i++)
         r = read_metadatum(reader);
+    const struct tensor_file *file = reader->builder->file;
+    if (r == 0 && file->n_parts > 0 && file->part >= file->n_parts)
+        r = tensor_file_refuse(reader->builder, "split.no",
+                               "%" PRIu32 " is none of %" PRIu32 " parts, which count from 0",
+                               file->part, file->n_parts);
     if (r == 0)
         begin_part(reader, "a table of tensors", TENSOR_FILE_HEADER_MAX);
     for (uint64_t i = 0; r == 0 && i < n_tensors; i++)

@@ -35,7 +35,8 @@ struct tensor_entry {
 struct tensor_file {
     struct tensor_entry *entries; /* by file offset */
     uint32_t *by_name;            /* indices into entries, ordered by name */
-    uint32_t n_entries;           /* > 0 */
+    uint32_t n_entries;           /* > 0, but for a part of several */
+    uint32_t part, n_parts;       /* of a split GGUF file, from 0; n_parts is 0: it is whole */
     const char *model_name;       /* GGUF's general.name, as it stands there; NULL: none */
     struct definition_pool *pool; /* owns entries and what they point to */
 };

@@ -36,13 +36,12 @@ int tensor_file_begin(struct tensor_file_builder *builder, uint64_t n_entries)
 {
     struct tensor_file *file = builder->file;
 
-    if (n_entries == 0)
-        return tensor_file_refuse(builder, "header", "names no tensors");
     if (n_entries > TENSOR_FILE_TENSORS_MAX)
         return tensor_file_refuse(builder, "header", "names %" PRIu64 " tensors, more than %d",
                                   n_entries, TENSOR_FILE_TENSORS_MAX);
-    file->entries = definition_pool_alloc(file->pool, n_entries * sizeof *file->entries);
-    file->by_name = definition_pool_alloc(file->pool, n_entries * sizeof *file->by_name);
+    size_t n_room = n_entries > 0 ? n_entries : 1;
+    file->entries = definition_pool_alloc(file->pool, n_room * sizeof *file->entries);
+    file->by_name = definition_pool_alloc(file->pool, n_room * sizeof *file->by_name);
     if (!file->entries || !file->by_name)
         return -ENOMEM;
     builder->n_entries_max = (uint32_t)n_entries;
@@ -175,6 +174,8 @@ int tensor_file_finish(struct tensor_file_builder *builder, uint64_t data_offset
     struct tensor_file *file = builder->file;
 
     assert(file->n_entries == builder->n_entries_max);
+    if (file->n_entries == 0 && file->n_parts <= 1)
+        return tensor_file_refuse(builder, "header", "names no tensors");
     qsort(file->entries, file->n_entries, sizeof *file->entries, compare_ranges);
     int r = check_ranges(builder, data_offset_bytes);
     if (r < 0)

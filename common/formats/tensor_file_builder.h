@@ -17,7 +17,7 @@ struct tensor_file_builder {
 int tensor_file_refuse(const struct tensor_file_builder *builder, const char *path,
                        const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* Room for `n_entries` tensors. Refuses none and more than TENSOR_FILE_TENSORS_MAX. */
+/* Room for `n_entries` tensors. Refuses more than TENSOR_FILE_TENSORS_MAX. */
 int tensor_file_begin(struct tensor_file_builder *builder, uint64_t n_entries);
 
 /* 1 to DEFINITION_NAME_MAX bytes of UTF-8 without controls; `name` need not end with NUL. Returns a
@@ -30,6 +30,6 @@ int tensor_file_name(const struct tensor_file_builder *builder, const char *name
 int tensor_file_add(struct tensor_file_builder *builder, const struct tensor_entry *entry,
                     const struct tensor_entry **ret);
 
-/* Makes offsets absolute, sorts, and checks that every range lies in the file, that no two overlap
- * and that names are unique. */
+/* Refuses a file without tensors, unless it is a part of several. Makes offsets absolute, sorts,
+ * and checks that every range lies in the file, that no two overlap and that names are unique. */
 int tensor_file_finish(struct tensor_file_builder *builder, uint64_t data_offset_bytes);

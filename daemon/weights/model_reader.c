@@ -19,7 +19,7 @@ static int import_step(struct job *job, uint64_t index)
 {
     struct model_reader *reader = (struct model_reader *)job;
     (void)index;
-    int r = model_source_read(&reader->source, &reader->result);
+    int r = model_parse(&reader->source, &reader->result);
     model_source_done(&reader->source);
     malloc_trim(0);
     return r;

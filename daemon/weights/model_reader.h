@@ -2,11 +2,11 @@
 #pragma once
 
 #include "daemon/system/workers.h"
-#include "daemon/weights/model_source.h"
+#include "daemon/weights/model_parse.h"
 
 struct model_reader;
 
-/* Loop thread, once. `error` as of model_source_read; the reference in `result` is the callee's to
+/* Loop thread, once. `error` as of model_parse; the reference in `result` is the callee's to
  * take. */
 typedef void (*model_reader_done)(int error, struct model_read_result *result, void *context);
 

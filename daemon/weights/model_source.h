@@ -1,5 +1,5 @@
-/* Where a model comes from, and reading it: a definition, an index or a weight file, and the weight
- * files that the former two name. Blocks on files: for worker threads. */
+/* Where a model comes from: a definition, an index or a weight file, and the weight files that came
+ * with it; and what comes of reading it. */
 #pragma once
 
 #include "common/definition/definition.h"
@@ -31,7 +31,3 @@ struct model_read_result {
     struct definition_problem problem; /* -EBADMSG */
     const char *operation;             /* other errors: "open", "read"; static storage */
 };
-
-/* 0; -EBADMSG with a problem; or another negative errno with the operation that failed. Uses the
- * source up. */
-int model_source_read(struct model_source *source, struct model_read_result *ret);

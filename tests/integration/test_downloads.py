@@ -85,6 +85,81 @@ class Downloads(TestCase):
             with self.assertRaisesRegex(OSError, "other.gguf"):
                 client.load_model(folder)
 
+    def test_a_shard_stands_for_its_index(self):
+        folder = self.place / "shards"
+        folder.mkdir()
+        generate.write_sharded(folder, [generate.Tensor("model.layers.%d.w" % i, "I8", (4096,))
+                                        for i in range(3)], shards=3)
+        shards = sorted(folder.glob("*.safetensors"))
+        self.assertEqual(shards[1].name, "model-00002-of-00003.safetensors")
+        self.assertIn("shards: 3 layers", self.assertExit(0, self.load(shards[1])).out)
+        with edgemind.Connection(self.daemon.socket) as client:
+            client.call("UnloadModel", model="shards")
+            self.assertEqual(client.load_model(shards[2])["layersTotal"], 3)
+        next(folder.glob("*.json")).unlink()
+        self.assertIn("model.safetensors.index.json", self.assertExit(1, self.load(shards[0])).err)
+
+    def parts(self, n_parts=3, first=1):
+        """A split file as gguf-split writes it, the first parts of which have no tensors."""
+        folder = self.place / "parts"
+        folder.mkdir(exist_ok=True)
+        paths = [folder / ("llm-%05d-of-%05d.gguf" % (i + 1, n_parts)) for i in range(n_parts)]
+        data = {}
+        for i, path in enumerate(paths):
+            tensors = [generate.Tensor("blk.%d.w" % j, "I8", (4096,))
+                       for j in (2 * i, 2 * i + 1) if i >= first]
+            for placed in generate.write_gguf(path, tensors, seed=i, split=(i, n_parts)):
+                data[placed.name] = path.read_bytes()[placed.offset:placed.offset + placed.bytes]
+        return paths, data
+
+    def test_all_parts_from_any(self):
+        for first in (0, 1):
+            paths, data = self.parts(first=first)
+            for path in (*paths, paths[0].parent):
+                with self.subTest(path=path), edgemind.Connection(self.daemon.socket) as client:
+                    result = self.assertExit(0, self.load(path))
+                    self.assertIn("llm: %d layers" % len(data), result.out)
+                    layers = [layer["name"] for layer in self.daemon.call("List", model="llm")["layers"]]
+                    self.assertEqual(layers, [name[:-2] for name in sorted(data)])
+                    for name, bytes_ in data.items():
+                        with client.acquire("llm", name[:-2]) as layer:
+                            self.assertEqual(bytes(layer.data), bytes_)
+                    client.call("UnloadModel", model="llm")
+                    self.assertEqual(client.load_model(path)["layersTotal"], len(data))
+                    client.call("UnloadModel", model="llm")
+
+    def test_a_part_is_missing(self):
+        paths, _ = self.parts()
+        data = paths[1].read_bytes()
+        paths[1].unlink()
+        for path in (paths[0], paths[2]):
+            result = self.assertExit(1, self.load(path))
+            self.assertIn("llm-00002-of-00003.gguf", result.err)
+            with edgemind.Connection(self.daemon.socket) as client:
+                with self.assertRaisesRegex(FileNotFoundError, "llm-00002-of-00003"):
+                    client.load_model(path)
+        # Those that do not look at the name learn it from the daemon.
+        with open(paths[0], "rb") as file, self.daemon.connect() as client:
+            error = self.assertVarlinkError("InvalidDefinition", client.call, "LoadModel",
+                                            {"definitionFileDescriptor": 0, "name": "llm"},
+                                            [file.fileno()])
+            self.assertIn("part 2 of 3 is missing", error["message"])
+        paths[1].write_bytes(paths[2].read_bytes())
+        self.assertIn("missing", self.assertExit(8, self.load(paths[0])).err)  # one is there twice
+        paths[1].write_bytes(self.gguf())
+        self.assertIn("no part of the same", self.assertExit(8, self.load(paths[0])).err)
+        paths[1].write_bytes(data)
+        self.assertExit(0, self.load(paths[0]))
+
+    def test_parts_below_model_dir(self):
+        paths, data = self.parts()
+        daemon = self.start(capacity="8M", model_dir=paths[0].parent)
+        for path in paths:
+            self.assertEqual(daemon.call("LoadModel", path=path.name)["layersTotal"], len(data))
+            daemon.call("UnloadModel", model="llm")
+        paths[2].unlink()
+        self.assertVarlinkError("InvalidDefinition", daemon.call, "LoadModel", path=paths[0].name)
+
     def test_odd_names(self):
         """The name of the file, as the shell has it, is the model's."""
         for name in (b"a\xffb.gguf", b"line\nbreak.gguf", "\u202eb.gguf".encode(),

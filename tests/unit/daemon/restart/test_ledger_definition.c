@@ -3,7 +3,7 @@
 #include "daemon/restart/ledger_definition.h"
 
 #include "daemon/restart/crc32c.h"
-#include "daemon/weights/model_source.h"
+#include "daemon/weights/model_parse.h"
 #include "tests/unit/case_step.h"
 #include "tests/unit/ledger_fixture.h"
 
@@ -23,7 +23,7 @@ static int weights_file(const char *header, uint64_t n_data)
 static struct definition *read_source(struct model_source source)
 {
     struct model_read_result result;
-    int r = model_source_read(&source, &result);
+    int r = model_parse(&source, &result);
     if (r < 0)
         ck_abort_msg("%d: %s: %s", r, result.problem.path, result.problem.message);
     model_source_done(&source);

@@ -2,7 +2,7 @@
  */
 #include "daemon/restart/ledger.h"
 
-#include "daemon/weights/model_source.h"
+#include "daemon/weights/model_parse.h"
 #include "tests/unit/ledger_fixture.h"
 
 #include <dirent.h>
@@ -22,7 +22,7 @@ static struct model *model_of(const char *name, int fd)
 {
     struct model_source source = {.fd = dup(fd), .name = strdup(name)};
     struct model_read_result result;
-    REQUIRE(model_source_read(&source, &result) == 0);
+    REQUIRE(model_parse(&source, &result) == 0);
     model_source_done(&source);
     struct model *model = model_new(result.definition);
     definition_unref(result.definition);

@@ -1,6 +1,6 @@
 /* What a model can be read from, what is told of what cannot, and that no descriptor is left open
  * whichever way it ends. */
-#include "daemon/weights/model_source.h"
+#include "daemon/weights/model_parse.h"
 
 #include "common/formats/shard_index.h"
 #include "tests/unit/weight_bytes.h"
@@ -165,7 +165,7 @@ static void add_weights(struct model_source *source, const char *path, int fd)
 static struct definition *accept_source(struct model_source source)
 {
     struct model_read_result result;
-    int r = model_source_read(&source, &result);
+    int r = model_parse(&source, &result);
     ck_assert_msg(r == 0, "%d: %s: %s: %s", r, result.operation, result.problem.path,
                   result.problem.message);
     model_source_done(&source);
@@ -176,7 +176,7 @@ static struct definition *accept_source(struct model_source source)
 static struct definition_problem refuse(struct model_source source, int error, const char *part)
 {
     struct model_read_result result;
-    int r = model_source_read(&source, &result);
+    int r = model_parse(&source, &result);
     const char *told = r == -EBADMSG ? result.problem.message : result.operation;
     ck_assert_msg(r == error, "%d, expected %d: %s", r, error, told);
     ck_assert_msg(strstr(told, part), "\"%s\" lacks \"%s\"", told, part);
@@ -487,8 +487,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("model_source");
-    TCase *tcase = tcase_create("model_source");
+    Suite *suite = suite_create("model_parse");
+    TCase *tcase = tcase_create("model_parse");
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, definition_without_weights);

@@ -1,0 +1,251 @@
+/* Reading a model: what kind of file is it, which others does it name, what is in them. */
+#include "daemon/weights/model_parse.h"
+
+#include "common/definition/definition_parse.h"
+#include "common/definition/definition_value.h"
+#include "common/formats/part_name.h"
+#include "common/formats/shard_index.h"
+#include "common/formats/tensor_format.h"
+#include "common/formats/weights.h"
+#include "common/utf8.h"
+#include "daemon/weights/model_dir.h"
+#include "daemon/weights/shards.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* The definition keeps the open files from here on. */
+static void keep_files(struct definition *definition, struct shards *shards)
+{
+    definition->files = TAKE_PTR(shards->files);
+    definition->n_files = shards->n_files;
+    for (uint32_t i = 0; i < shards->n_files; i++)
+        tensor_file_free(shards->tables[i]);
+    shards->n_files = 0;
+}
+
+static int group(struct model_source *source, struct shards *shards,
+                 struct model_read_result *result)
+{
+    const char *name = source->name ? source->name : shards->tables[0]->model_name;
+    if (!name)
+        return definition_refuse(&result->problem, NULL,
+                                 "the file bears no name for the model: give one");
+    int r =
+        weights_group(name, shards->tables, shards->n_files, &result->definition, &result->problem);
+    if (r == 0)
+        keep_files(result->definition, shards);
+    return r;
+}
+
+static int read_index(struct model_source *source, struct shards *shards,
+                      struct model_read_result *result)
+{
+    _cleanup_(shard_index_done) struct shard_index index = {0};
+    int r = shard_index_parse(source->text, source->n_bytes, &index, &result->problem);
+    if (r == 0)
+        r = shards_make_room(shards, index.n_files);
+    for (uint32_t i = 0; i < index.n_files && r == 0; i++)
+        r = shards_open(source, shards, index.files[i], result);
+    if (r < 0)
+        return r;
+
+    const char *tensor;
+    json_t *file;
+    json_object_foreach (index.weight_map, tensor, file) {
+        uint32_t i = 0;
+        while (strcmp(index.files[i], json_string_value(file)) != 0)
+            i++;
+        if (tensor_file_find(shards->tables[i], tensor) < 0) {
+            struct place place = {.key = tensor};
+            return definition_refuse(&result->problem, &place,
+                                     "%.*s does not hold this tensor, as the index says",
+                                     utf8_prefix(index.files[i], QUOTED_BYTES_MAX), index.files[i]);
+        }
+    }
+    return group(source, shards, result);
+}
+
+static int read_definition(struct model_source *source, struct shards *shards,
+                           struct model_read_result *result)
+{
+    _cleanup_(definition_unrefp) struct definition *definition = NULL;
+    int r = definition_parse(source->text, source->n_bytes, &definition, &result->problem);
+    if (r < 0)
+        return r;
+    if (definition->weights) {
+        r = shards_make_room(shards, 1);
+        if (r == 0)
+            r = shards_open(source, shards, definition->weights, result);
+        if (r == 0)
+            r = weights_bind(definition, shards->tables, 1, &result->problem);
+        if (r < 0)
+            return r;
+        keep_files(definition, shards);
+    }
+    result->definition = TAKE_PTR(definition);
+    return 0;
+}
+
+static int read_text(struct model_source *source, const struct byte_source *bytes,
+                     struct model_read_result *result)
+{
+    if (bytes->size_bytes > DEFINITION_BYTES_MAX)
+        return definition_refuse(
+            &result->problem, NULL,
+            "a definition may be at most 16 MiB long, this file has %.1f MiB and is "
+            "neither safetensors nor GGUF",
+            (double)bytes->size_bytes / (1 << 20));
+    source->n_bytes = bytes->size_bytes;
+    source->text = malloc(source->n_bytes + 1);
+    if (!source->text)
+        return -ENOMEM;
+    return bytes->read(bytes->context, 0, source->text, source->n_bytes);
+}
+
+/* "llama" for "dir/llama.gguf", and for its part "dir/llama-00002-of-00003.gguf". */
+static char *stem(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    const char *dot = strrchr(base, '.');
+    struct part_name name;
+    if (part_name_parse(base, ".gguf", &name))
+        return strndup(base, name.n_stem);
+    return strndup(base, dot && dot != base ? (size_t)(dot - base) : strlen(base));
+}
+
+/* Of a file below model-dir: opens its other parts beside it, as their names say. */
+static int open_named_parts(struct model_source *source, struct shards *shards, uint32_t n_files,
+                            struct model_read_result *result)
+{
+    const char *slash = strrchr(source->path, '/'), *base = slash ? slash + 1 : source->path;
+    struct part_name name;
+    int r = 0;
+
+    if (!part_name_parse(base, ".gguf", &name) || name.n_parts != n_files)
+        return shards_refuse_file(
+            result, source->path,
+            "is a part of a split GGUF file, but not called NAME-00001-of-00002.gguf");
+    for (unsigned i = 1; i <= name.n_parts && r == 0; i++) {
+        _cleanup_(freep) char *other = NULL;
+        if (i == name.part)
+            continue;
+        if (asprintf(&other, "%.*s-%05u-of-%05u.gguf", (int)name.n_stem, base, i, name.n_parts) <
+            0) {
+            other = NULL;
+            return -ENOMEM;
+        }
+        r = shards_open(source, shards, other, result);
+    }
+    return r;
+}
+
+/* Puts the parts in their order, and refuses what is not all of one file. */
+static int order_parts(const struct shards *shards, uint32_t n_parts,
+                       struct model_read_result *result)
+{
+    for (uint32_t i = 0; i < shards->n_files; i++) {
+        const struct tensor_file *table = shards->tables[i];
+        if (table->n_parts != n_parts)
+            return shards_refuse_file(result, shards->files[i].path,
+                                      "is no part of the same split GGUF file as the others");
+    }
+    for (uint32_t i = 0; i < shards->n_files;) {
+        uint32_t part = shards->tables[i]->part;
+        if (part == i) {
+            i++;
+            continue;
+        }
+        /* Only the parts before `i` are in their places: what else stands in its own is twice. */
+        if (part < i || part >= shards->n_files || shards->tables[part]->part == part)
+            break;
+        struct tensor_file *table = shards->tables[i];
+        struct weight_file file = shards->files[i];
+        shards->tables[i] = shards->tables[part];
+        shards->files[i] = shards->files[part];
+        shards->tables[part] = table;
+        shards->files[part] = file;
+    }
+    for (uint32_t part = 0; part < n_parts; part++) {
+        bool is_there = false;
+        for (uint32_t i = 0; i < shards->n_files; i++)
+            is_there |= shards->tables[i]->part == part;
+        if (!is_there)
+            return definition_refuse(&result->problem, NULL,
+                                     "a split GGUF file, of which part %u of %u is missing",
+                                     (unsigned)part + 1, (unsigned)n_parts);
+    }
+    return shards->n_files == n_parts
+               ? 0
+               : definition_refuse(&result->problem, NULL,
+                                   "a split GGUF file of %u parts, and %u files came",
+                                   (unsigned)n_parts, (unsigned)shards->n_files);
+}
+
+/* The file that was read first is one part of several; the others came with the call, or lie
+ * beside it. */
+static int read_parts(struct model_source *source, struct shards *shards, uint32_t n_parts,
+                      struct model_read_result *result)
+{
+    int r = 0;
+
+    if (n_parts > SHARD_INDEX_FILES_MAX)
+        return shards_refuse_file(result, shards->files[0].path,
+                                  "is one of more parts than a call can carry");
+    if (source->path)
+        r = open_named_parts(source, shards, n_parts, result);
+    for (size_t i = 0; i < source->n_weights && r == 0 && !source->path; i++)
+        r = shards_open(source, shards, source->weights[i].path, result);
+    return r == 0 ? order_parts(shards, n_parts, result) : r;
+}
+
+static int read_file(struct model_source *source, struct shards *shards,
+                     struct model_read_result *result)
+{
+    const char *path = source->path ? source->path : source->name ? source->name : "the file";
+    struct weight_file file;
+    enum tensor_format format;
+
+    int r = shards_init_file(&file, TAKE_FD(source->fd), path, result);
+    if (r < 0)
+        return r;
+    struct byte_source bytes = {shards_pread, &file.fd, file.bytes};
+    r = tensor_format_detect(&bytes, &format);
+    if (r == 0)
+        r = format == TENSOR_FORMAT_NONE
+                ? read_text(source, &bytes, result)
+                : shards_make_room(shards, source->path ? SHARD_INDEX_FILES_MAX
+                                                        : (uint32_t)source->n_weights + 1);
+    if (r < 0 || format == TENSOR_FORMAT_NONE) {
+        weight_file_done(&file);
+        return r;
+    }
+    r = shards_add(shards, &file, result);
+    if (r == 0 && shards->tables[0]->n_parts > 1)
+        r = read_parts(source, shards, shards->tables[0]->n_parts, result);
+    return r < 0 ? r : group(source, shards, result);
+}
+
+int model_parse(struct model_source *source, struct model_read_result *ret)
+{
+    _cleanup_(shards_done) struct shards shards = {0};
+    int r = 0;
+
+    *ret = (struct model_read_result){.operation = "open"};
+    if (source->path) {
+        source->fd = model_dir_open(source->model_dir, source->path);
+        if (source->fd < 0)
+            return shards_refuse_path(ret, source->path, source->fd);
+        if (!source->name && !(source->name = stem(source->path)))
+            return -ENOMEM;
+    }
+    ret->operation = "read";
+    if (source->fd >= 0)
+        r = read_file(source, &shards, ret);
+    if (r < 0 || ret->definition)
+        return r;
+
+    return shard_index_detect(source->text, source->n_bytes)
+               ? read_index(source, &shards, ret)
+               : read_definition(source, &shards, ret);
+}
