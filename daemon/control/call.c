@@ -70,6 +70,11 @@ uint64_t call_attach_fd(struct call *call, int fd)
     return 0;
 }
 
+struct connection *call_connection(const struct call *call)
+{
+    return call->connection;
+}
+
 void *call_connection_data(const struct call *call)
 {
     return call->connection->data;

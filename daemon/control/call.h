@@ -34,6 +34,9 @@ void call_set_hooks(struct call *call, const struct call_hooks *hooks, void *con
 /* Takes `fd` and sends it with the call's next reply; returns its index there, which is 0. */
 uint64_t call_attach_fd(struct call *call, int fd);
 
+/* The connection that the call came by; it lives as long as the call and its connection's data. */
+struct connection *call_connection(const struct call *call);
+
 /* What a method keeps with the connection, NULL at first; `ended` is told when the connection has
  * ended, after an open call was cancelled. */
 void *call_connection_data(const struct call *call);

@@ -3,6 +3,7 @@
 #include "daemon/methods/acquisition.h"
 
 #include "common/clock.h"
+#include "daemon/methods/client_process.h"
 #include "daemon/methods/layer_pieces.h"
 
 #include <errno.h>
@@ -89,7 +90,9 @@ static int describe_segments(const struct scheduler *scheduler, const struct lay
 
 static void connection_ended(void *context)
 {
-    holder_free(context);
+    struct holder *holder = context;
+    client_process_free(holder->process);
+    holder_free(holder);
 }
 
 struct holder *acquisition_find_holder(struct manager *manager, struct call *call)
@@ -97,8 +100,10 @@ struct holder *acquisition_find_holder(struct manager *manager, struct call *cal
     struct holder *holder = call_connection_data(call);
     if (!holder) {
         holder = holder_new(&manager->leases, call_peer(call));
-        if (holder)
-            call_set_connection_data(call, holder, connection_ended);
+        if (!holder)
+            return NULL;
+        holder->process = client_process_watch(manager->base, call);
+        call_set_connection_data(call, holder, connection_ended);
     }
     return holder;
 }

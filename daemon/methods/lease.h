@@ -41,7 +41,8 @@ struct holder {
     struct lease_list list;
     struct client_run_list runs;
     unsigned n_leases, n_runs;
-    bool has_arena; /* the arena's descriptor was sent */
+    bool has_arena;                 /* the arena's descriptor was sent */
+    struct client_process *process; /* acquisition.c's: the one that the connection belongs to */
 };
 
 /* All of them; for who looks for the holders of a layer. */

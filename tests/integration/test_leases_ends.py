@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import socket
+import time
 import unittest
 
 import wire
@@ -130,14 +131,27 @@ class HeldOpen(LeaseTestCase):
             self.assertHolders(busy, pid, ["l0"])
 
     def test_by_a_child_that_inherited_it(self):
+        """A connection belongs to the process that made it: no lease is left to a dead one."""
         client = Process(self, bequeath, self.daemon)
         child = client.hear()
+        self.assertHeld(client.pid)
         client.kill()
-        self.assertHeld(client.pid)
-        client.say()
-        self.assertEqual(client.hear(), 1)
-        self.assertHeld(client.pid)
+        self.assertNothingLeft(self.n_fds)
+        os.kill(child, 0)  # the child is still there, and so is its copy of the socket
+        self.assertIn("process %d, which leased, has ended" % client.pid, self.daemon.read_log())
         os.kill(child, signal.SIGKILL)
+
+    def test_not_by_a_child_that_ends(self):
+        """Only the process that made the connection counts."""
+        client = self.client()
+        client.lease(model="m", layer="l0")
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        time.sleep(1.5)
+        self.assertHeld(os.getpid())
+        client.close()
         self.assertNothingLeft(self.n_fds)
 
     def test_by_a_descriptor_in_flight(self):

@@ -1,0 +1,74 @@
+/* Owns a descriptor of the process, which no other process with the same number can be taken for,
+ * and the two events: the process has ended, and its connection has lingered long enough. */
+#include "daemon/methods/client_process.h"
+
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "daemon/control/connection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/pidfd.h>
+
+struct client_process {
+    struct connection *connection; /* ends after this */
+    int fd;                        /* -1: the process has ended before it was looked at */
+    struct event *ended, *lingered;
+};
+
+static void on_lingered(evutil_socket_t fd, short what, void *context)
+{
+    struct client_process *process = context;
+    (void)fd;
+    (void)what;
+    log_notice("process %d, which leased, has ended and left its connection to another: the "
+               "connection ends",
+               (int)process->connection->peer.pid);
+    connection_close(process->connection);
+}
+
+static void on_ended(evutil_socket_t fd, short what, void *context)
+{
+    static const struct timeval linger = {.tv_usec = 0,
+                                          .tv_sec = CLIENT_PROCESS_LINGER_USEC / 1000000};
+    struct client_process *process = context;
+    (void)fd;
+    (void)what;
+    event_add(process->lingered, &linger);
+}
+
+struct client_process *client_process_free(struct client_process *process)
+{
+    if (!process)
+        return NULL;
+    if (process->ended)
+        event_free(process->ended);
+    if (process->lingered)
+        event_free(process->lingered);
+    closep(&process->fd);
+    free(process);
+    return NULL;
+}
+DEFINE_CLEANUP(struct client_process *, client_process_free);
+
+struct client_process *client_process_watch(struct event_base *base, struct call *call)
+{
+    pid_t pid = call_peer(call)->pid;
+    int fd = pid > 0 ? pidfd_open(pid, 0) : -1;
+    if (pid <= 0 || (fd < 0 && errno != ESRCH))
+        return NULL;
+    _cleanup_(client_process_freep) struct client_process *process = calloc(1, sizeof *process);
+    if (!process) {
+        closep(&fd);
+        return NULL;
+    }
+    process->connection = call_connection(call);
+    process->fd = fd;
+    process->lingered = event_new(base, -1, 0, on_lingered, process);
+    process->ended = event_new(base, fd, fd < 0 ? 0 : EV_READ, on_ended, process);
+    if (!process->lingered || !process->ended || (fd >= 0 && event_add(process->ended, NULL) < 0))
+        return NULL;
+    if (fd < 0)
+        on_ended(-1, 0, process);
+    return TAKE_PTR(process);
+}
