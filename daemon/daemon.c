@@ -48,6 +48,7 @@ struct daemon {
 
     struct event *watched[8], *sampling; /* `sampling` is one of them */
     size_t n_watched;
+    bool leaves_nothing; /* no other process will take the arena over */
 };
 
 static const struct server_info server_info = {
@@ -374,6 +375,8 @@ static void take_down(struct daemon *daemon)
     handover_free(daemon->handover);
     events_free(daemon->events);
     monitor_free(daemon->monitor);
+    if (daemon->leaves_nothing && daemon->backing)
+        backing_discard(daemon->backing);
     backing_free(daemon->backing);
     libevent_global_shutdown();
 }
@@ -389,10 +392,17 @@ int daemon_run(struct config *config, int argc, char **argv)
     int r = build(&daemon);
     if (r == 0) {
         tell_status(&daemon);
-        service_manager_ready(daemon.status);
+        r = service_manager_ready(daemon.status);
+        if (r < 0)
+            fail("cannot tell the service manager that the daemon is ready", r);
+    }
+    if (r == 0) {
         log_info("ready: %s", daemon.status);
         event_base_dispatch(daemon.base);
         service_manager_stopping();
+        /* Without a process that takes the arena over, a client that keeps its mapping would keep
+         * the memory of a whole arena. */
+        daemon.leaves_nothing = !service_manager_will_restart();
     }
     take_down(&daemon);
     switch (r) {

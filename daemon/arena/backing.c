@@ -407,6 +407,12 @@ struct backing *backing_free(struct backing *backing)
     return NULL;
 }
 
+void backing_discard(struct backing *backing)
+{
+    /* Fails only for a descriptor that cannot be: the file is this process's own. */
+    (void)!ftruncate(backing->fd, 0);
+}
+
 unsigned char *backing_base(const struct backing *backing)
 {
     return backing->base;

@@ -41,6 +41,10 @@ int backing_adopt(const struct backing_config *config, int fd, struct backing **
 struct backing *backing_free(struct backing *backing);
 DEFINE_CLEANUP(struct backing *, backing_free);
 
+/* Gives the memory back to the system at once, whoever else has the file mapped: they get SIGBUS.
+ * Only backing_free may follow. */
+void backing_discard(struct backing *backing);
+
 /* Of the one mapping; capacity_bytes long. */
 unsigned char *backing_base(const struct backing *backing);
 int backing_fd(const struct backing *backing); /* borrowed */

@@ -95,6 +95,23 @@ static void forget(struct handover *handover)
     handover->arena_fd = handover->ledger_fd = -1;
 }
 
+/* A failure of the moment: with what is kept the next start may be warm. */
+static bool is_passing(int error)
+{
+    switch (error) {
+    case -ENOMEM:
+    case -EMFILE:
+    case -ENFILE:
+    case -EINTR:
+    case -EAGAIN:
+    case -EBUSY:
+    case -EIO:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static struct ledger_arena describe(const struct backing *backing)
 {
     return (struct ledger_arena){
@@ -110,17 +127,24 @@ static int adopt(struct handover *handover, const struct backing_config *config,
 {
     _cleanup_(backing_freep) struct backing *backing = NULL;
     int fd = fcntl(handover->arena_fd, F_DUPFD_CLOEXEC, 3);
-    if (fd < 0)
-        return -errno;
+    if (fd < 0) {
+        int error = -errno;
+        snprintf(why, BACKING_WHY_MAX, "cannot duplicate the stored arena's descriptor: %s",
+                 strerror(-error));
+        return error;
+    }
     int r = backing_adopt(config, fd, &backing, why);
     if (r < 0)
         return r;
     struct ledger_arena arena = describe(backing);
-    char ledger_why[LEDGER_WHY_MAX];
+    char ledger_why[LEDGER_WHY_MAX] = "";
     r = ledger_recover(TAKE_FD(handover->ledger_fd), &arena, &handover->ledger, &handover->recovery,
                        ledger_why);
     if (r < 0) {
-        snprintf(why, BACKING_WHY_MAX, "%s", ledger_why);
+        if (*ledger_why)
+            snprintf(why, BACKING_WHY_MAX, "%s", ledger_why);
+        else
+            snprintf(why, BACKING_WHY_MAX, "cannot read the ledger: %s", strerror(-r));
         return r;
     }
     size_t n_missing = descriptor_store_give_sources(&handover->store, handover->recovery);
@@ -139,6 +163,10 @@ int handover_backing(struct handover *handover, const struct backing_config *con
         int r = adopt(handover, config, ret, ret_why);
         if (r == 0)
             return 0;
+        if (is_passing(r)) {
+            log_notice("what the service manager has stored is kept for the next start");
+            return r;
+        }
         log_notice("a cold start: %s", ret_why);
     } else if (handover->store.n_fds > 0) {
         log_notice("a cold start: the service manager has not kept one arena and one ledger");
@@ -218,7 +246,10 @@ int handover_restore(struct handover *handover, struct scheduler *scheduler, str
     if (r == 0)
         r = restore_layers(handover, scheduler, arena, backing, models);
     if (r < 0) {
-        forget(handover);
+        if (is_passing(r))
+            log_notice("what the service manager has stored is kept for the next start");
+        else
+            forget(handover);
         return r;
     }
     log_notice("a warm start: %zu layers of %zu models are where they were, %zu of them held",

@@ -1,7 +1,9 @@
 /* What one daemon process leaves to the next: the arena, the ledger and the weight files, all in
  * the service manager's descriptor store. With them a restart is warm: every layer is where it was.
  * Where anything does not check out the start is cold: the stored arena is emptied first, so that
- * there is never memory for two, and the journal says why. Loop thread only. */
+ * there is never memory for two, and the journal says why. A failure of the moment (no memory, no
+ * descriptor, an I/O error) ends the start instead, and everything stays in the store. Loop thread
+ * only. */
 #pragma once
 
 #include "daemon/arena/backing.h"

@@ -1,6 +1,9 @@
 /* Owns the words that the service manager and the journal understand (sd_notify(3),
  * sd_listen_fds(3), systemd.journal-fields(7), https://systemd.io/JOURNAL_NATIVE_PROTOCOL). What is
- * said, and when, is the daemon's. */
+ * said, and when, is the daemon's.
+ *
+ * sd_notify(3) waits for a manager that does not read. So messages are sent by hand: what the loop
+ * says is lost if the manager does not take it at once. */
 #include "daemon/system/service_manager.h"
 
 #include "common/cleanup.h"
@@ -10,6 +13,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,10 +21,19 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
 
+#include <systemd/sd-bus.h>
 #include <systemd/sd-daemon.h>
 
-enum { JOURNAL_VALUE_BYTES_MAX = 2048, JOURNAL_BYTES_MAX = 8192, STATUS_BYTES_MAX = 512 };
+enum {
+    JOURNAL_VALUE_BYTES_MAX = 2048,
+    JOURNAL_BYTES_MAX = 8192,
+    STATUS_BYTES_MAX = 512,
+    STORE_WAIT_USEC = 5000000, /* the ledger's order depends on what is stored: it is waited for */
+    READY_WAIT_USEC = 5000000, /* before the loop runs */
+    JOB_WAIT_USEC = 1000000    /* after it has ended */
+};
 
 /* In the journal's own protocol: a name, the value's length, the value. */
 struct journal_entry {
@@ -123,6 +136,51 @@ int service_manager_take_fds(int (*take)(enum service_fd kind, int fd, const cha
     return n < 0 ? n : error;
 }
 
+/* Sends `text`, with `fd` unless that is -1, and waits at most `wait_usec` for the manager to take
+ * it. 1; 0 if there is no manager; or a negative errno, -EAGAIN if it does not read. */
+static int notify_send(const char *text, int fd, uint64_t wait_usec)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (!path || (path[0] != '/' && path[0] != '@') || !path[1])
+        return path ? -EAFNOSUPPORT : 0;
+    size_t n_path = strlen(path);
+    if (n_path >= sizeof address.sun_path)
+        return -ENAMETOOLONG;
+    memcpy(address.sun_path, path, n_path);
+    if (path[0] == '@') /* an abstract name */
+        address.sun_path[0] = '\0';
+
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof fd)];
+    } control = {0};
+    struct iovec body = {(char *)(uintptr_t)text, strlen(text)};
+    struct msghdr message = {.msg_name = &address,
+                             .msg_namelen =
+                                 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n_path),
+                             .msg_iov = &body,
+                             .msg_iovlen = 1};
+    if (fd >= 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof control.bytes;
+        control.header = (struct cmsghdr){
+            .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof fd)};
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+    }
+
+    _cleanup_(closep) int socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct timeval wait = {(time_t)(wait_usec / 1000000), (suseconds_t)(wait_usec % 1000000)};
+    if (socket_fd < 0 ||
+        (wait_usec > 0 && setsockopt(socket_fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) < 0))
+        return -errno;
+    ssize_t n;
+    do
+        n = sendmsg(socket_fd, &message, MSG_NOSIGNAL | (wait_usec > 0 ? 0 : MSG_DONTWAIT));
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : 1;
+}
+
 uint64_t service_manager_store_max(void)
 {
     const char *text = getenv("FDSTORE");
@@ -137,50 +195,58 @@ uint64_t service_manager_store_max(void)
 int service_manager_store(int fd, const char *name)
 {
     char text[128];
+    if (fd < 0)
+        return -EBADF;
     snprintf(text, sizeof text, "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
-    int r = sd_pid_notify_with_fds(0, 0, text, &fd, 1);
+    int r = notify_send(text, fd, STORE_WAIT_USEC);
     return r < 0 ? r : 0;
 }
 
 void service_manager_unstore(const char *name)
 {
-    sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+    char text[128];
+    snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+    notify_send(text, -1, STORE_WAIT_USEC);
 }
 
 /* A status may quote a peer's names: they must not add assignments of their own. */
-static void notify(const char *assignments, const char *status)
+static int notify(const char *assignments, const char *status, uint64_t wait_usec)
 {
-    char line[STATUS_BYTES_MAX];
+    char line[STATUS_BYTES_MAX], text[STATUS_BYTES_MAX + 64];
 
     snprintf(line, sizeof line, "%s", status);
     for (char *c = line; *c; c++)
         if ((unsigned char)*c < ' ')
             *c = ' ';
-    sd_notifyf(0, "%sSTATUS=%s", assignments, line);
+    snprintf(text, sizeof text, "%sSTATUS=%s", assignments, line);
+    return notify_send(text, -1, wait_usec);
 }
 
-void service_manager_ready(const char *status)
+int service_manager_ready(const char *status)
 {
-    notify("READY=1\n", status);
+    int r = notify("READY=1\n", status, READY_WAIT_USEC);
+    return r < 0 ? r : 0;
 }
 
 void service_manager_status(const char *status)
 {
-    notify("", status);
+    notify("", status, 0);
 }
 
 void service_manager_reloading(void)
 {
     struct timespec now;
+    char text[64];
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
-               (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+    snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+             (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+    notify_send(text, -1, 0);
 }
 
 void service_manager_stopping(void)
 {
-    sd_notify(0, "STOPPING=1");
+    notify_send("STOPPING=1", -1, 0);
 }
 
 uint64_t service_manager_watchdog_interval_usec(void)
@@ -194,5 +260,42 @@ uint64_t service_manager_watchdog_interval_usec(void)
 
 void service_manager_watchdog(void)
 {
-    sd_notify(0, "WATCHDOG=1");
+    notify_send("WATCHDOG=1", -1, 0);
+}
+
+/* The type of the job that systemd has queued for this process's unit, malloc'ed: "stop",
+ * "restart". NULL if there is none, or systemd cannot be asked. */
+static char *find_job_type(sd_bus *bus)
+{
+    static const char manager[] = "org.freedesktop.systemd1";
+    sd_bus_message *unit_reply = NULL, *job_reply = NULL;
+    const char *unit, *job;
+    char *type = NULL;
+    uint32_t id;
+
+    if (sd_bus_call_method(bus, manager, "/org/freedesktop/systemd1",
+                           "org.freedesktop.systemd1.Manager", "GetUnitByPID", NULL, &unit_reply,
+                           "u", (uint32_t)getpid()) >= 0 &&
+        sd_bus_message_read(unit_reply, "o", &unit) >= 0 &&
+        sd_bus_get_property(bus, manager, unit, "org.freedesktop.systemd1.Unit", "Job", NULL,
+                            &job_reply, "(uo)") >= 0 &&
+        sd_bus_message_read(job_reply, "(uo)", &id, &job) >= 0 && id > 0)
+        sd_bus_get_property_string(bus, manager, job, "org.freedesktop.systemd1.Job", "JobType",
+                                   NULL, &type);
+    sd_bus_message_unref(unit_reply);
+    sd_bus_message_unref(job_reply);
+    return type;
+}
+
+bool service_manager_will_restart(void)
+{
+    sd_bus *bus = NULL;
+    if (service_manager_store_max() == 0)
+        return false;
+    if (sd_bus_open_system(&bus) < 0)
+        return true;
+    sd_bus_set_method_call_timeout(bus, JOB_WAIT_USEC);
+    _cleanup_(freep) char *type = find_job_type(bus);
+    sd_bus_flush_close_unref(bus);
+    return !type || strcmp(type, "stop") != 0;
 }

@@ -148,10 +148,10 @@ static int prepare(struct fill *fill)
         struct weight_file *file = &definition->files[layer->pieces[i].source];
         if (i > 0 && layer->pieces[i].source == layer->pieces[i - 1].source)
             continue;
-        if (weight_file_changed(file)) {
-            r = -ESTALE;
+        /* Its descriptor was not kept over a restart. */
+        r = file->fd < 0 ? -EBADF : weight_file_changed(file) ? -ESTALE : 0;
+        if (r < 0)
             break;
-        }
         /* Chunks are large enough: readahead would bring in what nobody reads, and more of it looks
          * warm each time. */
         posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);

@@ -492,7 +492,7 @@ class Sources(RestartTestCase):
         self.assertEqual(service.stats()["scheduler"]["misses"], 0)
         service.call("Reset")
         self.assertBytes(service, "kept", kept)
-        self.assertVarlinkError("SourceChanged", service.call, "LoadLayer", model="left-out",
+        self.assertVarlinkError("IOFailed", service.call, "LoadLayer", model="left-out",
                                 layer="b.0")
         self.assertUnharmed(service)
         service.call("UnloadModel", model="left-out")

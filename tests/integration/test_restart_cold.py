@@ -399,7 +399,7 @@ class SourceDescriptors(ColdTestCase):
         self.assertEqual(self.daemon.stats()["scheduler"]["misses"], 0)
         self.daemon.call("Reset")
         for layer in self.layers:
-            self.assertVarlinkError("SourceChanged", self.daemon.call, "LoadLayer", model="m",
+            self.assertVarlinkError("IOFailed", self.daemon.call, "LoadLayer", model="m",
                                     layer=layer)
         self.assertUnharmed()
         self.daemon.restart()

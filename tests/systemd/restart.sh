@@ -136,7 +136,32 @@ check 'another capacity' systemctl restart edgemindd
 check 'is a cold start, says the journal' journal "_PID=$(main_pid)" PRIORITY=5 -- '^a cold start'
 check 'with the new capacity, and nothing in it' stats '.arena.capacityBytes == 40 * 1048576 and .scheduler.models == 0'
 check 'emctl load-model' emctl load-model ffn10.json
+# A client that is gone from the daemon and keeps its descriptor: over restarts it sees the same
+# memory, and a stop for good leaves it none.
+python3 - <<-'PYTHON' &
+	import json, os, socket, time
+	client = socket.socket(socket.AF_UNIX)
+	client.connect("/run/edgemind/io.edgemind.manager")
+	layer = next(l["name"] for l in json.load(os.popen("emctl list weights --json"))["layers"]
+	             if l["state"] == "resident")
+	client.send(json.dumps({"method": "io.edgemind.manager.Acquire", "parameters":
+	                        {"model": "weights", "layer": layer}}).encode() + b"\0")
+	fd = socket.recv_fds(client, 1 << 20, 8)[1][0]
+	client.close()
+	while True:
+	    with open("/tmp/kept.new", "w") as file:
+	        file.write("%d" % (os.fstat(fd).st_blocks > 0))
+	    os.rename("/tmp/kept.new", "/tmp/kept")
+	    time.sleep(0.05)
+PYTHON
+keeper=$!
+kept() { rm -f /tmp/kept; soon test -e /tmp/kept; [ "$(cat /tmp/kept)" = "$1" ]; }
+check 'a client keeps the arena mapped' soon test -e /tmp/kept
+check 'systemctl restart' systemctl restart edgemindd.service
+check 'after a restart the memory is still there' kept 1
 check 'systemctl stop' systemctl stop edgemindd.service
+check 'after a stop there is none, though the client keeps its descriptor' kept 0
+kill $keeper
 check 'systemctl start' systemctl start edgemindd.service
 check 'a cold start, without a word' stats '.scheduler.models == 0'
 finish

@@ -195,6 +195,22 @@ START_TEST(storing_fails_aloud)
 }
 END_TEST
 
+/* Nothing but storing waits for a manager that does not read, and that not for ever. */
+START_TEST(a_manager_that_does_not_read)
+{
+    enum { MORE_THAN_ITS_QUEUE = 2000 };
+    for (unsigned i = 0; i < MORE_THAN_ITS_QUEUE; i++) {
+        service_manager_status("x");
+        service_manager_watchdog();
+        service_manager_reloading();
+        service_manager_stopping();
+    }
+    int fd = memory_file("x");
+    ck_assert_int_eq(service_manager_store(fd, "arena"), -EAGAIN);
+    close(fd);
+}
+END_TEST
+
 START_TEST(the_store_has_the_size_that_the_manager_says)
 {
     static const struct {
@@ -504,6 +520,7 @@ int main(void)
     tcase_add_test(tcase, watchdog_is_fed_twice_as_often_as_asked);
     tcase_add_test(tcase, stores_a_duplicate_under_a_name);
     tcase_add_test(tcase, storing_fails_aloud);
+    tcase_add_test(tcase, a_manager_that_does_not_read);
     tcase_add_test(tcase, the_store_has_the_size_that_the_manager_says);
     tcase_add_test(tcase, of_sockets_takes_unix_stream_ones_only);
     tcase_add_test(tcase, takes_stored_files_by_name);

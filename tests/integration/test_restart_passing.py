@@ -1,0 +1,76 @@
+"""What is kept when a start fails for the moment, and what is left by an end for good."""
+import os
+import signal
+import unittest
+
+from harness import MIB, wait_until
+from leasing import write_model
+from service_manager import Reader, RestartTestCase
+
+
+def is_ready(daemon):
+    """Whether the start succeeds, when that is known."""
+    wait_until(lambda: daemon.process.poll() is not None or
+               daemon.notifications.wait("READY=1", 0.05), "the start or its failure")
+    return daemon.process.poll() is None
+
+
+class Passing(RestartTestCase):
+    """A failure of the moment ends the start, and the next one is warm."""
+
+    def test_too_few_descriptors(self):
+        """Whichever descriptor it is that cannot be had."""
+        self.daemon = self.service(capacity="4M")
+        path = self.directory() / "weights"
+        layers = write_model(path, [MIB] * 3, seed=5)
+        with Reader(self.daemon) as client:
+            client.load_model(path, name="m")
+        stored = sorted(self.daemon.store.names())
+        n_refused = n_warm = 0
+        for limit in range(6, 40):
+            self.daemon.end()
+            prefix = ["prlimit", "--nofile=%d" % limit]
+            environment, process, _, options = self.daemon.given
+            self.daemon.given = environment, process, prefix, options
+            self.daemon.start_again(ready=False)
+            self.daemon.given = environment, process, [], options
+            if is_ready(self.daemon):
+                self.assertWarm(self.daemon)
+                n_warm += 1
+                if n_warm == 3:
+                    break
+                continue
+            n_refused += 1
+            self.daemon.settle()
+            log = self.daemon.read_log()
+            self.assertNotIn("a cold start", log)
+            self.assertEqual(sorted(self.daemon.store.names()), stored, log)
+            self.daemon.start_again()
+            self.assertWarm(self.daemon)
+            self.assertBytes(self.daemon, "m", layers)
+        self.assertGreater(n_refused, 3)
+        self.assertEqual(n_warm, 3)
+
+
+class CleanStop(RestartTestCase):
+    def test_leaves_nothing_to_who_keeps_a_mapping(self):
+        """Else each stop and start of the daemon would take one more arena of memory."""
+        daemon = self.service(store_max=None, capacity="4M")
+        path = self.directory() / "weights"
+        write_model(path, [MIB] * 3, seed=6)
+        client = Reader(daemon)
+        self.addCleanup(client.close)
+        client.load_model(path, name="m")
+        reply = client.lease(model="m", layer=sorted(self.layers_of(daemon))[0])
+        fd = os.dup(client.fds[reply["arenaFileDescriptor"]])
+        self.addCleanup(os.close, fd)
+        self.assertEqual(os.fstat(fd).st_blocks * 512, 4 * MIB)
+        daemon.end(signal.SIGTERM)
+        self.assertEqual((os.fstat(fd).st_size, os.fstat(fd).st_blocks), (0, 0))
+
+    def layers_of(self, daemon):
+        return [layer["name"] for layer in daemon.call("List", model="m")["layers"]]
+
+
+if __name__ == "__main__":
+    unittest.main()
