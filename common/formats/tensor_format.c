@@ -3,6 +3,7 @@
 #include "common/formats/tensor_format.h"
 
 #include "common/definition/definition_pool.h"
+#include "common/formats/file_kind.h"
 #include "common/formats/gguf.h"
 #include "common/formats/safetensors.h"
 #include "common/formats/tensor_file_builder.h"
@@ -28,6 +29,16 @@ int tensor_format_detect(const struct byte_source *source, enum tensor_format *r
     return 0;
 }
 
+static int refuse_kind(const struct tensor_file_builder *builder)
+{
+    const char *kind;
+    int r = file_kind_detect(builder->source, &kind);
+
+    return r < 0 ? r
+                 : tensor_file_refuse(builder, "header", "%s",
+                                      kind ? kind : "neither safetensors nor GGUF");
+}
+
 int tensor_file_read(const struct byte_source *source, struct tensor_file **ret,
                      struct definition_problem *ret_problem)
 {
@@ -48,7 +59,7 @@ int tensor_file_read(const struct byte_source *source, struct tensor_file **ret,
     else if (format == TENSOR_FORMAT_GGUF)
         r = gguf_read(&builder);
     else
-        r = tensor_file_refuse(&builder, "header", "neither safetensors nor GGUF");
+        r = refuse_kind(&builder);
     if (r < 0)
         tensor_file_free(file);
     else

@@ -3,6 +3,7 @@
 
 #include "common/definition/definition_parse.h"
 #include "common/definition/definition_value.h"
+#include "common/formats/file_kind.h"
 #include "common/formats/part_name.h"
 #include "common/formats/shard_index.h"
 #include "common/formats/tensor_format.h"
@@ -90,6 +91,12 @@ static int read_definition(struct model_source *source, struct shards *shards,
 static int read_text(struct model_source *source, const struct byte_source *bytes,
                      struct model_read_result *result)
 {
+    const char *kind;
+    int r = file_kind_detect(bytes, &kind);
+    if (r < 0)
+        return r;
+    if (kind)
+        return definition_refuse(&result->problem, NULL, "%s", kind);
     if (bytes->size_bytes > DEFINITION_BYTES_MAX)
         return definition_refuse(
             &result->problem, NULL,

@@ -1,6 +1,7 @@
 """Models as people have them: in the cache of Hugging Face's libraries, in folders, in parts, under
 odd names. emctl, libedgemind's module for Python, and the daemon."""
 import os
+import struct
 import unittest
 
 from harness import TestCase
@@ -98,6 +99,38 @@ class Downloads(TestCase):
             self.assertEqual(client.load_model(shards[2])["layersTotal"], 3)
         next(folder.glob("*.json")).unlink()
         self.assertIn("model.safetensors.index.json", self.assertExit(1, self.load(shards[0])).err)
+
+    WRONG = {  # as they begin, and what the message calls them
+        "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 4\n" % (b"0" * 64),
+                "Git LFS pointer"),
+        "page": (b"\n<!DOCTYPE html>\n<html><body>Not found</body></html>", "web page"),
+        "empty": (b"", "empty"),
+        "whisper": (b"lmgg" + struct.pack("<9I", 51864, 1500, 384, 6, 4, 448, 384, 6, 4), "ggml"),
+        "onnx": (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:" + bytes(100), "ONNX"),
+        "tflite": (b"\x1c\0\0\0TFL3\x14\0\x20\0" + bytes(100), "tflite"),
+        "pickle": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "pickle"),
+        "zip": (b"PK\x03\x04\0\0\x08\x08\0\0archive/data.pkl" + bytes(100), "PyTorch"),
+        "keras": (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
+    }
+
+    def test_wrong_kinds_of_file(self):
+        """Each is named for what it is: alone, as weights of a definition, and when it is large."""
+        for kind, (data, word) in self.WRONG.items():
+            for rest in (b"", bytes(17 << 20)):
+                with self.subTest(kind=kind, bytes=len(data + rest)):
+                    if not data and rest:
+                        continue
+                    path = self.place / "file.safetensors"
+                    path.write_bytes(data + rest)
+                    result = self.assertExit(8, self.load(path))
+                    self.assertIn(word, result.err)
+                    self.assertTrue(result.err.startswith(str(path) + ": "), result.err)
+                    definition = self.place / "d.json"
+                    definition.write_text('{"name":"d","weights":"file.safetensors","layers":'
+                                          '[{"name":"l","tensors":[{"name":"w",'
+                                          '"dtype":"I8","shape":[4]}]}]}')
+                    self.assertIn(word, self.assertExit(8, self.load(definition)).err)
+        self.assertEqual(self.models(), set())
 
     def parts(self, n_parts=3, first=1):
         """A split file as gguf-split writes it, the first parts of which have no tensors."""
