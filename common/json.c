@@ -3,6 +3,8 @@
  * start of the token that jansson stumbled over, since jansson reports where it stopped reading. */
 #include "common/json.h"
 
+#include "common/json_memory.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -172,7 +174,13 @@ int json_parse(const char *text, size_t n_bytes, const struct json_limits *limit
     int r = scan(text, n_bytes, limits, ret_problem);
     if (r < 0)
         return r;
+    uint64_t failures = json_memory_failures();
     json_t *json = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &error);
+    if (json_memory_failures() != failures) { /* whatever it says, or made of the text */
+        json_decref(json);
+        set_problem(ret_problem, text, 0, "out of memory");
+        return -ENOMEM;
+    }
     if (!json)
         return refuse(text, n_bytes, &error, ret_problem);
     *ret = json;

@@ -1,4 +1,5 @@
 /* edgemindd: options, then the daemon. */
+#include "common/json_memory.h"
 #include "daemon/daemon.h"
 #include "daemon/dropin.h"
 #include "daemon/system/service_manager.h"
@@ -15,6 +16,7 @@ int main(int argc, char **argv)
 
     /* Threads share one heap: a heap each would be overhead beside the arena. */
     mallopt(M_ARENA_MAX, 1);
+    json_memory_install();
     signal(SIGPIPE, SIG_IGN);
     service_manager_log_to_journal();
 

@@ -138,6 +138,8 @@ build_sanitized &
 sanitized_build=$!
 trap 'kill "$sanitized_build" 2>/dev/null' EXIT
 stage integration integration
+# In samples: every allocation is for `make check-faults`.
+stage faults python3 tests/faults/faults.py "$build" 11
 stage demo bash tests/demo.sh "$build"
 stage sanitizers sanitized
 stage valgrind under_valgrind

@@ -13,15 +13,17 @@ static const struct json_limits limits = {
     .max_values = DEFINITION_VALUES_MAX,
 };
 
-bool shard_index_detect(const char *text, size_t n_bytes)
+int shard_index_detect(const char *text, size_t n_bytes)
 {
     static const char key[] = "\"weight_map\"";
     json_t *root;
     struct json_problem problem;
 
-    if (!memmem(text, n_bytes, key, sizeof key - 1) ||
-        json_parse(text, n_bytes, &limits, &root, &problem) < 0)
-        return false;
+    if (!memmem(text, n_bytes, key, sizeof key - 1))
+        return 0;
+    int r = json_parse(text, n_bytes, &limits, &root, &problem);
+    if (r < 0)
+        return r == -ENOMEM ? r : 0;
     bool found = json_object_get(root, "weight_map") && !json_object_get(root, "layers");
     json_decref(root);
     return found;

@@ -17,8 +17,9 @@ struct shard_index {
     uint32_t n_files;   /* > 0 */
 };
 
-/* Whether a JSON text is an index rather than a definition: it has a "weight_map". */
-bool shard_index_detect(const char *text, size_t n_bytes);
+/* Whether a JSON text is an index rather than a definition: it has a "weight_map". 1, 0 or
+ * -ENOMEM. */
+int shard_index_detect(const char *text, size_t n_bytes);
 
 /* 0; -EBADMSG with a problem; -ENOMEM. */
 int shard_index_parse(const char *text, size_t n_bytes, struct shard_index *ret,

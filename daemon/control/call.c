@@ -4,10 +4,13 @@
  * even an error. When and how replies are sent is left to connection. */
 #include "daemon/control/call.h"
 
+#include "common/json_memory.h"
 #include "daemon/control/connection.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 json_t *call_parameters(const struct call *call)
@@ -93,7 +96,22 @@ struct parameters {
     const void *source;
 };
 
-/* Queues a reply. Without the memory for it the connection ends: order would be lost. */
+/* What a reply becomes that there is no memory for. Its text needs no JSON value. */
+static int format_no_memory(char **ret_text, size_t *ret_bytes)
+{
+    int n = asprintf(ret_text,
+                     "{\"error\":\"%s\",\"parameters\":"
+                     "{\"operation\":\"reply\",\"errnoName\":\"ENOMEM\"}}",
+                     error_wire_name(ERROR_IO_FAILED));
+
+    if (n < 0)
+        return -ENOMEM;
+    *ret_bytes = (size_t)n;
+    return 0;
+}
+
+/* Queues a reply. Without the memory for it the call fails; without the memory to say so, or if it
+ * was to say what the connection now holds, the connection ends. */
 static void send_reply(struct call *call, const char *error, const struct parameters *parameters,
                        bool continues)
 {
@@ -107,6 +125,15 @@ static void send_reply(struct call *call, const char *error, const struct parame
                                         &n_bytes);
     else
         r = message_format_reply(error, parameters->json, continues, &text, &n_bytes);
+    /* Some value of the reply may be missing, be it from before this call. */
+    if (json_memory_failures() != call->connection->host->json_failures) {
+        call->connection->host->json_failures = json_memory_failures();
+        if (r == 0)
+            free(text);
+        r = -ENOMEM;
+    }
+    if (r < 0 && !continues && (error || !call->connection->data))
+        r = format_no_memory(&text, &n_bytes);
     if (r < 0)
         connection_close(call->connection);
     else

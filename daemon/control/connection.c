@@ -6,6 +6,8 @@
  * it and the host frees it. What the messages mean is left to daemon/call. */
 #include "daemon/control/connection.h"
 
+#include "common/json_memory.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
@@ -188,6 +190,7 @@ static void read_message(struct connection *connection)
     connection->readable =
         frame_reader_more(connection->reader) || connection->ended || call->message.oneway;
     connection->host->n_requests++;
+    connection->host->json_failures = json_memory_failures();
     call->open = true;
     set_state(connection, CONNECTION_CALLING);
     connection->host->dispatch(call, connection->host, fds_lost);

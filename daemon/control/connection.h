@@ -20,6 +20,7 @@ struct connection_host {
     struct interface service;           /* org.varlink.service */
     uint64_t stall_usec;                /* see server_set_stall */
     uint64_t n_requests, n_errors;
+    uint64_t json_failures; /* of the loop's thread, as far as they are known */
     /* A call was read: finds its method, or answers it. */
     void (*dispatch)(struct call *call, const struct connection_host *host, bool fds_lost);
     /* The connection has come to CONNECTION_CLOSED; free it, but not before this returns. */

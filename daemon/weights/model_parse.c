@@ -252,7 +252,8 @@ int model_parse(struct model_source *source, struct model_read_result *ret)
     if (r < 0 || ret->definition)
         return r;
 
-    return shard_index_detect(source->text, source->n_bytes)
-               ? read_index(source, &shards, ret)
-               : read_definition(source, &shards, ret);
+    r = shard_index_detect(source->text, source->n_bytes);
+    if (r < 0)
+        return r;
+    return r > 0 ? read_index(source, &shards, ret) : read_definition(source, &shards, ret);
 }

@@ -1,0 +1,26 @@
+/* Owns one counter a thread. jansson takes functions without a context, hence the variable. */
+#include "common/json_memory.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+static _Thread_local uint64_t n_failures;
+
+static void *allocate(size_t n_bytes)
+{
+    void *memory = malloc(n_bytes);
+
+    if (!memory)
+        n_failures++;
+    return memory;
+}
+
+void json_memory_install(void)
+{
+    json_set_alloc_funcs(allocate, free);
+}
+
+uint64_t json_memory_failures(void)
+{
+    return n_failures;
+}
