@@ -131,9 +131,9 @@ static void send_reply(struct call *call, const char *error, const struct parame
         if (r == 0)
             free(text);
         r = -ENOMEM;
+        if (!continues && (error || !call->connection->data))
+            r = format_no_memory(&text, &n_bytes);
     }
-    if (r < 0 && !continues && (error || !call->connection->data))
-        r = format_no_memory(&text, &n_bytes);
     if (r < 0)
         connection_close(call->connection);
     else
