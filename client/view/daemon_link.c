@@ -1,0 +1,164 @@
+/* Replies are owned by their caller; whatever is not a reply as the interface describes it ends the
+ * connection. */
+#include "client/view/daemon_link.h"
+
+#include "client/library/socket_path.h"
+#include "client/view/own_fds.h"
+#include "common/cleanup.h"
+#include "proto/interface.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+    CONNECT_USEC = 5 * 1000 * 1000,
+    ANSWER_USEC = 30 * 1000 * 1000 /* of a daemon that is stopped, say */
+};
+
+static int connect_to_daemon(struct varlink **ret)
+{
+    _cleanup_(freep) char *path = socket_path_find(NULL);
+    if (!path)
+        return -ENOMEM;
+    int r = varlink_connect(path, CONNECT_USEC, ret);
+    if (r == 0)
+        varlink_set_timeout(*ret, ANSWER_USEC);
+    return r;
+}
+
+int daemon_link_open(struct daemon_link *link)
+{
+    int r = connect_to_daemon(&link->varlink);
+    if (r == 0)
+        own_fd_mark(varlink_fd(link->varlink));
+    return r;
+}
+
+void daemon_link_close(struct daemon_link *link)
+{
+    if (link->varlink)
+        own_fd_forget(varlink_fd(link->varlink));
+    link->varlink = varlink_free(link->varlink);
+}
+
+static int lose(struct daemon_link *link)
+{
+    daemon_link_close(link);
+    return -EPIPE;
+}
+
+static int take_arena(struct daemon_link *link, struct varlink_reply *reply)
+{
+    const json_t *index = json_object_get(reply->parameters, "arenaFileDescriptor");
+    struct stat status;
+
+    if (!json_is_integer(index) || json_integer_value(index) < 0)
+        return link->arena_fd >= 0 ? 0 : -EBADMSG;
+    int fd = varlink_reply_take_fd(reply, (uint64_t)json_integer_value(index));
+    fd = fd < 0 ? fd : own_fd_keep(fd);
+    if (fd < 0 || fstat(fd, &status) < 0)
+        return -EBADMSG;
+    if (link->arena_fd >= 0)
+        own_fd_close(link->arena_fd);
+    link->arena_fd = fd;
+    link->device = status.st_dev;
+    link->inode = status.st_ino;
+    return 0;
+}
+
+static int refusal(const char *name)
+{
+    if (strcmp(name, MANAGER_INTERFACE ".Busy") == 0)
+        return -EBUSY;
+    if (strcmp(name, MANAGER_INTERFACE ".SourceChanged") == 0 ||
+        strcmp(name, MANAGER_INTERFACE ".IOFailed") == 0)
+        return -ESTALE;
+    return -ENOENT;
+}
+
+int daemon_link_acquire(struct daemon_link *link, const char *model, const char *layer,
+                        uint64_t wait_usec, json_int_t fill, json_t **ret)
+{
+    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+    json_t *parameters = json_pack("{s:s, s:s, s:I}", "model", model, "layer", layer, "waitUsec",
+                                   (json_int_t)wait_usec);
+    if (parameters && fill > 0)
+        json_object_set_new(parameters, "fill", json_integer(fill));
+    int r = varlink_call(link->varlink, MANAGER_INTERFACE ".Acquire", parameters, NULL, 0, &reply);
+    json_decref(parameters);
+    if (r < 0)
+        return lose(link);
+    if (reply.error)
+        return refusal(reply.error);
+    if (take_arena(link, &reply) < 0)
+        return lose(link);
+    *ret = json_incref(reply.parameters);
+    return 0;
+}
+
+void daemon_link_release(struct daemon_link *link, json_t *lease)
+{
+    if (!link->varlink)
+        return;
+    json_t *parameters = json_pack("{s:O}", "lease", lease);
+    int r = varlink_send(link->varlink, MANAGER_INTERFACE ".Release", parameters, VARLINK_ONEWAY,
+                         NULL, 0);
+    json_decref(parameters);
+    if (r < 0 || varlink_flush(link->varlink) < 0)
+        lose(link);
+}
+
+static int add_pieces(struct view *view, json_t *reply)
+{
+    const char *model;
+    json_int_t source;
+    json_t *rows, *row;
+    size_t i;
+
+    if (json_unpack(reply, "{s:s, s:I, s:o}", "model", &model, "source", &source, "pieces", &rows) <
+            0 ||
+        source < 0)
+        return -EBADMSG;
+    if (!view->model) {
+        view->model = strdup(model);
+        view->source = (uint64_t)source;
+    }
+    if (!view->model)
+        return -ENOMEM;
+    json_array_foreach (rows, i, row) {
+        const char *layer;
+        json_int_t offset, length;
+        if (json_unpack(row, "{s:s, s:I, s:I}", "layer", &layer, "fileOffset", &offset, "length",
+                        &length) < 0 ||
+            offset < 0 || length <= 0)
+            return -EBADMSG;
+        int r = unit_table_add(&view->table, layer, (uint64_t)offset, (uint64_t)length);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int daemon_link_find_model(int fd, struct view *view)
+{
+    _cleanup_(varlink_freep) struct varlink *varlink = NULL;
+    bool continues = true;
+
+    int r = connect_to_daemon(&varlink);
+    if (r < 0)
+        return r;
+    json_t *parameters = json_pack("{s:i}", "fileDescriptor", 0);
+    r = varlink_send(varlink, MANAGER_INTERFACE ".FindModel", parameters, VARLINK_MORE, &fd, 1);
+    json_decref(parameters);
+    while (r == 0 && continues) {
+        _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+        r = varlink_receive(varlink, &reply);
+        if (r == 0 && reply.error)
+            r = -ENOENT;
+        if (r == 0)
+            r = add_pieces(view, reply.parameters);
+        continues = reply.continues;
+    }
+    return r == 0 ? unit_table_seal(&view->table) : r;
+}

@@ -1,0 +1,185 @@
+/* With userfaultfd a hole is an empty private mapping that is registered. It is made beside, and
+ * moved over the pages that go: a hole that was not registered from the first moment on would read
+ * as zeros. The move waits until its event has been read, which a thread of its own does.
+ *
+ * By signal a hole is a mapping without access. */
+#include "client/view/faults.h"
+
+#include "client/view/real.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+/* A signal handler has no other way to its state. */
+static fault_reporter reporter;
+static struct sigaction engine_action; /* for faults that are not ours; under `action_lock` */
+static pthread_mutex_t action_lock = PTHREAD_MUTEX_INITIALIZER;
+
+int faults_make_hole(const struct faults *faults, void *begin, size_t n_bytes)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
+    if (faults->by_signal) {
+        if (real_mmap(begin, n_bytes, PROT_NONE, flags | MAP_FIXED, -1, 0) == MAP_FAILED)
+            return -errno;
+        real_madvise(begin, n_bytes, MADV_DONTFORK);
+        return 0;
+    }
+    void *hole = real_mmap(NULL, n_bytes, PROT_READ, flags, -1, 0);
+    if (hole == MAP_FAILED)
+        return -errno;
+    struct uffdio_register area = {.range = {(uintptr_t)hole, n_bytes},
+                                   .mode = UFFDIO_REGISTER_MODE_MISSING};
+    real_madvise(hole, n_bytes, MADV_DONTFORK);
+    if (ioctl(faults->uffd, UFFDIO_REGISTER, &area) < 0 ||
+        real_mremap(hole, n_bytes, n_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, begin) != begin) {
+        int error = errno;
+        real_munmap(hole, n_bytes);
+        return -error;
+    }
+    return 0;
+}
+
+void faults_wake(const struct faults *faults, void *begin, size_t n_bytes)
+{
+    struct uffdio_range range = {(uintptr_t)begin, n_bytes};
+
+    if (!faults->by_signal)
+        ioctl(faults->uffd, UFFDIO_WAKE, &range);
+}
+
+static void *read_faults(void *context)
+{
+    int uffd = (int)(intptr_t)context;
+    struct uffd_msg message;
+
+    for (;;) {
+        ssize_t n = read(uffd, &message, sizeof message);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN))
+            continue;
+        if (n != sizeof message)
+            return NULL;
+        if (message.event != UFFD_EVENT_PAGEFAULT)
+            continue;
+        void *address = (void *)(uintptr_t)message.arg.pagefault.address; /* NOLINT */
+        if (!reporter(address, false)) {
+            /* It was filled meanwhile. */
+            struct uffdio_range range = {(uintptr_t)address & ~(uintptr_t)4095, 4096};
+            ioctl(uffd, UFFDIO_WAKE, &range);
+        }
+    }
+}
+
+static int start_thread(int uffd)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 64 << 10);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    int r = pthread_create(&thread, &attributes, read_faults, (void *)(intptr_t)uffd);
+    pthread_attr_destroy(&attributes);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return -r;
+}
+
+static int start_uffd(struct faults *faults)
+{
+    struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMAP};
+    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+    if (fd < 0)
+        return -errno;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, 600);
+    if (high >= 0) {
+        real_close(fd);
+        fd = high;
+    }
+    int r = ioctl(fd, UFFDIO_API, &api) < 0 ? -errno : start_thread(fd);
+    if (r < 0) {
+        real_close(fd);
+        return r;
+    }
+    faults->by_signal = false;
+    faults->uffd = fd;
+    return 0;
+}
+
+static int real_sigaction(int signal, const struct sigaction *action, struct sigaction *old)
+{
+    static int (*function)(int, const struct sigaction *, struct sigaction *);
+    if (!function)
+        function = (int (*)(int, const struct sigaction *, struct sigaction *))(uintptr_t)dlsym(
+            RTLD_NEXT, "sigaction");
+    return function(signal, action, old);
+}
+
+static void chain(int signal, siginfo_t *info, void *context)
+{
+    struct sigaction action = engine_action;
+
+    if (action.sa_flags & SA_SIGINFO)
+        action.sa_sigaction(signal, info, context);
+    else if (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN)
+        action.sa_handler(signal);
+    else /* the instruction runs again, and the process ends as it would have */
+        real_sigaction(SIGSEGV, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+}
+
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+    int error = errno;
+    bool is_ours = info->si_code > 0 && reporter(info->si_addr, true);
+
+    errno = error;
+    if (!is_ours)
+        chain(signal, info, context);
+}
+
+static int start_signal(struct faults *faults)
+{
+    struct sigaction action = {.sa_sigaction = on_fault,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART};
+    sigset_t segv;
+
+    sigemptyset(&action.sa_mask);
+    faults->uffd = -1;
+    faults->by_signal = true;
+    if (real_sigaction(SIGSEGV, &action, &engine_action) < 0)
+        return -errno;
+    sigemptyset(&segv);
+    sigaddset(&segv, SIGSEGV);
+    sigprocmask(SIG_UNBLOCK, &segv, NULL);
+    return 0;
+}
+
+int faults_start(struct faults *faults, const char *forced, fault_reporter report)
+{
+    reporter = report;
+    int r = forced && strcmp(forced, "sigsegv") == 0 ? -ENOSYS : start_uffd(faults);
+    if (r < 0 && !(forced && strcmp(forced, "uffd") == 0))
+        r = start_signal(faults);
+    return r;
+}
+
+bool faults_sigaction(const struct faults *faults, int signal, const struct sigaction *action,
+                      struct sigaction *old)
+{
+    if (!faults->by_signal || signal != SIGSEGV)
+        return false;
+    pthread_mutex_lock(&action_lock);
+    struct sigaction before = engine_action;
+    if (action)
+        engine_action = *action;
+    if (old)
+        *old = before;
+    pthread_mutex_unlock(&action_lock);
+    return true;
+}

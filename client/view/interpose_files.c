@@ -1,0 +1,104 @@
+/* Calls about descriptors: the library's own stay open, and bytes of a view can be written, though
+ * the kernel reads no hole. */
+#include "client/view/maker.h"
+#include "client/view/own_fds.h"
+#include "client/view/real.h"
+#include "client/view/views.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/socket.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+enum { TRIES = 1000 };
+
+EXPORT int close(int fd)
+{
+    if (!maker_is_inside() && own_fd_is(fd)) {
+        errno = EBADF;
+        return -1;
+    }
+    return real_close(fd);
+}
+
+EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+    int own;
+
+    while (first <= last && (own = own_fd_first(first, last)) >= 0) {
+        if ((unsigned)own > first && syscall(SYS_close_range, first, (unsigned)own - 1, flags) < 0)
+            return -1;
+        first = (unsigned)own + 1;
+    }
+    return first <= last ? (int)syscall(SYS_close_range, first, last, flags) : 0;
+}
+
+EXPORT void closefrom(int first)
+{
+    close_range(first < 0 ? 0 : (unsigned)first, UINT_MAX, 0);
+}
+
+/* What write(2), pwrite(2) and send(2) have in common. */
+struct output {
+    long number;
+    int fd;
+    long last; /* an offset, or flags */
+};
+
+static ssize_t put(const struct output *output, const void *bytes, size_t n_bytes, size_t done)
+{
+    long last = output->number == SYS_pwrite64 ? output->last + (long)done : output->last;
+    if (output->number == SYS_sendto)
+        return syscall(SYS_sendto, output->fd, bytes, n_bytes, last, NULL, 0);
+    return syscall(output->number, output->fd, bytes, n_bytes, last);
+}
+
+/* Goes on where a hole began. A datagram that holes interrupt is tried again as a whole. */
+static ssize_t put_all(const struct output *output, const void *bytes, size_t n_bytes)
+{
+    const unsigned char *at = bytes;
+    size_t done = 0;
+
+    ssize_t n = put(output, at, n_bytes, 0);
+    if (!atomic_load(&views.started) || maker_is_inside())
+        return n;
+    for (unsigned tries = 0; tries < TRIES; tries++) {
+        if (n > 0) {
+            done += (size_t)n;
+            tries = 0;
+        } else if (n == 0 || errno != EFAULT)
+            break;
+        bool is_unit;
+        const void *end = done < n_bytes ? views_stretch(at + done, &is_unit) : NULL;
+        if (!end || (n < 0 && !is_unit))
+            break;
+        if (is_unit)
+            (void)*(const volatile unsigned char *)(at + done);
+        size_t left = n_bytes - done;
+        if (left > (size_t)((const unsigned char *)end - (at + done)))
+            left = (size_t)((const unsigned char *)end - (at + done));
+        n = put(output, at + done, left, done);
+    }
+    return done > 0 ? (ssize_t)done : n;
+}
+
+EXPORT ssize_t write(int fd, const void *bytes, size_t n_bytes)
+{
+    return put_all(&(struct output){SYS_write, fd, 0}, bytes, n_bytes);
+}
+
+EXPORT ssize_t pwrite(int fd, const void *bytes, size_t n_bytes, off_t offset)
+{
+    return put_all(&(struct output){SYS_pwrite64, fd, offset}, bytes, n_bytes);
+}
+
+EXPORT ssize_t pwrite64(int fd, const void *bytes, size_t n_bytes, off64_t offset)
+{
+    return put_all(&(struct output){SYS_pwrite64, fd, offset}, bytes, n_bytes);
+}
+
+EXPORT ssize_t send(int fd, const void *bytes, size_t n_bytes, int flags)
+{
+    return put_all(&(struct output){SYS_sendto, fd, flags}, bytes, n_bytes);
+}

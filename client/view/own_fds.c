@@ -1,0 +1,65 @@
+/* A fixed array: 64 views with a file each, and a few for the connection and the faults. */
+#include "client/view/own_fds.h"
+
+#include "client/view/real.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+
+enum { OWN_FDS_MAX = 128, OWN_FDS_FROM = 600 };
+
+static atomic_int own[OWN_FDS_MAX]; /* one more than the number; 0: free */
+
+void own_fd_mark(int fd)
+{
+    for (unsigned i = 0; i < OWN_FDS_MAX; i++) {
+        int none = 0;
+        if (atomic_compare_exchange_strong(&own[i], &none, fd + 1))
+            return;
+    }
+}
+
+int own_fd_keep(int fd)
+{
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, OWN_FDS_FROM);
+    if (high < 0) /* a low limit: it stays where it is */
+        high = fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : fd;
+    else
+        real_close(fd);
+    if (high >= 0)
+        own_fd_mark(high);
+    return high;
+}
+
+void own_fd_forget(int fd)
+{
+    for (unsigned i = 0; i < OWN_FDS_MAX; i++) {
+        int value = fd + 1;
+        if (atomic_compare_exchange_strong(&own[i], &value, 0))
+            return;
+    }
+}
+
+void own_fd_close(int fd)
+{
+    own_fd_forget(fd);
+    real_close(fd);
+}
+
+bool own_fd_is(int fd)
+{
+    return fd >= 0 && own_fd_first((unsigned)fd, (unsigned)fd) == fd;
+}
+
+int own_fd_first(unsigned first, unsigned last)
+{
+    int found = -1;
+
+    for (unsigned i = 0; i < OWN_FDS_MAX; i++) {
+        int fd = atomic_load(&own[i]) - 1;
+        if (fd >= 0 && (unsigned)fd >= first && (unsigned)fd <= last && (found < 0 || fd < found))
+            found = fd;
+    }
+    return found;
+}

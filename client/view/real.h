@@ -1,0 +1,39 @@
+/* The calls that this library stands in front of, made past itself. Errors as of the C library's.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+static inline void *real_mmap(void *at, size_t n_bytes, int prot, int flags, int fd, off_t offset)
+{
+    return (void *)syscall(SYS_mmap, at, n_bytes, prot, flags, fd, offset);
+}
+
+static inline int real_munmap(void *at, size_t n_bytes)
+{
+    return (int)syscall(SYS_munmap, at, n_bytes);
+}
+
+static inline void *real_mremap(void *at, size_t n_old, size_t n_new, int flags, void *to)
+{
+    return (void *)syscall(SYS_mremap, at, n_old, n_new, flags, to);
+}
+
+static inline int real_mprotect(void *at, size_t n_bytes, int prot)
+{
+    return (int)syscall(SYS_mprotect, at, n_bytes, prot);
+}
+
+static inline int real_madvise(void *at, size_t n_bytes, int advice)
+{
+    return (int)syscall(SYS_madvise, at, n_bytes, advice);
+}
+
+static inline int real_close(int fd)
+{
+    return (int)syscall(SYS_close, fd);
+}

@@ -1,0 +1,355 @@
+/* Invariant: a mapped unit has a lease, or had one of a daemon that has gone and may come back.
+ * What goes is a hole first, and released then. Nothing is locked while the daemon is waited for.
+ *
+ * A reader that waits for a place gives back what it holds, one unit after the other, so that
+ * readers that share an arena never wait for each other in a circle. What gives way is the unit
+ * mapped last but one: those that were mapped first stay, as suits who goes through a file again
+ * and again, and the last one may still be in use. */
+#include "client/view/server.h"
+
+#include "client/view/daemon_link.h"
+#include "client/view/own_fds.h"
+#include "client/view/real.h"
+#include "client/view/views.h"
+#include "common/clock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    RETRY_MSEC = 20,               /* between two tries to find the daemon again */
+    WAIT_USEC = 1000 * 1000,       /* for a place, when there is nothing to give back */
+    GRACE_USEC = 30 * 1000 * 1000, /* until the plain file is mapped */
+};
+
+struct server {
+    struct daemon_link link;
+    uint64_t lost_usec; /* when the daemon was lost; 0: it is there, or is not needed */
+    uint64_t n_mapped;  /* counts mappings */
+};
+
+static void release(struct server *server, json_t *lease)
+{
+    if (!lease)
+        return;
+    daemon_link_release(&server->link, lease);
+    json_decref(lease);
+}
+
+static json_t *take_lease(struct unit *unit)
+{
+    json_t *lease = unit->lease;
+    unit->lease = NULL;
+    unit->must_release = false;
+    return lease;
+}
+
+/* With the lock. What cannot be a hole becomes the file. */
+static void make_hole(struct view *view, uint32_t unit)
+{
+    if (view_make_hole(view, unit, &views.faults) < 0)
+        (void)view_make_plain(view, unit);
+    view_wake(view, unit, &views.faults);
+}
+
+/* With the lock. False: nothing is held. */
+static bool choose_victim(struct view **ret_view, uint32_t *ret_unit)
+{
+    struct {
+        struct view *view;
+        uint32_t unit;
+        uint64_t at;
+    } last = {0}, before = {0};
+
+    for (unsigned i = 0; i < VIEWS_MAX; i++) {
+        struct view *view = atomic_load(&views.slots[i]);
+        for (uint32_t j = 0; view && j < view->table.n_units; j++) {
+            const struct unit *unit = &view->units[j];
+            if (atomic_load(&unit->state) != UNIT_MAPPED || !unit->lease)
+                continue;
+            if (unit->mapped_at > last.at) {
+                before = last;
+                last.view = view, last.unit = j, last.at = unit->mapped_at;
+            } else if (unit->mapped_at > before.at)
+                before.view = view, before.unit = j, before.at = unit->mapped_at;
+        }
+    }
+    *ret_view = before.view ? before.view : last.view;
+    *ret_unit = before.view ? before.unit : last.unit;
+    return *ret_view != NULL;
+}
+
+static bool give_back_one(struct server *server)
+{
+    struct view *view;
+    uint32_t unit;
+    json_t *lease = NULL;
+
+    views_lock();
+    bool found = choose_victim(&view, &unit);
+    if (found) {
+        make_hole(view, unit);
+        lease = take_lease(&view->units[unit]);
+    }
+    views_unlock();
+    release(server, lease);
+    return found;
+}
+
+/* Takes the lease. */
+static void map(struct server *server, struct view *view, uint32_t index, json_t *reply)
+{
+    struct unit *unit = &view->units[index];
+    json_t *lease = json_incref(json_object_get(reply, "lease"));
+
+    views_lock();
+    if (atomic_load(&unit->state) == UNIT_HOLE) {
+        if (view_map_unit(view, index, reply, server->link.arena_fd) == 0) {
+            unit->lease = lease;
+            lease = NULL;
+            unit->fill = json_integer_value(json_object_get(reply, "fill"));
+            unit->mapped_at = ++server->n_mapped;
+        } else
+            (void)view_make_plain(view, index);
+    }
+    view_wake(view, index, &views.faults);
+    views_unlock();
+    release(server, lease);
+}
+
+static void give_up(struct view *view, uint32_t unit, bool is_bad)
+{
+    views_lock();
+    if (atomic_load(&view->units[unit].state) == UNIT_HOLE &&
+        (is_bad ? view_make_bad(view, unit) : view_make_plain(view, unit)) < 0)
+        abort(); /* its threads would wait for ever */
+    view_wake(view, unit, &views.faults);
+    views_unlock();
+}
+
+/* Makes the unit readable, unless the connection is lost: then it stays wanted. */
+static void resolve(struct server *server, struct view *view, uint32_t index)
+{
+    struct unit *unit = &view->units[index];
+    uint64_t wait_usec = 0;
+
+    while (atomic_load(&unit->state) == UNIT_HOLE && server->link.varlink) {
+        json_t *reply = NULL;
+        int r = daemon_link_acquire(&server->link, view->model, view->table.names[index], wait_usec,
+                                    0, &reply);
+        if (r == 0) {
+            map(server, view, index, reply);
+            json_decref(reply);
+            return;
+        }
+        if (r == -EBUSY)
+            wait_usec = give_back_one(server) ? 0 : WAIT_USEC;
+        else if (r != -EPIPE)
+            give_up(view, index, r == -ESTALE);
+    }
+    if (atomic_load(&unit->state) != UNIT_HOLE) {
+        views_lock();
+        view_wake(view, index, &views.faults);
+        views_unlock();
+    }
+}
+
+/* Calls `what` for each unit that `which` names; neither is called with the lock. */
+static bool for_units(struct server *server, bool (*which)(const struct unit *),
+                      void (*what)(struct server *, struct view *, uint32_t))
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < VIEWS_MAX; i++) {
+        struct view *view = atomic_load(&views.slots[i]);
+        for (uint32_t j = 0; view && j < view->table.n_units; j++) {
+            if (!which(&view->units[j]))
+                continue;
+            any = true;
+            if (what)
+                what(server, view, j);
+        }
+    }
+    return any;
+}
+
+static bool is_wanted(const struct unit *unit)
+{
+    return atomic_load(&unit->wanted) != 0;
+}
+
+static bool is_held(const struct unit *unit)
+{
+    return atomic_load(&unit->state) == UNIT_MAPPED;
+}
+
+static bool is_any(const struct unit *unit)
+{
+    return atomic_load(&unit->state) != UNIT_PLAIN;
+}
+
+/* After the connection was lost. Where it is not the same load in the same arena, a hole. */
+static void take_up(struct server *server, struct view *view, uint32_t index)
+{
+    struct unit *unit = &view->units[index];
+    uint64_t device = server->link.device, inode = server->link.inode;
+    json_t *reply = NULL, *lease = NULL;
+
+    if (!server->link.varlink)
+        return;
+    int r = daemon_link_acquire(&server->link, view->model, view->table.names[index], 0, unit->fill,
+                                &reply);
+    if (r == -EPIPE)
+        return;
+    if (r == 0)
+        lease = json_incref(json_object_get(reply, "lease"));
+    bool is_same = r == 0 && json_integer_value(json_object_get(reply, "fill")) == unit->fill &&
+                   device == server->link.device && inode == server->link.inode;
+    views_lock();
+    json_t *old = take_lease(unit);
+    if (atomic_load(&unit->state) == UNIT_MAPPED) {
+        if (is_same) {
+            unit->lease = lease;
+            lease = NULL;
+        } else
+            make_hole(view, index);
+    }
+    views_unlock();
+    json_decref(old);
+    json_decref(reply);
+    release(server, lease);
+}
+
+static void become_plain(struct server *server, struct view *view, uint32_t unit)
+{
+    (void)server;
+    views_lock();
+    if (atomic_load(&view->units[unit].state) != UNIT_PLAIN)
+        (void)view_make_plain(view, unit);
+    view_wake(view, unit, &views.faults);
+    views_unlock();
+}
+
+static void find_daemon(struct server *server)
+{
+    if (server->lost_usec == 0)
+        server->lost_usec = clock_monotonic_usec();
+    if (daemon_link_open(&server->link) == 0) {
+        for_units(server, is_held, take_up);
+        if (server->link.varlink)
+            server->lost_usec = 0;
+    } else if (clock_monotonic_usec() >= server->lost_usec + GRACE_USEC) {
+        static const char text[] =
+            "libedgemind-view: no daemon has come back: the weight files are mapped directly\n";
+        atomic_store(&views.disabled, true);
+        for_units(server, is_any, become_plain);
+        ssize_t n = syscall(SYS_write, STDERR_FILENO, text, sizeof text - 1);
+        (void)n;
+        server->lost_usec = 0;
+    }
+}
+
+static void release_retired(struct server *server, struct view *view, uint32_t unit)
+{
+    views_lock();
+    json_t *lease = view->units[unit].must_release ? take_lease(&view->units[unit]) : NULL;
+    views_unlock();
+    release(server, lease);
+}
+
+static bool is_retired(const struct unit *unit)
+{
+    return unit->must_release;
+}
+
+static bool has_retired(const struct view *view)
+{
+    for (uint32_t i = 0; i < view->table.n_units; i++)
+        if (view->units[i].must_release)
+            return true;
+    return false;
+}
+
+static void free_removed(void)
+{
+    for (unsigned i = 0; i < VIEWS_MAX; i++) {
+        struct view *view = atomic_load(&views.slots[i]);
+        if (!view || !view->is_removed || has_retired(view))
+            continue;
+        atomic_store(&views.slots[i], NULL);
+        while (atomic_load(&views.n_looking) != 0 || atomic_load(&view->n_faulting) != 0)
+            usleep(100);
+        views_lock(); /* who retired it has gone on */
+        views_unlock();
+        own_fd_forget(view->file_fd);
+        view_free(view);
+    }
+}
+
+/* There is something to hold, and no daemon to hold it with. */
+static bool needs_daemon(struct server *server)
+{
+    return !server->link.varlink &&
+           (for_units(server, is_held, NULL) || for_units(server, is_wanted, NULL));
+}
+
+static void wait_for_work(struct server *server)
+{
+    struct pollfd fds[] = {
+        {.fd = views.wake_fd, .events = POLLIN},
+        {.fd = server->link.varlink ? varlink_fd(server->link.varlink) : -1, .events = POLLRDHUP},
+    };
+    uint64_t n;
+
+    poll(fds, 2, needs_daemon(server) ? RETRY_MSEC : -1);
+    ssize_t r = fds[0].revents ? read(views.wake_fd, &n, sizeof n) : 0;
+    (void)r;
+}
+
+static bool hung_up(const struct server *server)
+{
+    struct pollfd fd = {.fd = varlink_fd(server->link.varlink), .events = POLLRDHUP};
+    return poll(&fd, 1, 0) > 0;
+}
+
+static void *serve(void *context)
+{
+    struct server *server = context;
+
+    for (;;) {
+        wait_for_work(server);
+        if (server->link.varlink && hung_up(server))
+            daemon_link_close(&server->link);
+        if (needs_daemon(server))
+            find_daemon(server);
+        for_units(server, is_retired, release_retired);
+        for_units(server, is_wanted, resolve);
+        free_removed();
+    }
+    return NULL;
+}
+
+int server_start(void)
+{
+    struct server *server = calloc(1, sizeof *server);
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+
+    if (!server)
+        return -ENOMEM;
+    server->link.arena_fd = -1;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 256 << 10);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    int r = pthread_create(&thread, &attributes, serve, server);
+    pthread_attr_destroy(&attributes);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    if (r != 0)
+        free(server);
+    return -r;
+}

@@ -1,0 +1,45 @@
+/* Which bytes of a view belong to which unit: what is leased, mapped and taken away as one.
+ *
+ * A unit's pieces are whole pages. Pages that two units share, and pages of none, are in no piece:
+ * they stay the file's. Immutable once it is sealed, and then safe to read from a signal handler.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { UNIT_TABLE_PIECES_MAX = 250000, UNIT_NONE = -1 };
+
+struct unit_piece {
+    uint64_t begin_bytes, end_bytes; /* in the view */
+    uint32_t unit;
+};
+
+struct unit_table {
+    char **names; /* a unit's layer; owned */
+    uint32_t n_units;
+    struct unit_piece *pieces; /* by their place in the view once sealed */
+    uint32_t n_pieces;
+    uint64_t covered_bytes; /* of all pieces */
+    uint64_t page_bytes, file_offset_bytes, n_bytes;
+    size_t n_names_allocated, n_pieces_allocated;
+};
+
+/* Of a view of `n_bytes` of a file from `file_offset_bytes`, which is a multiple of the page. */
+void unit_table_init(struct unit_table *table, uint64_t page_bytes, uint64_t file_offset_bytes,
+                     uint64_t n_bytes);
+void unit_table_done(struct unit_table *table);
+
+/* A run of a layer's bytes in the file; those of one layer follow each other. What lies outside of
+ * the view is left out. 0; -EBADMSG for a run that cannot be; -E2BIG; -ENOMEM. */
+int unit_table_add(struct unit_table *table, const char *layer, uint64_t file_offset_bytes,
+                   uint64_t n_bytes);
+
+/* Puts the pieces in order. 0, or -EBADMSG if two overlap. */
+int unit_table_seal(struct unit_table *table);
+
+/* The index of the first piece that ends behind `offset_bytes`, or n_pieces. */
+uint32_t unit_table_lower(const struct unit_table *table, uint64_t offset_bytes);
+/* The unit that has this byte, or UNIT_NONE. */
+int64_t unit_table_find(const struct unit_table *table, uint64_t offset_bytes);

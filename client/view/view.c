@@ -1,0 +1,170 @@
+/* What lies over a unit is always replaced in one call a piece, so that a thread that reads there
+ * sees the bytes of the file, or faults. */
+#include "client/view/view.h"
+
+#include "client/view/faults.h"
+#include "client/view/real.h"
+#include "common/cleanup.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+void view_free(struct view *view)
+{
+    for (uint32_t i = 0; view->units && i < view->table.n_units; i++)
+        json_decref(view->units[i].lease);
+    unit_table_done(&view->table);
+    free(view->units);
+    free(view->model);
+    if (view->file_fd >= 0)
+        real_close(view->file_fd);
+    free(view);
+}
+
+static int replace(struct view *view, const struct unit_piece *piece, int prot, int flags, int fd,
+                   uint64_t offset_bytes)
+{
+    void *at = view->begin + piece->begin_bytes;
+    size_t n_bytes = piece->end_bytes - piece->begin_bytes;
+
+    if (real_mmap(at, n_bytes, prot, flags | MAP_FIXED, fd, (off_t)offset_bytes) != at)
+        return -errno;
+    return 0;
+}
+
+int view_make_hole(struct view *view, uint32_t unit, const struct faults *faults)
+{
+    for (uint32_t i = 0; i < view->table.n_pieces; i++) {
+        const struct unit_piece *piece = &view->table.pieces[i];
+        if (piece->unit != unit)
+            continue;
+        int r = faults_make_hole(faults, view->begin + piece->begin_bytes,
+                                 piece->end_bytes - piece->begin_bytes);
+        if (r < 0)
+            return r;
+    }
+    atomic_store(&view->units[unit].state, UNIT_HOLE);
+    return 0;
+}
+
+/* Maps the part of a piece of the reply that lies in the view. Adds to *bytes. */
+static int map_piece(struct view *view, uint32_t unit, const json_t *row, int arena_fd,
+                     uint64_t *bytes)
+{
+    json_int_t source, file_offset, offset, length;
+    uint64_t mask = view->table.page_bytes - 1;
+
+    if (json_unpack((json_t *)(uintptr_t)row, "{s:I, s:I, s:I, s:I}", "source", &source,
+                    "fileOffset", &file_offset, "offset", &offset, "length", &length) < 0 ||
+        source < 0 || file_offset < 0 || offset < 0 || length <= 0 ||
+        file_offset > INT64_MAX - length)
+        return -EBADMSG;
+    if ((uint64_t)source != view->source)
+        return 0;
+    if ((((uint64_t)file_offset ^ (uint64_t)offset) & mask) != 0)
+        return -EBADMSG;
+    uint64_t begin = ((uint64_t)file_offset + mask) & ~mask;
+    uint64_t end = (uint64_t)(file_offset + length) & ~mask;
+    if (end <= view->file_offset_bytes)
+        return 0;
+    if (begin < view->file_offset_bytes)
+        begin = view->file_offset_bytes;
+    uint64_t at = begin - view->file_offset_bytes, stop = end - view->file_offset_bytes;
+    for (uint32_t i = unit_table_lower(&view->table, at);
+         begin < end && i < view->table.n_pieces && view->table.pieces[i].begin_bytes < stop; i++) {
+        struct unit_piece piece = view->table.pieces[i];
+        if (piece.unit != unit)
+            return -EBADMSG;
+        if (piece.begin_bytes < at)
+            piece.begin_bytes = at;
+        if (piece.end_bytes > stop)
+            piece.end_bytes = stop;
+        uint64_t arena_offset = (uint64_t)offset + (piece.begin_bytes + view->file_offset_bytes -
+                                                    (uint64_t)file_offset);
+        int r = replace(view, &piece, PROT_READ, MAP_SHARED | MAP_POPULATE, arena_fd, arena_offset);
+        if (r < 0)
+            return r;
+        real_madvise(view->begin + piece.begin_bytes, piece.end_bytes - piece.begin_bytes,
+                     MADV_DONTFORK);
+        *bytes += piece.end_bytes - piece.begin_bytes;
+    }
+    return 0;
+}
+
+static uint64_t unit_bytes(const struct view *view, uint32_t unit)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < view->table.n_pieces; i++)
+        if (view->table.pieces[i].unit == unit)
+            bytes += view->table.pieces[i].end_bytes - view->table.pieces[i].begin_bytes;
+    return bytes;
+}
+
+int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd)
+{
+    const json_t *rows = json_object_get(reply, "pieces"), *row;
+    uint64_t bytes = 0;
+    size_t i;
+
+    json_array_foreach ((json_t *)(uintptr_t)rows, i, row) {
+        int r = map_piece(view, unit, row, arena_fd, &bytes);
+        if (r < 0)
+            return r;
+    }
+    if (bytes != unit_bytes(view, unit))
+        return -EBADMSG;
+    atomic_store(&view->units[unit].state, UNIT_MAPPED);
+    return 0;
+}
+
+static int replace_all(struct view *view, uint32_t unit, int prot, int flags, int fd)
+{
+    for (uint32_t i = 0; i < view->table.n_pieces; i++) {
+        const struct unit_piece *piece = &view->table.pieces[i];
+        if (piece->unit != unit)
+            continue;
+        int r = replace(view, piece, prot, flags, fd,
+                        fd == view->file_fd ? view->file_offset_bytes + piece->begin_bytes : 0);
+        if (r < 0)
+            return r;
+    }
+    struct unit *done = &view->units[unit];
+    atomic_store(&done->state, UNIT_PLAIN);
+    done->must_release = done->lease != NULL;
+    return 0;
+}
+
+int view_make_plain(struct view *view, uint32_t unit)
+{
+    return replace_all(view, unit, view->prot, view->flags, view->file_fd);
+}
+
+int view_make_bad(struct view *view, uint32_t unit)
+{
+    int fd = memfd_create("edgemind-unreadable", MFD_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int r = replace_all(view, unit, PROT_READ, MAP_SHARED, fd);
+    real_close(fd);
+    return r;
+}
+
+void view_wake(struct view *view, uint32_t unit, const struct faults *faults)
+{
+    struct unit *woken = &view->units[unit];
+
+    atomic_store(&woken->wanted, 0);
+    atomic_fetch_add(&woken->generation, 1);
+    syscall(SYS_futex, &woken->generation, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    for (uint32_t i = 0; i < view->table.n_pieces; i++) {
+        const struct unit_piece *piece = &view->table.pieces[i];
+        if (piece->unit == unit)
+            faults_wake(faults, view->begin + piece->begin_bytes,
+                        piece->end_bytes - piece->begin_bytes);
+    }
+}

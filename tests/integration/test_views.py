@@ -1,0 +1,137 @@
+"""Programs that only know how to map a file, with libedgemind-view.so preloaded: they see the file's
+bytes, out of an arena that takes a part of it."""
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from harness import BUILD, MIB, clean_environment, wait_until
+from leasing import write_model
+from service_manager import RestartTestCase
+
+READER = BUILD / "tests" / "integration" / "view_reader"
+LIBRARY = BUILD / "libedgemind-view.so"
+SIZES = [MIB + 4096 * i + 17 for i in range(10)]
+
+
+class Views(RestartTestCase):
+    faults = "uffd"
+
+    def serve(self, capacity="4M", restarts=False):
+        options = {"capacity": capacity, "policy": "lru", "log_level": "warning"}
+        self.daemon = self.service(**options) if restarts else self.start(**options)
+        self.path = self.directory() / "model"
+        write_model(self.path, SIZES, seed=3)
+        self.client().load_model(self.path, name="m")
+        self.fills = self.daemon.stats()["scheduler"]["bytesLoaded"]
+
+    def reader(self, mode, *words, path=None, **environment):
+        process = subprocess.Popen(
+            [READER, mode, path or self.path, *map(str, words)], stderr=subprocess.PIPE,
+            env=clean_environment(LD_PRELOAD=LIBRARY, EDGEMIND_SOCKET=self.daemon.socket,
+                                  EDGEMIND_VIEW_FAULTS=self.faults, **environment))
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def assertRight(self, process):
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.fail("the reader hangs")
+        self.assertEqual((process.returncode, process.stderr.read()), (0, b""))
+
+    def assertServed(self):
+        """The daemon brought bytes in for the reader, and nothing is left of it."""
+        self.assertGreater(self.daemon.stats()["scheduler"]["bytesLoaded"], self.fills)
+        wait_until(lambda: self.daemon.stats()["arena"]["leasedBytes"] == 0, "leases to end")
+        self.assertUnharmed()
+
+
+def test_of(mode):
+    def test(self):
+        self.serve()
+        self.assertRight(self.reader(mode))
+        self.assertServed()
+    return test
+
+
+for word in ("all", "random", "unmap", "fork", "close", "twice", "block", "handler", "write",
+             "change"):
+    setattr(Views, "test_" + word, test_of(word))
+
+
+class Several(Views):
+    def test_no_model(self):
+        """A file that is no model's is mapped as ever."""
+        self.serve()
+        other = self.directory() / "other"
+        write_model(other, SIZES, seed=4)
+        self.assertRight(self.reader("all", path=other))
+        self.assertEqual(self.daemon.stats()["scheduler"]["bytesLoaded"], self.fills)
+
+    def test_no_daemon(self):
+        self.serve()
+        self.daemon.stop()
+        self.assertRight(self.reader("all"))
+
+    def test_changed(self):
+        """A file that was changed since it was registered is mapped as ever; one that changes under
+        its reader raises SIGBUS, as one that was cut short does."""
+        self.serve()
+        process = self.reader("random", 20_000)
+        wait_until(lambda: self.daemon.stats()["scheduler"]["bytesLoaded"] > self.fills, "a fault")
+        with open(self.path, "r+b") as file:
+            file.seek(self.path.stat().st_size - 1)
+            file.write(b"x")
+        process.wait(60)
+        self.assertEqual(process.returncode, -signal.SIGBUS)
+        self.assertRight(self.reader("all"))
+
+    def test_many_readers(self):
+        """More than there are places, some of them killed or stopped: no standstill."""
+        self.serve()
+        readers = [self.reader("random", 1500) for _ in range(6)]
+        for process in readers[:2]:
+            time.sleep(0.2)
+            process.kill()
+        readers[2].send_signal(signal.SIGSTOP)
+        time.sleep(0.3)
+        readers[2].send_signal(signal.SIGCONT)
+        for process in readers[2:]:
+            self.assertRight(process)
+        self.assertServed()
+
+    def test_daemon_killed(self):
+        """Again and again, in the middle of faults."""
+        self.serve(restarts=True)
+        process = self.reader("random", 3000)
+        for _ in range(8):
+            time.sleep(0.25)
+            self.daemon.restart(signal.SIGKILL)
+        self.assertRight(process)
+
+    def test_capacity(self):
+        """The arena is all that the weights take: sampled while readers stream through it."""
+        self.serve()
+        readers = [self.reader("random", 1000) for _ in range(2)]
+        arena, most = os.open(self.daemon.arena_path(), os.O_RDONLY), 0
+        self.addCleanup(os.close, arena)
+        while any(process.poll() is None for process in readers):
+            most = max(most, os.fstat(arena).st_blocks * 512)
+            time.sleep(0.001)
+        for process in readers:
+            self.assertRight(process)
+        self.assertLessEqual(most, 4 * MIB)
+
+
+class BySignal(Several):
+    faults = "sigsegv"
+
+
+del Views  # its tests are Several's
+
+if __name__ == "__main__":
+    unittest.main()
