@@ -1,6 +1,8 @@
 """Programs that only know how to map a file, with libedgemind-view.so preloaded: they see the file's
 bytes, out of an arena that takes a part of it."""
+import ctypes
 import os
+import platform
 import signal
 import subprocess
 import time
@@ -15,8 +17,24 @@ LIBRARY = BUILD / "libedgemind-view.so"
 SIZES = [MIB + 4096 * i + 17 for i in range(10)]
 
 
+USERFAULTFD = {"x86_64": 323}.get(platform.machine(), 282)
+USER_MODE_ONLY = 1
+
+
+def has_userfaultfd():
+    fd = ctypes.CDLL(None).syscall(USERFAULTFD, os.O_CLOEXEC | USER_MODE_ONLY)
+    if fd >= 0:
+        os.close(fd)
+    return fd >= 0
+
+
 class Views(RestartTestCase):
     faults = "uffd"
+
+    def setUp(self):
+        super().setUp()
+        if self.faults == "uffd" and not has_userfaultfd():
+            self.skipTest("needs userfaultfd")
 
     def serve(self, capacity="4M", restarts=False):
         options = {"capacity": capacity, "policy": "lru", "log_level": "warning"}
