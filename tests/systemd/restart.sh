@@ -142,10 +142,10 @@ python3 - <<-'PYTHON' &
 	import json, os, socket, time
 	client = socket.socket(socket.AF_UNIX)
 	client.connect("/run/edgemind/io.edgemind.manager")
-	layer = next(l["name"] for l in json.load(os.popen("emctl list weights --json"))["layers"]
+	layer = next(l["name"] for l in json.load(os.popen("emctl list ffn10 --json"))["layers"]
 	             if l["state"] == "resident")
 	client.send(json.dumps({"method": "io.edgemind.manager.Acquire", "parameters":
-	                        {"model": "weights", "layer": layer}}).encode() + b"\0")
+	                        {"model": "ffn10", "layer": layer}}).encode() + b"\0")
 	fd = socket.recv_fds(client, 1 << 20, 8)[1][0]
 	client.close()
 	while True:
