@@ -156,6 +156,8 @@ python3 - <<-'PYTHON' &
 PYTHON
 keeper=$!
 kept() { rm -f /tmp/kept; soon test -e /tmp/kept; [ "$(cat /tmp/kept)" = "$1" ]; }
+# The daemon asks systemd over the bus whether it is stopped for good.
+check 'the system bus' systemctl start dbus.socket
 check 'a client keeps the arena mapped' soon test -e /tmp/kept
 check 'systemctl restart' systemctl restart edgemindd.service
 check 'after a restart the memory is still there' kept 1
