@@ -63,7 +63,7 @@ static void advise(enum error error, const json_t *parameters, const struct subj
     case ERROR_BUSY:
         fputs(all_are_own(json_object_get(parameters, "leases"))
                   ? " These are this command's own: there is no room for all of them."
-                  : " Try again when that is over.",
+                  : " Try again when they are free.",
               stderr);
         break;
     case ERROR_NOT_FOUND:
@@ -86,7 +86,7 @@ static void advise(enum error error, const json_t *parameters, const struct subj
             fprintf(stderr, " It knows no policy %s, but flush-all, lru and next-use.",
                     subject->policy);
         else
-            fputs(" Is it of another version? 'emctl version' tells.", stderr);
+            fputs(" Is it of another version? 'emctl version' shows both.", stderr);
         break;
     case ERROR_PERMISSION_DENIED:
         fputs(" Members of the socket's group may look, plan and lease; root, the daemon's own "
@@ -100,7 +100,7 @@ static void advise(enum error error, const json_t *parameters, const struct subj
     case ERROR_COUNT:
         break;
     default:
-        fputs(" Is the daemon of another version? 'emctl version' tells.", stderr);
+        fputs(" Is the daemon of another version? 'emctl version' shows both.", stderr);
     }
 }
 

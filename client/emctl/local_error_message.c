@@ -33,7 +33,7 @@ int error_message_no_connection(const char *socket_path, int error)
         return error_message_print(
             EXIT_NO_DAEMON,
             "the daemon at %s takes no connection. 'systemctl status edgemindd' "
-            "tells how it is.",
+            "shows its state.",
             socket_path);
     if (error == -ENAMETOOLONG)
         return error_message_print(EXIT_NO_DAEMON, "%s is too long for the path of a socket.",
@@ -53,10 +53,10 @@ int error_message_broken_connection(const char *socket_path, int error)
     case -ECONNRESET:
     case -EPIPE:
         return error_message_print(EXIT_NO_DAEMON, "%s hung up before it had answered.%s", what,
-                                   socket_path ? " 'journalctl -u edgemindd' may tell why." : "");
+                                   socket_path ? " 'journalctl -u edgemindd' may say why." : "");
     case -ETIMEDOUT:
         return error_message_print(EXIT_NO_DAEMON, "%s does not answer.%s", what,
-                                   socket_path ? " 'systemctl status edgemindd' tells how it is."
+                                   socket_path ? " 'systemctl status edgemindd' shows its state."
                                                : "");
     case -EBADMSG:
     case -EMSGSIZE:

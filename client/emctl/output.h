@@ -19,7 +19,6 @@ struct subject {
     const char *policy;
     uint64_t elapsed_usec; /* that a load took; 0: unknown */
     bool has_default_name; /* the model goes by its file's name, and could go by another */
-    bool is_zeros;         /* the model has no weights: nothing is read */
 };
 
 struct output {

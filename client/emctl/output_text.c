@@ -1,5 +1,5 @@
-/* Replies for people: sentences for what was done. Tables of what is there are in output_tables.c,
- * plans in output_plan.c, the statistics screen in output_stats.c. */
+/* Replies for people: sentences for what was done. Tables of models, layers and tensors are in
+ * output_tables.c, plans in output_plan.c, the statistics screen in output_stats.c. */
 #include "client/emctl/output.h"
 
 #include "common/units.h"
@@ -28,7 +28,7 @@ static void show_pace(struct output *output, const struct subject *subject, json
         fprintf(output->stream, " in %.0f ms", seconds * 1000);
     else
         fprintf(output->stream, " in %.*f s", seconds < 10 ? 2 : 0, seconds);
-    if (all_loaded && !subject->is_zeros && (double)bytes / seconds < 1e18)
+    if (all_loaded && (double)bytes / seconds < 1e18)
         fprintf(output->stream, " (%s/s)",
                 output_size((json_int_t)((double)bytes / seconds), text));
 }
@@ -45,8 +45,9 @@ static int show_load_model(struct output *output, const struct subject *subject,
         return -EBADMSG;
     fprintf(output->stream, "%s: %" JSON_INTEGER_FORMAT " layer%s, %s loaded", model, layers,
             plural(layers), output_size(bytes, text));
-    show_pace(output, subject, bytes, hits == 0);
-    if (subject->is_zeros)
+    bool is_zeros = bytes > 0 && json_integer_value(json_object_get(reply, "zeroBytes")) >= bytes;
+    show_pace(output, subject, bytes, hits == 0 && !is_zeros);
+    if (is_zeros)
         fputs(" (zeros: the model has no weights)", output->stream);
     if (hits > 0)
         fprintf(output->stream, " (%" JSON_INTEGER_FORMAT " %s there already)", hits,

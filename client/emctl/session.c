@@ -102,7 +102,7 @@ int session_bad_reply(void)
 {
     return error_message_print(EXIT_OTHER, "the daemon's reply is not what " MANAGER_INTERFACE
                                            " describes. Is it of another version? 'emctl version'"
-                                           " tells.");
+                                           " shows both.");
 }
 
 /* What the model is called: its default, or what the user says. */

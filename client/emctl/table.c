@@ -55,7 +55,7 @@ int table_add_line(struct libscols_table *table, const char *const *cells, size_
     return 0;
 }
 
-/* What each column needs; of names, only what tells most of them apart. 0 or -ENOMEM. */
+/* What each column needs; of names, only the part by which most of them differ. 0 or -ENOMEM. */
 static int measure(struct libscols_table *table, size_t n_columns, size_t *widths)
 {
     enum { NAME_COLUMNS = 16 };
@@ -89,7 +89,7 @@ static size_t columns_of(const char *text)
     return width < 0 ? strlen(text) : (size_t)width;
 }
 
-/* The text in `room` columns: its beginning and its end, which tells tensors of a layer apart.
+/* The text in `room` columns: its beginning and its end, by which tensors of a layer differ.
  * NULL when out of memory, or if the locale has no such characters; the table then cuts. */
 static char *shorten(const char *text, size_t room)
 {

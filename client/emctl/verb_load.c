@@ -139,7 +139,6 @@ int verb_load_model(struct session *session)
         return r;
     if (arguments->if_absent || arguments->replace)
         session->expected = ERROR_ALREADY_LOADED;
-    session->subject.is_zeros = !files.name && files.n_fds == 1;
     return load(session, "LoadModel", json_pack("{s:s*}", "onFull", arguments->on_full), &files,
                 !arguments->json && !arguments->quiet, session->output.ops->load_model);
 }

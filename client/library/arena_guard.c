@@ -12,8 +12,8 @@
 enum { GUARDS_MAX = 32768 };
 
 /* A range of addresses that is mapped from an arena. Written by one thread at a time and read by
- * any, in a signal handler, without a lock: who reads skips what is written meanwhile. That is
- * never what it looks for, which stays mapped while it is read. */
+ * any, in a signal handler, without a lock: a reader skips an entry that is being written. That is
+ * never the entry that it looks for, which stays mapped while it is read. */
 struct arena_guard {
     atomic_uint state; /* modulo 4: GUARD_FREE ...; it only grows */
     atomic_uintptr_t begin;

@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum {
-    TRY_USEC = 10 * 1000 * 1000, /* for so long a lost connection is tried to be made again */
+    TRY_USEC = 10 * 1000 * 1000, /* how long the library tries to renew a lost connection */
     PAUSE_FIRST_USEC = 5 * 1000,
     PAUSE_MAX_USEC = 500 * 1000
 };
@@ -41,7 +41,7 @@ void connection_free_run(struct edgemind_run *run)
     free(run);
 }
 
-/* What has been had in place of a layer is not what it was, or nothing could be had. */
+/* The daemon has given other bytes in place of a layer, or none. */
 static int lose(struct edgemind *em, struct edgemind_layer *layer, const char *why)
 {
     const char *name = layer->mapped.layer; /* NULL: of a run that had none */
@@ -240,8 +240,8 @@ static void wait_a_little(struct edgemind *em)
                                                            : PAUSE_MAX_USEC;
 }
 
-/* What fails while a daemon ends and the next one begins: there is no socket, it is nobody's or not
- * yet everybody's, or it is hung up again. */
+/* Errors that pass while a daemon ends and the next one begins: there is no socket, nobody listens
+ * on it, its permissions are not set yet, or the daemon hangs up again. */
 static bool may_pass(const struct edgemind *em, int r)
 {
     return !em->last_error.name && (r == -ENOENT || r == -ECONNREFUSED || r == -EACCES ||

@@ -52,15 +52,15 @@
  * nothing had happened; while there is no daemon it tries so for 10 s, or for as long as
  * edgemind_set_timeout says if that is less. (Later calls try once.) Handles and pointers stay
  * valid: the daemon keeps the layers that were held where they are, for its lease-grace (30 s,
- * unless its configuration says otherwise). So who reads a layer for longer without a call should
- * call edgemind_check meanwhile, and where that fails any other function, which makes the new
+ * unless its configuration says otherwise). A program that reads a layer for longer without a call
+ * should call edgemind_check meanwhile, and if that fails any other function, which makes the new
  * connection.
  *     Where a layer is not what it was, because the new daemon did not keep the arena, or because
  * lease-grace was over, the call fails with -ESTALE without a name, and says which layer. A call
  * that succeeds therefore says of everything that is held: the bytes have been the same all the
  * time. As long as something lost is held every call fails so, until edgemind_reconnect gets it
- * anew, or until it has been given back, which says -ESTALE, too. What was read of a lost layer
- * since the last call that succeeded may have been something else.
+ * anew, or until it has been given back, which says -ESTALE, too. Whatever the
+ * program has read from a lost layer since its last successful call may have been other bytes.
  *
  * SIGBUS. A daemon that starts without the arena that it had cuts it to nothing, so as to never
  * take memory twice. Reading on would raise SIGBUS in the reader. For that the library installs a
@@ -71,8 +71,8 @@
  * to the action that sigaction(2) gave it, or its readers end by SIGBUS. Because of the handler the
  * library stays loaded after dlclose(3); what is linked with the static one must stay, too. The
  * handler calls mmap(2), which POSIX does not list for handlers, but which on Linux is a plain
- * system call. Who hands the bytes to a system call gets EFAULT from that, and no signal, once the
- * arena was cut.
+ * system call. A system call that is handed the bytes fails with EFAULT, and raises no signal, once
+ * the arena was cut.
  *
  * Threads. A connection, with its layers and runs, belongs to one thread at a time; the library has
  * no state besides but what the handler for SIGBUS and a fork have to know, so that different
@@ -112,7 +112,7 @@ enum {
 
 /* Connections */
 
-/* A connection that is not yet made, or NULL when out of memory. */
+/* A new handle, to be connected by edgemind_connect; NULL when out of memory. */
 struct edgemind *edgemind_new(void);
 
 /* Gives every layer and run back, ends the connection, unmaps the arena and frees everything:
@@ -136,8 +136,9 @@ const char *edgemind_socket_path(const struct edgemind *em);
 void edgemind_set_timeout(struct edgemind *em, uint64_t timeout_usec);
 
 /* Whether what is held is still held, and its bytes are what they were. Waits for nothing. 0;
- * -ESTALE if something is lost; or what the connection was lost by, most often -ECONNRESET: then
- * nothing protects the bytes, and the next other call tells whether they are still the same. */
+ * -ESTALE if something is lost; or, if the connection is lost, the error that ended it, most often
+ * -ECONNRESET: then nothing protects the bytes, and the next call of another function says whether
+ * they are still the same. */
 int edgemind_check(struct edgemind *em);
 
 /* Makes a new connection to the same socket, acquires every held layer again, whether it is the
@@ -176,9 +177,10 @@ int edgemind_load(struct edgemind *em, const char *path, const char *name, const
 
 /* Layers */
 
-/* Makes a layer resident, loading it if need be, and holds it until edgemind_release. Where others'
- * leases stand in the way, the request is queued for at most `wait_usec` (0: not at all;
- * EDGEMIND_WAIT_USEC_MAX at most) before it fails with Busy. A layer may be held several times. */
+/* Makes a layer resident, loading it if need be, and holds it until edgemind_release. If the
+ * layers that would have to give way are held by other clients, the request waits in a queue for at
+ * most `wait_usec` (0: not at all; EDGEMIND_WAIT_USEC_MAX at most) before it fails with Busy. A
+ * layer may be held several times. */
 int edgemind_acquire(struct edgemind *em, const char *model, const char *layer, uint64_t wait_usec,
                      struct edgemind_layer **ret);
 

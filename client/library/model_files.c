@@ -111,7 +111,7 @@ static int add_named(struct model_files *files, const char *path, const char *na
 }
 
 /* An index names its shards, a definition at most one file. What is wrong with the text is found by
- * the daemon again, which tells where. */
+ * the daemon again, which says where. */
 static int add_named_files(struct model_files *files, const char *path, const char *text,
                            size_t n_bytes, bool by_directory, struct model_files_failure *failure)
 {

@@ -26,7 +26,7 @@ turns the signal into an error.)
 
 Tensors are as in their file, little-endian as is every machine that this is for. With NumPy they
 are arrays of the tensor's shape, else memoryviews of it. Types that these have no name for come as
-flat bytes (uint8, or format "B"), and `layout` tells type and shape. These are BF16, the 8-bit
+flat bytes (uint8, or format "B"), and `layout` has type and shape. These are BF16, the 8-bit
 floats and everything smaller, and the quantised ones; without NumPy also F16 and C64, and a tensor
 of no elements.
 
@@ -110,7 +110,7 @@ class MustUnload(Error):
 
 
 class Busy(Error):
-    """These leases, or loads, stand in the way."""
+    """Clients hold, or the daemon is loading, the layers that would have to give way."""
 
 
 class NotFound(Error):
@@ -539,8 +539,8 @@ class Connection:
             return reply
 
     def acquire(self, model: str, layer: str, wait: Optional[float] = None) -> Lease:
-        """Holds a layer, which is loaded if it is missing. Where leases of others stand in the way:
-        Busy at once, or after `wait` seconds. The layer is held until it is released, whatever
+        """Holds a layer, which is loaded if it is missing. If other clients hold
+        the layers that would have to give way: Busy at once, or after `wait` seconds. The layer is held until it is released, whatever
         becomes of the Lease, or until the connection ends."""
         return Lease(self, self.call("Acquire", model=model, layer=layer, waitUsec=_usec(wait)))
 
@@ -581,7 +581,7 @@ class Connection:
                 message = message[socket.send_fds(self._socket, [message], fds):]
             self._socket.sendall(message)
         except BrokenPipeError:
-            pass  # what the daemon said before it hung up tells more
+            pass  # the daemon's last reply says more
         except BaseException:
             self.close()
             raise

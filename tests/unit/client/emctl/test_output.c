@@ -55,6 +55,11 @@ static void expect(output_function show, const struct subject *about, const char
     "\"bytesTotal\":83886080,\"hits\":" #hits ",\"loaded\":9,\"mustUnload\":" #must_unload \
     ",\"evicted\":" #evicted ",\"flushes\":1,\"resident\":" #resident ",\"new\":null}"
 
+#define ZEROS                                                                                   \
+    "{\"model\":\"ffn10\",\"layersDone\":10,\"layersTotal\":10,\"bytesDone\":83886080,"         \
+    "\"bytesTotal\":83886080,\"zeroBytes\":83886080,\"hits\":0,\"loaded\":10,\"mustUnload\":0," \
+    "\"evicted\":0,\"flushes\":0,\"resident\":10}"
+
 START_TEST(sentences)
 {
     const struct subject model = {.model = "m"};
@@ -72,12 +77,11 @@ START_TEST(sentences)
     expect(output_text.load_layer, &timed,
            "{\"hit\":false,\"bytes\":1048576,\"mustUnload\":false,\"evicted\":0}",
            "m/l: 1.0 MiB loaded in 0.50 s\n"); /* of zeros, perhaps */
-    const struct subject zeros = {.model = "m", .elapsed_usec = 500000, .is_zeros = true};
-    expect(output_text.load_model, &zeros, LOAD(0, 0, 0, 10),
+    expect(output_text.load_model, &timed, ZEROS,
            "ffn10: 10 layers, 80.0 MiB loaded in 0.50 s (zeros: the model has no weights); 10 "
            "resident\n");
     expect(output_text.already_loaded, &model, "{}", "m: is known already\n");
-    expect(output_quiet.load_model, &zeros, LOAD(0, 0, 0, 10), "");
+    expect(output_quiet.load_model, &timed, ZEROS, "");
     expect(output_quiet.policy, &model, "{\"policy\":\"lru\",\"onFull\":\"ask\"}",
            "policy lru, on full ask\n");
     expect(output_text.load_layer, &timed,
