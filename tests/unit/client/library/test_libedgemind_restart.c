@@ -16,6 +16,22 @@
 #define PLACE(i, p)   ",\"index\":" #i ",\"pass\":" #p ",\"hit\":true"
 #define REFUSAL(name) "{\"error\":\"io.edgemind.manager." name "\"}"
 
+static int held_arena;
+static struct edgemind_layer *held; /* in `held_arena`, over the first connection */
+
+static void setup_held(void)
+{
+    setup();
+    held_arena = new_arena(10);
+    held = acquire_first(held_arena);
+}
+
+static void teardown_held(void)
+{
+    teardown();
+    close(held_arena);
+}
+
 /* What acquire_first got, over a new connection. */
 static void will_answer_the_same(struct successor *successor, const char *lease)
 {
@@ -36,14 +52,13 @@ static void expect_lost(const char *text)
 
 START_TEST(goes_on)
 {
-    int arena = new_arena(10);
-    struct edgemind_layer *layer = acquire_first(arena), *second;
+    struct edgemind_layer *second;
     struct edgemind_tensor before, after;
-    const void *data = edgemind_layer_data(layer);
-    const char *name = edgemind_layer_name(layer);
-    struct successor successor = {.arena = arena};
+    const void *data = edgemind_layer_data(held);
+    const char *name = edgemind_layer_name(held);
+    struct successor successor = {.arena = held_arena};
 
-    ck_assert_int_eq(edgemind_layer_tensor(layer, 0, &before), 0);
+    ck_assert_int_eq(edgemind_layer_tensor(held, 0, &before), 0);
     ck_assert_int_eq(edgemind_check(em), 0);
     hang_up();
     ck_assert_int_eq(edgemind_check(em), -ECONNRESET);
@@ -56,28 +71,26 @@ START_TEST(goes_on)
     expect_calls(&successor, TAKE_UP, ACQUIRE_N, NULL);
 
     ck_assert_int_eq(edgemind_check(em), 0);
-    ck_assert_ptr_eq(edgemind_layer_data(layer), data);
-    ck_assert_ptr_eq(edgemind_layer_name(layer), name);
-    ck_assert_int_eq(edgemind_layer_tensor(layer, 0, &after), 0);
+    ck_assert_ptr_eq(edgemind_layer_data(held), data);
+    ck_assert_ptr_eq(edgemind_layer_name(held), name);
+    ck_assert_int_eq(edgemind_layer_tensor(held, 0, &after), 0);
     ck_assert_ptr_eq(after.name, before.name);
     ck_assert_ptr_eq(after.shape, before.shape);
     ck_assert_ptr_eq(after.data, before.data);
-    ck_assert_uint_eq(first_byte(layer), 11);
+    ck_assert_uint_eq(first_byte(held), 11);
     ck_assert_uint_eq(first_byte(second), 13);
-    ck_assert_int_eq(edgemind_release(layer), 0);
+    ck_assert_int_eq(edgemind_release(held), 0);
     expect_call(RELEASE("77"));
     ck_assert_int_eq(edgemind_release(second), 0);
     expect_call(RELEASE("78"));
-    close(arena);
 }
 END_TEST
 
 /* The daemon dies over the call, and so do some that come after: the call is made again. */
 START_TEST(made_again)
 {
-    int arena = new_arena(10);
-    struct edgemind_layer *layer = acquire_first(arena), *second;
-    struct successor successor = {.interrupts = true, .n_deaths = 3, .arena = arena};
+    struct edgemind_layer *second;
+    struct successor successor = {.interrupts = true, .n_deaths = 3, .arena = held_arena};
 
     will_answer_the_same(&successor, "77");
     will_answer(&successor, layer_reply("78", 3 * page, page, ""));
@@ -86,8 +99,7 @@ START_TEST(made_again)
     finish(&successor, true);
     expect_calls(&successor, TAKE_UP, ACQUIRE_N, NULL);
     expect_silence();
-    ck_assert_uint_eq(first_byte(layer), 11);
-    close(arena);
+    ck_assert_uint_eq(first_byte(held), 11);
 }
 END_TEST
 
@@ -95,30 +107,26 @@ END_TEST
  * whether it was the same to the end. */
 START_TEST(given_back)
 {
-    int arena = new_arena(10);
-    struct edgemind_layer *layer = acquire_first(arena);
-    struct successor successor = {.n_deaths = 3, .arena = arena};
+    struct successor successor = {.n_deaths = 3, .arena = held_arena};
 
     hang_up();
     will_answer_the_same(&successor, "77");
     will_hear(&successor);
     start(&successor);
-    ck_assert_int_eq(edgemind_release(layer), 0);
+    ck_assert_int_eq(edgemind_release(held), 0);
     finish(&successor, true);
     expect_calls(&successor, TAKE_UP, RELEASE("77"), NULL);
     expect_silence();
-    close(arena);
 }
 END_TEST
 
 /* A daemon that is there when the layer is given back has kept it until then. */
 START_TEST(given_back_before_the_end)
 {
-    int arena = new_arena(10);
-    struct edgemind_layer *layer = acquire_first(arena), *second;
-    struct successor successor = {.arena = arena};
+    struct edgemind_layer *second;
+    struct successor successor = {.arena = held_arena};
 
-    ck_assert_int_eq(edgemind_release(layer), 0);
+    ck_assert_int_eq(edgemind_release(held), 0);
     hang_up(); /* with the call unread */
     will_answer(&successor, layer_reply("2", 3 * page, page, WITH_ARENA));
     will_answer(&successor, stats_reply());
@@ -126,7 +134,6 @@ START_TEST(given_back_before_the_end)
     ck_assert_int_eq(edgemind_acquire(em, "n", "l", 0, &second), 0);
     finish(&successor, true);
     expect_calls(&successor, ACQUIRE_N, STATS, NULL);
-    close(arena);
 }
 END_TEST
 
@@ -173,9 +180,8 @@ END_TEST
 /* For a while that is bounded, and then once a call. */
 START_TEST(nobody_comes_back)
 {
-    int arena = new_arena(10);
-    struct edgemind_layer *layer = acquire_first(arena), *second;
-    struct successor successor = {.arena = arena};
+    struct edgemind_layer *second;
+    struct successor successor = {.arena = held_arena};
 
     hang_up();
     close(listener);
@@ -186,7 +192,7 @@ START_TEST(nobody_comes_back)
         ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "no daemon at"));
     }
     ck_assert_int_eq(edgemind_check(em), -ECONNRESET);
-    ck_assert_uint_eq(first_byte(layer), 11); /* still mapped */
+    ck_assert_uint_eq(first_byte(held), 11); /* still mapped */
     edgemind_set_timeout(em, UINT64_MAX);
     listen_anew();
     will_answer_the_same(&successor, "77");
@@ -194,7 +200,6 @@ START_TEST(nobody_comes_back)
     start(&successor);
     ck_assert_int_eq(edgemind_acquire(em, "n", "l", 0, &second), 0);
     finish(&successor, true);
-    close(arena);
 }
 END_TEST
 
@@ -302,31 +307,27 @@ END_TEST
 /* What is no verdict on the layer: the next call asks again. */
 START_TEST(refused_for_now)
 {
-    int arena = new_arena(10);
-    struct edgemind_layer *layer = acquire_first(arena);
-    struct successor refusing = {0}, successor = {.arena = arena};
+    struct successor refusing = {0}, successor = {.arena = held_arena};
 
     hang_up();
     will_answer(&refusing, REFUSAL("LimitExceeded"));
     start(&refusing);
-    ck_assert_int_eq(edgemind_acquire(em, "n", "l", 0, &layer), -EDQUOT);
+    ck_assert_int_eq(edgemind_acquire(em, "n", "l", 0, &held), -EDQUOT);
     finish(&refusing, false);
     ck_assert_int_eq(edgemind_check(em), -ECONNRESET);
     will_answer_the_same(&successor, "2");
     will_answer(&successor, layer_reply("3", 0, 10, ""));
     start(&successor);
-    ck_assert_int_eq(edgemind_acquire(em, "n", "l", 0, &layer), 0);
+    ck_assert_int_eq(edgemind_acquire(em, "n", "l", 0, &held), 0);
     finish(&successor, true);
-    close(arena);
 }
 END_TEST
 
 /* What is lost is given back, and the rest goes on. */
 START_TEST(without_the_lost)
 {
-    int arena = new_arena(10);
-    struct edgemind_layer *kept = acquire_first(arena), *second;
-    struct successor loser = {0}, successor = {.arena = arena};
+    struct edgemind_layer *second;
+    struct successor loser = {0}, successor = {.arena = held_arena};
 
     say(layer_reply("2", 3 * page, page, ""));
     ck_assert_int_eq(edgemind_acquire(em, "n", "l", 0, &second), 0);
@@ -340,10 +341,9 @@ START_TEST(without_the_lost)
     will_answer_the_same(&successor, "7");
     will_hear(&successor);
     start(&successor);
-    ck_assert_int_eq(edgemind_release(kept), 0);
+    ck_assert_int_eq(edgemind_release(held), 0);
     finish(&successor, true);
     expect_calls(&successor, TAKE_UP, RELEASE("7"), NULL);
-    close(arena);
 }
 END_TEST
 
@@ -540,15 +540,12 @@ END_TEST
 /* It may be cut while a thread of the old daemon still keeps the connection. */
 START_TEST(the_arena_is_cut_before_release)
 {
-    int arena = new_arena(10);
-    struct edgemind_layer *layer = acquire_first(arena);
 
-    ck_assert_int_eq(ftruncate(arena, 0), 0);
-    ck_assert_int_eq(edgemind_release(layer), -ESTALE);
+    ck_assert_int_eq(ftruncate(held_arena, 0), 0);
+    ck_assert_int_eq(edgemind_release(held), -ESTALE);
     ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "layer l of model m is lost"));
     expect_call(RELEASE("1"));
     ck_assert_int_eq(edgemind_check(em), 0);
-    close(arena);
 }
 END_TEST
 
@@ -738,26 +735,28 @@ int main(void)
 {
     Suite *suite = suite_create("libedgemind_restart");
     TCase *tests = tcase_create("libedgemind_restart");
+    TCase *holding = tcase_create("libedgemind_restart, with a layer held");
 
     tcase_add_checked_fixture(tests, setup, teardown);
-    tcase_add_test(tests, goes_on);
-    tcase_add_test(tests, made_again);
-    tcase_add_test(tests, given_back);
-    tcase_add_test(tests, given_back_before_the_end);
+    tcase_add_checked_fixture(holding, setup_held, teardown_held);
+    tcase_add_test(holding, goes_on);
+    tcase_add_test(holding, made_again);
+    tcase_add_test(holding, given_back);
+    tcase_add_test(holding, given_back_before_the_end);
     tcase_add_test(tests, a_load_is_not_made_again);
-    tcase_add_test(tests, nobody_comes_back);
+    tcase_add_test(holding, nobody_comes_back);
     tcase_add_test(tests, too_late);
     tcase_add_test(tests, rubbish);
     tcase_add_loop_test(tests, lost, 0, (int)(sizeof losses / sizeof *losses));
-    tcase_add_test(tests, refused_for_now);
-    tcase_add_test(tests, without_the_lost);
+    tcase_add_test(holding, refused_for_now);
+    tcase_add_test(holding, without_the_lost);
     tcase_add_test(tests, a_run_goes_on);
     tcase_add_test(tests, a_run_between_layers);
     tcase_add_test(tests, a_run_loses_its_layer);
     tcase_add_loop_test(tests, a_run_that_cannot_go_on, 0,
                         (int)(sizeof bad_runs / sizeof *bad_runs));
     tcase_add_test(tests, the_arena_is_cut);
-    tcase_add_test(tests, the_arena_is_cut_before_release);
+    tcase_add_test(holding, the_arena_is_cut_before_release);
     tcase_add_test(tests, an_answer_from_the_grave);
     tcase_add_test(tests, reconnect_while_all_is_well);
     tcase_add_test(tests, reconnect_to_another_arena);
@@ -765,6 +764,7 @@ int main(void)
     tcase_add_test(tests, never_connected);
     tcase_add_test(tests, out_of_memory);
     suite_add_tcase(suite, tests);
+    suite_add_tcase(suite, holding);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int n_failed = srunner_ntests_failed(runner);
