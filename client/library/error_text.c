@@ -6,6 +6,7 @@
 #include "common/units.h"
 
 #include <inttypes.h>
+#include <pwd.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,22 @@ static void print_must_unload(FILE *out, const json_t *parameters, const char *l
     print_layers(out, json_object_get(parameters, "victims"), total);
 }
 
+enum { USER_NAME_MAX = 64 };
+
+/* NULL if the lease has no user; the number if that has no name. */
+static const char *name_user(const json_t *lease, char ret_name[static USER_NAME_MAX])
+{
+    const char *user = error_text_string(lease, "user", NULL);
+    const json_t *uid = json_object_get(lease, "uid");
+    char buffer[1024];
+    struct passwd entry, *found;
+    if (!json_is_integer(uid) ||
+        getpwuid_r((uid_t)json_integer_value(uid), &entry, buffer, sizeof buffer, &found) != 0 ||
+        !found || strlen(found->pw_name) >= USER_NAME_MAX)
+        return user;
+    return strcpy(ret_name, found->pw_name);
+}
+
 /* "ffn10/dense_0 is held by alice (pid 4711), ffn10/dense_1 is being loaded and 4 more" */
 static void print_busy(FILE *out, const json_t *parameters)
 {
@@ -89,7 +106,8 @@ static void print_busy(FILE *out, const json_t *parameters)
 
     fputs("busy: ", out);
     json_array_foreach (leases, i, lease) {
-        const char *user = error_text_string(lease, "user", NULL);
+        char name[USER_NAME_MAX];
+        const char *user = name_user(lease, name);
         uint64_t pid = error_text_number(lease, "pid");
         if (i == NAMED_LAYERS)
             break;

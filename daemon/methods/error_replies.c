@@ -2,7 +2,6 @@
 #include "daemon/methods/methods.h"
 
 #include <errno.h>
-#include <pwd.h>
 
 /* OutOfMemory, MustUnload. */
 struct full_reply {
@@ -48,24 +47,50 @@ void reply_limit(struct call *call, const char *limit, uint64_t maximum)
                json_pack("{s:s, s:I}", "limit", limit, "maximum", (json_int_t)maximum));
 }
 
-static void append_lease(json_t *leases, uint64_t *n_leases, json_t *lease)
+/* What stands in the way: the first REPLY_ELEMENTS_MAX of `total` in an array. The others are only
+ * counted, so that a reply costs the loop no more with 65,536 leases than with a thousand. */
+struct blockers {
+    json_t *array;
+    uint64_t total;
+};
+
+static bool is_full(const struct blockers *blockers)
 {
-    (*n_leases)++;
-    if (json_array_size(leases) < REPLY_ELEMENTS_MAX)
-        json_array_append_new(leases, lease);
-    else
-        json_decref(lease);
+    return json_array_size(blockers->array) >= REPLY_ELEMENTS_MAX;
 }
 
-static json_t *name_held(const struct layer *layer, const struct peer *peer,
-                         const struct passwd *user)
+/* `peer` is NULL if nobody is known to hold the layer. Not counted here. */
+static void append_blocker(struct blockers *blockers, const struct layer *layer, bool is_loading,
+                           const struct peer *peer)
 {
     json_t *lease = name_layer(layer);
-    json_object_set_new(lease, "loading", json_false());
-    json_object_set_new(
-        lease, "user", user ? json_string(user->pw_name) : json_sprintf("%u", (unsigned)peer->uid));
-    json_object_set_new(lease, "pid", json_integer(peer->pid));
-    return lease;
+    json_object_set_new(lease, "loading", json_boolean(is_loading));
+    if (peer) {
+        json_object_set_new(lease, "user", json_sprintf("%u", (unsigned)peer->uid));
+        json_object_set_new(lease, "uid", json_integer((json_int_t)peer->uid));
+        json_object_set_new(lease, "pid", json_integer(peer->pid));
+    }
+    json_array_append_new(blockers->array, lease);
+}
+
+static void append_holder(struct blockers *blockers, const struct holder *holder, bool runs)
+{
+    const struct lease *held;
+    const struct client_run *run;
+
+    blockers->total += holder->n_leases;
+    TAILQ_FOREACH (held, &holder->list, entry) {
+        if (is_full(blockers))
+            break;
+        append_blocker(blockers, held->layer, false, &holder->peer);
+    }
+    LIST_FOREACH (run, &holder->runs, entry) {
+        if (!runs || run->lease)
+            continue;
+        blockers->total++;
+        if (!is_full(blockers))
+            append_blocker(blockers, run->run->next, false, &holder->peer);
+    }
 }
 
 /* Who stands in the way: the loads in flight, what waits for its holder since the restart, and
@@ -73,34 +98,19 @@ static json_t *name_held(const struct layer *layer, const struct peer *peer,
 static void reply_blockers(struct manager *manager, struct call *call, struct layer *const *loading,
                            size_t n_loading, bool runs)
 {
-    json_t *leases = json_array();
-    uint64_t n_leases = 0;
-    const struct holder *holder;
-    const struct lease *held;
-    const struct client_run *run;
-
-    for (size_t i = 0; i < n_loading; i++) {
-        json_t *lease = name_layer(loading[i]);
-        json_object_set_new(lease, "loading", json_true());
-        append_lease(leases, &n_leases, lease);
-    }
     const struct grace *grace = handover_grace(manager->handover);
-    for (size_t i = 0; i < grace->n_layers; i++) {
-        json_t *lease = name_layer(grace->layers[i].layer);
-        json_object_set_new(lease, "loading", json_false());
-        append_lease(leases, &n_leases, lease);
-    }
-    LIST_FOREACH (holder, &manager->leases.holders, entry) {
-        const struct passwd *user = getpwuid(holder->peer.uid);
-        TAILQ_FOREACH (held, &holder->list, entry) {
-            append_lease(leases, &n_leases, name_held(held->layer, &holder->peer, user));
-        }
-        LIST_FOREACH (run, &holder->runs, entry)
-            if (runs && !run->lease)
-                append_lease(leases, &n_leases, name_held(run->run->next, &holder->peer, user));
-    }
+    struct blockers blockers = {json_array(), n_loading + grace->n_layers};
+    const struct holder *holder;
+
+    for (size_t i = 0; i < n_loading && !is_full(&blockers); i++)
+        append_blocker(&blockers, loading[i], true, NULL);
+    for (size_t i = 0; i < grace->n_layers && !is_full(&blockers); i++)
+        append_blocker(&blockers, grace->layers[i].layer, false, NULL);
+    LIST_FOREACH (holder, &manager->leases.holders, entry)
+        append_holder(&blockers, holder, runs);
     call_error(call, ERROR_BUSY,
-               json_pack("{s:o, s:I}", "leases", leases, "leasesTotal", (json_int_t)n_leases));
+               json_pack("{s:o, s:I}", "leases", blockers.array, "leasesTotal",
+                         (json_int_t)blockers.total));
 }
 
 void reply_busy(struct manager *manager, struct call *call)

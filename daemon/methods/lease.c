@@ -113,17 +113,34 @@ uint64_t holder_pinned_pages(const struct holder *holder)
     return n_pages;
 }
 
-int client_run_begin(struct holder *holder, struct model *model, struct client_run **ret)
+/* 0, or why the holder may begin no more runs; see client_run_begin. */
+static int check_runs(const struct holder *holder)
 {
+    const struct holder *other;
+    uint64_t n_user = 0, n_members = 0;
+    LIST_FOREACH (other, &holder->leases->holders, entry) {
+        n_user += other->peer.uid == holder->peer.uid ? other->n_runs : 0;
+        n_members += other->peer.tier != TIER_ADMIN ? other->n_runs : 0;
+    }
     if (holder->n_runs == RUNS_PER_CONNECTION_MAX)
         return -EMFILE;
+    if (n_user >= RUNS_PER_USER_MAX)
+        return -EDQUOT;
+    return holder->peer.tier != TIER_ADMIN && n_members >= RUNS_OF_MEMBERS_MAX ? -EUSERS : 0;
+}
+
+int client_run_begin(struct holder *holder, struct model *model, struct client_run **ret)
+{
+    int r = check_runs(holder);
+    if (r < 0)
+        return r;
     struct client_run *run = calloc(1, sizeof *run);
     if (!run)
         return -ENOMEM;
-    int r = scheduler_begin_run(holder->leases->scheduler, model, &run->run);
+    r = scheduler_begin_run(holder->leases->scheduler, model, &run->run);
     if (r < 0) {
         free(run);
-        return r == -EMFILE ? -EDQUOT : r;
+        return r == -EMFILE ? -EUSERS : r;
     }
     run->holder = holder;
     run->id = ++holder->leases->last_id;

@@ -10,7 +10,9 @@
 enum {
     LEASES_PER_CONNECTION_MAX = 4096,
     LEASES_PER_USER_MAX = 65536,
-    RUNS_PER_CONNECTION_MAX = 64
+    RUNS_PER_CONNECTION_MAX = 64,
+    RUNS_PER_USER_MAX = 256,
+    RUNS_OF_MEMBERS_MAX = SCHEDULER_RUNS_MAX - 64 /* the others are kept for administrators */
 };
 
 /* A client's hold on a layer. */
@@ -69,7 +71,8 @@ int lease_release(struct holder *holder, uint64_t id);
 /* The pages of the layers that it holds, each counted once. */
 uint64_t holder_pinned_pages(const struct holder *holder);
 
-/* 0; -EMFILE at RUNS_PER_CONNECTION_MAX; -EDQUOT at SCHEDULER_RUNS_MAX; -ENOMEM. */
+/* 0; -EMFILE at RUNS_PER_CONNECTION_MAX; -EDQUOT at RUNS_PER_USER_MAX; -EUSERS if members have
+ * RUNS_OF_MEMBERS_MAX, or all SCHEDULER_RUNS_MAX; -ENOMEM. */
 int client_run_begin(struct holder *holder, struct model *model, struct client_run **ret);
 struct client_run *client_run_end(struct client_run *run);
 struct client_run *client_run_find(const struct holder *holder, uint64_t id); /* or NULL */

@@ -90,7 +90,11 @@ void method_begin_run(struct call *call, void *context)
     if (r == -EMFILE) {
         reply_limit(call, "runs of a connection", RUNS_PER_CONNECTION_MAX);
     } else if (r == -EDQUOT) {
-        reply_limit(call, "runs", SCHEDULER_RUNS_MAX);
+        reply_limit(call, "runs of a user", RUNS_PER_USER_MAX);
+    } else if (r == -EUSERS) {
+        reply_limit(call, "runs",
+                    call_peer(call)->tier == TIER_ADMIN ? (uint64_t)SCHEDULER_RUNS_MAX
+                                                        : RUNS_OF_MEMBERS_MAX);
     } else if (r < 0) {
         call_io_failed(call, "run", r);
     } else {

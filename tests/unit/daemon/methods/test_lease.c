@@ -256,22 +256,35 @@ START_TEST(test_limits_of_runs)
     setup(&fixture, PAGE, &policy_next_use);
     leases_init(&leases, fixture.scheduler);
     struct model *model = ADD_MODEL(&fixture, "m", 1);
-    struct holder *holders[SCHEDULER_RUNS_MAX / RUNS_PER_CONNECTION_MAX];
-    enum { N_HOLDERS = sizeof holders / sizeof *holders };
+    struct holder *holders[RUNS_OF_MEMBERS_MAX / RUNS_PER_CONNECTION_MAX];
+    enum { N_HOLDERS = sizeof holders / sizeof *holders, PER_USER = 4 };
+    _Static_assert(PER_USER * RUNS_PER_CONNECTION_MAX == RUNS_PER_USER_MAX, "a user's connections");
     struct client_run *run = NULL, *none = NULL;
     int r = 0;
     load(&fixture, &model->layers[0], 0);
     for (unsigned i = 0; i < N_HOLDERS; i++) {
-        holders[i] = holder_new(&leases, &nobody);
+        holders[i] =
+            holder_new(&leases, &(struct peer){.uid = 1 + i / PER_USER, .tier = TIER_MEMBER});
         for (unsigned j = 0; j < RUNS_PER_CONNECTION_MAX && r == 0; j++)
             r = client_run_begin(holders[i], model, &run);
     }
     ck_assert_int_eq(r, 0);
     ck_assert_int_eq(client_run_begin(holders[0], model, &none), -EMFILE);
-    struct holder *one_more = holder_new(&leases, &nobody);
-    ck_assert_int_eq(client_run_begin(one_more, model, &none), -EDQUOT);
+    struct holder *same_user = holder_new(&leases, &(struct peer){.uid = 1, .tier = TIER_MEMBER});
+    ck_assert_int_eq(client_run_begin(same_user, model, &none), -EDQUOT);
+    holder_free(same_user);
+    struct holder *one_more = holder_new(&leases, &(struct peer){.uid = 99, .tier = TIER_MEMBER});
+    ck_assert_int_eq(client_run_begin(one_more, model, &none), -EUSERS);
     ck_assert_ptr_null(none);
+    ck_assert_uint_eq(stats_of(&fixture).n_runs, RUNS_OF_MEMBERS_MAX);
+
+    /* Places are kept for administrators. */
+    struct holder *root = holder_new(&leases, &(struct peer){.uid = 0, .tier = TIER_ADMIN});
+    struct client_run *of_root;
+    for (unsigned i = 0; i < SCHEDULER_RUNS_MAX - RUNS_OF_MEMBERS_MAX; i++)
+        ck_assert_int_eq(client_run_begin(root, model, &of_root), 0);
     ck_assert_uint_eq(stats_of(&fixture).n_runs, SCHEDULER_RUNS_MAX);
+    holder_free(root);
     client_run_end(run);
     ck_assert_int_eq(client_run_begin(one_more, model, &run), 0);
 
