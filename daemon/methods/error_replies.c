@@ -73,6 +73,14 @@ static void append_blocker(struct blockers *blockers, const struct layer *layer,
     json_array_append_new(blockers->array, lease);
 }
 
+/* It holds no layer now: the one that it comes to. */
+static void append_run(struct blockers *blockers, const struct client_run *run)
+{
+    blockers->total++;
+    if (!is_full(blockers))
+        append_blocker(blockers, run->run->next, false, &run->holder->peer);
+}
+
 static void append_holder(struct blockers *blockers, const struct holder *holder, bool runs)
 {
     const struct lease *held;
@@ -84,13 +92,9 @@ static void append_holder(struct blockers *blockers, const struct holder *holder
             break;
         append_blocker(blockers, held->layer, false, &holder->peer);
     }
-    LIST_FOREACH (run, &holder->runs, entry) {
-        if (!runs || run->lease)
-            continue;
-        blockers->total++;
-        if (!is_full(blockers))
-            append_blocker(blockers, run->run->next, false, &holder->peer);
-    }
+    LIST_FOREACH (run, &holder->runs, entry)
+        if (runs && !run->lease)
+            append_run(blockers, run);
 }
 
 /* Who stands in the way: the loads in flight, what waits for its holder since the restart, and
