@@ -92,7 +92,7 @@ static void append_holder(struct blockers *blockers, const struct holder *holder
             break;
         append_blocker(blockers, held->layer, false, &holder->peer);
     }
-    LIST_FOREACH (run, &holder->runs, entry)
+    for (run = LIST_FIRST(&holder->runs); run; run = LIST_NEXT(run, entry))
         if (runs && !run->lease)
             append_run(blockers, run);
 }
