@@ -87,11 +87,9 @@ static void append_holder(struct blockers *blockers, const struct holder *holder
     const struct client_run *run;
 
     blockers->total += holder->n_leases;
-    TAILQ_FOREACH (held, &holder->list, entry) {
-        if (is_full(blockers))
-            break;
+    for (held = TAILQ_FIRST(&holder->list); held && !is_full(blockers);
+         held = TAILQ_NEXT(held, entry))
         append_blocker(blockers, held->layer, false, &holder->peer);
-    }
     for (run = LIST_FIRST(&holder->runs); run; run = LIST_NEXT(run, entry))
         if (runs && !run->lease)
             append_run(blockers, run);
@@ -110,7 +108,7 @@ static void reply_blockers(struct manager *manager, struct call *call, struct la
         append_blocker(&blockers, loading[i], true, NULL);
     for (size_t i = 0; i < grace->n_layers && !is_full(&blockers); i++)
         append_blocker(&blockers, grace->layers[i].layer, false, NULL);
-    LIST_FOREACH (holder, &manager->leases.holders, entry)
+    for (holder = LIST_FIRST(&manager->leases.holders); holder; holder = LIST_NEXT(holder, entry))
         append_holder(&blockers, holder, runs);
     call_error(call, ERROR_BUSY,
                json_pack("{s:o, s:I}", "leases", blockers.array, "leasesTotal",
