@@ -1,0 +1,178 @@
+"""One kind of client that takes what it can get, until its standard input ends.
+
+    hog.py SOCKET KIND
+
+Prints "ready" once it takes, and then goes on: as many connections as one user may have, more only
+where the daemon was started with a higher limit. What the daemon refuses is no failure.
+"""
+import json
+import os
+import select
+import socket
+import sys
+import tempfile
+import threading
+import time
+
+PREFIX = "io.edgemind.manager."
+
+
+def connect(path):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)  # waits for a place in the backlog, as no timeout would let it
+    connection.settimeout(20)
+    return connection
+
+
+def message(method, **parameters):
+    return json.dumps({"method": PREFIX + method, "parameters": parameters}).encode() + b"\0"
+
+
+def receive(connection):
+    """One reply; None at the end."""
+    data = b""
+    while not data.endswith(b"\0"):
+        piece = connection.recv(1 << 20)
+        if not piece:
+            return None
+        data += piece
+    return json.loads(data.split(b"\0")[0])
+
+
+def definition(n_layers):
+    file = tempfile.TemporaryFile()
+    file.write(json.dumps({"name": "hog", "layers": [
+        {"name": "l%d" % i, "bytes": 4096} for i in range(n_layers)]}).encode())
+    file.flush()
+    return file
+
+
+def plans(path):
+    """One after the other: a model of 100,000 layers under next-use."""
+    file = definition(100_000)
+    while True:
+        with connect(path) as connection:
+            connection.settimeout(600)
+            text = message("Plan", definitionFileDescriptor=0, policy="next-use", passes=3)
+            socket.send_fds(connection, [text], [file.fileno()])
+            yield
+            receive(connection)
+
+
+def unread_lists(path):
+    """32 connections that send List, and read nothing."""
+    connections = [connect(path) for _ in range(32)]
+    for connection in connections:
+        connection.setblocking(False)
+    while True:
+        for connection in connections:
+            try:
+                connection.send(message("List") * 100)
+            except (BlockingIOError, OSError):
+                pass
+        yield
+        time.sleep(0.01)
+
+
+def watchers(path):
+    """240 that watch and read nothing, while the policy changes."""
+    connections = [connect(path) for _ in range(240)]
+    for connection in connections:
+        connection.sendall(json.dumps({"method": PREFIX + "Watch", "more": True}).encode() + b"\0")
+    changing = connect(path)
+    while True:
+        for policy in "lru", "flush-all":
+            changing.sendall(message("SetPolicy", policy=policy))
+            receive(changing)
+        yield
+
+
+def busy_leases(path):
+    """Leases up to the limit on 8 connections, and one more that asks for what has no place."""
+    connections = [connect(path) for _ in range(8)]
+    for connection in connections:
+        for _ in range(64):
+            connection.sendall(message("Acquire", model="ffn10", layer="dense_0") * 128)
+            for _ in range(128):
+                reply = receive_one(connection)
+                if reply is None or "error" in reply:
+                    break
+    asking = connect(path)
+    while True:
+        asking.sendall(message("Acquire", model="big", layer="big"))
+        receive(asking)
+        yield
+
+
+buffers = {}
+
+
+def receive_one(connection):
+    """One of several replies."""
+    buffer = buffers.get(connection, b"")
+    while b"\0" not in buffer:
+        piece = connection.recv(1 << 16)
+        if not piece:
+            return None
+        buffer += piece
+    text, buffers[connection] = buffer.split(b"\0", 1)
+    return json.loads(text)
+
+
+def pipelined_lists(path):
+    """240 connections that pipeline List, and read."""
+    connections = [connect(path) for _ in range(240)]
+    for connection in connections:
+        connection.setblocking(False)
+    text = message("List") * 20
+    while True:
+        readable, writable, _ = select.select(connections, connections, [], 0.1)
+        for connection in readable:
+            try:
+                if not connection.recv(1 << 16):
+                    connections.remove(connection)
+            except (BlockingIOError, OSError):
+                pass
+        for connection in writable:
+            if connection in connections:
+                try:
+                    connection.send(text)
+                except (BlockingIOError, OSError):
+                    pass
+        yield
+
+
+def half_messages(path):
+    """Half of a message with 253 descriptors, on each of 32 connections, again and again."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    while True:
+        connections = []
+        for _ in range(32):
+            try:
+                connection = connect(path)
+                socket.send_fds(connection, [b"{"], [null] * 253)
+                connections.append(connection)
+            except OSError:
+                pass
+        yield
+        time.sleep(0.05)
+        for connection in connections:
+            connection.close()
+
+
+KINDS = {function.__name__.replace("_", "-"): function for function in (
+    plans, unread_lists, watchers, busy_leases, pipelined_lists, half_messages)}
+
+
+def main():
+    def end():
+        sys.stdin.read()
+        os._exit(0)
+
+    for number, _ in enumerate(KINDS[sys.argv[2]](sys.argv[1])):
+        if number == 0:
+            print("ready", flush=True)
+            threading.Thread(target=end, daemon=True).start()
+
+
+main()
