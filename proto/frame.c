@@ -1,10 +1,7 @@
-/* Owns the bytes and descriptors of one message that is being read, and of all that wait to be
- * sent.
+/* Owns the bytes and descriptors of one message that is being read.
  *
- * Invariant of the reader: what it holds belongs to one message only, because it never receives
- * beyond a NUL. Invariant of the writer: descriptors go with the first byte of their message, in a
- * sendmsg of their own, and are closed as soon as that byte is sent.
- * What the text means is left to proto/message, waiting and clocks to the caller. */
+ * Invariant: what the reader holds belongs to one message only, because it never receives beyond a
+ * NUL. What the text means is left to message, waiting and clocks to the caller. */
 #include "proto/frame.h"
 
 #include <assert.h>
@@ -13,8 +10,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-
-enum { BATCH_MESSAGES = 64 /* with one sendmsg */ };
 
 struct frame_reader {
     size_t max_bytes;
@@ -27,20 +22,6 @@ struct frame_reader {
     size_t ahead_offset, n_ahead;
     bool reads_ahead;
     bool socket_more; /* false only if a peek has just shown that the socket holds no more */
-};
-
-struct output {
-    struct output *next;
-    char *text;
-    size_t n_bytes; /* with the NUL */
-    size_t n_sent;
-    size_t n_fds; /* 0 once they are sent */
-    int fds[];
-};
-
-struct frame_writer {
-    struct output *first, **end;
-    uint64_t pending_bytes;
 };
 
 static void close_all(int *fds, size_t *n_fds)
@@ -274,147 +255,4 @@ int frame_read(struct frame_reader *reader, int fd, struct frame *ret)
             return (int)n;
     } while (reader->text[reader->n_bytes - 1] != '\0');
     return finish(reader, ret);
-}
-
-struct frame_writer *frame_writer_new(void)
-{
-    struct frame_writer *writer = calloc(1, sizeof *writer);
-
-    if (writer)
-        writer->end = &writer->first;
-    return writer;
-}
-
-static void output_free(struct output *output)
-{
-    close_all(output->fds, &output->n_fds);
-    free(output->text);
-    free(output);
-}
-
-struct frame_writer *frame_writer_free(struct frame_writer *writer)
-{
-    if (!writer)
-        return NULL;
-    while (writer->first) {
-        struct output *output = writer->first;
-        writer->first = output->next;
-        output_free(output);
-    }
-    free(writer);
-    return NULL;
-}
-
-static void close_each(const int *fds, size_t n_fds)
-{
-    for (size_t i = 0; i < n_fds; i++)
-        close(fds[i]);
-}
-
-int frame_write_taking(struct frame_writer *writer, char *text, size_t n_bytes, const int *fds,
-                       size_t n_fds)
-{
-    assert(n_fds <= FRAME_FDS_MAX);
-    assert(text[n_bytes] == '\0');
-    struct output *output = malloc(sizeof *output + n_fds * sizeof output->fds[0]);
-    if (!output) {
-        free(text);
-        close_each(fds, n_fds);
-        return -ENOMEM;
-    }
-    *output = (struct output){.n_bytes = n_bytes + 1, .n_fds = n_fds, .text = text};
-    for (size_t i = 0; i < n_fds; i++)
-        output->fds[i] = fds[i];
-    *writer->end = output;
-    writer->end = &output->next;
-    writer->pending_bytes += output->n_bytes;
-    return 0;
-}
-
-int frame_write(struct frame_writer *writer, char *text, size_t n_bytes, const int *fds,
-                size_t n_fds)
-{
-    int copies[FRAME_FDS_MAX];
-
-    assert(n_fds <= FRAME_FDS_MAX);
-    for (size_t i = 0; i < n_fds; i++) {
-        copies[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
-        if (copies[i] < 0) {
-            int error = -errno;
-            close_each(copies, i);
-            free(text);
-            return error;
-        }
-    }
-    return frame_write_taking(writer, text, n_bytes, copies, n_fds);
-}
-
-/* Books what a sendmsg took: frees what is sent whole. */
-static void advance(struct frame_writer *writer, size_t n_sent)
-{
-    writer->pending_bytes -= n_sent;
-    while (n_sent > 0) {
-        struct output *output = writer->first;
-        size_t n = output->n_bytes - output->n_sent;
-
-        close_all(output->fds, &output->n_fds);
-        if (n_sent < n) {
-            output->n_sent += n_sent;
-            return;
-        }
-        n_sent -= n;
-        writer->first = output->next;
-        if (!writer->first)
-            writer->end = &writer->first;
-        output_free(output);
-    }
-}
-
-/* Sends a batch: a message with descriptors alone, else as many without as there are. */
-static ssize_t send_batch(const struct frame_writer *writer, int fd)
-{
-    union {
-        char bytes[CMSG_SPACE(FRAME_FDS_MAX * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct iovec parts[BATCH_MESSAGES];
-    struct msghdr header = {.msg_iov = parts};
-    const struct output *first = writer->first;
-
-    for (const struct output *output = first; output && header.msg_iovlen < BATCH_MESSAGES;
-         output = output->next) {
-        if (output != first && (output->n_fds > 0 || first->n_fds > 0))
-            break;
-        parts[header.msg_iovlen++] = (struct iovec){.iov_base = output->text + output->n_sent,
-                                                    .iov_len = output->n_bytes - output->n_sent};
-    }
-    if (first->n_fds > 0) {
-        size_t n_fd_bytes = first->n_fds * sizeof(int);
-        header.msg_control = control.bytes;
-        header.msg_controllen = CMSG_SPACE(n_fd_bytes);
-        memset(control.bytes, 0, header.msg_controllen);
-        struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-        rights->cmsg_level = SOL_SOCKET;
-        rights->cmsg_type = SCM_RIGHTS;
-        rights->cmsg_len = CMSG_LEN(n_fd_bytes);
-        memcpy(CMSG_DATA(rights), first->fds, n_fd_bytes);
-    }
-    return sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-int frame_flush(struct frame_writer *writer, int fd)
-{
-    while (writer->first) {
-        ssize_t n = send_batch(writer, fd);
-        if (n >= 0)
-            advance(writer, (size_t)n);
-        else if (errno != EINTR)
-            return -errno;
-    }
-    return 0;
-}
-
-uint64_t frame_writer_pending_bytes(const struct frame_writer *writer)
-{
-    return writer->pending_bytes;
 }

@@ -9,30 +9,22 @@
 #include "daemon/arena/backing.h"
 
 #include "common/units.h"
+#include "daemon/arena/capacity_check.h"
 #include "daemon/arena/headroom.h"
+#include "daemon/arena/memory_map.h"
+#include "daemon/arena/populate.h"
 #include "daemon/system/procfs.h"
-#include "daemon/system/workers.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <sched.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
-#endif
-
-enum {
-    POPULATE_BYTES = 8 << 20, /* of one step: short enough to share out a small arena */
-    POPULATE_THREADS_MAX = 64
-};
+_Static_assert((int)BACKING_WHY_MAX == (int)CAPACITY_WHY_MAX, "one buffer");
 
 struct backing {
     int fd;
@@ -44,126 +36,6 @@ struct backing {
     uint64_t mark_bytes, pending_bytes;
 };
 
-static int refuse(char *why, int error, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int refuse(char *why, int error, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(why, BACKING_WHY_MAX, format, arguments);
-    va_end(arguments);
-    return error;
-}
-
-/* What `bytes` more cost: the pages, and the page tables that map them if none is huge. */
-static uint64_t cost_bytes(const struct backing *backing, uint64_t bytes)
-{
-    uint64_t sum;
-    return __builtin_add_overflow(bytes, bytes / backing->page_bytes * sizeof(void *), &sum)
-               ? UINT64_MAX
-               : sum;
-}
-
-/* For `bytes` that are not yet committed. */
-static int check_headroom(const struct backing *backing, uint64_t bytes, char *why)
-{
-    struct headroom headroom;
-    int r = headroom_read("/proc", "/sys/fs/cgroup", &headroom);
-    if (r < 0)
-        return refuse(why, r, "cannot tell how much memory is available: %s", strerror(-r));
-    uint64_t needed = cost_bytes(backing, bytes),
-             whole = cost_bytes(backing, backing->capacity_bytes);
-    char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
-    if (whole > headroom.total_bytes)
-        return refuse(
-            why, -E2BIG,
-            "the arena needs %s, but there can never be more than %s (%s); lower capacity=",
-            size_format(whole, a), size_format(headroom.total_bytes, b), headroom.total_source);
-    if (needed > headroom.available_bytes)
-        return refuse(why, -ENOMEM,
-                      "the arena needs %s, but only %s are available (%s); lower capacity= or free "
-                      "memory",
-                      size_format(needed, a), size_format(headroom.available_bytes, b),
-                      headroom.source);
-    return 0;
-}
-
-/* Pages of the pool that nobody has reserved yet. */
-static int check_pool(const struct backing *backing, char *why)
-{
-    char path[128];
-    uint64_t free_pages, reserved_pages, kib = backing->page_bytes / 1024;
-    static const char format[] = "/sys/kernel/mm/hugepages/hugepages-%llukB/%s_hugepages";
-    snprintf(path, sizeof path, format, (unsigned long long)kib, "free");
-    int r = procfs_read_number(path, &free_pages);
-    if (r == 0) {
-        snprintf(path, sizeof path, format, (unsigned long long)kib, "resv");
-        r = procfs_read_number(path, &reserved_pages);
-    }
-    if (r < 0)
-        return refuse(why, r, "cannot read %s: %s", path, strerror(-r));
-    uint64_t needed = backing->capacity_bytes / backing->page_bytes;
-    uint64_t available = free_pages > reserved_pages ? free_pages - reserved_pages : 0;
-    char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
-    if (needed > available)
-        return refuse(why, -ENOMEM,
-                      "the arena needs %llu huge pages of %s (%s), but only %llu are free in the "
-                      "pool; raise vm.nr_hugepages by %llu or lower capacity=",
-                      (unsigned long long)needed, size_format(backing->page_bytes, a),
-                      size_format(backing->capacity_bytes, b), (unsigned long long)available,
-                      (unsigned long long)(needed - available));
-    return 0;
-}
-
-/* Maps `n_bytes` of `fd` at a multiple of `align_bytes`, so that huge pages fit. NULL on failure,
- * with errno. */
-static unsigned char *map(int fd, size_t n_bytes, size_t align_bytes)
-{
-    size_t span;
-    if (__builtin_add_overflow(n_bytes, align_bytes, &span)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    unsigned char *begin =
-        mmap(NULL, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (begin == MAP_FAILED)
-        return NULL;
-    size_t before = (align_bytes - (uintptr_t)begin % align_bytes) % align_bytes;
-    /* Read-only first: a writable mapping of hugetlbfs makes the file as long as itself. The pool's
-     * pages are set aside for the mapping all the same. */
-    unsigned char *base = mmap(begin + before, n_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
-    if (base == MAP_FAILED || mprotect(base, n_bytes, PROT_READ | PROT_WRITE) < 0) {
-        int error = errno;
-        munmap(begin, span);
-        errno = error;
-        return NULL;
-    }
-    if (before > 0)
-        munmap(begin, before);
-    if (span - before > n_bytes)
-        munmap(base + n_bytes, span - before - n_bytes);
-    return base;
-}
-
-/* Whether the system gives transparent huge pages of `huge_bytes` to a memfd that asks for them:
- * no setting is interpreted, one page is touched. */
-static bool probe_transparent(size_t huge_bytes)
-{
-    _cleanup_(closep) int fd = memfd_create("edgemind-probe", MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, (off_t)huge_bytes) < 0)
-        return false;
-    unsigned char *base = map(fd, huge_bytes, huge_bytes);
-    if (!base)
-        return false;
-    struct stat status;
-    bool obtained = madvise(base, huge_bytes, MADV_HUGEPAGE) == 0 &&
-                    (*(volatile unsigned char *)base = 1) && fstat(fd, &status) == 0 &&
-                    (uint64_t)status.st_blocks * 512 >= huge_bytes;
-    munmap(base, huge_bytes);
-    return obtained;
-}
-
 static int lock(const struct backing *backing, char *why)
 {
     /* On fault: the limit is checked before a page is committed, and populating then locks. */
@@ -174,66 +46,13 @@ static int lock(const struct backing *backing, char *why)
     getrlimit(RLIMIT_MEMLOCK, &limit);
     char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
     if (error != EPERM && error != ENOMEM && error != EAGAIN)
-        return refuse(why, -error, "mlock=yes: cannot lock the arena: %s", strerror(error));
-    return refuse(why, -EPERM,
-                  "mlock=yes needs %s of locked memory, but RLIMIT_MEMLOCK is %s; raise it "
-                  "(LimitMEMLOCK=), grant CAP_IPC_LOCK, or set mlock=no",
-                  size_format(backing->capacity_bytes, a), size_format(limit.rlim_cur, b));
-}
-
-struct populate {
-    struct job job; /* first, so that the job's address is this one's */
-    struct backing *backing;
-    uint64_t step_bytes;
-    int error;
-    bool over;
-};
-
-static int populate_step(struct job *job, uint64_t index)
-{
-    struct populate *populate = (struct populate *)job;
-    uint64_t offset = index * populate->step_bytes;
-    uint64_t rest = populate->backing->capacity_bytes - offset;
-    return backing_populate(populate->backing, offset,
-                            rest < populate->step_bytes ? rest : populate->step_bytes);
-}
-
-static void populate_done(struct job *job, int error)
-{
-    struct populate *populate = (struct populate *)job;
-    populate->error = error;
-    populate->over = true;
-}
-
-/* Commits the whole mapping, on every core that this process may use. */
-static int populate_all(struct backing *backing)
-{
-    uint64_t step_bytes =
-        backing->page_bytes > POPULATE_BYTES ? backing->page_bytes : (uint64_t)POPULATE_BYTES;
-    struct populate populate = {
-        .job = {.n_steps = (backing->capacity_bytes - 1) / step_bytes + 1,
-                .step = populate_step,
-                .done = populate_done},
-        .backing = backing,
-        .step_bytes = step_bytes,
-    };
-    cpu_set_t cpus;
-    uint64_t n_threads = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
-    if (n_threads > POPULATE_THREADS_MAX)
-        n_threads = POPULATE_THREADS_MAX;
-    if (n_threads > populate.job.n_steps)
-        n_threads = populate.job.n_steps;
-
-    _cleanup_(workers_freep) struct workers *workers = NULL;
-    int r = workers_new((unsigned)n_threads, &workers);
-    if (r < 0)
-        return r;
-    workers_submit(workers, &populate.job);
-    struct pollfd ready = {.fd = workers_fd(workers), .events = POLLIN};
-    while (!populate.over)
-        if (poll(&ready, 1, -1) > 0)
-            workers_dispatch(workers);
-    return populate.error;
+        return capacity_refuse(why, -error, "mlock=yes: cannot lock the arena: %s",
+                               strerror(error));
+    return capacity_refuse(
+        why, -EPERM,
+        "mlock=yes needs %s of locked memory, but RLIMIT_MEMLOCK is %s; raise it "
+        "(LimitMEMLOCK=), grant CAP_IPC_LOCK, or set mlock=no",
+        size_format(backing->capacity_bytes, a), size_format(limit.rlim_cur, b));
 }
 
 static bool holds_huge_pages(const struct backing *backing)
@@ -251,19 +70,22 @@ static int open_file(struct backing *backing, const struct backing_config *confi
 {
     struct statfs filesystem;
     if (backing->fd < 0 || fchmod(backing->fd, 0400) < 0 || fstatfs(backing->fd, &filesystem) < 0)
-        return refuse(why, -errno, "cannot create the arena's memory file%s: %s",
-                      config->huge_pages == HUGE_PAGES_RESERVED ? " of reserved huge pages" : "",
-                      strerror(errno));
+        return capacity_refuse(why, -errno, "cannot create the arena's memory file%s: %s",
+                               config->huge_pages == HUGE_PAGES_RESERVED ? " of reserved huge pages"
+                                                                         : "",
+                               strerror(errno));
     backing->page_bytes = (uint64_t)filesystem.f_bsize;
     backing->capacity_bytes = config->capacity_bytes - config->capacity_bytes % backing->page_bytes;
     char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
     if (backing->capacity_bytes == 0)
-        return refuse(why, -EINVAL, "a capacity of %s is less than one page (%s)",
-                      size_format(config->capacity_bytes, a), size_format(backing->page_bytes, b));
+        return capacity_refuse(why, -EINVAL, "a capacity of %s is less than one page (%s)",
+                               size_format(config->capacity_bytes, a),
+                               size_format(backing->page_bytes, b));
     /* A 32-bit machine may have more memory than a process can map. */
     if ((size_t)backing->capacity_bytes != backing->capacity_bytes)
-        return refuse(why, -EINVAL, "a process of this machine cannot map a capacity of %s",
-                      size_format(backing->capacity_bytes, a));
+        return capacity_refuse(why, -EINVAL,
+                               "a process of this machine cannot map a capacity of %s",
+                               size_format(backing->capacity_bytes, a));
     return 0;
 }
 
@@ -275,14 +97,15 @@ static int map_file(struct backing *backing, const struct backing_config *config
     if (config->huge_pages == HUGE_PAGES_AUTO &&
         procfs_read_number("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", &huge_bytes) ==
             0 &&
-        huge_bytes <= n_bytes && probe_transparent(huge_bytes))
+        huge_bytes <= n_bytes && memory_map_probe_huge(huge_bytes))
         backing->huge_bytes = huge_bytes;
-    backing->base = map(backing->fd, n_bytes, backing->huge_bytes ?: backing->page_bytes);
+    backing->base = memory_map(backing->fd, n_bytes, backing->huge_bytes ?: backing->page_bytes);
     if (!backing->base)
-        return refuse(why, -errno, "cannot map a capacity of %s: %s", size_format(n_bytes, size),
-                      strerror(errno));
+        return capacity_refuse(why, -errno, "cannot map a capacity of %s: %s",
+                               size_format(n_bytes, size), strerror(errno));
     if (madvise(backing->base, n_bytes, MADV_DONTDUMP) < 0)
-        return refuse(why, -errno, "cannot keep the arena out of core dumps: %s", strerror(errno));
+        return capacity_refuse(why, -errno, "cannot keep the arena out of core dumps: %s",
+                               strerror(errno));
     /* A kernel without transparent huge pages knows neither advice, and needs none. */
     if (config->huge_pages != HUGE_PAGES_RESERVED)
         (void)madvise(backing->base, n_bytes,
@@ -295,10 +118,12 @@ static int commit_all(struct backing *backing, char *why)
 {
     char size[SIZE_TEXT_MAX];
     int r =
-        ftruncate(backing->fd, (off_t)backing->capacity_bytes) < 0 ? -errno : populate_all(backing);
+        ftruncate(backing->fd, (off_t)backing->capacity_bytes) < 0
+            ? -errno
+            : populate_on_all_cores(backing->base, backing->capacity_bytes, backing->page_bytes);
     if (r < 0)
-        return refuse(why, r, "cannot commit %s of memory: %s",
-                      size_format(backing->capacity_bytes, size), strerror(-r));
+        return capacity_refuse(why, r, "cannot commit %s of memory: %s",
+                               size_format(backing->capacity_bytes, size), strerror(-r));
     backing->mark_bytes = backing->capacity_bytes;
     if (backing->huge_bytes && !holds_huge_pages(backing))
         backing->huge_bytes = 0;
@@ -324,13 +149,14 @@ int backing_new(const struct backing_config *config, struct backing **ret,
         memfd_create("edgemind-arena", MFD_CLOEXEC | (reserved ? MFD_HUGETLB : 0u));
     _cleanup_(backing_freep) struct backing *backing = make(config, fd);
     if (!backing)
-        return refuse(ret_why, -ENOMEM, "out of memory");
+        return capacity_refuse(ret_why, -ENOMEM, "out of memory");
     fd = -1;
 
     int r = open_file(backing, config, ret_why);
     if (r == 0)
-        r = reserved ? check_pool(backing, ret_why)
-                     : check_headroom(backing, backing->capacity_bytes, ret_why);
+        r = reserved ? capacity_check_pool(backing->capacity_bytes, backing->page_bytes, ret_why)
+                     : capacity_check(backing->capacity_bytes, backing->capacity_bytes,
+                                      backing->page_bytes, ret_why);
     if (r == 0)
         r = map_file(backing, config, ret_why);
     if (r == 0 && config->commit == COMMIT_BOOT)
@@ -348,16 +174,16 @@ static int check_adopted(const struct backing *backing, uint64_t *ret_file_bytes
     bool reserved = backing->huge_pages == HUGE_PAGES_RESERVED;
 
     if (fstat(backing->fd, &status) < 0)
-        return refuse(why, -errno, "cannot examine the stored arena: %s", strerror(errno));
+        return capacity_refuse(why, -errno, "cannot examine the stored arena: %s", strerror(errno));
     uint64_t n_bytes = (uint64_t)status.st_size;
     if (!S_ISREG(status.st_mode) || reserved != (backing->page_bytes != (uint64_t)getpagesize()))
-        return refuse(why, -ESTALE, "the stored arena has other pages");
+        return capacity_refuse(why, -ESTALE, "the stored arena has other pages");
     if (backing->commit == COMMIT_BOOT ? n_bytes != backing->capacity_bytes
                                        : n_bytes > backing->capacity_bytes)
-        return refuse(why, -ESTALE, "the stored arena has %s, not %s", size_format(n_bytes, a),
-                      size_format(backing->capacity_bytes, b));
+        return capacity_refuse(why, -ESTALE, "the stored arena has %s, not %s",
+                               size_format(n_bytes, a), size_format(backing->capacity_bytes, b));
     if (n_bytes % backing->page_bytes != 0)
-        return refuse(why, -ESTALE, "the stored arena ends within a page");
+        return capacity_refuse(why, -ESTALE, "the stored arena ends within a page");
     *ret_file_bytes = (uint64_t)status.st_blocks * 512;
     return 0;
 }
@@ -369,14 +195,15 @@ int backing_adopt(const struct backing_config *config, int fd, struct backing **
     _cleanup_(backing_freep) struct backing *backing = make(config, fd);
     uint64_t file_bytes = 0;
     if (!backing)
-        return refuse(ret_why, -ENOMEM, "out of memory");
+        return capacity_refuse(ret_why, -ENOMEM, "out of memory");
     owned = -1;
 
     int r = open_file(backing, config, ret_why);
     if (r == 0)
         r = check_adopted(backing, &file_bytes, ret_why);
     if (r == 0 && config->commit == COMMIT_BOOT && file_bytes < backing->capacity_bytes)
-        r = check_headroom(backing, backing->capacity_bytes - file_bytes, ret_why);
+        r = capacity_check(backing->capacity_bytes, backing->capacity_bytes - file_bytes,
+                           backing->page_bytes, ret_why);
     if (r == 0)
         r = map_file(backing, config, ret_why);
     if (r == 0 && config->commit == COMMIT_BOOT)
@@ -389,7 +216,7 @@ int backing_adopt(const struct backing_config *config, int fd, struct backing **
                 ? -errno
                 : backing_populate(backing, 0, (uint64_t)status.st_size);
         if (r < 0)
-            return refuse(ret_why, r, "cannot commit the stored arena: %s", strerror(-r));
+            return capacity_refuse(ret_why, r, "cannot commit the stored arena: %s", strerror(-r));
         backing->mark_bytes = (uint64_t)status.st_size;
     }
     *ret = TAKE_PTR(backing);
@@ -495,7 +322,8 @@ int backing_grow(struct backing *backing, uint64_t mark_bytes, uint64_t *ret_new
                 return r;
             uint64_t file_bytes = (uint64_t)status.st_blocks * 512;
             if (file_bytes < mark_bytes &&
-                cost_bytes(backing, mark_bytes - file_bytes) > headroom.available_bytes)
+                capacity_cost_bytes(mark_bytes - file_bytes, backing->page_bytes) >
+                    headroom.available_bytes)
                 return -ENOMEM;
         }
         if ((r = set_size(backing, mark_bytes)) < 0)
@@ -517,23 +345,7 @@ int backing_populate(struct backing *backing, uint64_t offset_bytes, uint64_t n_
 {
     assert(offset_bytes <= backing->capacity_bytes &&
            n_bytes <= backing->capacity_bytes - offset_bytes);
-    unsigned char *begin = backing->base + offset_bytes;
-    while (madvise(begin, n_bytes, MADV_POPULATE_WRITE) < 0) {
-        if (errno == EINTR || errno == EAGAIN)
-            continue;
-        if (errno == EFAULT)
-            return -ENOMEM; /* where a plain write would raise SIGBUS: nothing was left to give */
-        if (errno != EINVAL)
-            return -errno;
-        /* Linux before 5.14. */
-        for (uint64_t i = 0; i < n_bytes; i += backing->page_bytes) {
-            volatile unsigned char *byte = begin + i;
-            unsigned char same = *byte;
-            *byte = same;
-        }
-        return 0;
-    }
-    return 0;
+    return populate(backing->base + offset_bytes, n_bytes, backing->page_bytes);
 }
 
 uint64_t backing_committed_bytes(const struct backing *backing)

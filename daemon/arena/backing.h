@@ -22,7 +22,7 @@ struct backing_config {
     bool mlock;
 };
 
-enum { BACKING_WHY_MAX = 512 };
+enum { BACKING_WHY_MAX = 512 /* as CAPACITY_WHY_MAX */ };
 
 struct backing;
 

@@ -1,4 +1,5 @@
-/* What scheduler_request.c, scheduler_models.c and scheduler_runs.c share, and nobody else. */
+/* What scheduler_request.c, scheduler_state.c, scheduler_models.c and scheduler_runs.c share, and
+ * nobody else. */
 #pragma once
 
 #include "daemon/scheduler/scheduler.h"
@@ -68,3 +69,18 @@ void scheduler_refuse(struct scheduler *scheduler, const struct layer *layer,
 void scheduler_link_model(struct scheduler *scheduler, struct model *model);
 
 void scheduler_tell(const struct scheduler *scheduler, const struct scheduler_event *event);
+
+void layer_list_append(struct layer_list *list, struct layer *layer);
+
+void layer_list_remove(struct layer_list *list, struct layer *layer);
+
+/* The layers of a list as a new array, NULL if it is empty. */
+int layer_list_copy(const struct layer_list *list, size_t n_layers, struct layer ***ret);
+
+void scheduler_tell_of_layer(const struct scheduler *scheduler, int type,
+                             const struct layer *layer);
+
+void scheduler_list_evictable(struct scheduler *scheduler, struct layer *layer, int sign);
+
+/* Every evictable layer goes at once: by a reset when nothing else holds pages. */
+void scheduler_flush(struct scheduler *scheduler);

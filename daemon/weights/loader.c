@@ -8,6 +8,7 @@
 #include "daemon/weights/loader.h"
 
 #include "common/clock.h"
+#include "daemon/weights/chunk.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -26,15 +27,7 @@ struct loader {
     pthread_mutex_t prepare_lock; /* of one file at a time, so that probes do not meet O_DIRECT */
 };
 
-enum { NO_SOURCE = UINT32_MAX, PROBE_INTERVAL_USEC = 1000000 };
-
-/* What one step writes. */
-struct chunk {
-    uint64_t offset_bytes; /* in the arena */
-    uint64_t file_offset_bytes;
-    uint32_t n_bytes;
-    uint32_t source; /* weight file, or NO_SOURCE: zeros */
-};
+enum { PROBE_INTERVAL_USEC = 1000000 };
 
 struct fill {
     struct job job; /* first, so that the job's address is this one's */
@@ -46,10 +39,9 @@ struct fill {
     atomic_int error;    /* why the layer is not wanted any more: -ECANCELED, or a read's */
     atomic_bool skipped; /* a step left its bytes unwritten */
     _Atomic uint64_t written_bytes;
-    bool is_ahead; /* nobody has asked for the layer yet */
-    bool prepared; /* the files' mode is chosen; under the loader's lock */
-    size_t n_chunks, n_allocated;
-    struct chunk *chunks; /* NULL in a simulation */
+    bool is_ahead;            /* nobody has asked for the layer yet */
+    bool prepared;            /* the files' mode is chosen; under the loader's lock */
+    struct chunk_list chunks; /* empty in a simulation */
 };
 
 int loader_new(struct workers *workers, struct backing *backing, const struct arena *arena,
@@ -88,11 +80,11 @@ struct loader *loader_free(struct loader *loader)
 static bool is_warm(const struct fill *fill, uint32_t source, const struct weight_file *file)
 {
     enum { PROBES = 16 };
-    size_t stride = fill->n_chunks / PROBES + 1, n_probes = 0, n_hits = 0;
+    size_t stride = fill->chunks.n / PROBES + 1, n_probes = 0, n_hits = 0;
     unsigned seed = (unsigned)clock_monotonic_usec();
 
-    for (size_t i = 0; i < fill->n_chunks; i += stride) {
-        const struct chunk *chunk = &fill->chunks[i];
+    for (size_t i = 0; i < fill->chunks.n; i += stride) {
+        const struct chunk *chunk = &fill->chunks.elements[i];
         char byte;
         struct iovec vector = {&byte, 1};
         if (chunk->source != source)
@@ -200,7 +192,7 @@ static int write_chunk(struct fill *fill, const struct chunk *chunk)
 {
     unsigned char *buffer = backing_base(fill->loader->backing) + chunk->offset_bytes;
 
-    if (chunk->source == NO_SOURCE) {
+    if (chunk->source == CHUNK_NO_SOURCE) {
         memset(buffer, 0, chunk->n_bytes);
         return 0;
     }
@@ -231,8 +223,8 @@ static int fill_step(struct job *job, uint64_t index)
     uint64_t n_bytes = layer_definition(fill->layer)->bytes;
     int error = atomic_load(&fill->error);
 
-    if (fill->chunks) {
-        const struct chunk *chunk = &fill->chunks[index];
+    if (fill->chunks.n > 0) {
+        const struct chunk *chunk = &fill->chunks.elements[index];
         int r = commit_new(fill, chunk);
         if (r < 0)
             return r;
@@ -249,7 +241,7 @@ static int fill_step(struct job *job, uint64_t index)
 
 static void fill_free(struct fill *fill)
 {
-    free(fill->chunks);
+    free(fill->chunks.elements);
     free(fill);
 }
 
@@ -269,87 +261,6 @@ static void fill_done(struct job *job, int error)
     loader->n_fills--;
     fill_free(fill);
     done(layer, error, context);
-}
-
-static int add_chunk(struct fill *fill, const struct chunk *chunk)
-{
-    if (fill->n_chunks == fill->n_allocated) {
-        size_t n = fill->n_allocated ? 2 * fill->n_allocated : 16;
-        struct chunk *chunks = reallocarray(fill->chunks, n, sizeof *chunks);
-        if (!chunks)
-            return -ENOMEM;
-        fill->chunks = chunks;
-        fill->n_allocated = n;
-    }
-    fill->chunks[fill->n_chunks++] = *chunk;
-    return 0;
-}
-
-/* Walks the layer's pages from their beginning. */
-struct cursor {
-    const struct extent *extent;
-    uint64_t done_bytes; /* of the extent */
-    uint64_t page_bytes;
-};
-
-/* Cuts the layer's next `n_bytes` bytes into chunks, each inside one extent. */
-static int add_run(struct fill *fill, struct cursor *cursor, uint64_t n_bytes, uint32_t source,
-                   uint64_t file_offset_bytes)
-{
-    while (n_bytes > 0) {
-        uint64_t left_bytes = cursor->extent->n_pages * cursor->page_bytes - cursor->done_bytes;
-        uint64_t n = n_bytes < left_bytes ? n_bytes : left_bytes;
-        if (n == 0) {
-            cursor->extent = cursor->extent->next;
-            cursor->done_bytes = 0;
-            continue;
-        }
-        if (n > fill->loader->chunk_bytes)
-            n = fill->loader->chunk_bytes;
-        struct chunk chunk = {
-            .offset_bytes = cursor->extent->first_page * cursor->page_bytes + cursor->done_bytes,
-            .file_offset_bytes = file_offset_bytes,
-            .n_bytes = (uint32_t)n,
-            .source = source,
-        };
-        int r = add_chunk(fill, &chunk);
-        if (r < 0)
-            return r;
-        cursor->done_bytes += n;
-        file_offset_bytes += n;
-        n_bytes -= n;
-    }
-    return 0;
-}
-
-static uint64_t block_floor(uint64_t offset_bytes)
-{
-    return offset_bytes & ~(uint64_t)(PIECE_ALIGN_BYTES - 1);
-}
-
-/* Every byte of the layer's pages, once: the blocks of its pieces, and zeros between and after. */
-static int make_chunks(struct fill *fill)
-{
-    const struct layer_definition *layer = layer_definition(fill->layer);
-    struct cursor cursor = {fill->layer->allocation.extents, 0,
-                            arena_page_bytes(fill->loader->arena)};
-    uint64_t total_bytes = fill->layer->allocation.n_pages * cursor.page_bytes, done_bytes = 0;
-
-    for (uint32_t i = 0; i < layer->n_pieces; i++) {
-        const struct piece *piece = &layer->pieces[i];
-        uint64_t begin = layer->shift_bytes + piece->layer_offset_bytes;
-        uint64_t end = block_floor(begin + piece->bytes + PIECE_ALIGN_BYTES - 1);
-        begin = block_floor(begin);
-        assert(done_bytes <= begin && end <= total_bytes);
-        int r = add_run(fill, &cursor, begin - done_bytes, NO_SOURCE, 0);
-        if (r == 0)
-            r = add_run(fill, &cursor, end - begin, piece->source,
-                        block_floor(piece->file_offset_bytes));
-        if (r < 0)
-            return r;
-        done_bytes = end;
-    }
-    return add_run(fill, &cursor, total_bytes - done_bytes, NO_SOURCE, 0);
 }
 
 static int grow(struct fill *fill)
@@ -398,14 +309,14 @@ int loader_fill(struct loader *loader, struct layer *layer, bool behind, loader_
     fill->is_ahead = layer->ahead;
     fill->job.is_behind = behind;
     if (loader->backing) {
-        int r = make_chunks(fill);
+        int r = chunk_list_make(layer, loader->arena, loader->chunk_bytes, &fill->chunks);
         if (r == 0)
             r = grow(fill);
         if (r < 0) {
             fill_free(fill);
             return r;
         }
-        fill->job.n_steps = fill->n_chunks;
+        fill->job.n_steps = fill->chunks.n;
     }
     layer->fill = fill;
     loader->n_fills++;

@@ -1,0 +1,158 @@
+/* Owns the steps from one state of a layer to another: the lists that layers stand in, the counts,
+ * and telling the observer. Requests are scheduler_request.c's. */
+#include "daemon/scheduler/scheduler_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+void layer_list_append(struct layer_list *list, struct layer *layer)
+{
+    layer->older = list->newest;
+    layer->newer = NULL;
+    *(list->newest ? &list->newest->newer : &list->oldest) = layer;
+    list->newest = layer;
+}
+
+void layer_list_remove(struct layer_list *list, struct layer *layer)
+{
+    *(layer->older ? &layer->older->newer : &list->oldest) = layer->newer;
+    *(layer->newer ? &layer->newer->older : &list->newest) = layer->older;
+}
+
+/* The layers of a list as a new array, NULL if it is empty. */
+int layer_list_copy(const struct layer_list *list, size_t n_layers, struct layer ***ret)
+{
+    struct layer **layers = NULL;
+    if (n_layers > 0) {
+        layers = reallocarray(NULL, n_layers, sizeof *layers);
+        if (!layers)
+            return -ENOMEM;
+        size_t n = 0;
+        for (struct layer *layer = list->oldest; layer; layer = layer->newer)
+            layers[n++] = layer;
+        assert(n == n_layers);
+    }
+    *ret = layers;
+    return 0;
+}
+
+void scheduler_tell(const struct scheduler *scheduler, const struct scheduler_event *event)
+{
+    if (scheduler->observer)
+        scheduler->observer(event, scheduler->context);
+}
+
+void scheduler_tell_of_layer(const struct scheduler *scheduler, int type, const struct layer *layer)
+{
+    scheduler_tell(scheduler, &(struct scheduler_event){.type = (enum scheduler_event_type)type,
+                                                        .model = layer->model,
+                                                        .layer = layer,
+                                                        .bytes = layer_definition(layer)->bytes,
+                                                        .successor = scheduler->making_place_for});
+}
+
+/* Counts in (1) or out (-1), the layer's pages still held; adding the two's complement subtracts.
+ */
+static void count_resident(struct scheduler *scheduler, const struct layer *layer, int sign)
+{
+    struct model *model = layer->model;
+
+    if (model->epoch != scheduler->epoch) {
+        model->epoch = scheduler->epoch;
+        model->n_resident = 0;
+        model->resident_bytes = 0;
+    }
+    model->n_resident += (uint64_t)sign;
+    model->resident_bytes += (uint64_t)sign * layer_definition(layer)->bytes;
+    scheduler->stats.layers_resident += (uint64_t)sign;
+}
+
+void scheduler_list_evictable(struct scheduler *scheduler, struct layer *layer, int sign)
+{
+    if (sign > 0)
+        layer_list_append(&scheduler->evictable, layer);
+    else
+        layer_list_remove(&scheduler->evictable, layer);
+    scheduler->can_give_way.n_layers += (uint64_t)sign;
+    scheduler->can_give_way.pages += (uint64_t)sign * layer->allocation.n_pages;
+    scheduler->can_give_way.bytes += (uint64_t)sign * layer_definition(layer)->bytes;
+}
+
+int scheduler_step_layer(struct scheduler *scheduler, struct layer *layer, enum layer_state to,
+                         uint64_t n_pages)
+{
+    static const int events[][3] = {
+        [LAYER_ABSENT] = {-1, EVENT_LAYER_LOADING, -1},
+        [LAYER_LOADING] = {EVENT_LAYER_ABANDONED, -1, EVENT_LAYER_LOADED},
+        [LAYER_RESIDENT] = {EVENT_LAYER_EVICTED, -1, -1},
+    };
+    enum layer_state from = scheduler_layer_state(scheduler, layer);
+    int type = events[from][to];
+    assert(type >= 0);
+
+    if (to == LAYER_LOADING) {
+        int r = arena_alloc(scheduler->arena, n_pages, &layer->allocation);
+        if (r < 0)
+            return r;
+    }
+    if (from == LAYER_LOADING) {
+        layer_list_remove(&scheduler->loading, layer);
+        scheduler->stats.layers_loading--;
+        layer->model->n_loading--;
+    } else if (from == LAYER_RESIDENT) {
+        assert(layer->n_pins == 0);
+        scheduler_list_evictable(scheduler, layer, -1);
+        count_resident(scheduler, layer, -1);
+    }
+    if (to == LAYER_LOADING) {
+        layer_list_append(&scheduler->loading, layer);
+        scheduler->stats.layers_loading++;
+        layer->model->n_loading++;
+    } else if (to == LAYER_RESIDENT) {
+        scheduler_list_evictable(scheduler, layer, 1);
+        count_resident(scheduler, layer, 1);
+    } else {
+        arena_release(scheduler->arena, &layer->allocation);
+    }
+    layer->state = to;
+    scheduler_tell_of_layer(scheduler, type, layer);
+    return 0;
+}
+
+void scheduler_adopt(struct scheduler *scheduler, struct layer *const *residents,
+                     size_t n_residents, uint64_t last_fill_id, uint64_t loaded_bytes)
+{
+    for (size_t i = 0; i < n_residents; i++) {
+        struct layer *layer = residents[i];
+        assert(arena_holds(scheduler->arena, &layer->allocation));
+        layer->state = LAYER_RESIDENT;
+        scheduler_list_evictable(scheduler, layer, 1);
+        count_resident(scheduler, layer, 1);
+    }
+    scheduler->last_fill_id = last_fill_id;
+    scheduler->stats.loaded_bytes = loaded_bytes;
+}
+
+/* Every evictable layer goes at once: by a reset when nothing else holds pages. */
+void scheduler_flush(struct scheduler *scheduler)
+{
+    struct scheduler_event event = {.type = EVENT_FLUSHED,
+                                    .bytes = scheduler->can_give_way.bytes,
+                                    .n_layers = scheduler->can_give_way.n_layers,
+                                    .successor = scheduler->making_place_for};
+    if (event.n_layers == 0)
+        return;
+    if (scheduler->stats.layers_loading == 0 && scheduler->pinned_pages == 0)
+        arena_reset(scheduler->arena);
+    else
+        for (struct layer *layer = scheduler->evictable.oldest; layer; layer = layer->newer)
+            arena_release(scheduler->arena, &layer->allocation);
+    scheduler->epoch++;
+    scheduler->evictable = (struct layer_list){0};
+    memset(&scheduler->can_give_way, 0, sizeof scheduler->can_give_way);
+    scheduler->stats.layers_resident = 0;
+    for (const struct layer *layer = scheduler->pinned.oldest; layer; layer = layer->newer)
+        count_resident(scheduler, layer, 1);
+    scheduler_tell(scheduler, &event);
+}
