@@ -51,12 +51,8 @@ struct daemon {
     bool leaves_nothing; /* no other process will take the arena over */
 };
 
-static const struct server_info server_info = {
-    .vendor = "EdgeMind",
-    .product = "edgemindd",
-    .version = EDGEMIND_VERSION,
-    .url = "https://edgemind.io",
-};
+static const struct server_info server_info = {"EdgeMind", "edgemindd", EDGEMIND_VERSION,
+                                               "https://edgemind.io"};
 
 static struct timeval timeval_of(uint64_t usec)
 {
@@ -383,12 +379,7 @@ static void take_down(struct daemon *daemon)
 
 int daemon_run(struct config *config, int argc, char **argv)
 {
-    struct daemon daemon = {
-        .config = config,
-        .argc = argc,
-        .argv = argv,
-        .rules = {(gid_t)-1, (gid_t)-1},
-    };
+    struct daemon daemon = {config, argc, argv, .rules = {(gid_t)-1, (gid_t)-1}};
     int r = build(&daemon);
     if (r == 0) {
         tell_status(&daemon);
@@ -405,13 +396,5 @@ int daemon_run(struct config *config, int argc, char **argv)
         daemon.leaves_nothing = !service_manager_will_restart();
     }
     take_down(&daemon);
-    switch (r) {
-    case 0:
-        return EXIT_SUCCESS;
-    case -EINVAL:
-    case -E2BIG:
-        return EXIT_NEVER;
-    default:
-        return EXIT_FAILURE;
-    }
+    return r;
 }

@@ -10,5 +10,6 @@
 enum { EXIT_NEVER = 2 };
 
 /* Runs until SIGTERM or SIGINT. Takes over the configuration's strings. `argc` and `argv` are read
- * again on SIGHUP. The process's exit status; failures are logged. */
+ * again on SIGHUP. 0, or a negative errno of a start that failed,
+ * which is logged: -EINVAL and -E2BIG are EXIT_NEVER. */
 int daemon_run(struct config *config, int argc, char **argv);

@@ -4,8 +4,10 @@
 #include "daemon/dropin.h"
 #include "daemon/system/service_manager.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 int main(int argc, char **argv)
@@ -44,7 +46,8 @@ int main(int argc, char **argv)
         break;
     case CONFIG_RUN:
         log_set_level(config.log_level);
-        status = daemon_run(&config, argc, argv);
+        r = daemon_run(&config, argc, argv);
+        status = r == 0 ? EXIT_SUCCESS : r == -EINVAL || r == -E2BIG ? EXIT_NEVER : EXIT_FAILURE;
         break;
     }
     config_done(&config);

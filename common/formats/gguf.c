@@ -3,6 +3,7 @@
 #include "common/formats/gguf.h"
 
 #include "common/definition/definition_pool.h"
+#include "common/formats/gguf_type.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -16,24 +17,6 @@ enum {
     DEFAULT_ALIGNMENT = 32,
     TENSOR_INFO_BYTES_MIN = 8 + 1 + 4 + 4 + 8 /* name's length, name, rank, type, offset */
 };
-
-/* By ggml_type. */
-static const char *const types[] = {
-    "F32",   "F16",        "Q4_0",       "Q4_1",       "Q4_2",     "Q4_3",     "Q5_0",
-    "Q5_1",  "Q8_0",       "Q8_1",       "Q2_K",       "Q3_K",     "Q4_K",     "Q5_K",
-    "Q6_K",  "Q8_K",       "IQ2_XXS",    "IQ2_XS",     "IQ3_XXS",  "IQ1_S",    "IQ4_NL",
-    "IQ3_S", "IQ2_S",      "IQ4_XS",     "I8",         "I16",      "I32",      "I64",
-    "F64",   "IQ1_M",      "BF16",       "Q4_0_4_4",   "Q4_0_4_8", "Q4_0_8_8", "TQ1_0",
-    "TQ2_0", "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4",    "NVFP4",    "Q1_0",
-    "Q2_0",
-};
-enum { N_TYPES = sizeof types / sizeof types[0] };
-
-/* Those that were dropped from the format; their numbers are not used again. */
-static bool is_removed(uint32_t type)
-{
-    return type == 4 || type == 5 || (type >= 31 && type <= 33) || (type >= 36 && type <= 38);
-}
 
 enum value_type {
     VALUE_U16 = 2,
@@ -54,7 +37,7 @@ struct reader {
     uint64_t window_offset_bytes;
     size_t window_used_bytes;
     char *window; /* owned; WINDOW_BYTES */
-    dtype dtypes[N_TYPES];
+    dtype dtypes[GGUF_TYPES];
     uint32_t alignment; /* 0: not told */
 };
 
@@ -292,11 +275,11 @@ static int read_type(struct reader *reader, struct tensor_entry *entry)
     int r = read_u32(reader, &type);
     if (r < 0)
         return r;
-    if (type >= N_TYPES)
+    if (type >= GGUF_TYPES)
         return tensor_file_refuse(reader->builder, entry->name, "unknown type %" PRIu32, type);
-    if (is_removed(type))
+    if (gguf_type_is_removed(type))
         return tensor_file_refuse(reader->builder, entry->name, "type %s, which GGUF no longer has",
-                                  types[type]);
+                                  gguf_type_names[type]);
     entry->type = reader->dtypes[type];
     return 0;
 }
@@ -394,8 +377,10 @@ int gguf_read(struct tensor_file_builder *builder)
     struct reader reader = {.builder = builder};
     uint64_t data_offset_bytes;
 
-    for (int i = 0; i < N_TYPES; i++) {
-        int r = is_removed((uint32_t)i) ? 0 : dtype_parse(types[i], &reader.dtypes[i]);
+    for (int i = 0; i < GGUF_TYPES; i++) {
+        int r = gguf_type_is_removed((uint32_t)i)
+                    ? 0
+                    : dtype_parse(gguf_type_names[i], &reader.dtypes[i]);
         if (r < 0)
             return r;
     }

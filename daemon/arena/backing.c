@@ -1,8 +1,8 @@
 /* Owns the arena's memfd, its one mapping, and the count of what is committed of it.
  *
  * Invariant: the file's size is the mark. [0, mark) is committed, but for pending_bytes of it whose
- * loads are in flight. Nothing is committed before every check that can refuse has passed, and what
- * fails after that gives everything back.
+ * loads are in flight. Nothing is committed before every check that can refuse has passed, and a
+ * failure after that frees what was committed.
  *
  * Leaves to others: which pages are whose (arena), writing them (loader), the comparison with the
  * operating system's figures (monitor). */
