@@ -218,7 +218,9 @@ static int apply_arguments(int argc, char **argv, bool options_only, struct conf
                            enum config_action *action, char *why)
 {
     for (int i = 1; i < argc; i++) {
-        const char *argument = argv[i];
+        const char *argument = strcmp(argv[i], "-h") == 0   ? "--help"
+                               : strcmp(argv[i], "-V") == 0 ? "--version"
+                                                            : argv[i];
         if (strncmp(argument, "--", 2) != 0 || argument[2] == '\0')
             return fail(why, -EINVAL, "unexpected argument '%.*s'; see --help", VALUE_SHOWN,
                         argument);

@@ -29,6 +29,11 @@ class CheckConfig(TestCase):
                 self.assertExit(0, self.check(text))
         self.assertExit(0, self.check("", "--capacity=1M"))
 
+    def test_short_forms(self):
+        for short, long in (("-h", "--help"), ("-V", "--version")):
+            result = self.assertExit(0, run(EDGEMINDD, short))
+            self.assertEqual(result.out, run(EDGEMINDD, long).out)
+
     def test_bad(self):
         """Each names the file, the line, and what would be right."""
         for text, line, word in (
