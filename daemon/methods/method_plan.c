@@ -5,6 +5,7 @@
 #include "common/clock.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
 
 enum {
@@ -90,6 +91,7 @@ static struct planning *planning_free(struct planning *planning)
     scheduler_snapshot_free(planning->snapshot);
     forecast_done(&planning->forecast);
     free(planning);
+    malloc_trim(0); /* the definition may have been large */
     return NULL;
 }
 DEFINE_CLEANUP(struct planning *, planning_free);

@@ -460,7 +460,8 @@ class Sources(WeightsTestCase):
                     self.assertEqual(data[tensor["offset"]:tensor["offset"] + tensor["bytes"]],
                                      contents[tensor["name"]])
         client.call("UnloadModel", model="m")
-        self.assertFds(n_fds)
+        client.close()
+        self.assertFds(n_fds - 1)
 
     def test_one_descriptor_for_two_models(self):
         """The flags of a descriptor are shared with its sender: direct reads must not get in the

@@ -329,7 +329,9 @@ class HangUp(WeightsTestCase):
             self.assertEqual(states, ["resident"] * n_resident + ["absent"] * (27 - n_resident))
             cancelled += n_resident < 27
             if i % 10 == 9:
-                self.assertBytes(other, "m", placed)
+                reader = self.client()
+                self.assertBytes(reader, "m", placed)
+                reader.close()
             other.call("UnloadModel", model="m")
             self.assertFds(n_fds)
         self.assertGreater(cancelled, 5)
