@@ -4,7 +4,8 @@
  *
  * The runs of a model divide its layers into segments: from each run's next layer as far as the
  * next one of the run before it. A segment's furthest layer is its last. Cost: linear in the runs
- * for each victim, and in the layers that are passed over. */
+ * and in the layers that are passed over, and for each victim logarithmic in the runs, because the
+ * segments are a heap. */
 #include "daemon/scheduler/policy.h"
 
 #include "common/cleanup.h"
@@ -12,12 +13,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct segment {
     struct model *model;
     uint32_t start;  /* index of the layer that is used first */
     uint32_t n_left; /* layers from there on that were not yet looked at */
+    uint32_t place;  /* among the segments before they were a heap; the lower one goes first */
+    uint64_t bytes;  /* how far away its furthest layer of the rank is, plus one; 0: it has none */
     uint8_t wanted;  /* if the model has a schedule: by all its runs */
 };
 
@@ -48,7 +50,7 @@ static int find_segments(const struct policy_view *view, uint32_t n_steps_on, st
         struct segment *first = &segments[n];
         uint8_t wanted = 0;
         for (uint32_t i = 0; i < model->n_runs; i++, run = TAILQ_NEXT(run, entry)) {
-            segments[n++] = (struct segment){model, run->next->index, 0, 0};
+            segments[n++] = (struct segment){.model = model, .start = run->next->index};
             wanted |= model->period > 0 ? run_wants(run, n_steps_on) : 0;
         }
         for (uint32_t i = 0; i < model->n_runs; i++)
@@ -59,6 +61,8 @@ static int find_segments(const struct policy_view *view, uint32_t n_steps_on, st
             first[i].n_left = first[i + 1].start - first[i].start;
         segments[n - 1].n_left = model->definition->n_layers - segments[n - 1].start + first->start;
     }
+    for (size_t i = 0; i < n; i++)
+        segments[i].place = (uint32_t)i;
     *ret = (struct segments){segments, n};
     return 0;
 }
@@ -99,28 +103,57 @@ static enum rank rank_of(const struct segment *segment, const struct layer *laye
     return layer->keep ? RANK_KEPT : RANK_STREAMED;
 }
 
-/* Takes the furthest layer of that rank, of all segments, that may give way. NULL if there is none,
- * or none that is used later than `after_bytes`. */
-static struct layer *take_furthest(const struct policy_view *view, struct segments *segments,
+/* Passes over its furthest layers as far as one of that rank that may give way. */
+static void pass_over(const struct policy_view *view, struct segment *segment, enum rank rank)
+{
+    for (; segment->n_left > 0; segment->n_left--) {
+        const struct layer *layer = &segment->model->layers[index_at(segment, segment->n_left - 1)];
+        if (rank_of(segment, layer) == rank && may_give_way(view, layer))
+            break;
+    }
+    segment->bytes = segment->n_left > 0 ? distance_bytes(segment, segment->n_left - 1) + 1 : 0;
+}
+
+static bool goes_before(const struct segment *left, const struct segment *right)
+{
+    return left->bytes != right->bytes ? left->bytes > right->bytes : left->place < right->place;
+}
+
+static void sift_down(struct segments *heap, size_t at)
+{
+    struct segment moved = heap->elements[at];
+    for (size_t child; (child = 2 * at + 1) < heap->n; at = child) {
+        if (child + 1 < heap->n && goes_before(&heap->elements[child + 1], &heap->elements[child]))
+            child++;
+        if (!goes_before(&heap->elements[child], &moved))
+            break;
+        heap->elements[at] = heap->elements[child];
+    }
+    heap->elements[at] = moved;
+}
+
+/* Makes a heap of the segments, by their furthest layers of that rank. */
+static void order_segments(const struct policy_view *view, struct segments *segments,
+                           enum rank rank)
+{
+    for (size_t i = 0; i < segments->n; i++)
+        pass_over(view, &segments->elements[i], rank);
+    for (size_t i = segments->n / 2; i-- > 0;)
+        sift_down(segments, i);
+}
+
+/* Takes the furthest layer of the rank by which the heap is ordered. NULL if there is none, or none
+ * that is used later than `after_bytes`. */
+static struct layer *take_furthest(const struct policy_view *view, struct segments *heap,
                                    enum rank rank, uint64_t after_bytes)
 {
-    struct segment *furthest = NULL;
-    uint64_t furthest_bytes = after_bytes;
-    for (struct segment *s = segments->elements; s < segments->elements + segments->n; s++) {
-        for (; s->n_left > 0; s->n_left--) {
-            const struct layer *layer = &s->model->layers[index_at(s, s->n_left - 1)];
-            if (rank_of(s, layer) == rank && may_give_way(view, layer))
-                break;
-        }
-        uint64_t bytes = s->n_left > 0 ? distance_bytes(s, s->n_left - 1) + 1 : 0;
-        if (bytes > furthest_bytes) {
-            furthest = s;
-            furthest_bytes = bytes;
-        }
-    }
-    if (!furthest)
+    struct segment *furthest = heap->elements;
+    if (heap->n == 0 || furthest->bytes <= after_bytes)
         return NULL;
-    return &furthest->model->layers[index_at(furthest, --furthest->n_left)];
+    struct layer *layer = &furthest->model->layers[index_at(furthest, --furthest->n_left)];
+    pass_over(view, furthest, rank);
+    sift_down(heap, 0);
+    return layer;
 }
 
 /* How far away the layer is, plus one as in take_furthest. */
@@ -144,6 +177,7 @@ static int append_runs_layers(const struct policy_view *view, const struct layer
     if (r < 0)
         return r;
     uint64_t after_bytes = target ? find_distance(&segments, target) : 0;
+    order_segments(view, &segments, RANK_UNWANTED);
     for (enum rank rank = RANK_UNWANTED; r == 0 && victims->pages < view->needed_pages;) {
         struct layer *layer =
             take_furthest(view, &segments, rank, rank == RANK_UNWANTED ? 0 : after_bytes);
@@ -156,6 +190,8 @@ static int append_runs_layers(const struct policy_view *view, const struct layer
             rank++;
             free(TAKE_PTR(segments.elements));
             r = find_segments(view, n_steps_on, &segments);
+            if (r == 0)
+                order_segments(view, &segments, rank);
         }
     }
     free(segments.elements);
@@ -166,15 +202,18 @@ static int append_runs_layers(const struct policy_view *view, const struct layer
  * needed. */
 static void spare_needless(const struct policy_view *view, struct victims *victims)
 {
+    size_t n = 0;
     for (size_t i = victims->n_layers; i-- > 0;) {
         uint64_t n_pages = victims->layers[i]->allocation.n_pages;
         if (victims->pages - n_pages < view->needed_pages)
             continue;
         victims->pages -= n_pages;
-        victims->n_layers--;
-        memmove(&victims->layers[i], &victims->layers[i + 1],
-                (victims->n_layers - i) * sizeof *victims->layers);
+        victims->layers[i] = NULL;
     }
+    for (size_t i = 0; i < victims->n_layers; i++)
+        if (victims->layers[i])
+            victims->layers[n++] = victims->layers[i];
+    victims->n_layers = n;
 }
 
 static int choose(const struct policy_view *view, const struct layer *target,

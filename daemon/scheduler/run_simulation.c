@@ -230,7 +230,7 @@ bool run_simulation_measure_steady(struct run_simulation *simulation, const stru
             return false;
         repeats = is_as_saved(simulation) &&
                   (!plan->schedule || (simulation->n_passes - saved) % plan->period == 0);
-    } while (!repeats && simulation->n_passes < CYCLE_STEADY_PASSES_MAX);
+    } while (!repeats && simulation->n_passes < RUN_SIMULATION_STEADY_PASSES_MAX);
     uint32_t n_passes = simulation->n_passes - saved;
     *ret = (struct pass_mean){(simulation->now - began) / n_passes,
                               (double)(simulation->read_pages - read_pages) / n_passes, repeats};

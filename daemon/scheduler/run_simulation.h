@@ -34,7 +34,7 @@ void run_simulation_reset(struct run_simulation *simulation);
 /* Goes through the model once. False if a layer found no place. */
 bool run_simulation_pass(struct run_simulation *simulation, const struct run_plan *plan);
 
-enum { CYCLE_STEADY_PASSES_MAX = 512 };
+enum { RUN_SIMULATION_STEADY_PASSES_MAX = 512 };
 
 /* Of a pass. */
 struct pass_mean {
@@ -47,7 +47,7 @@ struct pass_mean {
 bool run_simulation_measure(struct run_simulation *simulation, const struct run_plan *plan,
                             unsigned n_passes, double limit, struct pass_mean *ret);
 
-/* Until passes repeat themselves, or over the later ones of CYCLE_STEADY_PASSES_MAX. False if a
- * layer found no place. */
+/* Until passes repeat themselves, or over the later ones of RUN_SIMULATION_STEADY_PASSES_MAX. False
+ * if a layer found no place. */
 bool run_simulation_measure_steady(struct run_simulation *simulation, const struct run_plan *plan,
                                    struct pass_mean *ret);

@@ -196,7 +196,7 @@ int scheduler_reset(struct scheduler *scheduler);
  * NULL if there is none. 0 or -ENOMEM. */
 int scheduler_loading(const struct scheduler *scheduler, struct layer ***ret, size_t *ret_n);
 
-/* Runs, see daemon/run.h. -EMFILE at SCHEDULER_RUNS_MAX; -ENOMEM. */
+/* Runs, see daemon/scheduler/run.h. -EMFILE at SCHEDULER_RUNS_MAX; -ENOMEM. */
 int scheduler_begin_run(struct scheduler *scheduler, struct model *model, struct run **ret);
 /* Only before it has come to any layer: the one with that index is its next. */
 void scheduler_run_start_at(struct scheduler *scheduler, struct run *run, uint32_t index);

@@ -7,7 +7,7 @@
  *
  * Leaves to others: the list of models and its copy (scheduler_models.c), runs and reading ahead
  * (scheduler_runs.c), which layers give way (policy), filling pages (loader), waiting and retrying
- * (load). */
+ * (load_request). */
 #include "daemon/scheduler/scheduler.h"
 
 #include "daemon/scheduler/scheduler_internal.h"
