@@ -168,7 +168,7 @@ compile_commands.json: FORCE
 
 coverage:
 	@tests/install-packages.sh check
-	@$(MAKE) -j$$(nproc) BUILD=$(BUILD)/coverage CFLAGS='-O0 -g --coverage' all unit-tests test-programs
+	@$(MAKE) -j$$(nproc) BUILD=$(BUILD)/coverage CFLAGS='-O0 -g' SANITIZE=--coverage all unit-tests test-programs
 	@tests/coverage.sh $(BUILD)/coverage
 
 bench:
