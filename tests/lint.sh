@@ -60,9 +60,6 @@ include_circles() {
         sed -E 's|^([^:]*)\.[ch]:#include "([^"]*)\.h".*|\1 \2|' | awk '$1 != $2' | tsort 2>&1 >/dev/null |
         sed 's/^tsort: //'
 }
-long_files() {
-    git ls-files 'common/*.c' 'proto/*.c' 'daemon/*.c' 'client/*.c' | xargs wc -l | awk '$2 != "total" && $1 > 400'
-}
 # never_includes PATTERN FILE...: includes that these files must not have.
 never_includes() {
     local pattern=$1
@@ -113,7 +110,7 @@ manuals() { mandoc -T lint -W warning daemon/edgemindd.8 client/emctl/emctl.1 cl
 
 rule 'every file is in a room, and includes only from rooms above it' room_order
 rule 'no includes in a circle' include_circles
-rule 'a source has at most 400 lines' long_files
+rule 'a source or header has at most 400 lines' sizes
 rule 'arena and scheduler know neither JSON, loop, clock nor I/O' never_includes \
     'jansson|event2|systemd|time|sys/[^q]|fcntl|unistd|common/(json|clock|log)' \
     daemon/arena/arena.[ch] daemon/scheduler/*.[ch]
