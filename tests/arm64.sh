@@ -70,14 +70,14 @@ emulate() {
     chmod 755 "$1"
 }
 
-# unit TEST: a test that fails but is named in the list is skipped.
+# unit ROOM/TEST: a test that fails but is named in the list is skipped.
 unit() {
-    local status=0 preload="" log=/results/logs/$1.log
-    case $1 in test_arena_map | test_backing | test_loader | test_monitor) preload=$populate ;; esac
+    local status=0 preload="" name=${1##*/} log=/results/logs/${1//\//.}.log
+    case $name in test_arena_map | test_backing | test_loader | test_monitor) preload=$populate ;; esac
     # Emulation is slow, and a test's own time limit is no verdict on it.
     CK_TIMEOUT_MULTIPLIER=20 timeout 900 $emulator/emulate -L $emulator $preload \
         /results/build/tests/unit/"$1" >"$log" 2>&1 </dev/null || status=$?
-    awk -v unit="$1" -v status=$status '
+    awk -v unit="$name" -v status=$status '
         NR == FNR { reason[$1] = substr($0, length($1) + 2); next }
         /^[^ ]+:[0-9]+:[FE]:/ {
             split($0, part, ":")
