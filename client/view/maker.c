@@ -76,12 +76,6 @@ static int make_holes(struct view *view)
     return 0;
 }
 
-static void view_discard(struct view *view)
-{
-    own_fd_forget(view->file_fd);
-    view_free(view);
-}
-
 static struct view *find_model(size_t n_bytes, int prot, int flags, int fd, off_t offset)
 {
     struct view *view = calloc(1, sizeof *view);
@@ -112,7 +106,7 @@ static void *make(size_t n_bytes, int prot, int flags, int fd, off_t offset)
                    ? real_mmap(NULL, n_bytes, prot, view->flags, view->file_fd, offset)
                    : MAP_FAILED;
     if (at == MAP_FAILED) {
-        view_discard(view);
+        view_free(view);
         return NULL;
     }
     view->begin = at;
@@ -124,7 +118,7 @@ static void *make(size_t n_bytes, int prot, int flags, int fd, off_t offset)
     views_unlock();
     if (r < 0) {
         real_munmap(at, n_bytes);
-        view_discard(view);
+        view_free(view);
         return NULL;
     }
     return at;

@@ -1,4 +1,5 @@
-/* A fixed array: 64 views with a file each, and a few for the connection and the faults. */
+/* A fixed array: 64 views with a file each, and a few for the connection and the faults. What a
+ * descriptor was open on when it was remembered tells it from one that took its number later. */
 #include "client/view/own_fds.h"
 
 #include "client/view/real.h"
@@ -6,18 +7,41 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 enum { OWN_FDS_MAX = 128, OWN_FDS_FROM = 600 };
 
 static atomic_int own[OWN_FDS_MAX]; /* one more than the number; 0: free */
+static struct {
+    dev_t device;
+    ino_t inode;
+} files[OWN_FDS_MAX]; /* beside `own`; written before the number is there */
 
 void own_fd_mark(int fd)
 {
+    struct stat status = {0};
+
+    (void)fstat(fd, &status);
     for (unsigned i = 0; i < OWN_FDS_MAX; i++) {
         int none = 0;
-        if (atomic_compare_exchange_strong(&own[i], &none, fd + 1))
-            return;
+        if (!atomic_compare_exchange_strong(&own[i], &none, -1))
+            continue;
+        files[i].device = status.st_dev;
+        files[i].inode = status.st_ino;
+        atomic_store(&own[i], fd + 1);
+        return;
     }
+}
+
+bool own_fd_is_intact(int fd)
+{
+    struct stat status;
+
+    for (unsigned i = 0; fd >= 0 && i < OWN_FDS_MAX; i++)
+        if (atomic_load(&own[i]) == fd + 1)
+            return fstat(fd, &status) == 0 && status.st_dev == files[i].device &&
+                   status.st_ino == files[i].inode;
+    return false;
 }
 
 int own_fd_keep(int fd)
@@ -43,8 +67,11 @@ void own_fd_forget(int fd)
 
 void own_fd_close(int fd)
 {
+    bool is_intact = own_fd_is_intact(fd);
+
     own_fd_forget(fd);
-    real_close(fd);
+    if (is_intact)
+        real_close(fd);
 }
 
 bool own_fd_is(int fd)

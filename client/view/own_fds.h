@@ -9,8 +9,11 @@ int own_fd_keep(int fd);
 /* Remembers one that cannot be moved. */
 void own_fd_mark(int fd);
 void own_fd_forget(int fd);
-/* Forgets and closes. */
+/* Forgets it, and closes it if it is intact. */
 void own_fd_close(int fd);
+/* Whether the number is still open on what it was remembered with. A close(2) that does not go
+ * through this library may have given the number to a file of the engine. */
+bool own_fd_is_intact(int fd);
 
 bool own_fd_is(int fd);
 /* The lowest of them in [first, last], or -1. */

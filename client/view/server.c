@@ -106,7 +106,8 @@ static void map(struct server *server, struct view *view, uint32_t index, json_t
 
     views_lock();
     if (atomic_load(&unit->state) == UNIT_HOLE) {
-        if (view_map_unit(view, index, reply, server->link.arena_fd) == 0) {
+        if (own_fd_is_intact(server->link.arena_fd) &&
+            view_map_unit(view, index, reply, server->link.arena_fd) == 0) {
             unit->lease = lease;
             lease = NULL;
             unit->fill = json_integer_value(json_object_get(reply, "fill"));
@@ -283,7 +284,6 @@ static void free_removed(void)
             usleep(100);
         views_lock(); /* who retired it has gone on */
         views_unlock();
-        own_fd_forget(view->file_fd);
         view_free(view);
     }
 }
@@ -311,7 +311,7 @@ static void wait_for_work(struct server *server)
 static bool hung_up(const struct server *server)
 {
     struct pollfd fd = {.fd = varlink_fd(server->link.varlink), .events = POLLRDHUP};
-    return poll(&fd, 1, 0) > 0;
+    return !own_fd_is_intact(fd.fd) || poll(&fd, 1, 0) > 0;
 }
 
 static void *serve(void *context)

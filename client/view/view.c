@@ -3,6 +3,7 @@
 #include "client/view/view.h"
 
 #include "client/view/faults.h"
+#include "client/view/own_fds.h"
 #include "client/view/real.h"
 #include "common/cleanup.h"
 
@@ -21,7 +22,7 @@ void view_free(struct view *view)
     free(view->units);
     free(view->model);
     if (view->file_fd >= 0)
-        real_close(view->file_fd);
+        own_fd_close(view->file_fd);
     free(view);
 }
 
@@ -141,6 +142,8 @@ static int replace_all(struct view *view, uint32_t unit, int prot, int flags, in
 
 int view_make_plain(struct view *view, uint32_t unit)
 {
+    if (!own_fd_is_intact(view->file_fd))
+        return view_make_bad(view, unit);
     return replace_all(view, unit, view->prot, view->flags, view->file_fd);
 }
 

@@ -52,7 +52,8 @@ int view_make_hole(struct view *view, uint32_t unit, const struct faults *faults
  * that can be mapped; or a negative errno. After a failure the unit is no hole as a whole. */
 int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd);
 
-/* Maps the plain file over a unit, for good. */
+/* Maps the plain file over a unit, for good; as view_make_bad if the view's descriptor of the file
+ * was taken from it. */
 int view_make_plain(struct view *view, uint32_t unit);
 /* Whoever touches the unit gets SIGBUS, as beyond the end of a file. */
 int view_make_bad(struct view *view, uint32_t unit);

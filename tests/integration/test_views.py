@@ -77,8 +77,8 @@ def test_of(mode):
 
 
 for word in ("all", "random", "unmap", "fork", "close", "twice", "block", "handler", "write",
-             "change"):
-    setattr(Views, "test_" + word, test_of(word))
+             "change", "lose-arena", "lose-file"):
+    setattr(Views, "test_" + word.replace("-", "_"), test_of(word))
 
 
 class Several(Views):

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -236,6 +237,54 @@ static void change_it(int fd)
     compare(fd, moved, 0, middle);
 }
 
+/* Gives the numbers of the library's descriptors of the arena, or of the weight file, to another
+ * file, behind its back. `fd` is the reader's own of the weight file. */
+static void steal(int fd, int is_arena)
+{
+    struct stat weights, status;
+    int other = memfd_create("other", MFD_CLOEXEC), n_stolen = 0;
+
+    expect(other >= 0 && ftruncate(other, 1 << 30) == 0, "memfd_create");
+    expect(fstat(fd, &weights) == 0, "fstat");
+    for (int i = 3; i < 1024; i++) {
+        if (i == fd || i == other || fstat(i, &status) < 0 || !S_ISREG(status.st_mode))
+            continue;
+        int is_weights = status.st_dev == weights.st_dev && status.st_ino == weights.st_ino;
+        if (is_arena ? is_weights : !is_weights)
+            continue;
+        expect(syscall(SYS_dup3, other, i, O_CLOEXEC) == i, "dup3");
+        n_stolen++;
+    }
+    expect(n_stolen > 0, "nothing to steal");
+}
+
+/* The arena's descriptor is lost: the file takes its place. */
+static void lose_arena(int fd)
+{
+    compare(fd, map, 0, BLOCK);
+    steal(fd, 1);
+    read_all(fd);
+}
+
+/* The view's descriptor of its file is lost, too: where only the file could help, there is SIGBUS.
+ */
+static void lose_file(int fd)
+{
+    read_all(fd);
+    steal(fd, 0);
+    pid_t child = fork();
+    expect(child >= 0, "fork");
+    if (child == 0) {
+        read_all(fd);
+        _exit(0);
+    }
+    int status;
+    expect(waitpid(child, &status, 0) == child, "waitpid");
+    errno = 0;
+    expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS, "no SIGBUS in the child");
+    read_all(fd);
+}
+
 int main(int argc, char **argv)
 {
     expect(argc >= 3, "usage: view_reader MODE FILE [MILLISECONDS]");
@@ -267,6 +316,10 @@ int main(int argc, char **argv)
         write_out(fd);
     else if (strcmp(mode, "change") == 0)
         change_it(fd);
+    else if (strcmp(mode, "lose-arena") == 0)
+        lose_arena(fd);
+    else if (strcmp(mode, "lose-file") == 0)
+        lose_file(fd);
     else
         fail("no such mode");
     return 0;
