@@ -40,7 +40,7 @@ GGUF_DTYPES = {
 }
 
 PERIOD = 1048583  # a prime: two pages are alike only if they are 4 GiB apart
-GGUF_UINT16, GGUF_STRING, GGUF_UINT32, GGUF_ARRAY = 2, 8, 4, 9
+GGUF_UINT16, GGUF_UINT32, GGUF_INT32, GGUF_STRING, GGUF_ARRAY = 2, 4, 5, 8, 9
 
 
 class Tensor(NamedTuple):
@@ -193,12 +193,14 @@ def gguf_string(text):
 def write_gguf(path, tensors, seed=0, shift=None, alignment=32, name=None, version=3, vocabulary=0,
                split=None):
     """`alignment`: of every tensor, 1 for none; `vocabulary`: so many tokens in the metadata;
-    `split`: which part this is, from 0, and of how many."""
+    `split`: which part this is, from 0, of how many, and how many tensors all of them have."""
     metadata = [gguf_string("general.alignment") + struct.pack("<II", GGUF_UINT32, alignment)]
     if name:
         metadata.append(gguf_string("general.name") + struct.pack("<I", GGUF_STRING) + gguf_string(name))
     for key, number in zip(("split.no", "split.count"), split or ()):
         metadata.append(gguf_string(key) + struct.pack("<IH", GGUF_UINT16, number))
+    if split:
+        metadata.append(gguf_string("split.tensors.count") + struct.pack("<Ii", GGUF_INT32, split[2]))
     if vocabulary:
         metadata.append(gguf_string("tokenizer.ggml.tokens") +
                         struct.pack("<IIQ", GGUF_ARRAY, GGUF_STRING, vocabulary) +

@@ -21,6 +21,7 @@ enum {
 enum value_type {
     VALUE_U16 = 2,
     VALUE_U32 = 4,
+    VALUE_I32 = 5,
     VALUE_STRING = 8,
     VALUE_ARRAY = 9,
     N_VALUE_TYPES = 13
@@ -250,6 +251,8 @@ static int read_metadatum(struct reader *reader)
         return read_part(reader, key, type, &file->part);
     if (strcmp(key, "split.count") == 0)
         return read_part(reader, key, type, &file->n_parts);
+    if (strcmp(key, "split.tensors.count") == 0 && type == VALUE_I32)
+        return read_number(reader, 4, &file->n_parts_entries);
     if (type == VALUE_ARRAY)
         return skip_array(reader, key, 1);
     return type == VALUE_STRING ? skip_string(reader) : skip(reader, value_bytes[type]);

@@ -37,6 +37,7 @@ struct tensor_file {
     uint32_t *by_name;            /* indices into entries, ordered by name */
     uint32_t n_entries;           /* > 0, but for a part of several */
     uint32_t part, n_parts;       /* of a split GGUF file, from 0; n_parts is 0: it is whole */
+    uint64_t n_parts_entries;     /* of all parts together, as this one says; 0: it does not */
     const char *model_name;       /* GGUF's general.name, as it stands there; NULL: none */
     struct definition_pool *pool; /* owns entries and what they point to */
 };

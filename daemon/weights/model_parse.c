@@ -13,6 +13,7 @@
 #include "daemon/weights/shards.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 /* The definition keeps the open files from here on. */
@@ -147,6 +148,25 @@ static int open_named_parts(struct model_source *source, struct shards *shards, 
     return r;
 }
 
+/* Parts of another split, or of another model, are told by how many tensors all parts have. */
+static int check_tensor_counts(const struct shards *shards, struct model_read_result *result)
+{
+    uint64_t n_entries = 0;
+
+    for (uint32_t i = 0; i < shards->n_files; i++)
+        n_entries += shards->tables[i]->n_entries;
+    for (uint32_t i = 0; i < shards->n_files; i++) {
+        uint64_t expected = shards->tables[i]->n_parts_entries;
+        if (expected > 0 && expected != n_entries)
+            return definition_refuse(&result->problem, NULL,
+                                     "a split GGUF file whose parts do not belong together: part "
+                                     "%u says that all have %" PRIu64 " tensors, and the parts "
+                                     "that came have %" PRIu64,
+                                     (unsigned)i + 1, expected, n_entries);
+    }
+    return 0;
+}
+
 /* Puts the parts in their order, and refuses what is not all of one file. */
 static int order_parts(const struct shards *shards, uint32_t n_parts,
                        struct model_read_result *result)
@@ -182,11 +202,11 @@ static int order_parts(const struct shards *shards, uint32_t n_parts,
                                      "a split GGUF file, of which part %u of %u is missing",
                                      (unsigned)part + 1, (unsigned)n_parts);
     }
-    return shards->n_files == n_parts
-               ? 0
-               : definition_refuse(&result->problem, NULL,
-                                   "a split GGUF file of %u parts, and %u files came",
-                                   (unsigned)n_parts, (unsigned)shards->n_files);
+    if (shards->n_files != n_parts)
+        return definition_refuse(&result->problem, NULL,
+                                 "a split GGUF file of %u parts, and %u files came",
+                                 (unsigned)n_parts, (unsigned)shards->n_files);
+    return check_tensor_counts(shards, result);
 }
 
 /* The file that was read first is one part of several; the others came with the call, or lie

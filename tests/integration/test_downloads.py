@@ -141,7 +141,8 @@ class Downloads(TestCase):
         for i, path in enumerate(paths):
             tensors = [generate.Tensor("blk.%d.w" % j, "I8", (4096,))
                        for j in (2 * i, 2 * i + 1) if i >= first]
-            for placed in generate.write_gguf(path, tensors, seed=i, split=(i, n_parts)):
+            split = (i, n_parts, 2 * (n_parts - first))
+            for placed in generate.write_gguf(path, tensors, seed=i, split=split):
                 data[placed.name] = path.read_bytes()[placed.offset:placed.offset + placed.bytes]
         return paths, data
 
@@ -183,6 +184,16 @@ class Downloads(TestCase):
         self.assertIn("no part of the same", self.assertExit(8, self.load(paths[0])).err)
         paths[1].write_bytes(data)
         self.assertExit(0, self.load(paths[0]))
+
+    def test_parts_of_two_models(self):
+        """As many parts, and each in its place, but not of one model."""
+        paths, _ = self.parts(first=0)
+        other = paths[1].read_bytes()
+        self.parts(first=1)
+        paths[1].write_bytes(other)
+        for path in paths:
+            self.assertIn("do not belong together", self.assertExit(8, self.load(path)).err)
+        self.assertEqual(self.models(), set())
 
     def test_parts_below_model_dir(self):
         paths, data = self.parts()
