@@ -98,6 +98,7 @@ options_documented() {
         grep -qE -- "(Cm|Fl -|Fl|It) *${option#--}([= ]|$)|${option}" daemon/edgemindd.8 || echo "edgemindd.8: $option"
         case $option in --config | --check-config | --print-dropin | --simulate | --help | --version) continue ;; esac
         grep -qE "^#? ?${option#--} *=" systemd/edgemindd.conf || echo "edgemindd.conf: $option"
+        grep -q "^| .*\`${option#--}\`" README.md || echo "README.md: $option"
     done
 }
 verbs_documented() {
@@ -120,7 +121,7 @@ rule 'formatted' format
 rule 'only the test build of the daemon can be told to hang' hangs
 rule 'cppcheck' c_check
 rule 'clang-tidy' clang_tidy
-rule 'every option is in the manual and in the shipped configuration' options_documented
+rule 'every option is in the manual, in the shipped configuration and in the table of README.md' options_documented
 rule 'every verb is in the manual' verbs_documented
 rule 'manuals' manuals
 exit $status

@@ -1,5 +1,5 @@
-/* What the operating system says of this process: the daemon's own counters never feed a sample,
- * they are what it is compared with.
+/* What the operating system says about this process. The daemon's own counters never feed a sample:
+ * the sample is what they are compared with.
  *
  * Sources: proc(5) status, stat, smaps, meminfo; fstat(2) of the arena's memfd (st_blocks is exact
  * and also sees pages that somebody else committed); Documentation/accounting/psi.rst. */

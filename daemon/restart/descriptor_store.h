@@ -18,19 +18,19 @@ struct descriptor_store {
 };
 
 void descriptor_store_init(struct descriptor_store *store, uint64_t max);
-/* What is stored stays there. */
+/* Frees the account. The descriptors stay in the store. */
 void descriptor_store_done(struct descriptor_store *store);
 
-/* 0, or a negative errno. -ENOSPC: it is full. */
+/* Stores a descriptor. 0, or a negative errno; -ENOSPC: the store is full. */
 int descriptor_store_add(struct descriptor_store *store, int fd, const char *name);
-/* Drops all of that name; what they were is the caller's to count. */
+/* Removes all descriptors of that name from the store. The caller counts them. */
 void descriptor_store_remove(const char *name);
 
-/* Takes a descriptor that was stored under that name, if that is a weight file's name and it is of
- * that file. It counts already. */
+/* Takes a descriptor that was stored under that name, if the name is a weight file's and the
+ * descriptor is open on that file. It is counted already. */
 bool descriptor_store_take_source(struct descriptor_store *store, const char *name, int fd);
-/* Gives them to the files of a recovery, whichever model's they were. Returns how many files are
- * left without one. */
+/* Gives these descriptors to the files of a recovery, whichever model they belonged to. Returns how
+ * many files have none afterwards. */
 size_t descriptor_store_give_sources(struct descriptor_store *store,
                                      struct ledger_recovery *recovery);
 
@@ -41,6 +41,6 @@ int descriptor_store_use_sources(struct descriptor_store *store,
 void descriptor_store_release_sources(struct descriptor_store *store,
                                       const struct definition *definition);
 
-/* Drops those that no model uses, or all. */
+/* Removes the weight files that no model uses from the store, or all of them. */
 void descriptor_store_remove_unused(struct descriptor_store *store);
 void descriptor_store_remove_sources(struct descriptor_store *store);

@@ -1,5 +1,5 @@
-/* What was leased when the last process ended: pinned until each of its leases has been taken up
- * again, or until lease-grace is over. Loop thread only. */
+/* The layers that were leased when the last process ended. Each is pinned until its clients have
+ * taken up all its leases again, or until lease-grace is over. Loop thread only. */
 #pragma once
 
 #include "daemon/scheduler/scheduler.h"
@@ -19,8 +19,9 @@ struct grace {
 void grace_begin(struct grace *grace, struct scheduler *scheduler, struct grace_layer *layers,
                  size_t n_layers);
 
-/* One of the layer's leases, if any waits, has become a new one, which holds it now. */
+/* A client has taken up one of the layer's leases: its new lease pins the layer from now on. Does
+ * nothing if no lease of the layer waits. */
 void grace_take_up(struct grace *grace, const struct layer *layer);
 
-/* Unpins what still waits. Safe on a zeroed one. */
+/* Unpins the layers whose leases still wait. Safe on a zeroed one. */
 void grace_end(struct grace *grace);
