@@ -1,20 +1,20 @@
 /* The ledger: what lies where in the arena, so that the next daemon process finds it again.
  *
  * A memfd beside the arena's in the service manager's file-descriptor store, written with pwrite
- * and never mapped: mapped, it would count as the arena does. The kernel keeps it when a process
- * dies, at whatever moment; that it survives the machine is not asked for.
+ * and never mapped: a mapping would count in the RSS. The kernel keeps it when a process dies, at
+ * whatever moment. It does not survive a reboot, and need not.
  *
- * A step is committed when its function has returned. What takes bytes away (evicted, flushed) is
- * to be committed before the pages may be written again, what brings them (loaded) when they are
- * complete. A process that dies inside of a step leaves the state before it or after it. One step
- * is two writes of less than 100 bytes each, however many layers there are; a layer in several
+ * A step is committed when its function has returned. The caller commits a step that frees pages
+ * (evicted, flushed) before it writes to them again, and a step that fills pages (loaded) after
+ * they are complete. A process that dies within a step leaves the state before it or after it. One
+ * step is two writes of less than 100 bytes each, however many layers there are; a layer in several
  * extents costs one more for each.
  *
- * A step that cannot be written voids the whole ledger: the next start is a cold one. It returns a
- * negative errno, once; every later step does nothing and returns 0.
+ * If a step cannot be written, the whole ledger is void, and the next start is cold. That step
+ * returns a negative errno; every later one does nothing and returns 0.
  *
- * There is no checksum of the layers' bytes: nobody but this daemon can write them, and to read
- * them again would take longer than a restart may. Loop thread only. */
+ * There is no checksum of the layers' bytes, because only this daemon can write them, and because
+ * reading them again would take longer than a restart may. Loop thread only. */
 #pragma once
 
 #include "daemon/scheduler/model.h"
@@ -26,16 +26,17 @@ enum { LEDGER_LEASES_MAX = UINT16_MAX };
 
 struct ledger;
 
-/* The arena that a ledger is about. It goes with no other, nor with the same one cut otherwise. */
+/* The arena that a ledger describes. A ledger is of no use with another arena, or with this one at
+ * another capacity or page size. */
 struct ledger_arena {
     int fd; /* borrowed, during the call only */
     uint64_t page_bytes, capacity_bytes;
     uint32_t backing; /* what else has to be the same; any number */
 };
 
-/* A new memfd that knows no models. 0 or a negative errno. */
+/* Creates an empty ledger in a new memfd. 0 or a negative errno. */
 int ledger_new(const struct ledger_arena *arena, struct ledger **ret);
-/* Closes the memfd. What has been stored elsewhere stays as it is. */
+/* Closes the memfd. Duplicates in the descriptor store stay open. */
 struct ledger *ledger_free(struct ledger *ledger);
 DEFINE_CLEANUP(struct ledger *, ledger_free);
 
@@ -43,7 +44,7 @@ DEFINE_CLEANUP(struct ledger *, ledger_free);
  * looks for. */
 int ledger_fd(const struct ledger *ledger);
 
-/* A model's number in this ledger, never used twice; 0 if it knows none such. */
+/* The model's number in this ledger, which is never used twice; 0 if the model is not in it. */
 uint64_t ledger_model_id(const struct ledger *ledger, const struct model *model);
 
 /* The steps. `model` is known by its address until it is removed; its definition is written down,
@@ -53,11 +54,11 @@ int ledger_add_model(struct ledger *ledger, const struct model *model);
 int ledger_remove_model(struct ledger *ledger, const struct model *model);
 int ledger_loaded(struct ledger *ledger, const struct layer *layer, uint64_t fill_id);
 int ledger_evicted(struct ledger *ledger, const struct layer *layer);
-/* So many leases hold a resident layer now; more than LEDGER_LEASES_MAX count as that. What is held
- * outlives a flush. */
+/* Writes down how many leases hold a resident layer now, at most LEDGER_LEASES_MAX. A flush keeps
+ * layers that are held. */
 int ledger_leased(struct ledger *ledger, const struct layer *layer, uint64_t fill_id,
                   uint32_t n_leases);
-/* Every layer is evicted that is not held. */
+/* Every layer that is not held is evicted. */
 int ledger_flushed(struct ledger *ledger);
 
 /* What a ledger says, checked: extents lie in the arena, no two overlap, and each layer's are what
