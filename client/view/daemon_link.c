@@ -39,10 +39,8 @@ void daemon_link_close(struct daemon_link *link)
 {
     if (!link->varlink)
         return;
-    bool is_intact = own_fd_is_intact(varlink_fd(link->varlink));
-    own_fd_forget(varlink_fd(link->varlink));
     /* If the engine took the number, freeing would close the engine's file. */
-    link->varlink = is_intact ? varlink_free(link->varlink) : NULL;
+    link->varlink = own_fd_forget(varlink_fd(link->varlink)) ? varlink_free(link->varlink) : NULL;
 }
 
 static int lose(struct daemon_link *link)

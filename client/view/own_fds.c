@@ -56,21 +56,21 @@ int own_fd_keep(int fd)
     return high;
 }
 
-void own_fd_forget(int fd)
+bool own_fd_forget(int fd)
 {
+    bool is_intact = own_fd_is_intact(fd);
+
     for (unsigned i = 0; i < OWN_FDS_MAX; i++) {
         int value = fd + 1;
         if (atomic_compare_exchange_strong(&own[i], &value, 0))
-            return;
+            break;
     }
+    return is_intact;
 }
 
 void own_fd_close(int fd)
 {
-    bool is_intact = own_fd_is_intact(fd);
-
-    own_fd_forget(fd);
-    if (is_intact)
+    if (own_fd_forget(fd))
         real_close(fd);
 }
 

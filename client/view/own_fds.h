@@ -8,8 +8,9 @@
 int own_fd_keep(int fd);
 /* Remembers one that cannot be moved. */
 void own_fd_mark(int fd);
-void own_fd_forget(int fd);
-/* Forgets it, and closes it if it is intact. */
+/* Returns whether it was intact: if not, the number is not the caller's to close. */
+bool own_fd_forget(int fd);
+/* Forgets it, and closes it if it was intact. */
 void own_fd_close(int fd);
 /* Whether the number is still open on what it was remembered with. A close(2) that does not go
  * through this library may have given the number to a file of the engine. */

@@ -266,8 +266,7 @@ static void lose_arena(int fd)
     read_all(fd);
 }
 
-/* The view's descriptor of its file is lost, too: where only the file could help, there is SIGBUS.
- */
+/* The view's descriptor of its file is lost: where only the file could help, there is SIGBUS. */
 static void lose_file(int fd)
 {
     read_all(fd);
