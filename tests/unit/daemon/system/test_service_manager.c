@@ -520,7 +520,6 @@ int main(void)
     tcase_add_test(tcase, watchdog_is_fed_twice_as_often_as_asked);
     tcase_add_test(tcase, stores_a_duplicate_under_a_name);
     tcase_add_test(tcase, storing_fails_aloud);
-    tcase_add_test(tcase, a_manager_that_does_not_read);
     tcase_add_test(tcase, the_store_has_the_size_that_the_manager_says);
     tcase_add_test(tcase, of_sockets_takes_unix_stream_ones_only);
     tcase_add_test(tcase, takes_stored_files_by_name);
@@ -530,6 +529,11 @@ int main(void)
     tcase_add_test(tcase, refuses_a_malformed_environment);
     tcase_add_test(tcase, the_journal_takes_the_log_only_when_it_is_standard_error);
     suite_add_tcase(suite, tcase);
+    TCase *slow = tcase_create("slow");
+    tcase_set_timeout(slow, 60);
+    tcase_add_checked_fixture(slow, make_manager, remove_manager);
+    tcase_add_test(slow, a_manager_that_does_not_read);
+    suite_add_tcase(suite, slow);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int n_failed = srunner_ntests_failed(runner);
