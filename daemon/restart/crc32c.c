@@ -1,10 +1,10 @@
-/* A byte at a time. What a byte leaves behind is the sum of what its halves do, so that two short
- * tables do for one of 256. */
+/* Takes one byte at a time. A byte's effect is the sum of the effects of its two halves, so two
+ * tables of 16 entries replace one of 256. */
 #include "daemon/restart/crc32c.h"
 
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t n_bytes)
 {
-    /* For the reflected polynomial 0x82f63b78. */
+    /* The tables belong to the reflected polynomial 0x82f63b78. */
     static const uint32_t low[16] = {
         0x00000000, 0xf26b8303, 0xe13b70f7, 0x1350f3f4, 0xc79a971f, 0x35f1141c,
         0x26a1e7e8, 0xd4ca64eb, 0x8ad958cf, 0x78b2dbcc, 0x6be22838, 0x9989ab3b,

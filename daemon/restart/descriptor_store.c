@@ -1,5 +1,5 @@
-/* Owns the list of weight files that are in the store or in use: each has one entry, which knows
- * how many files of models it is. */
+/* Owns the list of weight files that are in the store or in use. Each has one entry, which counts
+ * the models' files that refer to it. */
 #include "daemon/restart/descriptor_store.h"
 
 #include "daemon/system/service_manager.h"
@@ -13,10 +13,10 @@ enum { SOURCE_NAME_MAX = 64 };
 
 struct source {
     LIST_ENTRY(source) entry;
-    char name[SOURCE_NAME_MAX]; /* in the store; says which file it is */
-    uint64_t n_stored;          /* descriptors there: 0 or 1, unless somebody has added some */
-    uint64_t n_users;           /* files of models */
-    int fd;                     /* one that was taken and has not been given to a model; or -1 */
+    char name[SOURCE_NAME_MAX]; /* its name in the store, made from device and inode */
+    uint64_t n_stored; /* descriptors in the store: 0 or 1, unless another program added some */
+    uint64_t n_users;  /* files of models */
+    int fd;            /* taken from the store and not yet given to a model; or -1 */
 };
 
 static void free_source(struct source *source)
@@ -160,7 +160,7 @@ void descriptor_store_release_sources(struct descriptor_store *store,
     for (uint32_t i = 0; i < definition->n_files; i++) {
         char name[SOURCE_NAME_MAX];
         if (name_source(definition->files[i].fd, name) < 0)
-            continue; /* one that was not kept over a restart */
+            continue; /* this file was not kept over a restart */
         struct source *source = find_source(store, name);
         if (source && --source->n_users == 0)
             remove_source(store, source);

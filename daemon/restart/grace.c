@@ -1,5 +1,5 @@
-/* Invariant: each layer that waits is there once, and pinned as often as it has leases that do: the
- * number of its pins is that of the leases which the next process has to wait for. */
+/* Invariant: the array holds each waiting layer once, and the layer has one pin for each of its
+ * waiting leases. So a layer's pins are the leases that the next process has to wait for. */
 #include "daemon/restart/grace.h"
 
 #include "common/cleanup.h"
@@ -31,7 +31,7 @@ void grace_end(struct grace *grace)
     _cleanup_(freep) struct grace_layer *layers = TAKE_PTR(grace->layers);
     size_t n_layers = grace->n_layers;
 
-    grace->n_layers = 0; /* first: who waited for one of them may look */
+    grace->n_layers = 0; /* first, because a client that waited for one of them may look now */
     for (size_t i = 0; i < n_layers; i++)
         for (; layers[i].n_leases > 0; layers[i].n_leases--)
             scheduler_unpin(grace->scheduler, layers[i].layer);

@@ -1,27 +1,28 @@
-/* The layers that were leased when the last process ended. Each is pinned until its clients have
- * taken up all its leases again, or until lease-grace is over. Loop thread only. */
+/* The layers that were leased when the last process ended. Each layer stays pinned until its
+ * clients have taken up all its leases again, or until lease-grace is over. Loop thread only. */
 #pragma once
 
 #include "daemon/scheduler/scheduler.h"
 
 struct grace_layer {
     struct layer *layer;
-    uint32_t n_leases; /* that still wait for their holders */
+    uint32_t n_leases; /* leases whose clients have not come back yet */
 };
 
 struct grace {
     struct scheduler *scheduler; /* borrowed */
-    struct grace_layer *layers;  /* owned, n_layers that still wait */
+    struct grace_layer *layers;  /* owned; the n_layers layers with such leases */
     size_t n_layers;
 };
 
-/* Pins the layers, which are resident, once a lease. Takes the array. */
+/* Pins each layer once for each of its leases. The layers must be resident. Takes ownership of the
+ * array. */
 void grace_begin(struct grace *grace, struct scheduler *scheduler, struct grace_layer *layers,
                  size_t n_layers);
 
-/* A client has taken up one of the layer's leases: its new lease pins the layer from now on. Does
- * nothing if no lease of the layer waits. */
+/* A client has taken up one of the layer's leases, and its new lease pins the layer from now on.
+ * Does nothing if no lease of the layer waits. */
 void grace_take_up(struct grace *grace, const struct layer *layer);
 
-/* Unpins the layers whose leases still wait. Safe on a zeroed one. */
+/* Unpins the layers whose leases still wait. Safe on a zeroed struct. */
 void grace_end(struct grace *grace);

@@ -1,5 +1,5 @@
-/* Owns the descriptors of arena and ledger that came out of the store, and the ledger. What else is
- * in the store, and how much, is store.c's. */
+/* Owns the ledger, and the descriptors of arena and ledger that came out of the store. Leaves to
+ * descriptor_store.c what else is in the store, and how much. */
 #include "daemon/restart/handover.h"
 
 #include "common/log.h"
@@ -19,9 +19,9 @@
 
 struct handover {
     struct descriptor_store store;
-    int arena_fd, ledger_fd; /* as they were taken; -1: none */
-    bool is_doubtful;        /* more was stored than can be */
-    struct ledger *ledger;   /* NULL before handover_begin, or without a store */
+    int arena_fd, ledger_fd; /* as taken from the store; -1: none */
+    bool is_doubtful; /* two arenas or ledgers were stored, or another file under such a name */
+    struct ledger *ledger; /* NULL before handover_begin, or without a store */
     struct ledger_recovery *recovery;
     struct grace grace;
 };
@@ -50,7 +50,8 @@ struct handover *handover_free(struct handover *handover)
     return NULL;
 }
 
-/* Somebody else's file is not to be touched. On a tmpfs it has seals as well, but also a name. */
+/* The daemon must not touch another program's file. A file on a tmpfs has seals as well, but it
+ * also has a name. */
 static bool is_memory_file(int fd)
 {
     struct stat status;
@@ -69,21 +70,21 @@ void handover_take(struct handover *handover, const char *name, int fd)
         *place = TAKE_FD(owned);
     } else if (place) {
         handover->is_doubtful = true;
-        /* A second arena holds memory, too. */
+        /* A second arena holds memory, too, so it is emptied. */
         if (is_memory_file(owned) && ftruncate(owned, 0) < 0)
-            log_error("cannot give a stored %s's memory back: %s", name, strerror(errno));
+            log_error("cannot release the memory of a second stored %s: %s", name, strerror(errno));
     } else if (descriptor_store_take_source(&handover->store, name, owned)) {
         (void)TAKE_FD(owned);
     } else {
-        log_warn("the service manager has kept %s, which nobody knows", name);
+        log_warn("the service manager has kept an unknown descriptor: %s", name);
     }
 }
 
-/* Makes the start a cold one: gives the stored memory back, and empties the store. */
+/* Makes this a cold start: returns the stored memory to the system, and empties the store. */
 static void forget(struct handover *handover)
 {
     if (handover->arena_fd >= 0 && ftruncate(handover->arena_fd, 0) < 0)
-        log_error("cannot give the stored arena's memory back: %s", strerror(errno));
+        log_error("cannot release the stored arena's memory: %s", strerror(errno));
     descriptor_store_remove(ARENA_NAME);
     descriptor_store_remove(LEDGER_NAME);
     descriptor_store_remove_sources(&handover->store);
@@ -95,7 +96,8 @@ static void forget(struct handover *handover)
     handover->arena_fd = handover->ledger_fd = -1;
 }
 
-/* A failure of the moment: with what is kept the next start may be warm. */
+/* Whether the failure may be gone at the next start. Then all is kept, and that start may be
+ * warm. */
 static bool is_passing(int error)
 {
     switch (error) {
@@ -149,9 +151,10 @@ static int adopt(struct handover *handover, const struct backing_config *config,
     }
     size_t n_missing = descriptor_store_give_sources(&handover->store, handover->recovery);
     if (n_missing > 0)
-        log_warn("%zu weight files were not kept: once their layers are evicted, they cannot be "
-                 "loaded again",
-                 n_missing);
+        log_warn(
+            "%zu weight files were not kept: once their layers are evicted, these layers cannot be "
+            "loaded again",
+            n_missing);
     *ret = TAKE_PTR(backing);
     return 0;
 }
@@ -169,7 +172,8 @@ int handover_backing(struct handover *handover, const struct backing_config *con
         }
         log_notice("a cold start: %s", ret_why);
     } else if (handover->store.n_fds > 0) {
-        log_notice("a cold start: the service manager has not kept one arena and one ledger");
+        log_notice(
+            "a cold start: the service manager has not kept exactly one arena and one ledger");
     }
     if (handover->store.n_fds > 0)
         forget(handover);
@@ -191,7 +195,7 @@ static int restore_models(struct handover *handover, struct scheduler *scheduler
         ledger_bind(handover->ledger, recovery->models[i].id, models[i]);
         descriptor_store_use_sources(&handover->store, models[i]->definition, &n_missing);
     }
-    /* What was stored for a model whose registration or removal was cut off. */
+    /* These files were stored for a model whose registration or removal was interrupted. */
     descriptor_store_remove_unused(&handover->store);
     return 0;
 }
@@ -201,7 +205,7 @@ static int restore_layers(struct handover *handover, struct scheduler *scheduler
                           struct model *const *models)
 {
     const struct ledger_recovery *recovery = handover->recovery;
-    /* One more each, so that nothing is no failure. */
+    /* Each array has one element more than it needs, so that an empty one is no failure. */
     uint64_t end_page = 0;
     _cleanup_(freep) struct claim *claims = calloc(recovery->n_extents + 1, sizeof *claims);
     _cleanup_(freep) struct layer **layers = calloc(recovery->n_layers + 1, sizeof *layers);
@@ -222,7 +226,7 @@ static int restore_layers(struct handover *handover, struct scheduler *scheduler
         claims[i] =
             (struct claim){extent->first_page, extent->n_pages, &layers[extent->layer]->allocation};
     }
-    /* With commit = load the file must not be longer than the arena was ever in use. */
+    /* With commit = load the file must not be longer than the arena's high-water mark. */
     uint64_t high_water_pages = backing_mark_bytes(backing) / arena_page_bytes(arena);
     if (backing_commit(backing) == COMMIT_BOOT)
         high_water_pages = end_page;
@@ -252,7 +256,7 @@ int handover_restore(struct handover *handover, struct scheduler *scheduler, str
             forget(handover);
         return r;
     }
-    log_notice("a warm start: %zu layers of %zu models are where they were, %zu of them held",
+    log_notice("a warm start: %zu layers of %zu models are where they were, %zu of them leased",
                recovery->n_layers, recovery->n_models, handover->grace.n_layers);
     handover->recovery = ledger_recovery_free(handover->recovery);
     closep(&handover->arena_fd);
@@ -267,7 +271,8 @@ int handover_begin(struct handover *handover, struct scheduler *scheduler,
     uint64_t first_fill_id;
     if (handover->ledger || handover->store.max < 2)
         return 0;
-    /* Numbers that no earlier ledger has given, so that nobody takes new bytes for old ones. */
+    /* Starts at a random number, so that no load gets a number of an earlier ledger, and no client
+     * takes new bytes for old ones. */
     if (getrandom(&first_fill_id, sizeof first_fill_id, 0) < 0)
         return -errno;
     scheduler_adopt(scheduler, NULL, 0, first_fill_id >> 12, 0);
@@ -279,14 +284,16 @@ int handover_begin(struct handover *handover, struct scheduler *scheduler,
     return r;
 }
 
-/* Before the ledger knows the model, so that it never knows one without its files. */
+/* Called before the ledger knows the model, so that it never knows a model whose files are not
+ * stored. */
 static void keep_sources(struct handover *handover, const struct definition *definition)
 {
     uint32_t n_left_out;
     int r = descriptor_store_use_sources(&handover->store, definition, &n_left_out);
     if (r < 0)
-        log_warn("%" PRIu32 " weight files of %s are not kept over a restart (%s): once its layers "
-                 "are evicted after one, they cannot be loaded again",
+        log_warn("%" PRIu32
+                 " weight files of %s are not kept over a restart (%s): if the model's layers "
+                 "are evicted after a restart, they cannot be loaded again",
                  n_left_out, definition->name,
                  r == -ENOSPC ? "the service manager's FileDescriptorStoreMax= is reached"
                               : strerror(-r));
@@ -329,8 +336,7 @@ void handover_on_scheduler(const struct scheduler_event *event, void *context)
         break;
     }
     if (r < 0)
-        log_error("the ledger cannot be written, so that the next start will be cold: %s",
-                  strerror(-r));
+        log_error("cannot write the ledger, so the next start will be cold: %s", strerror(-r));
 }
 
 struct grace *handover_grace(struct handover *handover)

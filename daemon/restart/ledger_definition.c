@@ -1,11 +1,17 @@
-/* Owns the form of a definition in the ledger, and writes it. Numbers of seven bits a byte, the
- * lowest first; strings with their length before them; element types by name.
+/* Owns the layout of a definition in the ledger, and writes it. A number has seven bits in each
+ * byte, the lowest first. A string has its length before it. An element type is its name.
  *
- * model:  name, whether it has `weights`, `weights`; files, layers, and each of them
- * file:   path, bytes, when it was modified and when its status changed (seconds, nanoseconds
- * each), device, inode layer:  name, bytes, shift; tensors, pieces, and each of them tensor: name,
- * type, sizes, and each of them; offset, bytes piece:  offset in the file and in the layer, bytes,
- * file */
+ * model:   name, 1 if `weights` follows or else 0, `weights`; n files, n layers; the files, the
+ * layers
+ *
+ * file:    path, bytes; modification time, status change time (seconds and nanoseconds each);
+ *          device, inode
+ *
+ * layer:   name, bytes, shift; n tensors, n pieces; the tensors, the pieces
+ *
+ * tensor:  name, type; n dimensions, the dimensions; offset, bytes
+ *
+ * piece:   offset in the file, offset in the layer, bytes, number of the file */
 #include "daemon/restart/ledger_definition.h"
 
 #include "daemon/restart/crc32c.h"

@@ -1,5 +1,5 @@
-/* Reads a definition back from the ledger, as if a stranger had written it: nothing here can make
- * the loader leave a layer, or a name break a reply. */
+/* Reads a definition back from the ledger, and trusts it no more than a stranger's. After its
+ * checks the loader cannot write outside of a layer, and no name can break a reply. */
 #include "common/definition/definition_pool.h"
 #include "common/utf8.h"
 #include "daemon/restart/crc32c.h"
@@ -11,13 +11,13 @@
 
 enum {
     BUFFER_BYTES = 16 * 1024,
-    PATH_BYTES_MAX = 64 * 1024, /* what a call can hold */
+    PATH_BYTES_MAX = 64 * 1024, /* the most that a call can hold */
     FILES_MAX = 4096
 };
 
 struct reader {
     int fd;
-    uint64_t offset_bytes, left_bytes; /* in the file, behind what is buffered */
+    uint64_t offset_bytes, left_bytes; /* in the file, behind the buffered bytes */
     uint32_t crc;
     size_t n_buffered, n_used;
     unsigned char buffer[BUFFER_BYTES];
@@ -125,7 +125,7 @@ static int get_time(struct reader *reader, struct timespec *ret)
     return 0;
 }
 
-/* The files own their paths. */
+/* Each file owns a copy of its path, outside of the pool. */
 static int get_files(struct reader *reader, uint32_t n_files)
 {
     struct definition *definition = reader->definition;
@@ -184,8 +184,9 @@ static int get_tensor(struct reader *reader, uint64_t layer_bytes, struct tensor
     return 0;
 }
 
-/* `end_bytes`: the block in which the piece before it ends, counted from the first page; moved on.
- * This is what the loader's chunks rely upon. */
+/* `end_bytes` is the end of the block in which the piece before this one ends, counted from the
+ * layer's first page. It is moved to the end of this piece's last block. The loader's chunks rely
+ * on pieces that share no block. */
 static int get_piece(struct reader *reader, const struct layer_definition *layer,
                      uint64_t *end_bytes, struct piece *ret)
 {

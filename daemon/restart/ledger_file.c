@@ -1,5 +1,5 @@
-/* Owns how the ledger's file is cut, checked, read and written. What a step is, and what a file
- * says as a whole, is known to ledger_steps.c and ledger_recover.c. */
+/* Owns how the ledger's file is divided, checked, read and written. Leaves to ledger_steps.c what a
+ * step is, and to ledger_recover.c what a whole file says. */
 #include "daemon/restart/ledger_file.h"
 
 #include "common/units.h"
@@ -48,7 +48,7 @@ uint32_t ledger_header_crc(const struct ledger_header *header)
     return crc32c(0, &copy, sizeof copy);
 }
 
-/* What stands in the wrong place is damaged, too. */
+/* The checksum covers the place, too, so that a record in the wrong place counts as damaged. */
 static uint32_t crc_in_place(uint64_t place, const void *bytes, size_t n_bytes)
 {
     return crc32c(crc32c(0, &place, sizeof place), bytes, n_bytes);

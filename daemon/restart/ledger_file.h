@@ -1,35 +1,37 @@
-/* The form of the ledger's file: what those that write it (ledger_steps, ledger_definition) and
- * those that read it (ledger_recover and the files below it) share, and nobody else.
+/* The layout of the ledger's file. Only the writers (ledger_steps, ledger_definition) and the
+ * readers (ledger_recover and the files below it) may include it.
  *
  *   0        header, written once
- *   128, 256 the last two steps: that with an odd number at 256
+ *   128, 256 the last two steps: the one with an odd number at 256
  *   384      the epoch
- *   4096     a record for each model that there may be
- *   69632    for each of the arena's pages: where the extent that begins there goes on
- *   then     for each model its region: its definition, then a record for each of its layers
+ *   4096     a record for each of LEDGER_MODELS_MAX models
+ *   69632    a link for each page of the arena: where the extent that begins at that page goes on
+ *   then     a region for each model: its definition, then a record for each of its layers
  *
- * Records are in the machine's own form, because the file never leaves it. What was never written
- * is a hole, zeros, and says that there is no such thing. A removed model's region is given back to
- * the system, not used for another.
+ * Records use the machine's own byte order, because the file never leaves the machine. A record
+ * that was never written is a hole of zeros, and means that the model or layer is absent. When a
+ * model is removed, its region's memory goes back to the system, and no other model uses the
+ * region.
  *
- * A step writes its record twice: to its place among the last steps, and then to where it belongs.
- * So a record that was cut off while it was written is written again at recovery, and every other
- * damage is known as such: there is never an older record that could be taken for the newest.
+ * A step writes its record twice: first among the last two steps, and then in the record's own
+ * place. If the process died while it wrote the second copy, recovery writes it again. Recovery
+ * detects every other damage, and it never takes an older record for the newest.
  *
- * A layer's record counts if it is of the current epoch, or leased; a flush is a new epoch. A
- * leased layer survives a flush without a new record, and when its lease ends it gets one.
+ * A layer's record counts if it is of the current epoch, or if the layer is leased. A flush starts
+ * a new epoch. A leased layer survives a flush without a new record, and gets one when its lease
+ * ends.
  *
- * Extents beyond the record are chained by the page that they begin at. Who owns that page owns the
- * place, so that nothing has to be allocated; the places of all pages together would take less than
- * a hundredth of the arena. */
+ * The extents of a layer with several form a chain of links. A link's place belongs to the page at
+ * which its extent begins, so whoever owns the page owns the link, and no link has to be allocated.
+ * The links of all pages together would take less than a hundredth of the arena. */
 #pragma once
 
 #include "daemon/restart/ledger.h"
 
 enum {
-    LEDGER_VERSION = 3, /* of everything here and in ledger_definition.c */
+    LEDGER_VERSION = 3, /* of all that this file and ledger_definition.c lay out */
     LEDGER_MODELS_MAX = 1024,
-    LEDGER_BLOCK_BYTES = 4096, /* what regions begin at */
+    LEDGER_BLOCK_BYTES = 4096, /* each region begins at a multiple of it */
 
     LEDGER_STEPS_OFFSET = 128,
     LEDGER_STEP_STRIDE = 128,
@@ -43,7 +45,7 @@ enum {
 struct ledger_header {
     uint64_t magic;
     uint32_t version;
-    uint32_t crc; /* of the header with 0 here */
+    uint32_t crc; /* of the header, with 0 in this member */
     uint64_t device, inode, page_bytes, capacity_bytes;
     uint32_t backing, reserved;
 };
@@ -52,7 +54,7 @@ enum ledger_record_kind { LEDGER_EPOCH = 1, LEDGER_MODEL, LEDGER_LAYER };
 
 enum ledger_record_state {
     LEDGER_ABSENT,
-    LEDGER_PRESENT, /* a model that is registered, a layer that is resident; an epoch always */
+    LEDGER_PRESENT, /* a registered model or a resident layer; an epoch is always present */
     LEDGER_LEASED
 };
 
@@ -60,8 +62,8 @@ struct ledger_record {
     uint32_t crc; /* of its place and what follows */
     uint8_t kind, state;
     uint16_t n_leases; /* of a layer that is leased */
-    uint64_t step;     /* the one that wrote it */
-    uint64_t model;    /* whose it is: the step that added the model */
+    uint64_t step;     /* the step that wrote the record */
+    uint64_t model;    /* its model's number: the number of the step that added the model */
     union {
         struct {
             uint64_t begin_bytes, definition_bytes, end_bytes; /* the region */
@@ -77,14 +79,14 @@ struct ledger_record {
 };
 
 struct ledger_step {
-    uint32_t crc; /* of its place and what follows, up to the record's own */
+    uint32_t crc; /* of its place and of what follows, up to the record's `crc` */
     uint32_t reserved;
-    uint64_t place; /* where the record belongs */
+    uint64_t place; /* the record's own place */
     uint64_t last_fill_id, loaded_bytes;
     struct ledger_record record;
 };
 
-/* Where an extent of a layer with several goes on. */
+/* One extent of a layer that has several, and where the next one begins. */
 struct ledger_link {
     uint32_t crc; /* of its place and what follows */
     uint32_t reserved;
@@ -102,24 +104,24 @@ _Static_assert(sizeof(struct ledger_link) == 32, "no padding");
 struct ledger_slot {
     const struct model *model;                      /* NULL until ledger_bind */
     uint64_t id;                                    /* 0: the slot is free */
-    uint64_t begin_bytes, records_bytes, end_bytes; /* of its region, of its layers' records */
+    uint64_t begin_bytes, records_bytes, end_bytes; /* of its region; of its layers' records */
 };
 
 struct ledger {
     int fd;
     bool is_void;
-    uint64_t step; /* the last one */
+    uint64_t step; /* of the last step */
     uint64_t epoch;
     uint64_t last_fill_id, loaded_bytes;
     uint64_t end_bytes; /* where the next region begins */
-    size_t latest;      /* the slot that was last looked for: most steps are about one model */
+    size_t latest;      /* the last slot used: successive steps are mostly about one model */
     struct ledger_slot slots[LEDGER_MODELS_MAX];
 };
 
-/* Where the regions begin. 0; -EINVAL for an arena that cannot be; -EFBIG. */
+/* Computes where the regions begin. Returns 0; -EINVAL for an impossible arena; -EFBIG. */
 int ledger_regions_offset(const struct ledger_arena *arena, uint64_t *ret_bytes);
 
-/* The header that belongs to an arena. 0 or a negative errno. */
+/* Makes the header for an arena. Returns 0 or a negative errno. */
 int ledger_make_header(const struct ledger_arena *arena, struct ledger_header *ret);
 
 uint32_t ledger_header_crc(const struct ledger_header *header);
@@ -147,15 +149,19 @@ static inline uint64_t ledger_link_place(uint64_t page)
     return LEDGER_EXTENTS_OFFSET + page * sizeof(struct ledger_link);
 }
 
-/* Where a region with `n_layers` records begins and ends behind a definition. 0 or -EOVERFLOW. */
+/* Computes where a region's `n_layers` records begin behind its definition, and where the region
+ * ends. Returns 0 or -EOVERFLOW. */
 int ledger_lay_out(uint64_t begin_bytes, uint64_t definition_bytes, uint32_t n_layers,
                    struct ledger_slot *ret);
 
-/* Claims the file for this process until it is gone with all its threads, or closes any descriptor
- * of it: a killed process may have a thread left that the disk keeps waiting, and that still writes
- * into the arena. Not a lock of the open file, which the store shares. 0; -EBUSY; another errno. */
+/* Claims the file for this process. The claim ends when the last thread of the process is gone, or
+ * when the process closes any descriptor of the file. It is needed because a killed process may
+ * still have a thread that waits for the disk, and that thread still writes into the arena. It is a
+ * lock of the process, not of the open file, because the store shares the open file. Returns 0;
+ * -EBUSY; another errno. */
 int ledger_lock(int fd);
 
-/* All of it. 0 or a negative errno; read: -EBADMSG if the file ends before. */
+/* Write or read all `n_bytes`. They return 0 or a negative errno; ledger_read: -EBADMSG if the file
+ * ends before. */
 int ledger_write(int fd, uint64_t offset_bytes, const void *from, size_t n_bytes);
 int ledger_read(int fd, uint64_t offset_bytes, void *to, size_t n_bytes);

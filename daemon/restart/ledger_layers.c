@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-/* The pages that the layer needs in this arena: neither more nor less can be right. */
+/* Whether the layer needs exactly `n_pages` pages in this arena. */
 static bool needs_pages(const struct ledger_reading *reading, const struct layer_definition *layer,
                         uint64_t n_pages)
 {
@@ -37,11 +37,12 @@ static int read_layer(struct ledger_reading *reading, uint32_t model, uint32_t i
         return r;
     if (record->model != owner->id || record->layer.index != index)
         return ledger_refuse(reading, -EBADMSG,
-                             "the ledger's record at byte %" PRIu64 " is another's", place);
+                             "the ledger's record at byte %" PRIu64 " belongs to another layer",
+                             place);
     if (record->state == LEDGER_ABSENT)
         return 0;
     if (record->layer.epoch > reading->ledger->epoch)
-        return ledger_refuse(reading, -EBADMSG, "a layer in the ledger is of an epoch to come");
+        return ledger_refuse(reading, -EBADMSG, "a layer in the ledger belongs to a future epoch");
     if (record->state != LEDGER_LEASED && record->layer.epoch < reading->ledger->epoch)
         return 0;
     if ((record->state == LEDGER_LEASED) != (record->n_leases > 0) ||
@@ -49,7 +50,8 @@ static int read_layer(struct ledger_reading *reading, uint32_t model, uint32_t i
         record->layer.n_extents == 0 || record->layer.n_extents > record->layer.n_pages ||
         record->layer.fill_id > reading->ledger->last_fill_id)
         return ledger_refuse(reading, -EBADMSG,
-                             "layer %" PRIu32 " of model %" PRIu64 " cannot be as the ledger says",
+                             "the ledger's record of layer %" PRIu32 " of model %" PRIu64
+                             " is impossible",
                              index, owner->id);
     reading->n_extents_max += record->layer.n_extents;
     return add_found(reading, &(struct ledger_found){

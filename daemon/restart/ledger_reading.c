@@ -1,4 +1,5 @@
-/* Owns what the readers of a ledger's parts share: reasons, and the check of a record. */
+/* Owns what the readers of a ledger's parts share: the reason for a refusal, and the check of a
+ * record. */
 #include "daemon/restart/ledger_reading.h"
 
 #include <errno.h>

@@ -1,12 +1,13 @@
-/* A ledger's file while it is read: what ledger_recover.c shares with ledger_layers.c, and nobody
- * else. Everything returns 0 or a negative errno, -EBADMSG with the reason. */
+/* A ledger's file while it is read. Only ledger_recover.c and ledger_layers.c share it. All
+ * functions that return an error return a negative errno; with -EBADMSG they also set the
+ * reason. */
 #pragma once
 
 #include "daemon/restart/ledger_file.h"
 
 enum { LEDGER_BATCH = 1024 /* records read at once */ };
 
-/* A layer while its extents are not known yet. */
+/* A layer whose extents are not known yet. */
 struct ledger_found {
     struct ledger_recovered_layer layer;
     uint64_t first_page, n_pages;
@@ -14,7 +15,7 @@ struct ledger_found {
 };
 
 struct ledger_reading {
-    struct ledger *ledger; /* what is being made */
+    struct ledger *ledger; /* the ledger that is being made */
     struct ledger_recovery *recovery;
     const struct ledger_arena *arena;
     uint64_t file_bytes, regions_bytes;
@@ -26,13 +27,13 @@ struct ledger_reading {
 
 bool ledger_is_zero(const void *bytes, size_t n_bytes);
 
-/* Returns `error` with a reason. */
+/* Sets the reason and returns `error`. */
 int ledger_refuse(const struct ledger_reading *reading, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* 1; 0 for one that was never written; -EBADMSG. */
+/* Returns 1 for a good record, 0 for one that was never written, -EBADMSG for any other. */
 int ledger_check_record(const struct ledger_reading *reading, const struct ledger_record *record,
                         uint64_t place, enum ledger_record_kind kind);
 
-/* Of a model that is there. */
+/* The model must be in the ledger. */
 const struct ledger_slot *ledger_slot_of(const struct ledger *ledger, uint64_t id);

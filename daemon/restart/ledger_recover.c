@@ -1,9 +1,9 @@
-/* Owns what a ledger's file says: reads all of it, believes none of it, and hands it over only as a
- * whole. Layers are ledger_layers.c's.
+/* Owns what a ledger's file says: reads all of it, checks all of it, and hands it over whole or not
+ * at all. Leaves the layers to ledger_layers.c.
  *
  * A process that died left at most one place half written: the older of the last two steps, or the
- * record of the newer one, which is then written again. Everything else that does not check out is
- * damage, and whatever damage there may be elsewhere, too, the file is not used. */
+ * record of the newer one. Recovery writes that record again. Any other failed check means that the
+ * file is damaged, and a damaged file is not used at all. */
 #include "daemon/restart/ledger_definition.h"
 #include "daemon/restart/ledger_layers.h"
 #include "daemon/scheduler/scheduler.h"
@@ -22,7 +22,7 @@ static int check_header(const struct ledger_reading *reading)
     struct ledger_header header, expected;
     int r = ledger_read(reading->ledger->fd, 0, &header, sizeof header);
     if (r == -EBADMSG || (r == 0 && header.magic != LEDGER_MAGIC))
-        return ledger_refuse(reading, -EBADMSG, "this is no ledger, or a void one");
+        return ledger_refuse(reading, -EBADMSG, "the file is no ledger, or the ledger is void");
     if (r < 0)
         return r;
     if (header.version != LEDGER_VERSION)
@@ -35,7 +35,7 @@ static int check_header(const struct ledger_reading *reading)
     if (r < 0)
         return r;
     if (header.device != expected.device || header.inode != expected.inode)
-        return ledger_refuse(reading, -ESTALE, "the ledger is of another arena");
+        return ledger_refuse(reading, -ESTALE, "the ledger belongs to another arena");
     if (header.capacity_bytes != expected.capacity_bytes)
         return ledger_refuse(reading, -ESTALE,
                              "the capacity was %" PRIu64 " bytes and is now %" PRIu64,
@@ -47,7 +47,7 @@ static int check_header(const struct ledger_reading *reading)
     return 0;
 }
 
-/* Whether records may stand there: the last step goes nowhere else. */
+/* Whether a record may stand at that place. The last step's record must. */
 static bool is_place(const struct ledger_reading *reading, uint64_t place)
 {
     if (place % sizeof(struct ledger_record) != 0)
@@ -91,11 +91,12 @@ static int finish_last_step(const struct ledger_reading *reading)
     int r = ledger_read(ledger->fd, last->place, &record, sizeof record);
     if (r < 0 || memcmp(&record, &last->record, sizeof record) == 0)
         return r;
-    /* The next step begins when this one has ended: so one that was begun shows the damage. */
+    /* A step begins only when the step before it has ended. So if a newer step was begun, this
+     * record was complete, and it is damaged now. */
     if (!is_good[!newest] && !is_empty[!newest])
         return ledger_refuse(reading, -EBADMSG, "two of the ledger's records are damaged");
     if (record.crc == ledger_record_crc(&record, last->place) && record.step >= ledger->step)
-        return ledger_refuse(reading, -EBADMSG, "the ledger's last steps are not the last ones");
+        return ledger_refuse(reading, -EBADMSG, "a record in the ledger contradicts the last step");
     return ledger_write(ledger->fd, last->place, &last->record, sizeof last->record);
 }
 
@@ -111,7 +112,7 @@ static int read_epoch(const struct ledger_reading *reading)
     return r < 0 ? r : 0;
 }
 
-/* A slot's record is that of a model, or says that there is none now. */
+/* Reads a slot's record: a model, or a note that the slot is free. */
 static int read_model(const struct ledger_reading *reading, size_t slot,
                       const struct ledger_record *record)
 {
@@ -144,7 +145,8 @@ static int read_model(const struct ledger_reading *reading, size_t slot,
     ledger->slots[slot] = region;
     ledger->slots[slot].id = record->model;
     if (model->definition->n_layers != record->model_.n_layers)
-        return ledger_refuse(reading, -EBADMSG, "the ledger's model %" PRIu64 " has other layers",
+        return ledger_refuse(reading, -EBADMSG,
+                             "the ledger gives two numbers of layers for model %" PRIu64,
                              record->model);
     return 0;
 }
@@ -155,7 +157,7 @@ static int compare_models(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* Names differ, and regions follow each other as the models do. */
+/* Checks that the names differ, and that the regions are in the models' order. */
 static int check_models(const struct ledger_reading *reading)
 {
     const struct ledger_recovery *recovery = reading->recovery;
@@ -194,7 +196,7 @@ static int read_models(struct ledger_reading *reading)
     return check_models(reading);
 }
 
-/* What unfinished steps and removed models left behind. */
+/* Returns to the system the memory that unfinished steps and removed models left behind. */
 static int give_back(const struct ledger_reading *reading)
 {
     const struct ledger *ledger = reading->ledger;
@@ -221,7 +223,7 @@ static int read_all(struct ledger_reading *reading)
         return r;
     r = ledger_lock(ledger->fd);
     if (r == -EBUSY)
-        return ledger_refuse(reading, r, "an earlier process is not gone yet");
+        return ledger_refuse(reading, r, "an earlier process has not ended yet");
     if (r < 0)
         return r;
     reading->file_bytes = (uint64_t)status.st_size;

@@ -1,5 +1,5 @@
-/* Owns what becomes of a recovery: its end, and the descriptors that its models' files get back. A
- * stored descriptor is known by the file that it is of, whatever it is called. */
+/* Owns how a recovery ends, and how its models' files get their descriptors back. A stored
+ * descriptor belongs to the file that it is open on, whatever its name in the store. */
 #include "daemon/restart/ledger.h"
 
 #include <errno.h>
@@ -21,7 +21,7 @@ struct ledger_recovery *ledger_recovery_free(struct ledger_recovery *recovery)
     return NULL;
 }
 
-/* Takes `fd` on success only. 0, or -ENOENT if no file of the model waits for it. */
+/* Takes `fd` on success only. Returns 0, or -ENOENT if no file of the model waits for it. */
 static int give(struct ledger_recovered_model *model, const struct stat *status, int fd)
 {
     for (uint32_t i = 0; i < model->definition->n_files; i++) {
@@ -54,7 +54,7 @@ int ledger_recovery_take_source(struct ledger_recovery *recovery, int fd)
     return -ENOENT;
 }
 
-/* Any model's descriptor of that file, or -1. */
+/* Returns any model's descriptor of that file, or -1. */
 static int find_source(const struct ledger_recovery *recovery, const struct ledger_source *source)
 {
     for (size_t i = 0; i < recovery->n_models; i++) {

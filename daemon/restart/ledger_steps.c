@@ -1,10 +1,10 @@
-/* Owns the steps: in which order their parts are written.
+/* Owns the steps, and the order in which their parts are written.
  *
- * Invariant: when a step's function has returned, its record is in place, and every record that is
- * in place was among the last steps before. What a record refers to (a definition, an extent's
- * link) is written before it, where nothing else that counts can be.
+ * Invariant: when a step's function has returned, its record is in its own place, and each record
+ * was among the last two steps before it got there. A definition or an extent's link is written
+ * before the record that refers to it, at a place where no valid data can be.
  *
- * Leaves to others: the file (ledger_file.c), definitions (ledger_definition.c), what a file says
+ * Leaves to others: the file's layout (ledger_file.c), definitions (ledger_definition.c), reading
  * (ledger_recover.c), when a step is due (the scheduler's observer). */
 #include "daemon/restart/ledger.h"
 
@@ -17,13 +17,14 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-/* A step's end. If it failed, no later one may count either, and the file says nothing any more. */
+/* Ends a step. If it failed, no later step may count either, and the file is emptied. */
 static int end_step(struct ledger *ledger, int r)
 {
     if (r < 0) {
         ledger->is_void = true;
-        /* To make a memory file shorter needs nothing that could lack. If it fails all the same,
-         * the process must not go on to overwrite what the ledger says is there. */
+        /* Shortening a memory file needs no resource that could run out. If it fails all the same,
+         * the process must stop, because otherwise it would overwrite layers that the ledger still
+         * lists. */
         if (ftruncate(ledger->fd, 0) < 0)
             abort();
     }
@@ -94,7 +95,7 @@ int ledger_fd(const struct ledger *ledger)
     return ledger->fd;
 }
 
-/* NULL if there is none. */
+/* Returns NULL if the model has none. */
 static const struct ledger_slot *find_slot(const struct ledger *ledger, const struct model *model)
 {
     for (size_t i = 0; i < LEDGER_MODELS_MAX; i++) {
@@ -105,7 +106,7 @@ static const struct ledger_slot *find_slot(const struct ledger *ledger, const st
     return NULL;
 }
 
-/* For steps: the model has to be there. */
+/* The slot for a step about this model. The model must have one. */
 static struct ledger_slot *use_slot(struct ledger *ledger, const struct model *model)
 {
     const struct ledger_slot *slot = find_slot(ledger, model);
@@ -138,7 +139,7 @@ static int add_model(struct ledger *ledger, struct ledger_slot *slot, const stru
         r = ledger_lay_out(ledger->end_bytes, record.model_.definition_bytes, n_layers, &region);
     if (r < 0)
         return r;
-    /* The records' memory, so that no later step lacks it. */
+    /* Obtains the memory for the records now, so that no later step lacks it. */
     while (fallocate(ledger->fd, 0, (off_t)region.records_bytes,
                      (off_t)(region.end_bytes - region.records_bytes)) < 0)
         if (errno != EINTR)
@@ -174,7 +175,7 @@ int ledger_remove_model(struct ledger *ledger, const struct model *model)
     struct ledger_slot *slot = use_slot(ledger, model);
     struct ledger_record record = {.kind = LEDGER_MODEL, .state = LEDGER_ABSENT, .model = slot->id};
     int r = write_record(ledger, ledger_model_place((size_t)(slot - ledger->slots)), &record);
-    /* What is not given back now is so at the next recovery. */
+    /* If this fails, the next recovery returns the memory. */
     if (r == 0)
         (void)fallocate(ledger->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                         (off_t)slot->begin_bytes, (off_t)(slot->end_bytes - slot->begin_bytes));
@@ -182,7 +183,7 @@ int ledger_remove_model(struct ledger *ledger, const struct model *model)
     return end_step(ledger, r);
 }
 
-/* A `fill_id` of 0 is no load's: the layer is absent. */
+/* A `fill_id` of 0 means that the layer is absent. */
 static int write_layer(struct ledger *ledger, const struct layer *layer, uint64_t fill_id,
                        uint32_t n_leases)
 {

@@ -194,7 +194,7 @@ START_TEST(test_void)
         ck_assert_int_eq(
             ledger_recover(dup(ledger_fd(world.ledger)), &world.identity, &ledger, &recovery, why),
             -EBADMSG);
-        ck_assert_str_eq(why, "this is no ledger, or a void one");
+        ck_assert_str_eq(why, "the file is no ledger, or the ledger is void");
         model_free(model, world.arena);
         definition_unref(definition);
         world_done(&world);

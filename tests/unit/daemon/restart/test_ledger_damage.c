@@ -228,16 +228,16 @@ START_TEST(test_forged_layers)
     FORGED(record->layer.first_page = ARENA_PAGES, "outside");
     FORGED(record->layer.first_page = UINT64_MAX, "outside");
     FORGED(record->layer.first_page = world->now.models[0].layers[5].first_pages[0], "overlap");
-    FORGED(record->layer.n_pages = 2, "cannot be");
-    FORGED(record->layer.n_pages = 0, "cannot be");
-    FORGED(record->layer.n_pages = UINT64_MAX, "cannot be");
-    FORGED(record->layer.n_extents = 0, "cannot be");
-    FORGED(record->layer.n_extents = 2, "cannot be");
-    FORGED(record->layer.n_extents = UINT32_MAX, "cannot be");
-    FORGED(record->layer.fill_id = world->now.last_fill_id + 1, "cannot be");
-    FORGED(record->layer.epoch++, "epoch to come");
-    FORGED(record->layer.index = 5, "another's");
-    FORGED(record->model++, "another's");
+    FORGED(record->layer.n_pages = 2, "is impossible");
+    FORGED(record->layer.n_pages = 0, "is impossible");
+    FORGED(record->layer.n_pages = UINT64_MAX, "is impossible");
+    FORGED(record->layer.n_extents = 0, "is impossible");
+    FORGED(record->layer.n_extents = 2, "is impossible");
+    FORGED(record->layer.n_extents = UINT32_MAX, "is impossible");
+    FORGED(record->layer.fill_id = world->now.last_fill_id + 1, "is impossible");
+    FORGED(record->layer.epoch++, "future epoch");
+    FORGED(record->layer.index = 5, "another layer");
+    FORGED(record->model++, "another layer");
     FORGED(record->state = LEDGER_LEASED + 1, "damaged");
     FORGED(record->kind = LEDGER_MODEL, "damaged");
     FORGED(record->step = 0, "damaged");
@@ -246,7 +246,7 @@ START_TEST(test_forged_layers)
     uint64_t other = place_of(world, 0, 5);
     *record = *record_at(&forgery, other);
     assert_refused(image_file(&forgery.image), &world->identity, -EBADMSG, "damaged");
-    FORGED(*record = *record_at(&forgery, other), "another's");
+    FORGED(*record = *record_at(&forgery, other), "another layer");
     forge_done(&forgery);
 }
 END_TEST
@@ -311,7 +311,7 @@ START_TEST(test_forged_models)
     FORGED(record->model_.begin_bytes = 0, "is wrong");
     FORGED(record->model_.end_bytes += LEDGER_BLOCK_BYTES, "is wrong");
     FORGED(record->model_.n_layers = UINT32_MAX, "is wrong");
-    FORGED(record->model_.n_layers--, "has other layers");
+    FORGED(record->model_.n_layers--, "two numbers of layers");
     FORGED(record->model_.definition_bytes = UINT64_MAX, "is wrong");
     FORGED(record->model_.definition_bytes--, "definition");
     FORGED(record->model_.definition_bytes++, "definition");
@@ -399,7 +399,7 @@ START_TEST(test_resurrection)
     ck_assert(is_same);
     *record = kept;
     record->step++;
-    assert_forged(&forgery, place, "not the last ones");
+    assert_forged(&forgery, place, "contradicts the last step");
     forge_done(&forgery);
 }
 END_TEST
