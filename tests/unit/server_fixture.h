@@ -457,13 +457,3 @@ static inline void run_limited(void (*body)(const struct limiter *))
     close(ask[0]);
     close(answer[1]);
 }
-
-static inline int run_suite(Suite *suite)
-{
-    SRunner *runner = srunner_create(suite);
-
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
-}

@@ -1,6 +1,7 @@
 /* Limits and syntax errors with their exact places, and no leak when an allocation fails. */
 #include "common/json.h"
 #include "tests/unit/case_step.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -247,9 +248,5 @@ int main(void)
     tcase_add_test(tests, failing_allocations);
     tcase_set_timeout(tests, 120);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -3,10 +3,10 @@
 #include "common/json.h"
 #include "common/json_memory.h"
 #include "tests/unit/failing_allocator.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 START_TEST(test_every_allocation_fails)
@@ -50,9 +50,5 @@ int main(void)
 
     tcase_add_loop_test(tcase, test_every_allocation_fails, 0, 3);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,11 +1,11 @@
 /* What reaches the sink: levels, one line whatever a name holds, errno kept. */
 #include "common/log.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -195,9 +195,5 @@ int main(void)
     tcase_add_test(tests, default_sink);
     tcase_add_test(tests, a_pipe_that_nobody_reads);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

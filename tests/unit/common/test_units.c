@@ -1,9 +1,9 @@
 /* Sizes, durations and rounding, at their edges. */
 #include "common/units.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 #define UNTOUCHED    UINT64_C(0x5eed)
@@ -228,9 +228,5 @@ int main(void)
     tcase_add_loop_test(tests, format_duration, 0, COUNT(duration_formats));
     tcase_add_loop_test(tests, round_to_unit, 0, COUNT(roundings));
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

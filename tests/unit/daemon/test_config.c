@@ -3,6 +3,7 @@
 #include "daemon/config.h"
 
 #include "daemon/scheduler/policy.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -590,9 +591,5 @@ int main(void)
     tcase_add_test(tcase, differences);
     tcase_add_test(tcase, shipped_file);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed > 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* The limits that a drop-in names, and the sums that it explains them with. */
 #include "daemon/dropin.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -95,9 +96,5 @@ int main(void)
     tcase_add_test(tcase, figures_are_explained);
     tcase_add_loop_test(tcase, too_large_for_a_limit, 0, 3);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed > 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* Decoding and encoding by table: every type, every flag, and what must be refused. */
 #include "proto/fields.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -429,10 +430,5 @@ int main(void)
     tcase_add_test(tcase, test_encode_fails_whole);
     tcase_add_test(tcase, test_round_trip);
     suite_add_tcase(suite, tcase);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

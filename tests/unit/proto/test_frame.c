@@ -1,6 +1,7 @@
 /* Framing over real socket pairs: where messages begin and end, and to whom descriptors belong. */
 #include "proto/frame.h"
 #include "tests/unit/case_step.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -809,10 +810,5 @@ int main(void)
     tcase_add_unchecked_fixture(ahead, turn_on_read_ahead, NULL);
     suite_add_tcase(suite, frame_tests("one by one"));
     suite_add_tcase(suite, ahead);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* Calls and replies: what is accepted, what closes a connection, and that texts come back. */
 #include "proto/message.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -334,10 +335,5 @@ int main(void)
     tcase_add_test(tcase, test_format_reply);
     tcase_add_test(tcase, test_out_of_memory);
     suite_add_tcase(suite, tcase);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -2,6 +2,7 @@
 #include "client/emctl/arguments.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -289,9 +290,5 @@ int main(void)
     tcase_add_loop_test(tests, refused, 0, (int)(sizeof bad / sizeof *bad));
     tcase_add_loop_test(tests, unknown_verbs, 0, (int)(sizeof guesses / sizeof *guesses));
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

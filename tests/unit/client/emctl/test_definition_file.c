@@ -1,5 +1,6 @@
 /* Where a definition's file is looked for, and what is no such file. */
 #include "client/emctl/definition_file.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -128,9 +129,5 @@ int main(void)
     tcase_add_test(tests, says_where);
     tcase_add_test(tests, not_inherited);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

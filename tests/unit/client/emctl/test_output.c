@@ -2,6 +2,7 @@
  * is refused, never shown and never a crash. */
 #include "client/emctl/output.h"
 #include "common/clock.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -605,9 +606,5 @@ int main(void)
     tcase_add_test(tests, full_disk);
     tcase_add_test(tests, reader_gone);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

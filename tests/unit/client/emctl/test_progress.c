@@ -1,10 +1,10 @@
 /* The progress bar's line, at every width and with numbers that no load has. */
 #include "client/emctl/progress.h"
 #include "tests/unit/case_step.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define MIB (UINT64_C(1) << 20)
@@ -219,9 +219,5 @@ int main(void)
     tcase_add_test(tests, rate_of_odd_clocks);
     tcase_add_test(tests, no_terminal);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

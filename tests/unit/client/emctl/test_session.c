@@ -3,6 +3,7 @@
 #include "client/emctl/session.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -611,9 +612,5 @@ int main(void)
     tcase_add_test(tests, name_of_a_definition);
     tcase_add_test(tests, plan);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* The arena in a client's memory: contents over segments in any order, what is cached and what is
  * given up, files that grow and shrink, and segments that cannot be. */
 #include "client/library/arena_map.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -315,9 +316,5 @@ int main(void)
     tcase_add_test(tests, a_file_that_grows);
     tcase_add_test(tests, the_descriptor);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

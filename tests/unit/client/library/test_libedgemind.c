@@ -2,6 +2,7 @@
  * what is left after each kind of failure. Answers are there before the questions, so no thread is
  * needed. What comes of restarts is test_libedgemind_restart's. */
 #include "tests/unit/played_daemon.h"
+#include "tests/unit/run_suite.h"
 
 #include <limits.h>
 #include <sys/stat.h>
@@ -546,9 +547,5 @@ int main(void)
     tcase_add_loop_test(tests, bad_step, 0, (int)(sizeof bad_steps / sizeof *bad_steps));
     tcase_add_test(tests, loading);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

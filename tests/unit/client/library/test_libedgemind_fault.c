@@ -2,6 +2,7 @@
  * for every later call, until what was held is given back or got anew. See test_arena_fault for the
  * signal itself, and for why this program begins by executing itself. */
 #include "tests/unit/played_daemon.h"
+#include "tests/unit/run_suite.h"
 
 static unsigned sum(const struct edgemind_layer *layer)
 {
@@ -135,9 +136,5 @@ int main(int argc, char **argv)
     tcase_add_test(tests, several_connections);
     tcase_add_test(tests, of_a_run);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

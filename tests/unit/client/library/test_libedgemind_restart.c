@@ -1,6 +1,7 @@
 /* libedgemind when its daemon goes away and comes back: what goes on as if nothing had happened,
  * what is told to be lost, and what edgemind_reconnect gets anew. */
 #include "tests/unit/played_daemon.h"
+#include "tests/unit/run_suite.h"
 
 #include <jansson.h>
 
@@ -765,9 +766,5 @@ int main(void)
     tcase_add_test(tests, out_of_memory);
     suite_add_tcase(suite, tests);
     suite_add_tcase(suite, holding);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

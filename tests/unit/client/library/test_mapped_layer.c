@@ -1,5 +1,6 @@
 /* Replies to Acquire: where tensors come to lie, and replies of every wrong shape. */
 #include "client/library/mapped_layer.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -257,9 +258,5 @@ int main(void)
     tcase_add_loop_test(cases, wrong_shapes, 0, (int)(sizeof wrong / sizeof *wrong));
     tcase_add_test(cases, a_lost_layer);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

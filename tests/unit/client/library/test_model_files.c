@@ -1,5 +1,6 @@
 /* Which files a model consists of: told by content, opened beside the one that names them. */
 #include "client/library/model_files.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -245,9 +246,5 @@ int main(void)
     tcase_add_test(tests, parts);
     tcase_add_test(tests, unreadable);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* What models are called whose files do not say it, and which file of a folder is meant. */
 #include "client/library/model_folder.h"
 #include "client/library/model_name.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -153,9 +154,5 @@ int main(void)
     tcase_add_loop_test(tests, of_folders, 0, (int)(sizeof folders / sizeof *folders));
     tcase_add_test(tests, no_folder);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* What a terminal must never be told, and what people must still be able to read. */
 #include "client/library/safe_text.h"
 #include "tests/unit/case_step.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -79,9 +80,5 @@ int main(void)
     tcase_add_test(tests, every_byte);
     tcase_add_test(tests, in_json);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* Which socket a client takes. What the machine has at the system's place is not the test's. */
 #include "client/library/socket_path.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <stdbool.h>
@@ -59,9 +60,5 @@ int main(void)
     tcase_add_test(tests, given);
     tcase_add_test(tests, by_default);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,10 +1,10 @@
 /* Which bytes of a view are which unit's. */
 #include "client/view/unit_table.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { PAGE = 4096 };
 
@@ -80,9 +80,5 @@ int main(void)
     tcase_add_test(tcase, clipped);
     tcase_add_test(tcase, refused);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed > 0;
+    return run_suite(suite);
 }

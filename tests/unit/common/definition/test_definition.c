@@ -2,6 +2,7 @@
  * and the limits. The layer types have a test of their own. */
 #include "common/definition/definition_parse.h"
 #include "tests/unit/case_step.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -400,9 +401,5 @@ int main(void)
     tcase_add_test(tests, failing_allocations);
     tcase_set_timeout(tests, 300);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,10 +1,10 @@
 /* Every element type, its spelling and its size. */
 #include "common/definition/dtype.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <ctype.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
@@ -109,9 +109,5 @@ int main(void)
     tcase_add_test(tests, part_of_a_byte);
     tcase_add_test(tests, overflow);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

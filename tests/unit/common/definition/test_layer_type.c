@@ -1,12 +1,12 @@
 /* Every layer type: tensors and sizes against numbers worked out by hand, and every parameter that
  * is refused. */
 #include "common/definition/definition_parse.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
@@ -292,9 +292,5 @@ int main(void)
     tcase_add_test(tests, a_long_layer_name_leaves_room_for_its_tensors);
     tcase_set_timeout(tests, 120);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* Which descriptors a weight file may be, who closes them, and what counts as a change. */
 #include "common/definition/weight_file.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -242,9 +243,5 @@ int main(void)
     tcase_add_test(tcase, deleted);
     tcase_add_test(tcase, replaced_by_rename);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -1,9 +1,9 @@
 /* Files that are no models are named for what they are; models are let through. */
 #include "common/formats/file_kind.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 static int read_memory(void *context, uint64_t offset_bytes, void *buffer, size_t n_bytes)
@@ -79,9 +79,5 @@ int main(void)
     tcase_add_loop_test(tests, kinds, 0, (int)(sizeof files / sizeof *files));
     tcase_add_test(tests, unreadable);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

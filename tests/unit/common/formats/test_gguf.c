@@ -2,6 +2,7 @@
  * does not grow with what is skipped. */
 #include "common/formats/gguf.h"
 #include "tests/unit/case_step.h"
+#include "tests/unit/run_suite.h"
 #include "tests/unit/weight_bytes.h"
 
 #include <stdio.h>
@@ -690,9 +691,5 @@ int main(void)
     tcase_add_test(tests, endless_metadata);
     tcase_set_timeout(tests, 300);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,8 +1,8 @@
 /* File names that say of which part they are. */
 #include "common/formats/part_name.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
-#include <stdlib.h>
 
 static const struct {
     const char *base, *extension;
@@ -45,9 +45,5 @@ int main(void)
 
     tcase_add_loop_test(tests, names_of_parts, 0, (int)(sizeof names / sizeof *names));
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* Every element type, every way in which a header can be wrong, and that memory stays bounded. */
 #include "common/formats/tensor_format.h"
 #include "tests/unit/case_step.h"
+#include "tests/unit/run_suite.h"
 #include "tests/unit/weight_bytes.h"
 
 #include <fcntl.h>
@@ -532,9 +533,5 @@ int main(void)
     tcase_add_test(tests, descriptor);
     tcase_set_timeout(tests, 300);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* Telling an index from a definition, and which files an index names. */
 #include "common/formats/shard_index.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -176,9 +177,5 @@ int main(void)
     tcase_add_test(tcase, limits);
     tcase_add_test(tcase, every_prefix);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

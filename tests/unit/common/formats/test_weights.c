@@ -3,6 +3,7 @@
 #include "common/definition/definition_parse.h"
 #include "common/formats/weights.h"
 #include "tests/unit/case_step.h"
+#include "tests/unit/run_suite.h"
 #include "tests/unit/weight_bytes.h"
 
 #include <stdio.h>
@@ -626,9 +627,5 @@ int main(void)
     tcase_add_test(tests, does_not_bind);
     tcase_set_timeout(tests, 300);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* The arena: placement in one extent, at the top and in several, coalescing, generations, and what
  * each costs in steps. */
 #include "daemon/arena/arena.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -364,10 +365,5 @@ int main(void)
     tcase_add_test(tcase, test_several_steps);
     tcase_add_test(tcase, test_prepare);
     suite_add_tcase(suite, tcase);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

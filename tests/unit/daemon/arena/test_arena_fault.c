@@ -6,6 +6,7 @@
  * to be had: valgrind, which leaves that alone, does not keep all registers for who goes on after a
  * fault (unless told to, by --vex-iropt-register-updates). */
 #include "client/library/arena_map.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -345,9 +346,5 @@ int main(int argc, char **argv)
     tcase_add_test(tests, many_maps);
     tcase_add_test(tests, readers_in_threads);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

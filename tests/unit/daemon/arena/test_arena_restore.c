@@ -3,6 +3,7 @@
 #include "daemon/arena/arena.h"
 
 #include "tests/unit/random.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -350,10 +351,5 @@ int main(void)
     tcase_add_test(tcase, it_takes_no_longer_than_there_are_claims);
     tcase_add_test(tcase, it_goes_on_as_the_one_before);
     suite_add_tcase(suite, tcase);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 
 #include "daemon/monitor/monitor.h"
 #include "daemon/system/procfs.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -936,9 +937,5 @@ int main(void)
     tcase_add_test(reserved, reserved_pages_are_adopted);
     tcase_add_test(reserved, a_pool_too_small_is_refused);
     suite_add_tcase(suite, reserved);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -2,6 +2,7 @@
 #include "daemon/arena/headroom.h"
 
 #include "daemon/arena/backing.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -362,9 +363,5 @@ int main(void)
     tcase_add_test(real, too_large_for_the_cgroup_is_refused_not_killed);
     tcase_add_test(real, growth_is_refused_when_the_room_is_gone);
     suite_add_tcase(suite, real);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

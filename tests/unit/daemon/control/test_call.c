@@ -1,5 +1,6 @@
 /* What becomes of a call: found or not, allowed or not, decoded or not, answered once, twice or not
  * at all, with descriptors or without. */
+#include "tests/unit/run_suite.h"
 #include "tests/unit/server_fixture.h"
 
 #define SERVICE_ERROR(name, parameters) \

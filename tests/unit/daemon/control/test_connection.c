@@ -3,6 +3,7 @@
 #include "daemon/control/call.h"
 #include "daemon/control/connection.h"
 #include "tests/unit/case_step.h"
+#include "tests/unit/run_suite.h"
 #include "tests/unit/server_fixture.h"
 
 enum { STALL_USEC = 100 * 1000 };

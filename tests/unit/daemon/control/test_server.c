@@ -1,5 +1,6 @@
 /* Who gets in and what the server lets them do: places, tiers, given sockets, the want of
  * descriptors, and the end. */
+#include "tests/unit/run_suite.h"
 #include "tests/unit/server_fixture.h"
 
 static const char denied[] =

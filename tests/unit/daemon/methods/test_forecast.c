@@ -1,5 +1,6 @@
 /* Forecasts: made from a snapshot while the scheduler goes on, and given up when they are told. */
 #include "daemon/methods/forecast.h"
+#include "tests/unit/run_suite.h"
 #include "tests/unit/scheduler_fixture.h"
 
 enum { N_LAYERS = 10, PASSES = 3 };
@@ -70,9 +71,5 @@ int main(void)
     TCase *tcase = tcase_create("forecast");
     tcase_add_test(tcase, test_the_snapshot_outlives_the_scheduler);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed > 0;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* Leases: what is held stays, whatever is asked for, and every way of letting go lets go of all. */
 #include "daemon/methods/lease.h"
 
+#include "tests/unit/run_suite.h"
 #include "tests/unit/scheduler_fixture.h"
 
 static const struct peer nobody = {.uid = 65534, .pid = 4711};
@@ -323,9 +324,5 @@ int main(void)
     tcase_add_test(tcase, test_leases_of_a_run);
     tcase_add_test(tcase, test_limits_of_runs);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed > 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* Turns: how many go on together, who comes next, who is refused. */
 #include "daemon/methods/turns.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -96,9 +97,5 @@ int main(void)
     tcase_add_test(tcase, test_members_keep_no_administrator_waiting);
     tcase_add_test(tcase, test_limits);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed > 0;
+    return run_suite(suite);
 }

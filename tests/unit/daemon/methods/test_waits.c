@@ -2,6 +2,7 @@
 #include "daemon/methods/waits.h"
 
 #include "common/clock.h"
+#include "tests/unit/run_suite.h"
 #include "tests/unit/scheduler_fixture.h"
 
 static const uint64_t FAR_USEC = 3600ULL * 1000 * 1000;
@@ -367,9 +368,5 @@ int main(void)
     tcase_add_test(tcase, test_serving_one_makes_the_next_possible);
     tcase_add_test(tcase, test_idle);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed > 0;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* Samples of this very process, of trees of fake files, and of an arena that somebody tampers with
  * behind the ledger's back. */
 #include "daemon/monitor/monitor.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -547,9 +548,5 @@ int main(void)
     tcase_add_unchecked_fixture(reserved, make_pool, remove_pool);
     tcase_add_test(reserved, reserved_huge_pages_count_as_the_arenas);
     suite_add_tcase(suite, reserved);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

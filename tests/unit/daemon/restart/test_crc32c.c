@@ -1,5 +1,6 @@
 /* The checksum against published values. */
 #include "daemon/restart/crc32c.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <string.h>
@@ -34,9 +35,5 @@ int main(void)
     tcase_add_test(tcase, test_published);
     tcase_add_test(tcase, test_in_parts);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed != 0;
+    return run_suite(suite);
 }

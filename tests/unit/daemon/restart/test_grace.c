@@ -2,6 +2,7 @@
  */
 #include "daemon/restart/grace.h"
 
+#include "tests/unit/run_suite.h"
 #include "tests/unit/scheduler_fixture.h"
 
 enum { N_LAYERS = 3 };
@@ -95,9 +96,5 @@ int main(void)
     tcase_add_loop_test(tcase, test_taken_up, 0, N_LAYERS);
     tcase_add_test(tcase, test_none);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed > 0;
+    return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 
 #include "tests/unit/case_step.h"
 #include "tests/unit/ledger_fixture.h"
+#include "tests/unit/run_suite.h"
 
 #include <sys/socket.h>
 
@@ -433,9 +434,5 @@ int main(void)
     tcase_add_test(tcase, test_resurrection);
     tcase_add_test(tcase, test_same_name);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed != 0;
+    return run_suite(suite);
 }

@@ -6,6 +6,7 @@
 #include "daemon/weights/model_parse.h"
 #include "tests/unit/case_step.h"
 #include "tests/unit/ledger_fixture.h"
+#include "tests/unit/run_suite.h"
 
 enum { FIRST_BYTE = 4096 };
 
@@ -413,9 +414,5 @@ int main(void)
     tcase_add_test(tcase, test_wrong_parts);
     tcase_add_test(tcase, test_random);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed != 0;
+    return run_suite(suite);
 }

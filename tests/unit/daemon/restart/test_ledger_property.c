@@ -4,6 +4,7 @@
 
 #include "tests/unit/case_step.h"
 #include "tests/unit/ledger_fixture.h"
+#include "tests/unit/run_suite.h"
 
 enum { STEPS = 400, CUTS = 3, ARENA_PAGES = 20 };
 
@@ -216,9 +217,5 @@ int main(void)
     tcase_add_test(tcase, test_random);
     tcase_add_test(tcase, test_heirs);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed != 0;
+    return run_suite(suite);
 }

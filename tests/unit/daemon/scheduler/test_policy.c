@@ -1,6 +1,7 @@
 /* The policies' choice alone: layers with pages, a list of them by last use, and what each policy
  * names for a need. */
 #include "daemon/scheduler/policy.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <string.h>
@@ -115,10 +116,5 @@ int main(void)
     tcase_add_test(tcase, test_lru_equal_layers);
     tcase_add_test(tcase, test_find);
     suite_add_tcase(suite, tcase);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

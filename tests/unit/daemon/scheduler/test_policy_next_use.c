@@ -5,6 +5,7 @@
 #include "tests/unit/case_step.h"
 #include "tests/unit/define.h"
 #include "tests/unit/random.h"
+#include "tests/unit/run_suite.h"
 
 #include <errno.h>
 #include <string.h>
@@ -493,9 +494,5 @@ int main(void)
     tcase_add_test(tcase, test_passes_over_what_may_not_give_way);
     tcase_add_test(tcase, test_random_worlds);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed > 0;
+    return run_suite(suite);
 }

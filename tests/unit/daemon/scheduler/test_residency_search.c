@@ -4,6 +4,7 @@
 
 #include "tests/unit/case_step.h"
 #include "tests/unit/random.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 
@@ -111,9 +112,5 @@ int main(void)
     tcase_add_test(tcase, test_is_as_fast_as_plain_ways);
     tcase_add_test(tcase, test_needs_no_marks);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed > 0;
+    return run_suite(suite);
 }

@@ -6,6 +6,7 @@
 #include "tests/unit/case_step.h"
 #include "tests/unit/random.h"
 #include "tests/unit/rehearse.h"
+#include "tests/unit/run_suite.h"
 
 #include <math.h>
 
@@ -179,9 +180,5 @@ int main(void)
     tcase_add_test(tcase, test_starts_anew);
     tcase_add_test(tcase, test_no_place);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed > 0;
+    return run_suite(suite);
 }

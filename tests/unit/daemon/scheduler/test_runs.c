@@ -1,5 +1,6 @@
 /* Runs in the scheduler: how they go through their model, what is read ahead for them, and what
  * counts. */
+#include "tests/unit/run_suite.h"
 #include "tests/unit/scheduler_fixture.h"
 
 static struct run *begin(struct fixture *fixture, struct model *model)
@@ -621,9 +622,5 @@ int main(void)
     tcase_add_test(tcase, test_a_copy_chooses_alike);
     tcase_add_test(tcase, test_two_runs_share);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed > 0;
+    return run_suite(suite);
 }

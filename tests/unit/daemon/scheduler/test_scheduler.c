@@ -1,4 +1,5 @@
 /* The scheduler: every decision, every event, the reference workload, and what reset costs. */
+#include "tests/unit/run_suite.h"
 #include "tests/unit/scheduler_fixture.h"
 
 #include <errno.h>
@@ -452,10 +453,5 @@ int main(void)
     tcase_add_test(tcase, test_reset_steps);
     tcase_add_test(tcase, test_flush_steps);
     suite_add_tcase(suite, tcase);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

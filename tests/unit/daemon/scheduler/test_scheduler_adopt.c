@@ -1,6 +1,7 @@
 /* A scheduler that goes on where an earlier process ended: what was resident is so, in the order of
  * its last use, and the same requests get the same answers. */
 #include "tests/unit/random.h"
+#include "tests/unit/run_suite.h"
 #include "tests/unit/scheduler_fixture.h"
 
 #include <check.h>
@@ -285,9 +286,5 @@ int main(void)
     tcase_add_test(tcase, what_is_pinned_then_stays);
     tcase_add_test(tcase, it_answers_as_the_one_before_would);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

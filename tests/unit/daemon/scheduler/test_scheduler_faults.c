@@ -1,6 +1,7 @@
 /* Every allocation of a request fails once, under each policy: the request is then refused with
  * -ENOMEM and has changed nothing, and the next one works. */
 #include "tests/unit/failing_allocator.h"
+#include "tests/unit/run_suite.h"
 #include "tests/unit/scheduler_fixture.h"
 
 enum { LAYERS = 6, CAPACITY_PAGES = 8, PASSES = 3 };
@@ -101,9 +102,5 @@ int main(void)
         n_policies++;
     tcase_add_loop_test(tcase, each_allocation_fails_once, 0, n_policies);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

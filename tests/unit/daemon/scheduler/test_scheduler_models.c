@@ -1,5 +1,6 @@
 /* The scheduler's models: registration, refusals and limits, removal, and the copy for a dry run.
  */
+#include "tests/unit/run_suite.h"
 #include "tests/unit/scheduler_fixture.h"
 
 START_TEST(test_unload)
@@ -231,10 +232,5 @@ int main(void)
     tcase_add_test(tcase, test_set_policy);
     tcase_add_test(tcase, test_layer_bytes);
     suite_add_tcase(suite, tcase);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

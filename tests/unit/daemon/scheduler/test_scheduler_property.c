@@ -6,6 +6,7 @@
 #include "daemon/scheduler/scheduler.h"
 #include "tests/unit/define.h"
 #include "tests/unit/random.h"
+#include "tests/unit/run_suite.h"
 
 #include <errno.h>
 #include <string.h>
@@ -702,10 +703,5 @@ int main(void)
     tcase_set_timeout(tcase, 0);
     tcase_add_test(tcase, test_random_operations);
     suite_add_tcase(suite, tcase);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "daemon/system/service_manager.h"
 
 #include "common/log.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -534,9 +535,5 @@ int main(void)
     tcase_add_checked_fixture(slow, make_manager, remove_manager);
     tcase_add_test(slow, a_manager_that_does_not_read);
     suite_add_tcase(suite, slow);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed > 0;
+    return run_suite(suite);
 }

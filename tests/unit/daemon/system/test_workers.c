@@ -1,6 +1,7 @@
 /* The pool: order, concurrency, errors, cancellation and the debts of workers_free. Nothing sleeps:
  * threads are held by semaphores and awaited through the pool's descriptor. */
 #include "daemon/system/workers.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -498,9 +499,5 @@ int main(void)
     tcase_add_test(tcase, free_cancels_and_pays_what_is_owed);
     tcase_add_test(tcase, threads_are_nice_and_take_no_signals);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

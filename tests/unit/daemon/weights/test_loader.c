@@ -1,6 +1,7 @@
 /* Fills over a real arena and backing: which bytes are written, what is committed and when, and
  * what a cancellation leaves. A single worker is held by a job of the test where order matters. */
 #include "daemon/weights/loader.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -436,9 +437,5 @@ int main(void)
     tcase_add_test(tcase, the_pools_end_reports_what_was_in_flight);
     tcase_add_test(tcase, ledger_and_file_agree);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

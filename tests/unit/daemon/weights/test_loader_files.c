@@ -4,6 +4,7 @@
 #include "daemon/weights/loader.h"
 
 #include "common/clock.h"
+#include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -724,9 +725,5 @@ int main(void)
     tcase_add_test(tcase, zeros_between_and_behind);
     tcase_add_loop_test(tcase, cancelled_while_it_reads, 0, N_IO_MODES);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "daemon/weights/model_parse.h"
 
 #include "common/formats/shard_index.h"
+#include "tests/unit/run_suite.h"
 #include "tests/unit/weight_bytes.h"
 
 #include <dirent.h>
@@ -504,9 +505,5 @@ int main(void)
     tcase_add_test(tcase, messages_are_text);
     tcase_add_test(tcase, many_shards);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }
