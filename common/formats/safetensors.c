@@ -136,8 +136,10 @@ static int read_metadatum(struct header *header, size_t begin, size_t end)
     if (r < 0)
         return r;
     json_object_foreach (json, key, value)
-        if (!json_is_string(value))
-            r = tensor_file_refuse(header->builder, "__metadata__", "must map strings to strings");
+        r = json_is_string(value)
+                ? tensor_file_add_alias(header->builder, key, json_string_value(value))
+                : tensor_file_refuse(header->builder, "__metadata__",
+                                     "must map strings to strings");
     json_decref(json);
     return r;
 }

@@ -1,5 +1,10 @@
 /* The safetensors format: 8 bytes of little-endian header length, a JSON object that names every
  * tensor's dtype, shape and place, then the data, which the tensors cover exactly.
+ *
+ * The object's __metadata__ maps strings to strings. save_model of the reference's Python module
+ * keeps one of several tensors that share their bytes, and notes there {"removed": "kept"} for each
+ * of the others. So each pair becomes an alias; weights.h says which of them hold.
+ *
  * Source: https://github.com/huggingface/safetensors, whose reader this one agrees with. */
 #pragma once
 

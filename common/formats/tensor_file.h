@@ -32,10 +32,19 @@ struct tensor_entry {
     dtype type;
 };
 
+/* What a file says beside its tensors: `name` is another name of the tensor `kept`, which may be in
+ * another file of the model, or nowhere. */
+struct tensor_alias {
+    const char *name, *kept;
+    const struct tensor_alias *next;
+};
+
 struct tensor_file {
     struct tensor_entry *entries; /* by file offset */
     uint32_t *by_name;            /* indices into entries, ordered by name */
     uint32_t n_entries;           /* > 0, but for a part of several */
+    uint32_t n_aliases;
+    const struct tensor_alias *aliases;
     uint32_t part, n_parts;       /* of a split GGUF file, from 0; n_parts is 0: it is whole */
     uint64_t n_parts_entries;     /* of all parts together, as this one says; 0: it does not */
     const char *model_name;       /* GGUF's general.name, as it stands there; NULL: none */

@@ -115,6 +115,48 @@ int tensor_file_add(struct tensor_file_builder *builder, const struct tensor_ent
     return 0;
 }
 
+static bool can_name(const char *text)
+{
+    size_t n_bytes = strlen(text);
+
+    for (size_t i = 0; i < n_bytes;) {
+        uint32_t character;
+        size_t n = utf8_character(text + i, n_bytes - i, &character);
+        if (n == 0 || utf8_is_control(character))
+            return false;
+        i += n;
+    }
+    return n_bytes > 0 && n_bytes <= DEFINITION_NAME_MAX;
+}
+
+static const char *copy_string(struct definition_pool *pool, const char *text)
+{
+    size_t n_bytes = strlen(text);
+    char *copy = definition_pool_string(pool, n_bytes);
+    return copy ? memcpy(copy, text, n_bytes) : NULL;
+}
+
+int tensor_file_add_alias(struct tensor_file_builder *builder, const char *name, const char *kept)
+{
+    struct tensor_file *file = builder->file;
+
+    if (!can_name(name) || !can_name(kept))
+        return 0;
+    if (file->n_aliases == TENSOR_FILE_TENSORS_MAX)
+        return tensor_file_refuse(builder, "header", "has more than %d other names of tensors",
+                                  TENSOR_FILE_TENSORS_MAX);
+    struct tensor_alias *alias = definition_pool_alloc(file->pool, sizeof *alias);
+    if (!alias)
+        return -ENOMEM;
+    *alias = (struct tensor_alias){copy_string(file->pool, name), copy_string(file->pool, kept),
+                                   file->aliases};
+    if (!alias->name || !alias->kept)
+        return -ENOMEM;
+    file->aliases = alias;
+    file->n_aliases++;
+    return 0;
+}
+
 static int compare_ranges(const void *a, const void *b)
 {
     const struct tensor_entry *x = a, *y = b;

@@ -1,7 +1,7 @@
 /* What the readers of all formats share: filling a tensor_file with checked entries.
  *
- * Order of calls: begin, then add for every tensor, then finish. Each returns 0, -EBADMSG with the
- * problem set, or -ENOMEM. */
+ * Order of calls: begin, then add for every tensor and alias, then finish. Each returns 0, -EBADMSG
+ * with the problem set, or -ENOMEM. */
 #pragma once
 
 #include "common/formats/tensor_file.h"
@@ -29,6 +29,10 @@ int tensor_file_name(const struct tensor_file_builder *builder, const char *name
  * of the data, `shape` is copied and `bytes` is computed. Returns the new entry. */
 int tensor_file_add(struct tensor_file_builder *builder, const struct tensor_entry *entry,
                     const struct tensor_entry **ret);
+
+/* Adds another name of a tensor; both are copied. What cannot be a tensor's name is passed over.
+ * Refuses more than TENSOR_FILE_TENSORS_MAX. */
+int tensor_file_add_alias(struct tensor_file_builder *builder, const char *name, const char *kept);
 
 /* Refuses a file without tensors, unless it is a part of several. Makes offsets absolute, sorts,
  * and checks that every range lies in the file, that no two overlap and that names are unique. */

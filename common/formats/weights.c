@@ -116,6 +116,10 @@ static int place_members(const struct binding *binding, struct layer_definition 
             binding->members[i].tensor->offset_bytes = end_bytes;
             continue;
         }
+        if (found == previous) { /* under another name */
+            binding->members[i].tensor->offset_bytes = binding->members[i - 1].tensor->offset_bytes;
+            continue;
+        }
         if (!previous || !touch(previous, found)) {
             uint64_t offset_bytes = 0;
             if (!previous)

@@ -14,10 +14,17 @@
  *   a module that it does not know stands where its bytes do, before or behind the first block's.
  * - A block or module whose tensors have no bytes is no layer: they stand in the next layer, or in
  *   the last one. A model must have bytes.
- * - In a layer tensors stand in the order of the files and of their bytes.
+ * - In a layer tensors stand in the order of the files and of their bytes, each followed by its
+ *   aliases, by name.
+ *
+ * Which aliases hold: those whose `kept` is a tensor of one of the files. Then the alias is a name
+ * as good as the tensor's own, for the same bytes. A tensor of the alias's name goes before it: it
+ * is no alias. One alias for two tensors is refused. No chain is followed: an alias of an alias is
+ * just text.
  *
  * How a layer's bytes are placed: tensors that touch in their file, or are apart only by less than
- * PIECE_ALIGN_BYTES of padding, are one piece, padding included. Each further piece starts in a
+ * PIECE_ALIGN_BYTES of padding, are one piece, padding included; a tensor that the layer has under
+ * several names lies there once. Each further piece starts in a
  * block of PIECE_ALIGN_BYTES that the one before it does not reach. */
 #pragma once
 

@@ -17,6 +17,7 @@ enum {
 
 struct item {
     const struct tensor_entry *entry;
+    const char *alias; /* NULL: the tensor under its own name */
     uint32_t position; /* in the order of the files */
     uint16_t n_prefix; /* bytes of the name that tell the family or the module */
     uint16_t n_layer;  /* ... the layer */
@@ -78,7 +79,9 @@ static int compare_items(const void *a, const void *b)
         return x->n_prefix < y->n_prefix ? -1 : 1;
     if (x->number != y->number)
         return x->number < y->number ? -1 : 1;
-    return (x->position > y->position) - (x->position < y->position);
+    if (x->position != y->position)
+        return x->position < y->position ? -1 : 1;
+    return strcmp(x->alias ? x->alias : "", y->alias ? y->alias : "");
 }
 
 static bool same_prefix(const struct item *x, const struct item *y)
@@ -213,10 +216,12 @@ static int add_tensors(struct definition_builder *builder, const struct grouping
 {
     int r = 0;
     for (uint32_t i = 0; i < group->n_items && r == 0; i++) {
-        const struct tensor_entry *entry = grouping->items[group->first + i].entry;
-        struct place place = {.key = entry->name};
-        r = definition_builder_tensor(builder, entry->name, entry->type, entry->shape,
-                                      entry->n_dims, &place);
+        const struct item *item = &grouping->items[group->first + i];
+        const struct tensor_entry *entry = item->entry;
+        const char *name = item->alias ? item->alias : entry->name;
+        struct place place = {.key = name};
+        r = definition_builder_tensor(builder, name, entry->type, entry->shape, entry->n_dims,
+                                      &place);
     }
     return r;
 }
@@ -293,15 +298,23 @@ static int build(const struct grouping *grouping, const char *model_name,
     return r;
 }
 
-static int group(struct grouping *grouping, struct tensor_file *const *files, uint32_t n_files,
+/* Under its own name, or under an alias. */
+static void add_item(struct grouping *grouping, const struct weights_tensor *tensor,
+                     const char *alias)
+{
+    struct item *item = &grouping->items[grouping->n_items++];
+
+    *item = (struct item){tensor->entry, alias, tensor->position, 0, 0, 0};
+    parse_name(tensor->entry->name, item);
+}
+
+static int group(struct grouping *grouping, const struct weights_index *index,
                  struct definition_problem *problem)
 {
-    for (uint32_t i = 0; i < n_files; i++)
-        for (uint32_t j = 0; j < files[i]->n_entries; j++) {
-            struct item *item = &grouping->items[grouping->n_items];
-            *item = (struct item){.entry = &files[i]->entries[j], .position = grouping->n_items++};
-            parse_name(item->entry->name, item);
-        }
+    for (uint32_t i = 0; i < index->n_tensors; i++)
+        add_item(grouping, &index->tensors[i], NULL);
+    for (uint32_t i = 0; i < index->n_aliases; i++)
+        add_item(grouping, index->aliases[i].tensor, index->aliases[i].name);
     qsort(grouping->items, grouping->n_items, sizeof *grouping->items, compare_items);
     find_groups(grouping);
     if (grouping->n_groups > DEFINITION_LAYERS_MAX)
@@ -323,13 +336,13 @@ int weights_group(const char *model_name, struct tensor_file *const *files, uint
     if (r < 0)
         return r;
     struct grouping grouping = {
-        .items = calloc(index.n_tensors, sizeof *grouping.items),
+        .items = calloc((size_t)index.n_tensors + index.n_aliases, sizeof *grouping.items),
         .groups = calloc(index.n_tensors, sizeof *grouping.groups),
         .families = calloc(index.n_tensors, sizeof *grouping.families),
     };
     r = !grouping.items || !grouping.groups || !grouping.families
             ? -ENOMEM
-            : group(&grouping, files, n_files, ret_problem);
+            : group(&grouping, &index, ret_problem);
     if (r == 0)
         r = build(&grouping, model_name, ret_problem, &definition);
     free(grouping.items);

@@ -1,7 +1,8 @@
-/* Invariant: sorted by name, and no name twice. */
+/* Invariant: tensors and aliases are sorted by name each, and no name stands twice. */
 #include "common/formats/weights_index.h"
 
 #include "common/definition/definition_value.h"
+#include "common/utf8.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -28,6 +29,76 @@ static int check_names(const struct weights_index *index, struct definition_prob
     return 0;
 }
 
+static const struct weights_tensor *find_tensor(const struct weights_index *index, const char *name)
+{
+    uint32_t low = 0, high = index->n_tensors;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int r = strcmp(name, index->tensors[middle].entry->name);
+        if (r == 0)
+            return &index->tensors[middle];
+        if (r < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+static int compare_aliases(const void *a, const void *b)
+{
+    const struct weights_alias *x = a, *y = b;
+    int r = strcmp(x->name, y->name);
+    return r ? r : (x->tensor > y->tensor) - (x->tensor < y->tensor);
+}
+
+/* Shards of one model repeat each other's aliases. */
+static int merge_aliases(struct weights_index *index, struct definition_problem *problem)
+{
+    enum { QUOTED_BYTES_MAX = 80 };
+    uint32_t n = 0;
+
+    qsort(index->aliases, index->n_aliases, sizeof *index->aliases, compare_aliases);
+    for (uint32_t i = 0; i < index->n_aliases; i++) {
+        const struct weights_alias *alias = &index->aliases[i],
+                                   *last = n > 0 ? &index->aliases[n - 1] : NULL;
+        if (!last || strcmp(last->name, alias->name) != 0) {
+            index->aliases[n++] = *alias;
+        } else if (last->tensor != alias->tensor) {
+            const char *one = last->tensor->entry->name, *other = alias->tensor->entry->name;
+            struct place place = {.key = alias->name};
+            return definition_refuse(problem, &place,
+                                     "the metadata give this name to both \"%.*s\" and \"%.*s\"",
+                                     utf8_prefix(one, QUOTED_BYTES_MAX), one,
+                                     utf8_prefix(other, QUOTED_BYTES_MAX), other);
+        }
+    }
+    index->n_aliases = n;
+    return 0;
+}
+
+static int find_aliases(struct weights_index *index, struct tensor_file *const *files,
+                        uint32_t n_files, struct definition_problem *problem)
+{
+    uint64_t n_aliases = 0;
+
+    for (uint32_t i = 0; i < n_files; i++)
+        n_aliases += files[i]->n_aliases;
+    if (n_aliases == 0)
+        return 0;
+    index->aliases = calloc(n_aliases, sizeof *index->aliases);
+    if (!index->aliases)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n_files; i++)
+        for (const struct tensor_alias *alias = files[i]->aliases; alias; alias = alias->next) {
+            const struct weights_tensor *tensor = find_tensor(index, alias->kept);
+            if (tensor && !find_tensor(index, alias->name))
+                index->aliases[index->n_aliases++] = (struct weights_alias){alias->name, tensor};
+        }
+    return merge_aliases(index, problem);
+}
+
 int weights_index_init(struct weights_index *index, struct tensor_file *const *files,
                        uint32_t n_files, struct definition_problem *problem)
 {
@@ -43,11 +114,15 @@ int weights_index_init(struct weights_index *index, struct tensor_file *const *f
     if (!index->tensors)
         return -ENOMEM;
     for (uint32_t i = 0; i < n_files; i++)
-        for (uint32_t j = 0; j < files[i]->n_entries; j++)
-            index->tensors[index->n_tensors++] =
-                (struct weights_tensor){&files[i]->entries[j], files[i], i};
+        for (uint32_t j = 0; j < files[i]->n_entries; j++) {
+            index->tensors[index->n_tensors] =
+                (struct weights_tensor){&files[i]->entries[j], files[i], i, index->n_tensors};
+            index->n_tensors++;
+        }
     qsort(index->tensors, index->n_tensors, sizeof *index->tensors, compare_names);
     int r = check_names(index, problem);
+    if (r == 0)
+        r = find_aliases(index, files, n_files, problem);
     if (r < 0)
         weights_index_done(index);
     return r;
@@ -56,22 +131,24 @@ int weights_index_init(struct weights_index *index, struct tensor_file *const *f
 void weights_index_done(struct weights_index *index)
 {
     free(index->tensors);
+    free(index->aliases);
     *index = (struct weights_index){0};
 }
 
 const struct weights_tensor *weights_index_find(const struct weights_index *index, const char *name)
 {
-    uint32_t low = 0, high = index->n_tensors;
+    const struct weights_tensor *tensor = find_tensor(index, name);
+    uint32_t low = 0, high = index->n_aliases;
 
-    while (low < high) {
+    while (!tensor && low < high) {
         uint32_t middle = low + (high - low) / 2;
-        int r = strcmp(name, index->tensors[middle].entry->name);
+        int r = strcmp(name, index->aliases[middle].name);
         if (r == 0)
-            return &index->tensors[middle];
-        if (r < 0)
+            tensor = index->aliases[middle].tensor;
+        else if (r < 0)
             high = middle;
         else
             low = middle + 1;
     }
-    return NULL;
+    return tensor;
 }

@@ -6,21 +6,28 @@
 struct weights_tensor {
     const struct tensor_entry *entry;
     const struct tensor_file *file;
-    uint32_t source; /* index of the file */
+    uint32_t source;   /* index of the file */
+    uint32_t position; /* among all tensors, in the order of the files and of their bytes */
+};
+
+struct weights_alias {
+    const char *name;
+    const struct weights_tensor *tensor;
 };
 
 struct weights_index {
     struct weights_tensor *tensors; /* owned */
-    uint32_t n_tensors;
+    struct weights_alias *aliases;  /* those that hold; owned */
+    uint32_t n_tensors, n_aliases;
 };
 
-/* Refuses more than DEFINITION_TENSORS_MAX, and names that stand in two files. 0; -EBADMSG;
- * -ENOMEM. The index borrows the files. */
+/* Refuses more than DEFINITION_TENSORS_MAX, names that stand in two files, and aliases of two
+ * tensors. 0; -EBADMSG; -ENOMEM. The index borrows the files. */
 int weights_index_init(struct weights_index *index, struct tensor_file *const *files,
                        uint32_t n_files, struct definition_problem *problem);
 void weights_index_done(struct weights_index *index);
 
-/* NULL if there is none of that name. O(log n). */
+/* By name or alias. NULL if there is none. O(log n). */
 const struct weights_tensor *weights_index_find(const struct weights_index *index,
                                                 const char *name);
 

@@ -115,7 +115,8 @@ int shards_add(struct shards *shards, struct weight_file *file, struct model_rea
         weight_file_done(file);
         return r;
     }
-    shards->n_tensors += shards->tables[shards->n_files]->n_entries;
+    shards->n_tensors += (uint64_t)shards->tables[shards->n_files]->n_entries +
+                         shards->tables[shards->n_files]->n_aliases;
     shards->files[shards->n_files++] = *file;
     return shards->n_tensors > DEFINITION_TENSORS_MAX
                ? shards_refuse_file(result, file->path,

@@ -394,6 +394,39 @@ class Sources(WeightsTestCase):
         self.assertEqual([(x["name"], x["tensors"]) for x in client.call("List", model="m")["layers"]],
                          [("h.0", 3), ("h.1", 1)])
 
+    def test_tied_weights(self):
+        """Of tensors that share their bytes save_model keeps one, and names the others in the
+        metadata, in a sharded model in each of its files."""
+        directory = self.disk()
+        tied = {"format": "pt", "lm_head.weight": "model.embed_tokens.weight"}
+        embedding = [generate.Tensor("model.embed_tokens.weight", "BF16", (50, 64))]
+        block = [generate.Tensor("model.layers.0.w", "F32", (3000,))]
+
+        def with_head(placed):
+            kept = next(t for t in placed if t.name == tied["lm_head.weight"])
+            return [*placed, kept._replace(name="lm_head.weight")]
+
+        placed = with_head(generate.write_safetensors(str(directory / "w"), block + embedding,
+                                                      metadata=tied))
+        client = self.client()
+        reply = client.load_model(directory / "w", name="whole")
+        self.assertEqual(reply["bytesTotal"], 6400 + 12000)
+        self.assertBytes(client, "whole", placed)
+        self.assertEqual([(x["name"], x["tensors"]) for x in client.call("List", model="whole")["layers"]],
+                         [("model.embed_tokens", 2), ("model.layers.0", 1)])
+        layers = [{"name": "head", "tensors": [{"name": "lm_head.weight", "dtype": "bf16",
+                                                "shape": [50, 64]}]}]
+        (directory / "d.json").write_text(json.dumps({"name": "own", "weights": "w", "layers": layers}))
+        client.load_model(directory / "d.json", ["w"])
+        self.assertBytes(client, "own", placed[-1:])
+
+        placed = generate.write_safetensors(str(directory / "1.st"), embedding, seed=1, metadata=tied)
+        placed += generate.write_safetensors(str(directory / "2.st"), block, seed=2, metadata=tied)
+        index = {"weight_map": {t.name: os.path.basename(t.path) for t in placed}}
+        (directory / "index.json").write_text(json.dumps(index))
+        client.load_model(directory / "index.json", ["1.st", "2.st"], name="sharded")
+        self.assertBytes(client, "sharded", with_head(placed))
+
     def test_own_grouping(self):
         """A definition groups tensors its way, in its order, and may leave some out."""
         directory = self.disk()
@@ -648,6 +681,15 @@ class EmctlCat(WeightsTestCase):
             self.assertExit(0, self.daemon.emctl("reset"))
             self.assertEqual(self.cat(model, layer), expected)
             self.assertExit(0, self.daemon.emctl("unload-model", model))
+
+    def test_tied_weights(self):
+        path = self.disk() / "w"
+        placed = generate.write_safetensors(
+            str(path), [generate.Tensor("wte.weight", "U8", (5000,))],
+            metadata={"format": "pt", "lm_head.weight": "wte.weight"})
+        self.assertExit(0, self.daemon.emctl("load-model", path))
+        for name in ("wte.weight", "lm_head.weight"):
+            self.assertEqual(self.cat("w", "wte", name), sha256(file_bytes(placed[0])))
 
 
 if __name__ == "__main__":
