@@ -1,7 +1,7 @@
-/* The calls' side of a connection: turns a method's answers into replies.
+/* Turns a method's answers into replies on the call's connection.
  *
  * Invariant: an open call gets exactly one final answer, and a oneway call no reply at all, not
- * even an error. When and how replies are sent is left to connection. */
+ * even an error. Leaves to connection.c when and how replies are sent. */
 #include "daemon/control/call.h"
 
 #include "common/json_memory.h"
@@ -96,7 +96,7 @@ struct parameters {
     const void *source;
 };
 
-/* What a reply becomes that there is no memory for. Its text needs no JSON value. */
+/* Formats the error that replaces a reply for which there is no memory. It needs no JSON value. */
 static int format_no_memory(char **ret_text, size_t *ret_bytes)
 {
     int n = asprintf(ret_text,
@@ -110,8 +110,9 @@ static int format_no_memory(char **ret_text, size_t *ret_bytes)
     return 0;
 }
 
-/* Queues a reply. Without the memory for it the call fails; without the memory to say so, or if it
- * was to say what the connection now holds, the connection ends. */
+/* Queues a reply. If there is no memory for the reply, the call gets an error instead. The
+ * connection ends if there is no memory for the error either, if the reply is an intermediate one,
+ * or if it would announce what the connection now holds (a lease). */
 static void send_reply(struct call *call, const char *error, const struct parameters *parameters,
                        bool continues)
 {
@@ -125,7 +126,8 @@ static void send_reply(struct call *call, const char *error, const struct parame
                                         &n_bytes);
     else
         r = message_format_reply(error, parameters->json, continues, &text, &n_bytes);
-    /* Some value of the reply may be missing, be it from before this call. */
+    /* If an allocation failed, the reply may lack a value. The value may be older than this
+     * call. */
     if (json_memory_failures() != call->connection->host->json_failures) {
         call->connection->host->json_failures = json_memory_failures();
         if (r == 0)
@@ -199,7 +201,6 @@ void call_error_fields(struct call *call, enum error error, const struct field *
     call_error(call, error, parameters);
 }
 
-/* An error whose parameters are one string. */
 struct name_parameters {
     const char *name;
 };

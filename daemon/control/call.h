@@ -3,9 +3,9 @@
  * A method either answers before it returns, or keeps the call, sets hooks and answers later from
  * the loop. Exactly one final answer (call_reply, call_error) ends a call; after it, or after the
  * `cancelled` hook has run, the call must not be touched. Hooks run from the loop, never inside one
- * of the functions below. A oneway call is handled like any other, but nothing is sent, not even an
- * error. A call whose descriptors were lost on the way (the daemon had no more) never reaches its
- * method; it gets IOFailed("receive descriptors", "EMFILE"). Loop thread only. */
+ * of the functions below. A oneway call is handled like any other, but the client gets no reply,
+ * not even an error. If the daemon had no free descriptors to receive those of a call, the call
+ * never reaches its method; it gets IOFailed("receive descriptors", "EMFILE"). Loop thread only. */
 #pragma once
 
 #include "common/error.h"
@@ -19,48 +19,50 @@
 
 json_t *call_parameters(const struct call *call); /* borrowed, an object */
 const struct peer *call_peer(const struct call *call);
-bool call_more(const struct call *call);   /* the client takes several replies */
-bool call_oneway(const struct call *call); /* the client takes none */
+bool call_more(const struct call *call);   /* the client accepts several replies */
+bool call_oneway(const struct call *call); /* the client accepts no reply */
 
-/* Decodes the parameters; on failure answers InvalidParameter itself and returns false. */
+/* Decodes the parameters. On failure answers the call with InvalidParameter and returns false. */
 bool call_decode(struct call *call, const struct field *fields, void *ret);
 
-/* Takes descriptor `index` of the call's message (owned by the caller from then on), or -EBADF. */
+/* Returns descriptor `index` of the call's message, which the caller then owns, or -EBADF. */
 int call_take_fd(struct call *call, uint64_t index);
 size_t call_n_fds(const struct call *call);
 
 void call_set_hooks(struct call *call, const struct call_hooks *hooks, void *context);
 
-/* Takes `fd` and sends it with the call's next reply; returns its index there, which is 0. */
+/* Takes `fd` and sends it with the call's next reply. Returns its index in that reply, which is
+ * 0. */
 uint64_t call_attach_fd(struct call *call, int fd);
 
-/* The connection that the call came by; it lives as long as the call and its connection's data. */
+/* The connection that the call came on. It lives as long as the call and the connection's data. */
 struct connection *call_connection(const struct call *call);
 
-/* What a method keeps with the connection, NULL at first; `ended` is told when the connection has
- * ended, after an open call was cancelled. */
+/* Data that a method keeps with the connection; NULL at first. `ended` is called when the
+ * connection has ended, after an open call was cancelled. */
 void *call_connection_data(const struct call *call);
 void call_set_connection_data(struct call *call, void *data, void (*ended)(void *data));
 
-/* Final and intermediate replies; `parameters` is taken, NULL stands for {}, and an allocation that
- * failed ends the connection. call_continue does nothing unless call_more. */
+/* Final and intermediate replies. They take `parameters`; NULL stands for {}. If the reply cannot
+ * be allocated, the call gets an error, or the connection ends. call_continue does nothing unless
+ * call_more. */
 void call_reply(struct call *call, json_t *parameters);
 void call_continue(struct call *call, json_t *parameters);
 void call_error(struct call *call, enum error error, json_t *parameters);
-/* For errors of interfaces that enum error does not know. */
+/* For errors that enum error does not have. */
 void call_error_named(struct call *call, const char *wire_name, json_t *parameters);
-/* An error whose one parameter is a string. */
+/* Sends an error whose only parameter is a string. */
 void call_error_name(struct call *call, enum error error, const char *key, const char *name);
 void call_invalid_parameter(struct call *call, const char *parameter);
-/* IOFailed(operation, errnoName) from a negative errno. */
+/* Sends IOFailed(operation, errnoName); `error` is a negative errno. */
 void call_io_failed(struct call *call, const char *operation, int error);
 
-/* Encodes by table, then as above. */
+/* The same as above, but with parameters that are encoded from `source` by the table. */
 void call_reply_fields(struct call *call, const struct field *fields, const void *source);
 void call_continue_fields(struct call *call, const struct field *fields, const void *source);
 void call_error_fields(struct call *call, enum error error, const struct field *fields,
                        const void *source);
 
-/* Bytes queued to the peer and not yet sent: producers of many replies pause above CALL_PENDING_MAX
- * and go on in `drained`. */
+/* Bytes that are queued to the peer and not yet sent. A method with many replies pauses above
+ * CALL_PENDING_MAX, and continues in its `drained` hook. */
 uint64_t call_pending_bytes(const struct call *call);

@@ -1,9 +1,9 @@
-/* One peer's connection: when to read, when to send, and when it is over.
+/* One peer's connection: decides when to read, when to send, and when it ends.
  *
  * Invariants: one call is open at a time and replies leave in order, because nothing is read while
- * a call is open. Events are edge-triggered, so `readable` remembers that the socket may hold bytes
- * until a read has shown that it does not. No callback frees its connection: connection_close marks
- * it and the host frees it. What the messages mean is left to daemon/call. */
+ * a call is open. Events are edge-triggered, so `readable` stays true until a read has found the
+ * socket empty. No callback frees its connection: connection_close marks it and the host frees it.
+ * Leaves to call.c what the messages mean. */
 #include "daemon/control/connection.h"
 
 #include "common/json_memory.h"
@@ -40,7 +40,7 @@ void connection_close(struct connection *connection)
         set_state(connection, CONNECTION_CLOSED);
 }
 
-/* Whether the peer is gone for good, as opposed to having only ended its side. */
+/* Whether the peer has closed both directions, not only its own. */
 static bool hung_up(const struct connection *connection)
 {
     struct pollfd pollfd = {.fd = connection->fd};
@@ -73,7 +73,7 @@ static void arm(struct connection *connection, struct event *event, uint64_t use
         connection_close(connection);
 }
 
-/* Sends what the socket takes and keeps watch over the rest. */
+/* Sends as much as the socket accepts, and watches the socket for the rest. */
 static void flush(struct connection *connection)
 {
     uint64_t before_bytes = pending_bytes(connection);
@@ -98,7 +98,7 @@ static void flush(struct connection *connection)
         arm(connection, connection->write_stall, connection->host->stall_usec);
 }
 
-/* The peer's clock runs while part of a message is here and nothing but the peer keeps the rest. */
+/* The read_stall timer runs while part of a message is here, and only the peer delays the rest. */
 static void set_read_clock(struct connection *connection)
 {
     bool wanted = frame_reader_partial(connection->reader) &&
@@ -147,7 +147,7 @@ static void release_call(struct connection *connection)
 
     call->open = false;
     call->hooks = (struct call_hooks){0};
-    closep(&connection->attached_fd); /* the call ended without a reply that took it */
+    closep(&connection->attached_fd); /* the call ended without a reply that sent it */
     connection->attached_fd = -1;
     message_call_done(&call->message);
     frame_done(&call->frame);
@@ -162,7 +162,7 @@ void connection_end_call(struct connection *connection)
     connection_settle(connection);
 }
 
-/* Reads at most one message and has it handled. */
+/* Reads and handles at most one message. */
 static void read_message(struct connection *connection)
 {
     struct call *call = &connection->call;
@@ -186,7 +186,8 @@ static void read_message(struct connection *connection)
         set_state(connection, CONNECTION_DRAINING);
         return;
     }
-    /* Where no reply will show that the peer is gone, the socket must. */
+    /* A oneway call gets no reply, which could show that the peer is gone. So the socket is read
+     * again. */
     connection->readable =
         frame_reader_more(connection->reader) || connection->ended || call->message.oneway;
     connection->host->n_requests++;
@@ -194,7 +195,7 @@ static void read_message(struct connection *connection)
     call->open = true;
     set_state(connection, CONNECTION_CALLING);
     connection->host->dispatch(call, connection->host, fds_lost);
-    /* The edge that told of a hang-up may be over already. */
+    /* The event that reported a hang-up may have come already. */
     if (connection->state == CONNECTION_CALLING && hung_up(connection))
         connection_close(connection);
 }

@@ -1,5 +1,5 @@
-/* A peer's connection and the one call that it may have open. Methods see call.h only. Loop thread
- * only. */
+/* A peer's connection and its call; a connection has at most one open call. Methods include only
+ * call.h. Loop thread only. */
 #pragma once
 
 #include "daemon/control/method.h"
@@ -11,42 +11,44 @@
 
 struct connection;
 
-enum { CONNECTION_TURN_MESSAGES = 32 /* at most so many of one connection in a loop turn */ };
+/* The most messages that one connection handles in a loop turn. */
+enum { CONNECTION_TURN_MESSAGES = 32 };
 
-/* What all connections of a server have in common. Outlives them. */
+/* What all connections of a server share. Outlives them. */
 struct connection_host {
     struct event_base *base;
     const struct interface *interfaces; /* ends with a NULL name */
     struct interface service;           /* org.varlink.service */
     uint64_t stall_usec;                /* see server_set_stall */
     uint64_t n_requests, n_errors;
-    uint64_t json_failures; /* of the loop's thread, as far as they are known */
-    /* A call was read: finds its method, or answers it. */
+    uint64_t json_failures; /* the loop thread's count when it was last looked at */
+    /* Called for each call that was read: finds its method, or answers it. */
     void (*dispatch)(struct call *call, const struct connection_host *host, bool fds_lost);
-    /* The connection has come to CONNECTION_CLOSED; free it, but not before this returns. */
+    /* Called when the connection has reached CONNECTION_CLOSED. Free it, but only after this has
+     * returned. */
     void (*closed)(struct connection *connection, void *context);
     void *context;
 };
 
 struct call {
     struct connection *connection;
-    bool open; /* a final answer is owed */
+    bool open; /* it has no final answer yet */
     struct message_call message;
-    struct frame frame; /* descriptors that were not taken yet */
+    struct frame frame; /* the message, with the descriptors that no method has taken */
     struct call_hooks hooks;
     void *hooks_context;
 };
 
 enum connection_state {
     CONNECTION_READING,  /* no call is open */
-    CONNECTION_CALLING,  /* one is; further ones wait in the socket */
+    CONNECTION_CALLING,  /* a call is open; further ones wait in the socket */
     CONNECTION_DRAINING, /* no more calls; closes when the output has been sent */
     CONNECTION_CLOSED    /* nothing is sent or received any more */
 };
 
 struct connection {
-    TAILQ_ENTRY(connection) entry; /* the server's */
-    bool adopted;                  /* the server's */
+    TAILQ_ENTRY(connection) entry; /* belongs to the server */
+    bool adopted;                  /* belongs to the server */
 
     struct connection_host *host;
     enum connection_state state;
@@ -55,30 +57,31 @@ struct connection {
     struct frame_reader *reader;
     struct frame_writer *writer;
     struct call call;
-    int attached_fd; /* owned; goes with the next reply; -1: none */
-    void *data;      /* the methods' */
+    int attached_fd; /* owned; sent with the next reply; -1: none */
+    void *data;      /* belongs to the methods */
     void (*data_ended)(void *data);
-    bool readable;  /* the socket may hold bytes that no further edge announces */
-    bool ended;     /* the peer sends no more: the end of the stream must be looked for */
-    bool in_turn;   /* replies are sent together, at the turn's end */
-    bool drain_due; /* the call's `drained` hook is to run in the next turn */
+    bool readable;  /* the socket may hold bytes that no further event announces */
+    bool ended;     /* the peer sends no more: read until the end of the stream */
+    bool in_turn;   /* a turn is running; it sends its replies together at its end */
+    bool drain_due; /* the next turn must run the call's `drained` hook */
     struct event *read_event, *write_event, *resume, *read_stall, *write_stall;
 };
 
-/* Takes `fd`, a non-blocking connected socket, also on failure. 0 or -ENOMEM. */
+/* Takes `fd`, a non-blocking connected socket, also on failure. Returns 0 or -ENOMEM. */
 int connection_new(struct connection_host *host, int fd, const struct peer *peer,
                    struct connection **ret);
 
-/* Tells an open call that its peer is gone, then releases everything. Never from the connection's
- * own callbacks or a method. */
+/* Runs the `cancelled` hook of an open call, then releases everything. Never call it from the
+ * connection's own callbacks or from a method. */
 struct connection *connection_free(struct connection *connection);
 
-/* Ends it; the host is told and frees it later. Safe anywhere, also twice. */
+/* Ends the connection. The host's `closed` is called, and the host frees the connection later. Safe
+ * to call from anywhere, also twice. */
 void connection_close(struct connection *connection);
 
-/* The call's side. connection_send queues one reply, whose text is taken. connection_settle
- * sends what is queued, unless a turn does so at its end. connection_end_call releases the open
- * call, settles and lets the next call come. */
+/* For call.c. connection_send queues one reply, and takes its text. connection_settle sends the
+ * queued replies, unless a turn is running, which does so at its end. connection_end_call releases
+ * the open call, settles, and lets the connection read the next call. */
 void connection_send(struct connection *connection, char *text, size_t n_bytes);
 void connection_settle(struct connection *connection);
 void connection_end_call(struct connection *connection);

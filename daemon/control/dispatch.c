@@ -1,4 +1,4 @@
-/* Finds the method that a call names, and refuses what must not reach it. */
+/* Finds the method that a call names, and refuses calls that must not reach it. */
 #include "daemon/control/dispatch.h"
 
 #include "daemon/control/call.h"
@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* The interface whose name stands before `name`'s last dot. */
+/* The interface whose name is the first `n_bytes` of `name`, or NULL. */
 static const struct interface *find_interface(const struct connection_host *host, const char *name,
                                               size_t n_bytes)
 {

@@ -1,4 +1,4 @@
-/* Binding a Unix socket without a moment in which the wrong people may connect. */
+/* Binds a Unix socket so that at no moment a user without permission can connect. */
 #include "daemon/control/listen_socket.h"
 
 #include "common/cleanup.h"
@@ -35,7 +35,7 @@ static int make_parent(const char *path)
     return mkdir(directory, 0755) < 0 && errno != EEXIST ? -errno : 0;
 }
 
-/* Whether the file at the address is a socket that nobody listens on. */
+/* Whether the file at the address is a socket on which no process listens. */
 static bool is_stale(const struct sockaddr_un *address)
 {
     struct stat status;
@@ -62,7 +62,7 @@ int listen_socket_open(const char *path, gid_t gid)
     if (is_stale(&address))
         unlink(path);
 
-    /* Nobody can connect before listen(2); by then owner and mode are right. */
+    /* No process can connect before listen(2); by then owner and mode are right. */
     mode_t mask = umask(0177);
     r = bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
     umask(mask);

@@ -1,16 +1,16 @@
-/* The daemon's own listening socket, for when the service manager passed none. */
+/* The daemon's own listening socket, which it opens if the service manager passed none. */
 #pragma once
 
 #include <sys/types.h>
 
-/* Where a daemon without `socket` listens: /run/edgemind/... as root, else below $XDG_RUNTIME_DIR.
- * A malloc'ed path, or NULL (no $XDG_RUNTIME_DIR, or out of memory). */
+/* Where a daemon without the option `socket` listens: /run/edgemind/... as root, else below
+ * $XDG_RUNTIME_DIR. Returns a malloc'ed path, or NULL (no $XDG_RUNTIME_DIR, or out of memory). */
 char *listen_socket_default_path(void);
 
 /* Binds and listens with mode 0660, owned by `gid` unless that is (gid_t)-1. Makes the path's last
- * directory if it is missing. A stale socket file is replaced. A descriptor, or -EADDRINUSE
- * (another daemon listens there), -ENAMETOOLONG or another negative errno. */
+ * directory if it is missing, and replaces a stale socket file. Returns a descriptor, or
+ * -EADDRINUSE (another daemon listens there), -ENAMETOOLONG or another negative errno. */
 int listen_socket_open(const char *path, gid_t gid);
 
-/* The group that may connect, from the socket file; (gid_t)-1 if it has none. */
+/* The group that may connect, which is that of the socket file; (gid_t)-1 if there is no file. */
 gid_t listen_socket_group(int fd);

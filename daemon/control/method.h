@@ -1,4 +1,5 @@
-/* What is served: interfaces, their methods, and what a method that answers later wants to know. */
+/* The interfaces that the server offers, their methods, and the hooks of a method that answers
+ * later. */
 #pragma once
 
 #include "daemon/control/peer.h"
@@ -11,7 +12,7 @@ struct method {
     const char *name; /* without the interface: "Stats" */
     enum tier tier;
     void (*handle)(struct call *call, void *context);
-    bool takes_fds; /* with any other method, descriptors are closed and the call gets
+    bool takes_fds; /* if false, descriptors are closed and the call gets
                        InvalidParameter("fileDescriptors") */
 };
 
@@ -24,8 +25,8 @@ struct interface {
 
 struct call_hooks {
     void (*cancelled)(void *context); /* the peer is gone */
-    void (*drained)(void *context);   /* everything queued was sent; may be NULL */
+    void (*drained)(void *context);   /* all queued bytes were sent; may be NULL */
 };
 
-/* Bytes queued to a peer above which nothing more is read from it. */
+/* If more bytes than this are queued to a peer, the server reads nothing more from it. */
 enum { CALL_PENDING_MAX = 1 << 20 };

@@ -1,5 +1,5 @@
-/* Who is at the other end of a connection, as the kernel tells it, and the tier that follows. The
- * credentials are those of the moment when the peer connected; nothing is looked up by name. */
+/* Asks the kernel which process is at the other end of a connection, and derives its tier. The
+ * credentials are those that the peer had when it connected. No name is looked up. */
 #include "daemon/control/peer.h"
 
 #include "common/cleanup.h"
@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-/* A malloc'ed array of the peer's supplementary groups. 0 or a negative errno. */
+/* Reads the peer's supplementary groups into a malloc'ed array. Returns 0 or a negative errno. */
 static int read_groups(int fd, gid_t **ret, size_t *ret_n)
 {
     _cleanup_(freep) gid_t *groups = NULL;
@@ -21,7 +21,8 @@ static int read_groups(int fd, gid_t **ret, size_t *ret_n)
         socklen_t n_allocated = n_bytes;
         if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &n_bytes) == 0)
             break;
-        /* ERANGE sets n_bytes to what is needed, at most 64 Ki groups; some emulators do not. */
+        /* With ERANGE the kernel sets n_bytes to the size that it needs, at most 64 Ki groups. Some
+         * emulators do not. */
         if (errno != ERANGE || n_bytes <= n_allocated)
             return -errno;
     }

@@ -1,4 +1,5 @@
-/* Who is at the other end of a connection, and what that one may do. Read once, at accept. */
+/* Which process is at the other end of a connection, and what its user may do. Read once, at
+ * accept. */
 #pragma once
 
 #include <stdbool.h>
@@ -7,8 +8,8 @@
 
 enum tier {
     TIER_ANYONE, /* org.varlink.service */
-    TIER_MEMBER, /* of the socket's group: look, plan and lease */
-    TIER_ADMIN   /* root, the daemon's own user, the admin group: load, unload and set */
+    TIER_MEMBER, /* members of the socket's group: may look, plan and lease */
+    TIER_ADMIN   /* root, the daemon's own user, the admin group: may also load, unload and set */
 };
 
 struct peer {
@@ -18,11 +19,11 @@ struct peer {
     enum tier tier;
 };
 
-/* The groups that decide; (gid_t)-1 for none. */
+/* The groups that the tiers depend on; (gid_t)-1 for none. */
 struct peer_rules {
     gid_t member_gid;
     gid_t admin_gid;
 };
 
-/* SO_PEERCRED and SO_PEERGROUPS of a connected socket. 0 or a negative errno. */
+/* Reads SO_PEERCRED and SO_PEERGROUPS of a connected socket. Returns 0 or a negative errno. */
 int peer_read(int fd, const struct peer_rules *rules, struct peer *ret);

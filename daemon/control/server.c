@@ -1,8 +1,8 @@
-/* Listening sockets, admission of peers, and the list of connections.
+/* Owns the listening sockets, the admission of peers, and the list of connections.
  *
- * Invariant: a connection is in `open` until it is closed, then in `closing` until the reap event
- * frees it; that event and server_free are the only places that free one. What a connection does is
- * left to daemon/connection, what its calls mean to the interfaces. */
+ * Invariant: a connection is in `open` until it is closed, then in `closing` until it is freed.
+ * Only the reap event and server_free free connections. Leaves to connection.c what a connection
+ * does, and to the interfaces what its calls mean. */
 #include "daemon/control/server.h"
 
 #include "daemon/control/dispatch.h"
@@ -31,7 +31,7 @@ struct server {
     struct connections open, closing;
     uint64_t n_connections; /* in both lists */
     uint64_t n_refused;
-    int spare_fd; /* given up to accept, and hang up on, a peer when there is no other descriptor */
+    int spare_fd; /* closed to accept a peer, and hang up on it, when no other descriptor is free */
     struct event *reap;
     struct event *retry; /* listens again after a pause */
     void (*adopted_end)(void *context);
@@ -47,7 +47,7 @@ static void on_closed(struct connection *connection, void *context)
     event_active(server->reap, EV_TIMEOUT, 1);
 }
 
-/* Frees the next closed connection. Its `cancelled` hook may close others. */
+/* Frees the next closed connection. Its `cancelled` hook may close other connections. */
 static bool reap_one(struct server *server, bool *ret_adopted)
 {
     struct connection *connection = TAILQ_FIRST(&server->closing);
@@ -90,7 +90,8 @@ static bool has_place(const struct server *server, uid_t uid)
     return n < server->limits.max_connections_per_user;
 }
 
-/* Takes a connected, non-blocking socket. 0, -EUSERS (no place) or another negative errno. */
+/* Takes a connected, non-blocking socket. Returns 0, -EUSERS (no place) or another negative
+ * errno. */
 static int add_connection(struct server *server, int fd, bool adopted)
 {
     _cleanup_(closep) int owned = fd;
@@ -117,7 +118,7 @@ static void open_spare(struct server *server)
         server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* Hangs up on one peer by means of the spare descriptor. */
+/* Accepts one peer with the spare descriptor, and hangs up on it. */
 static bool shed(struct server *server, int listening_fd)
 {
     if (server->spare_fd < 0)
@@ -130,7 +131,7 @@ static bool shed(struct server *server, int listening_fd)
     return fd >= 0;
 }
 
-/* Where accept fails for want of something, a level-triggered event would spin. */
+/* When accept fails because a resource is missing, a level-triggered event would spin. */
 static void pause_listening(struct server *server)
 {
     for (struct listener *listener = server->listeners; listener; listener = listener->next)

@@ -1,10 +1,11 @@
-/* The Varlink server: listening sockets, admission of peers, and the interfaces that it serves. It
- * knows no method of its own but org.varlink.service.
+/* The Varlink server: its listening sockets, the admission of peers, and the interfaces that it
+ * serves. The only methods that it has itself are those of org.varlink.service.
  *
- * What ends a connection, and no other: bytes that are no Varlink call (then what was answered
- * before is still sent), a call longer than 64 KiB, a stall, and the peer's hang-up. A half-close
- * ends it when the calls that came before are answered. A peer that finds no place is hung up on at
- * once: it has made no call that an error could answer. */
+ * The server ends a connection, and no other one, after bytes that are no Varlink call, a call
+ * longer than 64 KiB, a stall, or a hang-up. After a bad call it still sends the replies to earlier
+ * calls. After a half-close it ends the connection when it has answered the calls that came before.
+ * If there is no place for a peer, the server hangs up at once: the peer has made no call yet that
+ * an error could answer. */
 #pragma once
 
 #include "daemon/control/varlink_service.h"
@@ -14,7 +15,7 @@
 
 struct server_limits {
     uint64_t max_connections;
-    uint64_t max_connections_per_user; /* root has none */
+    uint64_t max_connections_per_user; /* does not apply to root */
 };
 
 enum {
@@ -27,33 +28,33 @@ enum {
 struct server_stats {
     uint64_t n_connections; /* open now */
     uint64_t n_requests, n_errors;
-    uint64_t
-        n_refused; /* peers that were hung up on at once: no place, or no memory or descriptor */
+    uint64_t n_refused; /* peers that were refused at once: no place, no memory, or no descriptor */
 };
 
 struct server;
 
 /* `base` needs EV_FEATURE_ET and EV_FEATURE_EARLY_CLOSE. `interfaces` ends with a NULL name; it and
- * `info` are borrowed for the server's life. 0 or a negative errno. */
+ * `info` are borrowed for the server's life. Returns 0 or a negative errno. */
 int server_new(struct event_base *base, const struct interface *interfaces,
                const struct server_info *info, struct server **ret);
-/* Stops listening, cancels every call and closes every connection. Not from a method. */
+/* Stops listening, cancels every call and closes every connection. Never call it from a method. */
 struct server *server_free(struct server *server);
 
 void server_set_limits(struct server *server, const struct server_limits *limits);
 void server_set_rules(struct server *server, const struct peer_rules *rules);
 
-/* How long a peer may take from a message's first byte to its NUL, and how long it may take no byte
- * of pending output, before its connection is closed. SERVER_STALL_USEC unless set. */
+/* Sets two limits to the same time: how long a peer may take from a message's first byte to its
+ * NUL, and how long it may accept no byte of pending output. Beyond a limit the server closes the
+ * connection. The default is SERVER_STALL_USEC. */
 void server_set_stall(struct server *server, uint64_t stall_usec);
 
-/* Takes a listening socket, or one that is already connected. 0 or a negative errno; the
- * descriptor is closed on failure. */
+/* server_listen takes a listening socket, server_adopt a connected one. They return 0 or a negative
+ * errno, and close the descriptor on failure. */
 int server_listen(struct server *server, int fd);
 int server_adopt(struct server *server, int fd);
 
-/* Called when an adopted connection has ended (a simulation then has no more user), not by
- * server_free. */
+/* Sets a function to call when an adopted connection has ended, because a simulation then has no
+ * user left. server_free does not call it. */
 void server_on_adopted_end(struct server *server, void (*ended)(void *context), void *context);
 
 void server_get_stats(const struct server *server, struct server_stats *ret);

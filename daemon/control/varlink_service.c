@@ -1,16 +1,16 @@
-/* org.varlink.service: the interface's text and its two methods. Its errors are sent by
- * daemon/call, because they belong to calls of every interface. Source:
- * https://varlink.org/Service; PermissionDenied and ExpectedMore as in systemd. */
+/* org.varlink.service: the interface's text and its two methods. call.c and dispatch.c send its
+ * errors, because a call of any interface can get them. Source: https://varlink.org/Service;
+ * PermissionDenied and ExpectedMore as in systemd. */
 #include "daemon/control/varlink_service.h"
 
 #include <string.h>
 
 static const char description[] =
-    "# What every Varlink service tells about itself, and the errors that a call of any interface\n"
-    "# can meet.\n"
+    "# Every Varlink service has this interface. It describes the service, and names the errors\n"
+    "# that a call of any interface can get.\n"
     "interface org.varlink.service\n"
     "\n"
-    "# Who made the service, and the interfaces that it implements.\n"
+    "# The vendor and version of the service, and the interfaces that it implements.\n"
     "method GetInfo() -> (\n"
     "    vendor: string,\n"
     "    product: string,\n"

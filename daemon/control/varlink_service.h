@@ -1,4 +1,4 @@
-/* org.varlink.service: what every Varlink server tells about itself. */
+/* org.varlink.service, the interface in which every Varlink server describes itself. */
 #pragma once
 
 #include "daemon/control/call.h"
@@ -9,8 +9,8 @@ struct server_info {
 
 struct varlink_service {
     const struct server_info *info;
-    const struct interface *interfaces; /* the others that are served; ends with a NULL name */
+    const struct interface *interfaces; /* the other interfaces; ends with a NULL name */
 };
 
-/* The interface over `service`, which is borrowed. */
+/* Returns the interface that describes `service`, which is borrowed. */
 struct interface varlink_service_interface(struct varlink_service *service);
