@@ -3,6 +3,7 @@
  * Where the values come from (file, command line) and what else must hold is config.c's. */
 #include "daemon/option.h"
 
+#include "common/policy_names.h"
 #include "common/units.h"
 #include "daemon/arena/headroom.h"
 #include "daemon/config_values.h"
@@ -171,7 +172,7 @@ const struct option options[N_OPTIONS] = {
      "yes|no", NULL,
      "Lock the arena into RAM; the start fails if that is not allowed."},
     {"policy", parse_policy, MEMBER(policy), "flush-all", 0, 0, true,
-     "flush-all|lru|next-use", NULL,
+     POLICY_NAMES("|", "|"), NULL,
      "Which layers give way."},
     {"on-full", parse_choice, MEMBER(on_full), "evict", 0, 0, true,
      "evict|ask", NULL,

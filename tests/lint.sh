@@ -106,6 +106,16 @@ verbs_documented() {
         grep -q -- "$verb" client/emctl/emctl.1 || echo "emctl.1: $verb"
     done
 }
+policies_documented() {
+    "$build/edgemindd" --help | sed -n 's/^ *--policy=//p' | tr '|' '\n' | while read -r policy; do
+        grep -q "^\.It Cm policy .*Cm $policy\\( \|$\)" daemon/edgemindd.8 || echo "edgemindd.8, values of policy: $policy"
+        grep -qx "\.Cm $policy :" daemon/edgemindd.8 || echo "edgemindd.8, what each does: $policy"
+        sed -n '/^\.It Cm set-policy/,/^\.It/p' client/emctl/emctl.1 | grep -qE "^\.Cm $policy( |$)" || echo "emctl.1, set-policy: $policy"
+        grep -q "\"$policy\"" systemd/edgemindd.conf || echo "edgemindd.conf: $policy"
+        grep -q "^| \`policy\` .*\`$policy\`" README.md || echo "README.md, table of options: $policy"
+        grep -q "^#.*\"$policy\"" proto/io.edgemind.manager.varlink || echo "io.edgemind.manager.varlink, SetPolicy: $policy"
+    done
+}
 hangs() { strings -a "$build/edgemindd" | grep -E '^__wrap_|hanging_loop'; }
 manuals() { mandoc -T lint -W warning daemon/edgemindd.8 client/emctl/emctl.1 client/library/libedgemind.3 2>&1; }
 
@@ -123,5 +133,6 @@ rule 'cppcheck' c_check
 rule 'clang-tidy' clang_tidy
 rule 'every option is in the manual, in the shipped configuration and in the table of README.md' options_documented
 rule 'every verb is in the manual' verbs_documented
+rule 'every policy is in the manuals, the shipped configuration, README.md and the interface file' policies_documented
 rule 'manuals' manuals
 exit $status

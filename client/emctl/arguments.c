@@ -3,6 +3,7 @@
 
 #include "common/definition/definition.h"
 #include "common/error.h"
+#include "common/policy_names.h"
 #include "common/units.h"
 #include "common/utf8.h"
 
@@ -80,14 +81,17 @@ static bool check_name(const char *value)
     return true;
 }
 
-static const char *const policies[] = {"flush-all", "lru", "next-use"};
-
 bool arguments_is_policy(const char *name)
 {
-    for (size_t i = 0; i < sizeof policies / sizeof *policies; i++)
-        if (strcmp(policies[i], name) == 0)
+    size_t n = strlen(name);
+
+    for (const char *word = POLICY_NAMES("|", "|"), *end;; word = end + 1) {
+        end = strchrnul(word, '|');
+        if ((size_t)(end - word) == n && memcmp(word, name, n) == 0)
             return true;
-    return false;
+        if (!*end)
+            return false;
+    }
 }
 
 static bool check_policy(const char *value)
@@ -101,7 +105,7 @@ static const struct option options[] = {
     {"--capacity", 0, "SIZE", offsetof(struct arguments, capacity), OPTION_CAPACITY, check_capacity,
      "plan for an arena of that size (as 50M), without a daemon"},
     {"--policy", 0, "POLICY", offsetof(struct arguments, policy), OPTION_POLICY, check_policy,
-     "flush-all, lru, next-use, or all to compare them"},
+     POLICY_NAMES(", ", ", ") ", or all to compare them"},
     {"--passes", 0, "N", offsetof(struct arguments, passes), OPTION_RUN, check_passes,
      "show N passes of a run, too (1 to 1000)"},
     {"--disk-rate", 0, "RATE", offsetof(struct arguments, disk_rate), OPTION_RUN, check_rate,
@@ -277,8 +281,8 @@ static int take_option(int argc, char **argv, int *at, struct arguments *argumen
         return usage(verb, "option '%s' needs a value: %s", option->name, option->value);
     if (option->check == check_policy && !check_policy(value))
         return usage(verb,
-                     "there is no policy '%s'; the policies are " ARGUMENTS_POLICIES
-                     ", and all compares them",
+                     "there is no policy '%s'; the policies are " POLICY_NAMES(
+                         ", ", " and ") ", and all compares them",
                      value);
     if (option->check && !option->check(value))
         return usage(verb, "'%s' is no value for %s=%s", value, option->name, option->value);

@@ -63,7 +63,6 @@ int arguments_parse(int argc, char **argv, const struct verb *verbs, struct argu
 const struct verb *arguments_find_verb(const struct verb *verbs, const char *name); /* or NULL */
 
 bool arguments_is_policy(const char *name);
-#define ARGUMENTS_POLICIES "flush-all, lru and next-use"
 
 /* What the user may have meant by a verb that there is none of; NULL: nobody knows. */
 const char *arguments_guess_verb(const struct verb *verbs, const char *name);

@@ -83,10 +83,8 @@ static void advise(enum error error, const json_t *parameters, const struct subj
     case ERROR_INVALID_PARAMETER:
         if (strcmp(error_text_string(parameters, "parameter", ""), "policy") == 0 &&
             subject->policy)
-            fprintf(stderr, " It knows no policy %s, but flush-all, lru and next-use.",
-                    subject->policy);
-        else
-            fputs(" Is it of another version? 'emctl version' shows both.", stderr);
+            fprintf(stderr, " It knows no policy %s.", subject->policy);
+        fputs(" Is it of another version? 'emctl version' shows both.", stderr);
         break;
     case ERROR_PERMISSION_DENIED:
         fputs(" Members of the socket's group may look, plan and lease; root, the daemon's own "

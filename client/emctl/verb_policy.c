@@ -3,6 +3,7 @@
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
+#include "common/policy_names.h"
 
 /* Stats says it as well, and every member may ask for that. */
 static int show_policy(struct session *session)
@@ -33,8 +34,8 @@ int verb_set_policy(struct session *session)
         return show_policy(session);
     if (policy && !arguments_is_policy(policy))
         return error_message_print(EXIT_USAGE,
-                                   "there is no policy '%s'; the policies are " ARGUMENTS_POLICIES
-                                   ". Try 'emctl set-policy --help'.",
+                                   "there is no policy '%s'; the policies are " POLICY_NAMES(
+                                       ", ", " and ") ". Try 'emctl set-policy --help'.",
                                    policy);
     session->subject.policy = policy;
     return session_run(session, "SetPolicy",

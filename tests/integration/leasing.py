@@ -7,16 +7,18 @@ import json
 import mmap
 import os
 import random
+import re
 import select
 import signal
 import socket
 import sys
 import traceback
 
-from harness import NOBODY, TestCase, wait_until
+from harness import EDGEMINDD, NOBODY, TestCase, run, wait_until
 from test_weights import Client, file_bytes, generate, sha256
 
-POLICIES = ("flush-all", "lru", "next-use")
+# In the order in which the daemon lists them.
+POLICIES = re.search(r"--policy=(\S+)", run(EDGEMINDD, "--help").out).group(1).split("|")
 WAIT_MAX = 60_000_000  # microseconds
 PR_SET_DUMPABLE = 4
 

@@ -15,6 +15,7 @@ import unittest
 import wire
 from harness import (EMCTL, FFN10, MIB, ROOT, TIMEOUT, TestCase, clean_environment, memory_file, run,
                      sized_model, wait_until)
+from leasing import POLICIES
 
 VERBS = ("load-model", "load-layer", "unload-model", "unload-layer", "reset", "list", "stats",
          "plan", "hold", "cat", "watch", "set-policy", "version")
@@ -51,6 +52,8 @@ class CommandLine(TestCase):
 
         self.assertEqual(set(offers("")), {*VERBS, "help"})
         self.assertEqual(offers("set-policy", "l"), ["lru"])
+        self.assertEqual(offers("set-policy", ""), POLICIES)
+        self.assertEqual(offers("plan", "--policy", ""), [*POLICIES, "all"])
         options = offers("load-model", "--")
         for option in ("--if-absent", "--replace", "--on-full=", "--json", "--quiet", "--socket="):
             self.assertIn(option, options)

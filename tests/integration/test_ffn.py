@@ -6,6 +6,7 @@ import sys
 import unittest
 
 from harness import BUILD, FFN10, MIB, ROOT, TestCase, run, sized_model
+from leasing import POLICIES
 
 LAYERS = 10
 
@@ -36,7 +37,7 @@ class FeedForward(TestCase):
         self.assertEqual(len(numbers), 1024)
         self.assertGreater(len(set(numbers)), 100)  # neither all zero nor saturated
         for percent in (100, 60, 25):
-            for policy in ("next-use", "lru", "flush-all"):
+            for policy in POLICIES:
                 with self.subTest(percent=percent, policy=policy):
                     daemon = self.start(capacity=n_bytes * percent // 100 + MIB * (percent == 100),
                                         policy=policy)

@@ -10,7 +10,7 @@ import unittest
 
 import wire
 from harness import MIB, NOBODY, group_of, needs_root, sized_model, wait_until
-from leasing import WAIT_MAX, Leaser, LeaseTestCase, Process, hold
+from leasing import POLICIES, WAIT_MAX, Leaser, LeaseTestCase, Process, hold
 
 INVALID = "org.varlink.service.InvalidParameter"
 
@@ -386,7 +386,7 @@ class Meanwhile(WaitTestCase):
     def test_the_policy_changes(self):
         holder = self.holder()
         waiters = [self.waiter("m", "l%d" % i) for i in (1, 2)]
-        for policy in ("lru", "next-use", "flush-all"):
+        for policy in POLICIES:
             self.daemon.call("SetPolicy", policy=policy, onFull="ask")
         self.assertNoReply(*waiters)
         holder.kill()

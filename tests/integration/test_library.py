@@ -13,7 +13,7 @@ import unittest
 
 from harness import (BUILD, MIB, PAGE, ROOT, TIMEOUT, TestCase, clean_environment, needs_root, run,
                      sized_model, wait_until, writable_setting)
-from leasing import LeaseTestCase, generate, write_model
+from leasing import POLICIES, LeaseTestCase, generate, write_model
 from test_weights import file_bytes
 
 CHECK = BUILD / "tests" / "integration" / "library_check"
@@ -354,7 +354,7 @@ class Arenas(LibraryTestCase):
 class Runs(LibraryTestCase):
     def test_larger_than_the_arena(self):
         sizes = [MIB + 5, 2 * MIB, MIB, 3 * MIB, 512 << 10, MIB]
-        for policy in ("flush-all", "lru", "next-use"):
+        for policy in POLICIES:
             self.daemon = self.start(capacity="5M", policy=policy)
             layers = self.load_weights("m", sizes)
             program = self.program()

@@ -6,9 +6,8 @@ import unittest
 
 import test_emctl
 from harness import EMCTL, FFN10, MIB, TestCase, clean_environment, run, sized_model
+from leasing import POLICIES
 from scripted_daemon import ScriptedDaemon, error
-
-POLICIES = ["flush-all", "lru", "next-use"]
 
 
 def foreseen_pass(hits, usec=None):
@@ -134,7 +133,8 @@ class Scripted(TestCase):
                 (stream(foreseen("lru", [foreseen_pass(0)]), {})[:1] +
                  error("Busy", leases=[], leasesTotal=0), 6, "busy"),
                 ([{"error": "org.varlink.service.InvalidParameter",
-                   "parameters": {"parameter": "policy"}}], 1, "next-use"),
+                   "parameters": {"parameter": "policy"}}], 1,
+                 "no policy all. Is it of another version?"),
                 ([{"error": "org.varlink.service.InvalidParameter",
                    "parameters": {"parameter": "passes"}}], 1, "passes"),
                 (stream(foreseen("lru", [foreseen_pass(0)]), {}), 1, "not what"),
@@ -193,7 +193,8 @@ class Daemons(TestCase):
             self.assertEqual(alone, plan)
         self.assertEqual(plans, self.plans(FFN10, "--policy=all", "--capacity=50M"))
         self.assertEqual(self.daemon.stats()["scheduler"], before)
-        lru, next_use = plans[1]["passes"][-1], plans[2]["passes"][-1]
+        lru, next_use = (plans[POLICIES.index(policy)]["passes"][-1]
+                         for policy in ("lru", "next-use"))
         self.assertEqual(lru["hits"], 0)
         self.assertGreater(next_use["hits"], 0)
         self.assertLess(next_use["bytesLoaded"], lru["bytesLoaded"])
@@ -229,7 +230,7 @@ class Daemons(TestCase):
 
     def test_refused(self):
         plans = self.plans(FFN10, "--capacity=1M", "--policy=all", code=4)
-        self.assertEqual([plan["passes"] for plan in plans], [[], [], []])
+        self.assertEqual([plan["passes"] for plan in plans], [[]] * len(POLICIES))
         # The load stops for the user's word, so there is no run.
         plan, = self.plans(FFN10, "--on-full=ask", "--passes=2")
         self.assertEqual(plan["passes"], [])

@@ -219,7 +219,7 @@ static const struct {
     {"commit = Boot", false},
     {"huge-pages = reserved", true},
     {"mlock = true", false},
-    {"policy = mru", false},
+    {"policy = belady", false},
     {"on-full = flush", false},
     {"loaders = 1", true},
     {"loaders = 0", false},

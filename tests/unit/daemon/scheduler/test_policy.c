@@ -3,6 +3,8 @@
 #include "daemon/scheduler/policy.h"
 #include "tests/unit/run_suite.h"
 
+#include "common/policy_names.h"
+
 #include <check.h>
 #include <string.h>
 
@@ -107,6 +109,19 @@ START_TEST(test_find)
 }
 END_TEST
 
+/* The client knows the same policies, in the same order. */
+START_TEST(test_names)
+{
+    char names[256] = "";
+    for (size_t i = 0; policies[i]; i++) {
+        size_t n = strlen(names);
+        snprintf(names + n, sizeof names - n, "%s%s", i > 0 ? "|" : "", policies[i]->name);
+        ck_assert_ptr_eq(policy_find(policies[i]->name), policies[i]);
+    }
+    ck_assert_str_eq(names, POLICY_NAMES("|", "|"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("policy");
@@ -115,6 +130,7 @@ int main(void)
     tcase_add_test(tcase, test_lru);
     tcase_add_test(tcase, test_lru_equal_layers);
     tcase_add_test(tcase, test_find);
+    tcase_add_test(tcase, test_names);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }

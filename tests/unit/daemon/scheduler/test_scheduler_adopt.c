@@ -1,5 +1,6 @@
 /* A scheduler that goes on where an earlier process ended: what was resident is so, in the order of
  * its last use, and the same requests get the same answers. */
+#include "tests/unit/policies.h"
 #include "tests/unit/random.h"
 #include "tests/unit/run_suite.h"
 #include "tests/unit/scheduler_fixture.h"
@@ -242,16 +243,16 @@ static size_t by_last_use(struct world *world, uint64_t *ret)
 
 START_TEST(it_answers_as_the_one_before_would)
 {
-    static const struct policy *const every[] = {&policy_flush_all, &policy_lru, &policy_next_use};
     ck_assert(random_begin());
     size_t n_adopted = 0;
     for (int round = 0; round < N_ROUNDS; round++) {
+        const struct policy *policy = policies[(size_t)round % count_policies()];
         struct world before = {0}, after = {0};
         uint64_t pages[N_MODELS][N_LAYERS], order[N_MODELS * N_LAYERS], now_usec = 0;
         for (int i = 0; i < N_MODELS * N_LAYERS; i++)
             pages[i / N_LAYERS][i % N_LAYERS] = random_below(8) + 1;
-        begin(&before, every[round % 3], (const uint64_t(*)[N_LAYERS])pages);
-        begin(&after, every[round % 3], (const uint64_t(*)[N_LAYERS])pages);
+        begin(&before, policy, (const uint64_t(*)[N_LAYERS])pages);
+        begin(&after, policy, (const uint64_t(*)[N_LAYERS])pages);
         for (uint64_t n = random_below(N_STEPS); n > 0; n--)
             step(&before, random_below(30), random_below(N_MODELS * N_LAYERS), ++now_usec);
         size_t n = by_last_use(&before, order);

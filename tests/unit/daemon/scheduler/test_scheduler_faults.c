@@ -1,6 +1,7 @@
 /* Every allocation of a request fails once, under each policy: the request is then refused with
  * -ENOMEM and has changed nothing, and the next one works. */
 #include "tests/unit/failing_allocator.h"
+#include "tests/unit/policies.h"
 #include "tests/unit/run_suite.h"
 #include "tests/unit/scheduler_fixture.h"
 
@@ -97,10 +98,7 @@ int main(void)
 {
     Suite *suite = suite_create("scheduler-faults");
     TCase *tcase = tcase_create("scheduler-faults");
-    int n_policies = 0;
-    while (policies[n_policies])
-        n_policies++;
-    tcase_add_loop_test(tcase, each_allocation_fails_once, 0, n_policies);
+    tcase_add_loop_test(tcase, each_allocation_fails_once, 0, (int)count_policies());
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
