@@ -1,0 +1,317 @@
+/* Huge pages, transparent and reserved. The tests change system settings as root and put them
+ * back. */
+#include "daemon/arena/backing.h"
+#include "tests/unit/backing_fixture.h"
+#include "tests/unit/run_suite.h"
+
+#include "daemon/monitor/monitor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#define SHMEM_ENABLED "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define PMD_SIZE      "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
+#define NR_HUGEPAGES  "/proc/sys/vm/nr_hugepages"
+
+/* System settings: saved and changed in the parent, so that they come back whatever a test does. */
+static char saved_shmem[32], saved_pool[32];
+
+static bool write_setting(const char *path, const char *value)
+{
+    _cleanup_(closep) int fd = open(path, O_WRONLY | O_CLOEXEC);
+    return fd >= 0 && write(fd, value, strlen(value)) == (ssize_t)strlen(value);
+}
+
+static bool read_setting(const char *path, char *ret, size_t size)
+{
+    _cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, ret, size - 1);
+    if (n <= 0)
+        return false;
+    ret[n] = '\0';
+    return true;
+}
+
+static void save_shmem(void)
+{
+    char text[128], *begin, *end;
+    if (read_setting(SHMEM_ENABLED, text, sizeof text) && (begin = strchr(text, '[')) &&
+        (end = strchr(begin, ']'))) {
+        *end = '\0';
+        snprintf(saved_shmem, sizeof saved_shmem, "%s", begin + 1);
+        if (!write_setting(SHMEM_ENABLED, saved_shmem))
+            *saved_shmem = '\0';
+    }
+}
+
+static void restore_shmem(void)
+{
+    if (*saved_shmem)
+        ck_assert(write_setting(SHMEM_ENABLED, saved_shmem));
+}
+
+static bool set_shmem(const char *value)
+{
+    uint64_t huge_bytes;
+    if (*saved_shmem && procfs_read_number(PMD_SIZE, &huge_bytes) == 0 && huge_bytes == HUGE &&
+        write_setting(SHMEM_ENABLED, value))
+        return true;
+    printf("skipped: %s cannot be changed, or huge pages are not of 2 MiB\n", SHMEM_ENABLED);
+    return false;
+}
+
+START_TEST(transparent_at_boot)
+{
+    if (!set_shmem("advise"))
+        return;
+    uint64_t before = status_value("RssShmem:");
+    struct backing *backing = make(50 * MIB + page, HUGE_PAGES_AUTO, COMMIT_BOOT, false);
+    ck_assert_str_eq(backing_name(backing), "transparent-huge-pages");
+    ck_assert_uint_eq(backing_ahead_bytes(backing), 0);
+    ck_assert_uint_eq((uintptr_t)backing_base(backing) % HUGE, 0);
+    expect_near(status_value("RssShmem:") - before, 50 * MIB + page, HUGE);
+    ck_assert_uint_ge(file_bytes(backing), 50 * MIB + page);
+    ck_assert_uint_le(file_bytes(backing), 52 * MIB);
+    backing_free(backing);
+
+    backing = make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false);
+    ck_assert_str_eq(backing_name(backing), "plain-pages");
+    backing_free(backing);
+    backing = make(MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, false);
+    ck_assert_str_eq(backing_name(backing), "plain-pages");
+    ck_assert_uint_eq(file_bytes(backing), MIB);
+    backing_free(backing);
+}
+END_TEST
+
+START_TEST(transparent_as_layers_arrive)
+{
+    if (!set_shmem("advise"))
+        return;
+    uint64_t before = status_value("RssShmem:");
+    struct backing *backing = make(50 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD, false);
+    ck_assert_str_eq(backing_name(backing), "transparent-huge-pages");
+    ck_assert_uint_eq(backing_ahead_bytes(backing), HUGE);
+    ck_assert_uint_eq(file_bytes(backing), 0);
+    struct monitor *monitor = NULL;
+    ck_assert_int_eq(monitor_new(backing, "/proc", &monitor), 0);
+    for (uint64_t mark = page; mark <= 50 * MIB; mark += 3 * MIB + page) {
+        grow_and_commit(backing, mark);
+        ck_assert_uint_ge(file_bytes(backing), mark);
+        ck_assert_uint_lt(file_bytes(backing), mark + HUGE);
+        expect_near(status_value("RssShmem:") - before, mark, HUGE);
+        /* What is ahead is allowed for. */
+        ck_assert_int_eq(monitor_sample(monitor), 0);
+        ck_assert_int_eq(monitor_last(monitor)->drift_bytes, 0);
+        ck_assert(monitor_last(monitor)->aligned);
+    }
+    monitor_free(monitor);
+    backing_free(backing);
+}
+END_TEST
+
+START_TEST(plain_where_transparent_pages_are_off)
+{
+    if (!set_shmem("never"))
+        return;
+    struct backing *backing = make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, false);
+    ck_assert_str_eq(backing_name(backing), "plain-pages");
+    backing_free(backing);
+    backing = make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD, false);
+    ck_assert_str_eq(backing_name(backing), "plain-pages");
+    ck_assert_uint_eq(backing_ahead_bytes(backing), 0);
+    /* What was found at start holds. */
+    ck_assert(set_shmem("advise"));
+    grow_and_commit(backing, page);
+    ck_assert_uint_eq(file_bytes(backing), page);
+    backing_free(backing);
+}
+END_TEST
+
+START_TEST(transparent_pages_are_adopted)
+{
+    if (!set_shmem("advise"))
+        return;
+    struct backing *backing = make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, false);
+    ck_assert_str_eq(backing_name(backing), "transparent-huge-pages");
+    write_pattern(backing_base(backing), 8 * MIB);
+    backing = adopt(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, false, leave(backing));
+    ck_assert_str_eq(backing_name(backing), "transparent-huge-pages");
+    ck_assert_uint_eq((uintptr_t)backing_base(backing) % HUGE, 0);
+    ck_assert(has_pattern(backing_base(backing), 0, 8 * MIB));
+    ck_assert_uint_eq(file_bytes(backing), 8 * MIB);
+    backing_free(backing);
+
+    /* Pages that are there stay what they are. */
+    backing = make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false);
+    write_pattern(backing_base(backing), 8 * MIB);
+    backing = adopt(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, false, leave(backing));
+    ck_assert_str_eq(backing_name(backing), "plain-pages");
+    ck_assert(has_pattern(backing_base(backing), 0, 8 * MIB));
+    ck_assert_uint_eq(file_bytes(backing), 8 * MIB);
+    backing_free(backing);
+
+    /* A huge page that reaches beyond the mark: what is above it is not in use. */
+    backing = make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD, false);
+    grow_and_commit(backing, 3 * MIB);
+    write_pattern(backing_base(backing), 3 * MIB);
+    backing = adopt(8 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD, false, leave(backing));
+    ck_assert_uint_eq(backing_mark_bytes(backing), 3 * MIB);
+    ck_assert_uint_eq(backing_ahead_bytes(backing), HUGE);
+    ck_assert_uint_le(file_bytes(backing), 3 * MIB + HUGE);
+    ck_assert(has_pattern(backing_base(backing), 0, 3 * MIB));
+    struct monitor *monitor = NULL;
+    ck_assert_int_eq(monitor_new(backing, "/proc", &monitor), 0);
+    ck_assert_int_eq(monitor_sample(monitor), 0);
+    ck_assert(monitor_last(monitor)->aligned);
+    monitor_free(monitor);
+    backing_free(backing);
+}
+END_TEST
+
+static void save_pool(void)
+{
+    if (!read_setting(NR_HUGEPAGES, saved_pool, sizeof saved_pool) ||
+        !write_setting(NR_HUGEPAGES, saved_pool))
+        *saved_pool = '\0';
+}
+
+static void restore_pool(void)
+{
+    if (*saved_pool)
+        ck_assert(write_setting(NR_HUGEPAGES, saved_pool));
+}
+
+/* Makes a pool with exactly `n` free pages of 2 MiB. */
+static bool set_pool(unsigned n)
+{
+    char value[32];
+    snprintf(value, sizeof value, "%lu", strtoul(saved_pool, NULL, 10) + n);
+    if (*saved_pool && proc_value("meminfo", "Hugepagesize:") == HUGE &&
+        write_setting(NR_HUGEPAGES, value) && proc_value("meminfo", "HugePages_Free:") == n &&
+        proc_value("meminfo", "HugePages_Rsvd:") == 0)
+        return true;
+    printf("skipped: no pool of reserved huge pages can be made here\n");
+    return false;
+}
+
+START_TEST(reserved_at_boot)
+{
+    if (!set_pool(10))
+        return;
+    struct backing *backing = make(20 * MIB + page, HUGE_PAGES_RESERVED, COMMIT_BOOT, false);
+    ck_assert_str_eq(backing_name(backing), "reserved-huge-pages");
+    ck_assert_uint_eq(backing_page_bytes(backing), HUGE);
+    ck_assert_uint_eq(backing_capacity_bytes(backing), 20 * MIB);
+    ck_assert_uint_eq(status_value("HugetlbPages:"), 20 * MIB);
+    ck_assert_uint_eq(file_bytes(backing), 20 * MIB);
+    ck_assert_uint_eq(proc_value("meminfo", "HugePages_Free:"), 0);
+    backing_free(backing);
+    ck_assert_uint_eq(proc_value("meminfo", "HugePages_Free:"), 10);
+}
+END_TEST
+
+START_TEST(reserved_as_layers_arrive)
+{
+    if (!set_pool(10))
+        return;
+    struct backing *backing = make(20 * MIB, HUGE_PAGES_RESERVED, COMMIT_LOAD, false);
+    ck_assert_int_eq(file_of(backing).st_size, 0);
+    ck_assert_uint_eq(status_value("HugetlbPages:"), 0);
+    ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 10);
+    uint64_t new_bytes = 0;
+    ck_assert_int_eq(backing_grow(backing, page, &new_bytes), -EINVAL);
+    for (uint64_t n = 2; n <= 10; n += 4) {
+        grow_and_commit(backing, n * HUGE);
+        ck_assert_int_eq(file_of(backing).st_size, (off_t)(n * HUGE));
+        ck_assert_uint_eq(status_value("HugetlbPages:"), n * HUGE);
+        ck_assert_uint_eq(file_bytes(backing), n * HUGE);
+        /* Nobody else can have what the arena has not come to yet. */
+        ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 10 - n);
+    }
+    backing_free(backing);
+    ck_assert_uint_eq(proc_value("meminfo", "HugePages_Free:"), 10);
+    ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 0);
+}
+END_TEST
+
+START_TEST(reserved_pages_are_adopted)
+{
+    if (!set_pool(10))
+        return;
+    for (enum commit commit = COMMIT_BOOT; commit <= COMMIT_LOAD; commit++) {
+        struct backing *backing = make(20 * MIB, HUGE_PAGES_RESERVED, commit, false);
+        uint64_t mark = commit == COMMIT_BOOT ? 20 * MIB : 3 * HUGE;
+        if (commit == COMMIT_LOAD)
+            grow_and_commit(backing, mark);
+        write_pattern(backing_base(backing), mark);
+        int fd = leave(backing);
+        expect_no_adoption(20 * MIB, HUGE_PAGES_NEVER, commit, dup(fd), -ESTALE, "other pages");
+        expect_no_adoption(20 * MIB, HUGE_PAGES_AUTO, commit, dup(fd), -ESTALE, "other pages");
+        /* The pool has no room for a second one. */
+        backing = adopt(20 * MIB, HUGE_PAGES_RESERVED, commit, false, fd);
+        ck_assert_str_eq(backing_name(backing), "reserved-huge-pages");
+        ck_assert_uint_eq(backing_page_bytes(backing), HUGE);
+        ck_assert_uint_eq(backing_mark_bytes(backing), mark);
+        ck_assert(has_pattern(backing_base(backing), 0, mark));
+        ck_assert_uint_eq(status_value("HugetlbPages:"), mark);
+        ck_assert_uint_eq(file_bytes(backing), mark);
+        ck_assert_int_eq(file_of(backing).st_size, (off_t)mark);
+        ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 10 - mark / HUGE);
+        if (commit == COMMIT_LOAD)
+            grow_and_commit(backing, 20 * MIB);
+        ck_assert_uint_eq(proc_value("meminfo", "HugePages_Free:"), 0);
+        backing_free(backing);
+        ck_assert_uint_eq(proc_value("meminfo", "HugePages_Free:"), 10);
+        ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 0);
+    }
+    int fd = leave(make(20 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false));
+    expect_no_adoption(20 * MIB, HUGE_PAGES_RESERVED, COMMIT_BOOT, fd, -ESTALE, "other pages");
+}
+END_TEST
+
+START_TEST(a_pool_too_small_is_refused)
+{
+    if (!set_pool(4))
+        return;
+    for (enum commit commit = COMMIT_BOOT; commit <= COMMIT_LOAD; commit++) {
+        expect_refusal(10 * MIB, HUGE_PAGES_RESERVED, commit, -ENOMEM,
+                       "needs 5 huge pages of 2.0 MiB (10.0 MiB), but only 4 are free");
+        expect_refusal(10 * MIB, HUGE_PAGES_RESERVED, commit, -ENOMEM,
+                       "raise vm.nr_hugepages by 1");
+        expect_refusal(UINT64_MAX, HUGE_PAGES_RESERVED, commit, -ENOMEM, "vm.nr_hugepages");
+        expect_refusal(MIB, HUGE_PAGES_RESERVED, commit, -EINVAL, "less than one page");
+    }
+    /* What another has reserved but not touched yet counts as gone. */
+    struct backing *other = make(6 * MIB, HUGE_PAGES_RESERVED, COMMIT_LOAD, false);
+    expect_refusal(4 * MIB, HUGE_PAGES_RESERVED, COMMIT_BOOT, -ENOMEM, "but only 1 are free");
+    backing_free(other);
+}
+END_TEST
+
+int main(void)
+{
+    page = (uint64_t)sysconf(_SC_PAGESIZE);
+    Suite *suite = suite_create("backing_huge");
+    TCase *transparent = tcase_create("transparent");
+    tcase_set_timeout(transparent, 120);
+    tcase_add_unchecked_fixture(transparent, save_shmem, restore_shmem);
+    tcase_add_test(transparent, transparent_at_boot);
+    tcase_add_test(transparent, transparent_as_layers_arrive);
+    tcase_add_test(transparent, plain_where_transparent_pages_are_off);
+    tcase_add_test(transparent, transparent_pages_are_adopted);
+    suite_add_tcase(suite, transparent);
+    TCase *reserved = tcase_create("reserved");
+    tcase_set_timeout(reserved, 120);
+    tcase_add_unchecked_fixture(reserved, save_pool, restore_pool);
+    tcase_add_test(reserved, reserved_at_boot);
+    tcase_add_test(reserved, reserved_as_layers_arrive);
+    tcase_add_test(reserved, reserved_pages_are_adopted);
+    tcase_add_test(reserved, a_pool_too_small_is_refused);
+    suite_add_tcase(suite, reserved);
+    return run_suite(suite);
+}
