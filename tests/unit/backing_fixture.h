@@ -1,22 +1,103 @@
-/* Backings that a test makes, fills, leaves behind and adopts, and what the operating system says
- * of them. */
+/* The backing that a test makes, fills, leaves behind and adopts, and what the operating system
+ * says of it. The fixture frees it. */
 #pragma once
 
 #include "daemon/arena/backing.h"
 #include "daemon/system/procfs.h"
+#include "tests/unit/count_open.h"
 
 #include <check.h>
-#include <dirent.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
-#define MIB  (UINT64_C(1) << 20)
-#define HUGE (2 * MIB)
+#define MIB (UINT64_C(1) << 20)
 
 static uint64_t page;
+static struct backing *backing;
+
+static inline void setup(void)
+{
+    page = (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static inline void teardown(void)
+{
+    backing = backing_free(backing);
+}
+
+/* In the place of the one before. */
+static inline void make_with(const struct backing_config *config)
+{
+    char why[BACKING_WHY_MAX] = "";
+
+    backing = backing_free(backing);
+    int r = backing_new(config, &backing, why);
+    ck_assert_msg(r == 0, "%s", why);
+}
+
+static inline void make(uint64_t capacity_bytes, enum huge_pages huge_pages, enum commit commit)
+{
+    make_with(&(struct backing_config){capacity_bytes, huge_pages, commit, false});
+}
+
+static inline void grow_and_commit(uint64_t mark_bytes)
+{
+    uint64_t new_bytes = 0;
+
+    ck_assert_int_eq(backing_grow(backing, mark_bytes, &new_bytes), 0);
+    ck_assert_int_eq(backing_populate(backing, mark_bytes - new_bytes, new_bytes), 0);
+    backing_committed(backing, new_bytes);
+}
+
+/* What the service manager does between two processes: the file outlives its mapping. */
+static inline int leave(void)
+{
+    int fd = fcntl(backing_fd(backing), F_DUPFD_CLOEXEC, 3);
+
+    ck_assert_int_ge(fd, 0);
+    backing = backing_free(backing);
+    return fd;
+}
+
+static inline void adopt_with(const struct backing_config *config, int fd)
+{
+    char why[BACKING_WHY_MAX] = "";
+    int r = backing_adopt(config, fd, &backing, why);
+
+    ck_assert_msg(r == 0, "%s", why);
+}
+
+static inline void adopt(uint64_t capacity_bytes, enum huge_pages huge_pages, enum commit commit,
+                         int fd)
+{
+    adopt_with(&(struct backing_config){capacity_bytes, huge_pages, commit, false}, fd);
+}
+
+/* A different byte on every page, and more than one of them. */
+static inline void write_pattern(uint64_t n_bytes)
+{
+    unsigned char *base = backing_base(backing);
+
+    for (uint64_t i = 0; i < n_bytes; i += 509)
+        base[i] = (unsigned char)(i / 509 * 7 + 3);
+}
+
+static inline bool has_pattern(uint64_t begin, uint64_t end)
+{
+    const unsigned char *base = backing_base(backing);
+
+    for (uint64_t i = (begin + 508) / 509 * 509; i < end; i += 509)
+        if (base[i] != (unsigned char)(i / 509 * 7 + 3))
+            return false;
+    return true;
+}
+
+/* What the operating system says. */
 
 static inline uint64_t proc_value(const char *file, const char *key)
 {
@@ -44,6 +125,7 @@ static inline uint64_t lag_bytes(void)
 {
     struct utsname name;
     unsigned major = 0, minor = 0;
+
     uname(&name);
     sscanf(name.release, "%u.%u", &major, &minor);
     if (major > 6 || (major == 6 && minor >= 16))
@@ -58,75 +140,72 @@ static inline void expect_near(uint64_t value, uint64_t expected, uint64_t slack
                   (unsigned long long)expected, (unsigned long long)slack);
 }
 
-static inline struct stat file_of(const struct backing *backing)
+static inline struct stat file_of(void)
 {
     struct stat status;
+
     ck_assert_int_eq(fstat(backing_fd(backing), &status), 0);
     return status;
 }
 
-static inline uint64_t file_bytes(const struct backing *backing)
+static inline uint64_t file_bytes(void)
 {
-    return (uint64_t)file_of(backing).st_blocks * 512;
+    return (uint64_t)file_of().st_blocks * 512;
 }
 
-static inline unsigned n_fds(void)
-{
-    unsigned n = 0;
-    DIR *directory = opendir("/proc/self/fd");
-    while (readdir(directory))
-        n++;
-    closedir(directory);
-    return n;
-}
-
-static inline struct backing *make(uint64_t capacity_bytes, enum huge_pages huge_pages,
-                                   enum commit commit, bool lock)
-{
-    struct backing *backing = NULL;
-    char why[BACKING_WHY_MAX] = "";
-    int r = backing_new(&(struct backing_config){capacity_bytes, huge_pages, commit, lock},
-                        &backing, why);
-    ck_assert_msg(r == 0, "%s", why);
-    return backing;
-}
-
-static inline void grow_and_commit(struct backing *backing, uint64_t mark_bytes)
-{
-    uint64_t new_bytes = 0;
-    ck_assert_int_eq(backing_grow(backing, mark_bytes, &new_bytes), 0);
-    ck_assert_int_eq(backing_populate(backing, mark_bytes - new_bytes, new_bytes), 0);
-    backing_committed(backing, new_bytes);
-}
-
+/* Nothing of a backing that could not be made is left. */
 static inline void expect_refusal(uint64_t capacity_bytes, enum huge_pages huge_pages,
                                   enum commit commit, int error, const char *text)
 {
-    struct backing *backing = NULL;
+    const struct backing_config config = {capacity_bytes, huge_pages, commit, false};
+    struct backing *refused = NULL;
     char why[BACKING_WHY_MAX] = "";
     uint64_t shmem = status_value("RssShmem:"), hugetlb = status_value("HugetlbPages:");
-    unsigned fds = n_fds();
-    ck_assert_int_eq(
-        backing_new(&(struct backing_config){capacity_bytes, huge_pages, commit, false}, &backing,
-                    why),
-        error);
+    size_t n_open = count_open();
+
+    ck_assert_int_eq(backing_new(&config, &refused, why), error);
     ck_assert_msg(strstr(why, text), "\"%s\" lacks \"%s\"", why, text);
-    ck_assert_ptr_null(backing);
+    ck_assert_ptr_null(refused);
     ck_assert_uint_eq(status_value("RssShmem:"), shmem);
     ck_assert_uint_eq(status_value("HugetlbPages:"), hugetlb);
-    ck_assert_uint_eq(n_fds(), fds);
+    ck_assert_uint_eq(count_open(), n_open);
+}
+
+/* The descriptor is gone all the same, and the file is as it was. */
+static inline void expect_no_adoption(uint64_t capacity_bytes, enum huge_pages huge_pages,
+                                      enum commit commit, int fd, int error, const char *text)
+{
+    const struct backing_config config = {capacity_bytes, huge_pages, commit, false};
+    struct backing *refused = NULL;
+    char why[BACKING_WHY_MAX] = "";
+    struct stat before, after;
+    _cleanup_(closep) int kept = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    ck_assert_int_eq(fstat(kept, &before), 0);
+    uint64_t shmem = status_value("RssShmem:"), hugetlb = status_value("HugetlbPages:");
+    size_t n_open = count_open();
+
+    ck_assert_int_eq(backing_adopt(&config, fd, &refused, why), error);
+    ck_assert_msg(strstr(why, text), "\"%s\" lacks \"%s\"", why, text);
+    ck_assert_ptr_null(refused);
+    ck_assert_uint_eq(status_value("RssShmem:"), shmem);
+    ck_assert_uint_eq(status_value("HugetlbPages:"), hugetlb);
+    ck_assert_uint_eq(count_open(), n_open - 1);
+    ck_assert_int_eq(fstat(kept, &after), 0);
+    ck_assert_int_eq(after.st_size, before.st_size);
+    ck_assert_int_eq(after.st_blocks, before.st_blocks);
 }
 
 /* Runs `body` in a child, whose exit status is its result: it changes limits or filters for good.
  */
 static inline void run_in_child(int (*body)(void))
 {
+    int status;
+
     fflush(NULL);
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0)
         _exit(body());
-    int status;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert_msg(WIFEXITED(status), "killed by signal %d", WTERMSIG(status));
     ck_assert_msg(WEXITSTATUS(status) == 0, "check %d failed", WEXITSTATUS(status));
@@ -137,63 +216,3 @@ static inline void run_in_child(int (*body)(void))
         if (!(condition))        \
             return number;       \
     } while (0)
-
-/* What the service manager does between two processes: the file outlives its mapping. */
-static inline int leave(struct backing *backing)
-{
-    int fd = fcntl(backing_fd(backing), F_DUPFD_CLOEXEC, 3);
-    ck_assert_int_ge(fd, 0);
-    backing_free(backing);
-    return fd;
-}
-
-/* A different byte on every page, and more than one of them. */
-static inline void write_pattern(unsigned char *base, uint64_t n_bytes)
-{
-    for (uint64_t i = 0; i < n_bytes; i += 509)
-        base[i] = (unsigned char)(i / 509 * 7 + 3);
-}
-
-static inline bool has_pattern(const unsigned char *base, uint64_t begin, uint64_t end)
-{
-    for (uint64_t i = (begin + 508) / 509 * 509; i < end; i += 509)
-        if (base[i] != (unsigned char)(i / 509 * 7 + 3))
-            return false;
-    return true;
-}
-
-static inline struct backing *adopt(uint64_t capacity_bytes, enum huge_pages huge_pages,
-                                    enum commit commit, bool lock, int fd)
-{
-    struct backing *backing = NULL;
-    char why[BACKING_WHY_MAX] = "";
-    int r = backing_adopt(&(struct backing_config){capacity_bytes, huge_pages, commit, lock}, fd,
-                          &backing, why);
-    ck_assert_msg(r == 0, "%s", why);
-    return backing;
-}
-
-/* The descriptor is gone all the same, and the file is as it was. */
-static inline void expect_no_adoption(uint64_t capacity_bytes, enum huge_pages huge_pages,
-                                      enum commit commit, int fd, int error, const char *text)
-{
-    struct backing *backing = NULL;
-    char why[BACKING_WHY_MAX] = "";
-    struct stat before, after;
-    _cleanup_(closep) int kept = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    ck_assert_int_eq(fstat(kept, &before), 0);
-    uint64_t shmem = status_value("RssShmem:"), hugetlb = status_value("HugetlbPages:");
-    unsigned fds = n_fds();
-    ck_assert_int_eq(
-        backing_adopt(&(struct backing_config){capacity_bytes, huge_pages, commit, false}, fd,
-                      &backing, why),
-        error);
-    ck_assert_msg(strstr(why, text), "\"%s\" lacks \"%s\"", why, text);
-    ck_assert_ptr_null(backing);
-    ck_assert_uint_eq(status_value("RssShmem:"), shmem);
-    ck_assert_uint_eq(status_value("HugetlbPages:"), hugetlb);
-    ck_assert_uint_eq(n_fds(), fds - 1);
-    ck_assert_int_eq(fstat(kept, &after), 0);
-    ck_assert_int_eq(after.st_size, before.st_size);
-    ck_assert_int_eq(after.st_blocks, before.st_blocks);
-}

@@ -8,9 +8,9 @@
 #include "common/clock.h"
 #include "daemon/control/server.h"
 #include "proto/frame.h"
+#include "tests/unit/count_open.h"
 
 #include <check.h>
-#include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
@@ -52,18 +52,6 @@ struct client {
 };
 
 static const char test_description[] = "interface test.peer\nmethod Echo() -> ()\n";
-
-static inline size_t count_open(void)
-{
-    DIR *directory = opendir("/proc/self/fd");
-    size_t n = 0;
-
-    ck_assert_ptr_nonnull(directory);
-    while (readdir(directory))
-        n++;
-    closedir(directory);
-    return n;
-}
 
 /* Methods. */
 

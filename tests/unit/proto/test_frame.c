@@ -1,10 +1,10 @@
 /* Framing over real socket pairs: where messages begin and end, and to whom descriptors belong. */
 #include "proto/frame.h"
 #include "tests/unit/case_step.h"
+#include "tests/unit/count_open.h"
 #include "tests/unit/run_suite.h"
 
 #include <check.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -24,18 +24,6 @@ struct pair {
     struct frame_writer *writer;
     size_t n_open; /* descriptors before the test */
 };
-
-static size_t count_open(void)
-{
-    DIR *directory = opendir("/proc/self/fd");
-    size_t n = 0;
-
-    ck_assert_ptr_nonnull(directory);
-    while (readdir(directory))
-        n++;
-    closedir(directory);
-    return n;
-}
 
 static void setup(struct pair *pair)
 {

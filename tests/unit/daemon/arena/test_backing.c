@@ -1,35 +1,25 @@
 /* The arena's memory, as the operating system shows it: /proc, fstat and smaps, never the module's
- * own word. The tests that need a system setting change it as root and put it back. */
+ * own word. */
 #include "daemon/arena/backing.h"
-
-#include "daemon/system/procfs.h"
 #include "tests/unit/backing_fixture.h"
 #include "tests/unit/run_suite.h"
 
-#include <check.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
-#include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
-#include <sys/wait.h>
 
 START_TEST(boot_commits_everything)
 {
     uint64_t before = status_value("RssShmem:");
-    struct backing *backing = make(50 * MIB + 123, HUGE_PAGES_NEVER, COMMIT_BOOT, false);
+    make(50 * MIB + 123, HUGE_PAGES_NEVER, COMMIT_BOOT);
     expect_near(status_value("RssShmem:") - before, 50 * MIB, lag_bytes());
-    ck_assert_uint_eq(file_bytes(backing), 50 * MIB);
-    ck_assert_int_eq(file_of(backing).st_size, 50 << 20);
+    ck_assert_uint_eq(file_bytes(), 50 * MIB);
+    ck_assert_int_eq(file_of().st_size, 50 << 20);
     ck_assert_uint_eq(backing_capacity_bytes(backing), 50 * MIB);
     ck_assert_uint_eq(backing_page_bytes(backing), page);
     ck_assert_uint_eq(backing_committed_bytes(backing), 50 * MIB);
@@ -46,7 +36,7 @@ START_TEST(boot_commits_everything)
     backing_base(backing)[50 * MIB - 1] = 7;
     ck_assert_int_eq(backing_populate(backing, 49 * MIB, MIB), 0);
     ck_assert_uint_eq(backing_base(backing)[50 * MIB - 1], 7);
-    backing_free(backing);
+    backing = backing_free(backing);
     ck_assert_uint_eq(status_value("RssShmem:"), before);
     ck_assert_ptr_null(backing_free(NULL));
 }
@@ -54,8 +44,8 @@ END_TEST
 
 START_TEST(clients_can_only_read)
 {
-    struct backing *backing = make(MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false);
-    ck_assert_uint_eq(file_of(backing).st_mode & 07777, 0400);
+    make(MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
+    ck_assert_uint_eq(file_of().st_mode & 07777, 0400);
     ck_assert_int_eq(fcntl(backing_fd(backing), F_GETFD), FD_CLOEXEC);
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", backing_fd(backing));
@@ -68,13 +58,12 @@ START_TEST(clients_can_only_read)
     ck_assert_ptr_ne(seen, MAP_FAILED);
     ck_assert_uint_eq(seen[5], 99);
     munmap(seen, MIB);
-    backing_free(backing);
 }
 END_TEST
 
 START_TEST(cores_do_not_hold_it)
 {
-    struct backing *backing = make(MIB, HUGE_PAGES_NEVER, COMMIT_LOAD, false);
+    make(MIB, HUGE_PAGES_NEVER, COMMIT_LOAD);
     _cleanup_(closep) int smaps = procfs_open("/proc", "self/smaps");
     struct procfs_reader reader;
     procfs_begin(&reader, smaps);
@@ -90,7 +79,6 @@ START_TEST(cores_do_not_hold_it)
         }
     }
     ck_assert(inside && dontdump);
-    backing_free(backing);
 }
 END_TEST
 
@@ -104,17 +92,16 @@ START_TEST(absurd_capacities_are_refused)
         expect_refusal(UINT64_C(1) << 63, HUGE_PAGES_NEVER, commit, -E2BIG, "needs 8.0 EiB");
         expect_refusal(UINT64_MAX, HUGE_PAGES_AUTO, commit, -E2BIG, "needs 16.0 EiB");
     }
-    struct backing *backing = make(page, HUGE_PAGES_AUTO, COMMIT_BOOT, false);
-    ck_assert_uint_eq(file_bytes(backing), page);
-    backing_free(backing);
+    make(page, HUGE_PAGES_AUTO, COMMIT_BOOT);
+    ck_assert_uint_eq(file_bytes(), page);
 }
 END_TEST
 
 START_TEST(load_follows_the_mark_to_the_page)
 {
     uint64_t before = status_value("RssShmem:");
-    struct backing *backing = make(50 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD, false);
-    ck_assert_int_eq(file_of(backing).st_size, 0);
+    make(50 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD);
+    ck_assert_int_eq(file_of().st_size, 0);
     ck_assert_uint_eq(status_value("RssShmem:"), before);
     ck_assert_uint_eq(backing_committed_bytes(backing), 0);
 
@@ -124,7 +111,7 @@ START_TEST(load_follows_the_mark_to_the_page)
         ck_assert_uint_eq(new_bytes, marks[i] - mark);
         ck_assert_uint_eq(backing_committed_bytes(backing), mark);
         ck_assert_uint_eq(backing_pending_bytes(backing), new_bytes);
-        ck_assert_int_eq(file_of(backing).st_size, (off_t)marks[i]);
+        ck_assert_int_eq(file_of().st_size, (off_t)marks[i]);
         expect_near(status_value("RssShmem:") - before, mark, lag_bytes());
         ck_assert_int_eq(backing_populate(backing, mark, new_bytes), 0);
         backing_committed(backing, new_bytes);
@@ -132,22 +119,21 @@ START_TEST(load_follows_the_mark_to_the_page)
         ck_assert_uint_eq(backing_committed_bytes(backing), mark);
         ck_assert_uint_eq(backing_pending_bytes(backing), 0);
         expect_near(status_value("RssShmem:") - before, mark, lag_bytes());
-        ck_assert_uint_eq(file_bytes(backing), mark);
+        ck_assert_uint_eq(file_bytes(), mark);
     }
     ck_assert_int_eq(backing_grow(backing, page, &new_bytes), 0);
     ck_assert_uint_eq(new_bytes, 0);
-    ck_assert_int_eq(file_of(backing).st_size, 50 << 20);
+    ck_assert_int_eq(file_of().st_size, 50 << 20);
     new_bytes = 42;
     ck_assert_int_eq(backing_grow(backing, 50 * MIB + page, &new_bytes), -EINVAL);
     ck_assert_int_eq(backing_grow(backing, UINT64_MAX, &new_bytes), -EINVAL);
     ck_assert_uint_eq(new_bytes, 42);
-    backing_free(backing);
 }
 END_TEST
 
 START_TEST(two_growths_in_flight)
 {
-    struct backing *backing = make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD, false);
+    make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD);
     uint64_t first, second;
     ck_assert_int_eq(backing_grow(backing, 2 * MIB, &first), 0);
     ck_assert_int_eq(backing_grow(backing, 5 * MIB, &second), 0);
@@ -157,10 +143,9 @@ START_TEST(two_growths_in_flight)
     backing_committed(backing, second);
     ck_assert_uint_eq(backing_pending_bytes(backing), 2 * MIB);
     ck_assert_uint_eq(backing_committed_bytes(backing), 3 * MIB);
-    ck_assert_uint_eq(file_bytes(backing), 3 * MIB);
+    ck_assert_uint_eq(file_bytes(), 3 * MIB);
     /* Beyond the mark there is nothing to commit, and no signal. */
     ck_assert_int_eq(backing_populate(backing, 5 * MIB, MIB), -ENOMEM);
-    backing_free(backing);
 }
 END_TEST
 
@@ -182,11 +167,11 @@ static int without_populate(void)
         fflush(stdout);
         return 0;
     }
-    struct backing *backing = make(20 * MIB + page, HUGE_PAGES_NEVER, COMMIT_BOOT, false);
-    CHECK(1, file_bytes(backing) == backing_capacity_bytes(backing));
+    make(20 * MIB + page, HUGE_PAGES_NEVER, COMMIT_BOOT);
+    CHECK(1, file_bytes() == backing_capacity_bytes(backing));
     backing_base(backing)[page] = 3;
     CHECK(2, backing_populate(backing, page, 2 * page) == 0 && backing_base(backing)[page] == 3);
-    backing_free(backing);
+    teardown();
     return 0;
 }
 
@@ -198,10 +183,10 @@ END_TEST
 
 int main(void)
 {
-    page = (uint64_t)sysconf(_SC_PAGESIZE);
     Suite *suite = suite_create("backing");
     TCase *plain = tcase_create("plain");
     tcase_set_timeout(plain, 120);
+    tcase_add_checked_fixture(plain, setup, teardown);
     tcase_add_test(plain, boot_commits_everything);
     tcase_add_test(plain, clients_can_only_read);
     tcase_add_test(plain, cores_do_not_hold_it);

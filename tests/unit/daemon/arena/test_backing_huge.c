@@ -2,39 +2,21 @@
  * back. */
 #include "daemon/arena/backing.h"
 #include "tests/unit/backing_fixture.h"
+#include "tests/unit/huge_page_pool.h"
 #include "tests/unit/run_suite.h"
 
 #include "daemon/monitor/monitor.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 
 #define SHMEM_ENABLED "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 #define PMD_SIZE      "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
-#define NR_HUGEPAGES  "/proc/sys/vm/nr_hugepages"
 
-/* System settings: saved and changed in the parent, so that they come back whatever a test does. */
-static char saved_shmem[32], saved_pool[32];
+#define HUGE (2 * MIB)
 
-static bool write_setting(const char *path, const char *value)
-{
-    _cleanup_(closep) int fd = open(path, O_WRONLY | O_CLOEXEC);
-    return fd >= 0 && write(fd, value, strlen(value)) == (ssize_t)strlen(value);
-}
-
-static bool read_setting(const char *path, char *ret, size_t size)
-{
-    _cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, ret, size - 1);
-    if (n <= 0)
-        return false;
-    ret[n] = '\0';
-    return true;
-}
+/* Saved and restored in the parent, as the pool is. */
+static char saved_shmem[32];
 
 static void save_shmem(void)
 {
@@ -69,22 +51,19 @@ START_TEST(transparent_at_boot)
     if (!set_shmem("advise"))
         return;
     uint64_t before = status_value("RssShmem:");
-    struct backing *backing = make(50 * MIB + page, HUGE_PAGES_AUTO, COMMIT_BOOT, false);
+    make(50 * MIB + page, HUGE_PAGES_AUTO, COMMIT_BOOT);
     ck_assert_str_eq(backing_name(backing), "transparent-huge-pages");
     ck_assert_uint_eq(backing_ahead_bytes(backing), 0);
     ck_assert_uint_eq((uintptr_t)backing_base(backing) % HUGE, 0);
     expect_near(status_value("RssShmem:") - before, 50 * MIB + page, HUGE);
-    ck_assert_uint_ge(file_bytes(backing), 50 * MIB + page);
-    ck_assert_uint_le(file_bytes(backing), 52 * MIB);
-    backing_free(backing);
+    ck_assert_uint_ge(file_bytes(), 50 * MIB + page);
+    ck_assert_uint_le(file_bytes(), 52 * MIB);
 
-    backing = make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false);
+    make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
     ck_assert_str_eq(backing_name(backing), "plain-pages");
-    backing_free(backing);
-    backing = make(MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, false);
+    make(MIB, HUGE_PAGES_AUTO, COMMIT_BOOT);
     ck_assert_str_eq(backing_name(backing), "plain-pages");
-    ck_assert_uint_eq(file_bytes(backing), MIB);
-    backing_free(backing);
+    ck_assert_uint_eq(file_bytes(), MIB);
 }
 END_TEST
 
@@ -93,16 +72,16 @@ START_TEST(transparent_as_layers_arrive)
     if (!set_shmem("advise"))
         return;
     uint64_t before = status_value("RssShmem:");
-    struct backing *backing = make(50 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD, false);
+    make(50 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD);
     ck_assert_str_eq(backing_name(backing), "transparent-huge-pages");
     ck_assert_uint_eq(backing_ahead_bytes(backing), HUGE);
-    ck_assert_uint_eq(file_bytes(backing), 0);
+    ck_assert_uint_eq(file_bytes(), 0);
     struct monitor *monitor = NULL;
     ck_assert_int_eq(monitor_new(backing, "/proc", &monitor), 0);
     for (uint64_t mark = page; mark <= 50 * MIB; mark += 3 * MIB + page) {
-        grow_and_commit(backing, mark);
-        ck_assert_uint_ge(file_bytes(backing), mark);
-        ck_assert_uint_lt(file_bytes(backing), mark + HUGE);
+        grow_and_commit(mark);
+        ck_assert_uint_ge(file_bytes(), mark);
+        ck_assert_uint_lt(file_bytes(), mark + HUGE);
         expect_near(status_value("RssShmem:") - before, mark, HUGE);
         /* What is ahead is allowed for. */
         ck_assert_int_eq(monitor_sample(monitor), 0);
@@ -110,7 +89,6 @@ START_TEST(transparent_as_layers_arrive)
         ck_assert(monitor_last(monitor)->aligned);
     }
     monitor_free(monitor);
-    backing_free(backing);
 }
 END_TEST
 
@@ -118,17 +96,15 @@ START_TEST(plain_where_transparent_pages_are_off)
 {
     if (!set_shmem("never"))
         return;
-    struct backing *backing = make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, false);
+    make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT);
     ck_assert_str_eq(backing_name(backing), "plain-pages");
-    backing_free(backing);
-    backing = make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD, false);
+    make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD);
     ck_assert_str_eq(backing_name(backing), "plain-pages");
     ck_assert_uint_eq(backing_ahead_bytes(backing), 0);
     /* What was found at start holds. */
     ck_assert(set_shmem("advise"));
-    grow_and_commit(backing, page);
-    ck_assert_uint_eq(file_bytes(backing), page);
-    backing_free(backing);
+    grow_and_commit(page);
+    ck_assert_uint_eq(file_bytes(), page);
 }
 END_TEST
 
@@ -136,63 +112,45 @@ START_TEST(transparent_pages_are_adopted)
 {
     if (!set_shmem("advise"))
         return;
-    struct backing *backing = make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, false);
+    make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT);
     ck_assert_str_eq(backing_name(backing), "transparent-huge-pages");
-    write_pattern(backing_base(backing), 8 * MIB);
-    backing = adopt(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, false, leave(backing));
+    write_pattern(8 * MIB);
+    adopt(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, leave());
     ck_assert_str_eq(backing_name(backing), "transparent-huge-pages");
     ck_assert_uint_eq((uintptr_t)backing_base(backing) % HUGE, 0);
-    ck_assert(has_pattern(backing_base(backing), 0, 8 * MIB));
-    ck_assert_uint_eq(file_bytes(backing), 8 * MIB);
-    backing_free(backing);
+    ck_assert(has_pattern(0, 8 * MIB));
+    ck_assert_uint_eq(file_bytes(), 8 * MIB);
 
     /* Pages that are there stay what they are. */
-    backing = make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false);
-    write_pattern(backing_base(backing), 8 * MIB);
-    backing = adopt(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, false, leave(backing));
+    make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
+    write_pattern(8 * MIB);
+    adopt(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, leave());
     ck_assert_str_eq(backing_name(backing), "plain-pages");
-    ck_assert(has_pattern(backing_base(backing), 0, 8 * MIB));
-    ck_assert_uint_eq(file_bytes(backing), 8 * MIB);
-    backing_free(backing);
+    ck_assert(has_pattern(0, 8 * MIB));
+    ck_assert_uint_eq(file_bytes(), 8 * MIB);
 
     /* A huge page that reaches beyond the mark: what is above it is not in use. */
-    backing = make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD, false);
-    grow_and_commit(backing, 3 * MIB);
-    write_pattern(backing_base(backing), 3 * MIB);
-    backing = adopt(8 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD, false, leave(backing));
+    make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD);
+    grow_and_commit(3 * MIB);
+    write_pattern(3 * MIB);
+    adopt(8 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD, leave());
     ck_assert_uint_eq(backing_mark_bytes(backing), 3 * MIB);
     ck_assert_uint_eq(backing_ahead_bytes(backing), HUGE);
-    ck_assert_uint_le(file_bytes(backing), 3 * MIB + HUGE);
-    ck_assert(has_pattern(backing_base(backing), 0, 3 * MIB));
+    ck_assert_uint_le(file_bytes(), 3 * MIB + HUGE);
+    ck_assert(has_pattern(0, 3 * MIB));
     struct monitor *monitor = NULL;
     ck_assert_int_eq(monitor_new(backing, "/proc", &monitor), 0);
     ck_assert_int_eq(monitor_sample(monitor), 0);
     ck_assert(monitor_last(monitor)->aligned);
     monitor_free(monitor);
-    backing_free(backing);
 }
 END_TEST
-
-static void save_pool(void)
-{
-    if (!read_setting(NR_HUGEPAGES, saved_pool, sizeof saved_pool) ||
-        !write_setting(NR_HUGEPAGES, saved_pool))
-        *saved_pool = '\0';
-}
-
-static void restore_pool(void)
-{
-    if (*saved_pool)
-        ck_assert(write_setting(NR_HUGEPAGES, saved_pool));
-}
 
 /* Makes a pool with exactly `n` free pages of 2 MiB. */
 static bool set_pool(unsigned n)
 {
-    char value[32];
-    snprintf(value, sizeof value, "%lu", strtoul(saved_pool, NULL, 10) + n);
-    if (*saved_pool && proc_value("meminfo", "Hugepagesize:") == HUGE &&
-        write_setting(NR_HUGEPAGES, value) && proc_value("meminfo", "HugePages_Free:") == n &&
+    if (proc_value("meminfo", "Hugepagesize:") == HUGE && enlarge_pool(n) &&
+        proc_value("meminfo", "HugePages_Free:") == n &&
         proc_value("meminfo", "HugePages_Rsvd:") == 0)
         return true;
     printf("skipped: no pool of reserved huge pages can be made here\n");
@@ -203,14 +161,14 @@ START_TEST(reserved_at_boot)
 {
     if (!set_pool(10))
         return;
-    struct backing *backing = make(20 * MIB + page, HUGE_PAGES_RESERVED, COMMIT_BOOT, false);
+    make(20 * MIB + page, HUGE_PAGES_RESERVED, COMMIT_BOOT);
     ck_assert_str_eq(backing_name(backing), "reserved-huge-pages");
     ck_assert_uint_eq(backing_page_bytes(backing), HUGE);
     ck_assert_uint_eq(backing_capacity_bytes(backing), 20 * MIB);
     ck_assert_uint_eq(status_value("HugetlbPages:"), 20 * MIB);
-    ck_assert_uint_eq(file_bytes(backing), 20 * MIB);
+    ck_assert_uint_eq(file_bytes(), 20 * MIB);
     ck_assert_uint_eq(proc_value("meminfo", "HugePages_Free:"), 0);
-    backing_free(backing);
+    backing = backing_free(backing);
     ck_assert_uint_eq(proc_value("meminfo", "HugePages_Free:"), 10);
 }
 END_TEST
@@ -219,21 +177,21 @@ START_TEST(reserved_as_layers_arrive)
 {
     if (!set_pool(10))
         return;
-    struct backing *backing = make(20 * MIB, HUGE_PAGES_RESERVED, COMMIT_LOAD, false);
-    ck_assert_int_eq(file_of(backing).st_size, 0);
+    make(20 * MIB, HUGE_PAGES_RESERVED, COMMIT_LOAD);
+    ck_assert_int_eq(file_of().st_size, 0);
     ck_assert_uint_eq(status_value("HugetlbPages:"), 0);
     ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 10);
     uint64_t new_bytes = 0;
     ck_assert_int_eq(backing_grow(backing, page, &new_bytes), -EINVAL);
     for (uint64_t n = 2; n <= 10; n += 4) {
-        grow_and_commit(backing, n * HUGE);
-        ck_assert_int_eq(file_of(backing).st_size, (off_t)(n * HUGE));
+        grow_and_commit(n * HUGE);
+        ck_assert_int_eq(file_of().st_size, (off_t)(n * HUGE));
         ck_assert_uint_eq(status_value("HugetlbPages:"), n * HUGE);
-        ck_assert_uint_eq(file_bytes(backing), n * HUGE);
+        ck_assert_uint_eq(file_bytes(), n * HUGE);
         /* Nobody else can have what the arena has not come to yet. */
         ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 10 - n);
     }
-    backing_free(backing);
+    backing = backing_free(backing);
     ck_assert_uint_eq(proc_value("meminfo", "HugePages_Free:"), 10);
     ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 0);
 }
@@ -244,33 +202,33 @@ START_TEST(reserved_pages_are_adopted)
     if (!set_pool(10))
         return;
     for (enum commit commit = COMMIT_BOOT; commit <= COMMIT_LOAD; commit++) {
-        struct backing *backing = make(20 * MIB, HUGE_PAGES_RESERVED, commit, false);
+        make(20 * MIB, HUGE_PAGES_RESERVED, commit);
         uint64_t mark = commit == COMMIT_BOOT ? 20 * MIB : 3 * HUGE;
         if (commit == COMMIT_LOAD)
-            grow_and_commit(backing, mark);
-        write_pattern(backing_base(backing), mark);
-        int fd = leave(backing);
+            grow_and_commit(mark);
+        write_pattern(mark);
+        int fd = leave();
         expect_no_adoption(20 * MIB, HUGE_PAGES_NEVER, commit, dup(fd), -ESTALE, "other pages");
         expect_no_adoption(20 * MIB, HUGE_PAGES_AUTO, commit, dup(fd), -ESTALE, "other pages");
         /* The pool has no room for a second one. */
-        backing = adopt(20 * MIB, HUGE_PAGES_RESERVED, commit, false, fd);
+        adopt(20 * MIB, HUGE_PAGES_RESERVED, commit, fd);
         ck_assert_str_eq(backing_name(backing), "reserved-huge-pages");
         ck_assert_uint_eq(backing_page_bytes(backing), HUGE);
         ck_assert_uint_eq(backing_mark_bytes(backing), mark);
-        ck_assert(has_pattern(backing_base(backing), 0, mark));
+        ck_assert(has_pattern(0, mark));
         ck_assert_uint_eq(status_value("HugetlbPages:"), mark);
-        ck_assert_uint_eq(file_bytes(backing), mark);
-        ck_assert_int_eq(file_of(backing).st_size, (off_t)mark);
+        ck_assert_uint_eq(file_bytes(), mark);
+        ck_assert_int_eq(file_of().st_size, (off_t)mark);
         ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 10 - mark / HUGE);
         if (commit == COMMIT_LOAD)
-            grow_and_commit(backing, 20 * MIB);
+            grow_and_commit(20 * MIB);
         ck_assert_uint_eq(proc_value("meminfo", "HugePages_Free:"), 0);
-        backing_free(backing);
+        backing = backing_free(backing);
         ck_assert_uint_eq(proc_value("meminfo", "HugePages_Free:"), 10);
         ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 0);
     }
-    int fd = leave(make(20 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false));
-    expect_no_adoption(20 * MIB, HUGE_PAGES_RESERVED, COMMIT_BOOT, fd, -ESTALE, "other pages");
+    make(20 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
+    expect_no_adoption(20 * MIB, HUGE_PAGES_RESERVED, COMMIT_BOOT, leave(), -ESTALE, "other pages");
 }
 END_TEST
 
@@ -287,18 +245,17 @@ START_TEST(a_pool_too_small_is_refused)
         expect_refusal(MIB, HUGE_PAGES_RESERVED, commit, -EINVAL, "less than one page");
     }
     /* What another has reserved but not touched yet counts as gone. */
-    struct backing *other = make(6 * MIB, HUGE_PAGES_RESERVED, COMMIT_LOAD, false);
+    make(6 * MIB, HUGE_PAGES_RESERVED, COMMIT_LOAD);
     expect_refusal(4 * MIB, HUGE_PAGES_RESERVED, COMMIT_BOOT, -ENOMEM, "but only 1 are free");
-    backing_free(other);
 }
 END_TEST
 
 int main(void)
 {
-    page = (uint64_t)sysconf(_SC_PAGESIZE);
     Suite *suite = suite_create("backing_huge");
     TCase *transparent = tcase_create("transparent");
     tcase_set_timeout(transparent, 120);
+    tcase_add_checked_fixture(transparent, setup, teardown);
     tcase_add_unchecked_fixture(transparent, save_shmem, restore_shmem);
     tcase_add_test(transparent, transparent_at_boot);
     tcase_add_test(transparent, transparent_as_layers_arrive);
@@ -307,6 +264,7 @@ int main(void)
     suite_add_tcase(suite, transparent);
     TCase *reserved = tcase_create("reserved");
     tcase_set_timeout(reserved, 120);
+    tcase_add_checked_fixture(reserved, setup, teardown);
     tcase_add_unchecked_fixture(reserved, save_pool, restore_pool);
     tcase_add_test(reserved, reserved_at_boot);
     tcase_add_test(reserved, reserved_as_layers_arrive);

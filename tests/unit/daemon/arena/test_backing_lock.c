@@ -3,25 +3,26 @@
 #include "tests/unit/backing_fixture.h"
 #include "tests/unit/run_suite.h"
 
-#include "daemon/monitor/monitor.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+/* For good: of an unprivileged user, and of 8 KiB. */
+static bool limit_locked_memory(void)
+{
+    return setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){8192, 8192}) == 0 &&
+           (geteuid() != 0 || setresuid(65534, 65534, 65534) == 0);
+}
+
 static int lock_beyond_the_limit(void)
 {
-    struct rlimit limit = {8192, 8192};
-    CHECK(1, setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
-    CHECK(2, geteuid() != 0 || setresuid(65534, 65534, 65534) == 0);
+    CHECK(1, limit_locked_memory());
     for (enum commit commit = COMMIT_BOOT; commit <= COMMIT_LOAD; commit++) {
-        struct backing *backing = NULL;
+        const struct backing_config config = {8 * MIB, HUGE_PAGES_AUTO, commit, true};
         char why[BACKING_WHY_MAX] = "";
-        CHECK(3, backing_new(&(struct backing_config){8 * MIB, HUGE_PAGES_AUTO, commit, true},
-                             &backing, why) == -EPERM);
+        CHECK(3, backing_new(&config, &backing, why) == -EPERM);
         CHECK(4, !backing && strstr(why, "RLIMIT_MEMLOCK is 8.0 KiB") && strstr(why, "8.0 MiB"));
     }
     CHECK(5, status_value("RssShmem:") == 0 || status_value("RssShmem:") < MIB);
@@ -37,6 +38,20 @@ static bool can_lock(void)
     return false;
 }
 
+static bool may_lock_4_mib(void)
+{
+    struct rlimit limit;
+
+    getrlimit(RLIMIT_MEMLOCK, &limit);
+    if (geteuid() == 0 || limit.rlim_cur >= 4 * MIB)
+        return can_lock();
+    printf("skipped: this user may not lock 4 MiB\n");
+    return false;
+}
+
+static const struct backing_config at_boot = {4 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, true};
+static const struct backing_config at_load = {4 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD, true};
+
 START_TEST(mlock_beyond_the_limit_is_refused)
 {
     if (!can_lock())
@@ -47,63 +62,42 @@ END_TEST
 
 START_TEST(mlock_locks)
 {
-    if (!can_lock())
+    if (!may_lock_4_mib())
         return;
-    struct rlimit limit;
-    getrlimit(RLIMIT_MEMLOCK, &limit);
-    if (geteuid() != 0 && limit.rlim_cur < 4 * MIB) {
-        printf("skipped: this user may not lock 4 MiB\n");
-        return;
-    }
-    struct backing *backing = make(4 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, true);
+    make_with(&at_boot);
     ck_assert_uint_eq(status_value("VmLck:"), 4 * MIB);
-    ck_assert_uint_eq(file_bytes(backing), 4 * MIB);
-    backing_free(backing);
-    backing = make(4 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD, true);
+    ck_assert_uint_eq(file_bytes(), 4 * MIB);
+    make_with(&at_load);
     ck_assert_uint_eq(status_value("VmLck:"), 4 * MIB);
-    ck_assert_uint_eq(file_bytes(backing), 0);
-    grow_and_commit(backing, MIB);
-    ck_assert_uint_eq(file_bytes(backing), MIB);
-    backing_free(backing);
+    ck_assert_uint_eq(file_bytes(), 0);
+    grow_and_commit(MIB);
+    ck_assert_uint_eq(file_bytes(), MIB);
 }
 END_TEST
 
 START_TEST(adopted_and_locked)
 {
-    if (!can_lock())
+    if (!may_lock_4_mib())
         return;
-    struct rlimit limit;
-    getrlimit(RLIMIT_MEMLOCK, &limit);
-    if (geteuid() != 0 && limit.rlim_cur < 4 * MIB) {
-        printf("skipped: this user may not lock 4 MiB\n");
-        return;
-    }
-    struct backing *backing = make(4 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, true);
-    write_pattern(backing_base(backing), 4 * MIB);
-    int fd = leave(backing);
+    make_with(&at_boot);
+    write_pattern(4 * MIB);
+    int fd = leave();
     ck_assert_uint_eq(status_value("VmLck:"), 0);
-    backing = adopt(4 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, true, fd);
+    adopt_with(&at_boot, fd);
     ck_assert_uint_eq(status_value("VmLck:"), 4 * MIB);
-    ck_assert(has_pattern(backing_base(backing), 0, 4 * MIB));
-    backing_free(backing);
+    ck_assert(has_pattern(0, 4 * MIB));
+    backing = backing_free(backing);
     ck_assert_uint_eq(status_value("VmLck:"), 0);
 }
 END_TEST
 
 static int adopt_beyond_the_limit(void)
 {
-    struct rlimit limit = {8192, 8192};
-    struct backing *backing = NULL;
     char why[BACKING_WHY_MAX] = "";
-    struct backing_config config = {MIB, HUGE_PAGES_NEVER, COMMIT_BOOT, false};
-    CHECK(1, setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
-    CHECK(2, geteuid() != 0 || setresuid(65534, 65534, 65534) == 0);
-    CHECK(3, backing_new(&config, &backing, why) == 0);
-    int fd = fcntl(backing_fd(backing), F_DUPFD_CLOEXEC, 3);
-    config.mlock = true;
-    backing_free(backing);
-    backing = NULL;
-    CHECK(4, backing_adopt(&config, fd, &backing, why) == -EPERM);
+    CHECK(1, limit_locked_memory());
+    make(4 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
+    int fd = leave();
+    CHECK(4, backing_adopt(&at_boot, fd, &backing, why) == -EPERM);
     CHECK(5, !backing && strstr(why, "RLIMIT_MEMLOCK") && fcntl(fd, F_GETFD) < 0);
     return 0;
 }
@@ -118,10 +112,10 @@ END_TEST
 
 int main(void)
 {
-    page = (uint64_t)sysconf(_SC_PAGESIZE);
     Suite *suite = suite_create("backing_lock");
     TCase *tcase = tcase_create("lock");
     tcase_set_timeout(tcase, 120);
+    tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, mlock_beyond_the_limit_is_refused);
     tcase_add_test(tcase, mlock_locks);
     tcase_add_test(tcase, adopted_and_locked);

@@ -3,21 +3,9 @@
 #include "daemon/restart/ledger.h"
 
 #include "daemon/weights/model_parse.h"
+#include "tests/unit/count_open.h"
 #include "tests/unit/ledger_fixture.h"
 #include "tests/unit/run_suite.h"
-
-#include <dirent.h>
-
-static unsigned count_fds(void)
-{
-    unsigned n = 0;
-    DIR *fds = opendir("/proc/self/fd");
-    ck_assert_ptr_nonnull(fds);
-    while (readdir(fds))
-        n++;
-    closedir(fds);
-    return n;
-}
 
 static struct model *model_of(const char *name, int fd)
 {
@@ -96,24 +84,24 @@ static const struct weight_file *file_of(const struct stored *stored, unsigned m
 START_TEST(test_take)
 {
     struct stored stored;
-    unsigned n_fds = count_fds();
+    size_t n_open = count_open();
     setup(&stored);
-    unsigned n_before = count_fds();
+    size_t n_before = count_open();
     ck_assert(weight_file_changed(file_of(&stored, 0)));
     int other = weights_file();
     ck_assert_int_eq(take(&stored, other), -ENOENT);
     close(other);
     ck_assert_int_eq(ledger_recovery_take_source(stored.recovery, -1), -EBADF);
-    ck_assert_uint_eq(count_fds(), n_before);
+    ck_assert_uint_eq(count_open(), n_before);
     ck_assert_int_eq(take(&stored, stored.files[0]), 0);
     ck_assert(!weight_file_changed(file_of(&stored, 0)));
     ck_assert_int_eq(take(&stored, stored.files[0]), 0); /* the second model's */
     ck_assert(!weight_file_changed(file_of(&stored, 1)));
     ck_assert(weight_file_changed(file_of(&stored, 2)));
     ck_assert_int_eq(take(&stored, stored.files[0]), -ENOENT);
-    ck_assert_uint_eq(count_fds(), n_before + 2);
+    ck_assert_uint_eq(count_open(), n_before + 2);
     teardown(&stored);
-    ck_assert_uint_eq(count_fds(), n_fds);
+    ck_assert_uint_eq(count_open(), n_open);
 }
 END_TEST
 
@@ -121,7 +109,7 @@ END_TEST
 START_TEST(test_share)
 {
     struct stored stored;
-    unsigned n_fds = count_fds();
+    size_t n_open = count_open();
     setup(&stored);
     ck_assert_uint_eq(ledger_recovery_share_sources(stored.recovery), 3);
     ck_assert_int_eq(take(&stored, stored.files[0]), 0);
@@ -132,7 +120,7 @@ START_TEST(test_share)
     ck_assert_int_eq(take(&stored, stored.files[1]), 0);
     ck_assert_uint_eq(ledger_recovery_share_sources(stored.recovery), 0);
     teardown(&stored);
-    ck_assert_uint_eq(count_fds(), n_fds);
+    ck_assert_uint_eq(count_open(), n_open);
 }
 END_TEST
 

@@ -3,10 +3,10 @@
 #include "daemon/weights/model_parse.h"
 
 #include "common/formats/shard_index.h"
+#include "tests/unit/count_open.h"
 #include "tests/unit/run_suite.h"
 #include "tests/unit/weight_bytes.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -20,18 +20,7 @@
 #define INDEX "{\"weight_map\":{\"a\":\"1.st\",\"b\":\"1.st\",\"c\":\"sub/2.st\"}}"
 
 static char directory[64];
-static unsigned n_fds;
-
-static unsigned count_fds(void)
-{
-    unsigned n = 0;
-    DIR *fds = opendir("/proc/self/fd");
-    ck_assert_ptr_nonnull(fds);
-    while (readdir(fds))
-        n++;
-    closedir(fds);
-    return n;
-}
+static size_t n_open;
 
 /* As long as `bytes` says; what is not there is a hole. */
 static void write_file(const char *path, const struct bytes *bytes)
@@ -91,7 +80,7 @@ static void set_up(void)
     write_gguf("named.gguf", "Named Model");
     write_gguf("nameless.gguf", NULL);
     ck_assert_int_eq(mkfifo("fifo", 0600), 0);
-    n_fds = count_fds();
+    n_open = count_open();
 }
 
 static void tear_down(void)
@@ -112,7 +101,7 @@ static void tear_down(void)
         "sub/link.json",
         "sub",
     };
-    ck_assert_uint_eq(count_fds(), n_fds);
+    ck_assert_uint_eq(count_open(), n_open);
     for (unsigned i = 0; i < sizeof entries / sizeof entries[0]; i++)
         remove(entries[i]);
     ck_assert_int_eq(chdir("/"), 0);
@@ -183,7 +172,7 @@ static struct definition_problem refuse(struct model_source source, int error, c
     ck_assert_msg(strstr(told, part), "\"%s\" lacks \"%s\"", told, part);
     ck_assert_ptr_null(result.definition);
     model_source_done(&source);
-    ck_assert_uint_eq(count_fds(), n_fds);
+    ck_assert_uint_eq(count_open(), n_open);
     return result.problem;
 }
 
@@ -197,7 +186,7 @@ START_TEST(definition_without_weights)
     /* A definition has its own name; the descriptor is not kept. */
     definition = accept_source(from_file("plain.json", "given"));
     ck_assert_str_eq(definition->name, "p");
-    ck_assert_uint_eq(count_fds(), n_fds);
+    ck_assert_uint_eq(count_open(), n_open);
     definition_unref(definition);
     definition_unref(accept_source(from_path("plain.json")));
 }
@@ -208,7 +197,7 @@ static void check_weighted(struct definition *definition, const char *path, uint
     ck_assert_str_eq(definition->name, "m");
     ck_assert_uint_eq(definition->n_files, 1);
     ck_assert_str_eq(definition->files[0].path, path);
-    ck_assert_uint_eq(count_fds(), n_fds + 1);
+    ck_assert_uint_eq(count_open(), n_open + 1);
     ck_assert_uint_eq(definition->layers[0].n_pieces, 1);
     ck_assert_uint_eq(definition->layers[0].pieces[0].bytes, 6);
     ck_assert_uint_eq(definition->layers[0].pieces[0].file_offset_bytes,
@@ -242,7 +231,7 @@ START_TEST(weight_files)
     ck_assert_str_eq(definition->name, "given-name");
     ck_assert_uint_eq(definition->n_layers, 2);
     ck_assert_str_eq(definition->files[0].path, "given/name");
-    ck_assert_uint_eq(count_fds(), n_fds + 1);
+    ck_assert_uint_eq(count_open(), n_open + 1);
     definition_unref(definition);
 
     definition = accept_source(from_path("sub/w.safetensors"));
@@ -288,7 +277,7 @@ START_TEST(index_files)
         ck_assert_int_ge(c, 0);
         ck_assert_uint_eq(definition->layers[c].pieces[0].source, 1);
         definition_unref(definition);
-        ck_assert_uint_eq(count_fds(), n_fds);
+        ck_assert_uint_eq(count_open(), n_open);
     }
 }
 END_TEST
