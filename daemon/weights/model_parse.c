@@ -14,7 +14,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The definition keeps the open files from here on. */
 static void keep_files(struct definition *definition, struct shards *shards)
@@ -148,6 +150,52 @@ static int open_named_parts(struct model_source *source, struct shards *shards, 
     return r;
 }
 
+/* The name under which a file lies on disk, in `*ret`, which stays NULL if it is not a part's. */
+static int part_on_disk(int fd, char **ret, struct part_name *ret_name)
+{
+    char link[32], path[PATH_MAX];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    if (n < 0)
+        return errno == ENAMETOOLONG ? 0 : -errno;
+    path[n] = '\0';
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    if (!part_name_parse(base, ".gguf", ret_name))
+        return 0;
+    *ret = strdup(base);
+    return *ret ? 0 : -ENOMEM;
+}
+
+/* Parts of different splits with as many tensors are told by their names, which all tools write.
+ * What bears another name, as a file of a cache that is named by its checksum, is not told. */
+static int check_names(const struct shards *shards, struct model_read_result *result)
+{
+    _cleanup_(freep) char *first = NULL;
+    struct part_name first_name = {0};
+    enum { PART_BYTES_MAX = 80 };
+
+    for (uint32_t i = 0; i < shards->n_files; i++) {
+        struct part_name name;
+        _cleanup_(freep) char *other = NULL;
+        int r = part_on_disk(shards->files[i].fd, &other, &name);
+        if (r < 0)
+            return r;
+        if (!other)
+            continue;
+        if (!first) {
+            first = TAKE_PTR(other);
+            first_name = name;
+        } else if (name.n_stem != first_name.n_stem || memcmp(other, first, name.n_stem) != 0) {
+            return definition_refuse(&result->problem, NULL,
+                                     "a split GGUF file whose parts do not belong together, as "
+                                     "their names say: %.*s and %.*s",
+                                     utf8_prefix(first, PART_BYTES_MAX), first,
+                                     utf8_prefix(other, PART_BYTES_MAX), other);
+        }
+    }
+    return 0;
+}
+
 /* Parts of another split, or of another model, are told by how many tensors all parts have. */
 static int check_tensor_counts(const struct shards *shards, struct model_read_result *result)
 {
@@ -206,7 +254,8 @@ static int order_parts(const struct shards *shards, uint32_t n_parts,
         return definition_refuse(&result->problem, NULL,
                                  "a split GGUF file of %u parts, and %u files came",
                                  (unsigned)n_parts, (unsigned)shards->n_files);
-    return check_tensor_counts(shards, result);
+    int r = check_tensor_counts(shards, result);
+    return r < 0 ? r : check_names(shards, result);
 }
 
 /* The file that was read first is one part of several; the others came with the call, or lie

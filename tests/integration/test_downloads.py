@@ -1,5 +1,6 @@
 """Models as people have them: in the cache of Hugging Face's libraries, in folders, in parts, under
 odd names. emctl, libedgemind's module for Python, and the daemon."""
+import contextlib
 import os
 import struct
 import unittest
@@ -194,6 +195,33 @@ class Downloads(TestCase):
         for path in paths:
             self.assertIn("do not belong together", self.assertExit(8, self.load(path)).err)
         self.assertEqual(self.models(), set())
+
+    def test_parts_of_two_splits(self):
+        """As many parts with as many tensors, each in its place; only the names differ."""
+        paths, _ = self.parts(n_parts=2, first=0)
+        other = paths[1].with_name("other-00002-of-00002.gguf")
+        paths[1].rename(other)
+
+        def load(*files):
+            with contextlib.ExitStack() as stack:
+                fds = [stack.enter_context(open(file, "rb")).fileno() for file in files]
+                weights = [{"path": "x", "fileDescriptor": 1}]
+                with self.daemon.connect() as client:
+                    client.call("LoadModel", {"definitionFileDescriptor": 0, "name": "m",
+                                              "weights": weights}, fds)
+
+        for files in ((paths[0], other), (other, paths[0])):
+            error = self.assertVarlinkError("InvalidDefinition", load, *files)
+            self.assertIn("llm-00001-of-00002.gguf", error["message"])
+            self.assertIn("other-00002-of-00002.gguf", error["message"])
+        paths[1].symlink_to(other.name)
+        self.assertIn("do not belong together", self.assertExit(8, self.load(paths[0])).err)
+        self.assertEqual(self.models(), set())
+        # A name that says nothing is no reason.
+        paths[1].unlink()
+        other.rename(other.with_name("blob"))
+        load(paths[0], other.with_name("blob"))
+        self.assertEqual(self.models(), {"m"})
 
     def test_parts_below_model_dir(self):
         paths, data = self.parts()
