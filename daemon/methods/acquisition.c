@@ -1,5 +1,5 @@
-/* Owns one Acquire or Next from its call to its reply. It waits for its turn, then for a place,
- * then for the bytes; each wait may end at once. */
+/* Owns one Acquire or Next from its call to its reply. It waits first for its turn, then for room
+ * in the arena, then for the bytes; each wait may end at once. */
 #include "daemon/methods/acquisition.h"
 
 #include "common/clock.h"
@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-/* Its reply frees it, or the end of its connection. */
+/* Freed after its reply, or when its connection ends. */
 struct acquisition {
     struct manager *manager;
     struct call *call;
@@ -59,7 +59,8 @@ static const struct field next_fields[] = {LEASE_FIELDS,
                                            {"hit", FIELD_BOOL, AT(hit)},
                                            {0}};
 
-/* Where a resident layer's bytes lie in the arena; free the rows. 0 or -ENOMEM. */
+/* Describes where a resident layer's bytes lie in the arena. The caller frees the rows. Returns 0
+ * or -ENOMEM. */
 static int describe_segments(const struct scheduler *scheduler, const struct layer *layer,
                              struct segment_row **ret, size_t *ret_n)
 {
@@ -118,7 +119,7 @@ static void reply_lease_failure(struct call *call, int error)
         call_io_failed(call, "lease", error);
 }
 
-/* The layer is resident. */
+/* The layer must be resident. */
 static void reply_lease(struct acquisition *acquisition, bool hit)
 {
     struct manager *manager = acquisition->manager;
@@ -197,7 +198,8 @@ static void ended(const struct load_progress *progress, const struct load_end *e
         load_requests_read_ahead(acquisition->manager->loads, acquisition->run->run);
 }
 
-/* The disk goes on with what comes next while the layer's last bytes are still on their way. */
+/* While the layer's last bytes are still being read, the disk already continues with the next
+ * layer. */
 static void waiting(void *context)
 {
     struct acquisition *acquisition = context;
@@ -214,8 +216,8 @@ static void begin_wait(struct acquisition *acquisition)
                wait_over, acquisition);
 }
 
-/* Waiting is no use when the caller's own leases alone take too much: while it waits, it cannot
- * release them. */
+/* If the caller's own leases alone leave too little room, the caller must not wait, because it
+ * cannot release them while it waits. */
 static bool blocked(const struct layer *layer, void *context)
 {
     struct acquisition *acquisition = context;
@@ -279,7 +281,8 @@ void acquisition_begin(struct manager *manager, struct call *call, struct holder
     acquisition->fill_id = options->fill_id;
     call_set_hooks(call, &call_hooks, acquisition);
 
-    /* Not behind somebody whom the caller itself may block. */
+    /* A caller with leases does not queue, because its leases may block a client that is ahead of
+     * it. */
     bool must_queue = options->wait_usec > 0 && holder->n_leases == 0 &&
                       waits_ahead_of(manager->waits, call_peer(call)->tier == TIER_ADMIN) &&
                       scheduler_layer_state(manager->scheduler, layer) == LAYER_ABSENT;

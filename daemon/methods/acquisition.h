@@ -1,17 +1,18 @@
-/* What Acquire and Next have in common: they make a layer resident, wait for it if need be, lease
- * it and describe it to the client. */
+/* The part that Acquire and Next share: it makes a layer resident, waits for it if need be, leases
+ * it and describes it to the client. */
 #pragma once
 
 #include "daemon/methods/methods.h"
 
-/* The connection's leases and runs; makes them if there are none yet. NULL when out of memory. */
+/* Returns the holder of the connection's leases and runs, and makes it at the first call. NULL when
+ * out of memory. */
 struct holder *acquisition_find_holder(struct manager *manager, struct call *call);
 
-/* What Acquire and Next may ask for. */
+/* The options of Acquire and Next. */
 struct acquisition_options {
     uint64_t wait_usec;
-    uint64_t fill_id; /* the client held the lease before a restart, on the bytes of this
-                       * load; 0: it did not */
+    uint64_t fill_id; /* the client held the lease before a restart, on the bytes of the load with
+                         this number; 0: it did not */
 };
 #define ACQUISITION_OPTION_FIELDS(type, member)                \
     {"waitUsec", FIELD_U64, offsetof(type, member.wait_usec)}, \
@@ -25,8 +26,8 @@ void acquisition_begin(struct manager *manager, struct call *call, struct holder
                        struct layer *layer, const struct acquisition_options *options,
                        struct client_run *run);
 
-/* False after an error reply: the wait is too long. */
+/* Returns false if the wait is too long; it has then answered the call with an error. */
 bool acquisition_check_options(struct call *call, const struct acquisition_options *options);
 
-/* A lease's or a run's identifier as a number: 0 if it cannot be one. */
+/* Returns a lease's or a run's identifier as a number; 0 if the text is none. */
 uint64_t acquisition_parse_id(const char *text);

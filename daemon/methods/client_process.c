@@ -1,5 +1,5 @@
-/* Owns a descriptor of the process, which no other process with the same number can be taken for,
- * and the two events: the process has ended, and its connection has lingered long enough. */
+/* Owns a descriptor of the process, which never refers to another process that gets the same pid,
+ * and two events: the process has ended, and its connection has lingered long enough. */
 #include "daemon/methods/client_process.h"
 
 #include "common/cleanup.h"
@@ -11,8 +11,8 @@
 #include <sys/pidfd.h>
 
 struct client_process {
-    struct connection *connection; /* ends after this */
-    int fd;                        /* -1: the process has ended before it was looked at */
+    struct connection *connection; /* ends after the process */
+    int fd;                        /* -1: the process had ended before it could be opened */
     struct event *ended, *lingered;
 };
 
@@ -21,9 +21,10 @@ static void on_lingered(evutil_socket_t fd, short what, void *context)
     struct client_process *process = context;
     (void)fd;
     (void)what;
-    log_notice("process %d, which leased, has ended and left its connection to another: the "
-               "connection ends",
-               (int)process->connection->peer.pid);
+    log_notice(
+        "process %d has ended, but another process still holds the connection of its leases: the "
+        "connection ends",
+        (int)process->connection->peer.pid);
     connection_close(process->connection);
 }
 

@@ -1,4 +1,4 @@
-/* The process that a connection with leases or runs belongs to. */
+/* Watches the process that owns a connection with leases or runs. */
 #pragma once
 
 #include "daemon/control/call.h"
@@ -7,12 +7,12 @@
 
 struct client_process;
 
-/* Ends the call's connection CLIENT_PROCESS_LINGER_USEC after the end of the process that made it.
- * A process that forked and died would otherwise leave its leases to a child, under a dead
- * process's name. NULL when out of memory, or if the kernel cannot tell of this process: then only
- * the connection's end counts. */
+/* Ends the call's connection CLIENT_PROCESS_LINGER_USEC after the process that made it has ended.
+ * Otherwise a process that forked and died would leave its leases to a child, and they would still
+ * carry the dead process's pid. Returns NULL when out of memory, or if the kernel cannot report
+ * this process's end: then the leases last until the connection ends. */
 struct client_process *client_process_watch(struct event_base *base, struct call *call);
 struct client_process *client_process_free(struct client_process *process);
 
-/* So that what it sent last is still served. */
+/* The delay lets the daemon serve the last calls of the process. */
 enum { CLIENT_PROCESS_LINGER_USEC = 1000 * 1000 };

@@ -1,5 +1,5 @@
-/* Owns the place in the round over all weight files. What a look found stands in the file itself.
- */
+/* Owns the position in the round over all weight files. Each file keeps the result of its last
+ * look. */
 #include "daemon/methods/deleted_files.h"
 
 uint64_t deleted_files_of(const struct model *model)
@@ -10,7 +10,7 @@ uint64_t deleted_files_of(const struct model *model)
     return n;
 }
 
-/* Goes on to the next model once this one's files were looked at. */
+/* Moves to the next model when all files of this one were looked at. */
 static void look_at_model(struct deleted_files *deleted, const struct model *model,
                           unsigned *looks_left, struct events *events)
 {

@@ -1,4 +1,5 @@
-/* Refusals and failures as error replies, with the parameters that the interface file declares. */
+/* Turns refusals and failures into error replies, with the parameters that the interface file
+ * declares. */
 #include "daemon/methods/methods.h"
 
 #include <errno.h>
@@ -47,8 +48,9 @@ void reply_limit(struct call *call, const char *limit, uint64_t maximum)
                json_pack("{s:s, s:I}", "limit", limit, "maximum", (json_int_t)maximum));
 }
 
-/* What stands in the way: the first REPLY_ELEMENTS_MAX of `total` in an array. The others are only
- * counted, so that a reply costs the loop no more with 65,536 leases than with a thousand. */
+/* The leases and loads that block a request: the first REPLY_ELEMENTS_MAX of `total` in an array.
+ * The others are only counted, so that a reply costs the loop no more with 65,536 leases than with
+ * a thousand. */
 struct blockers {
     json_t *array;
     uint64_t total;
@@ -59,7 +61,8 @@ static bool is_full(const struct blockers *blockers)
     return json_array_size(blockers->array) >= REPLY_ELEMENTS_MAX;
 }
 
-/* `peer` is NULL if nobody is known to hold the layer. Not counted here. */
+/* `peer` is NULL if the daemon does not know the client that holds the layer. The caller counts the
+ * blocker. */
 static void append_blocker(struct blockers *blockers, const struct layer *layer, bool is_loading,
                            const struct peer *peer)
 {
@@ -73,7 +76,7 @@ static void append_blocker(struct blockers *blockers, const struct layer *layer,
     json_array_append_new(blockers->array, lease);
 }
 
-/* It holds no layer now: the one that it comes to. */
+/* For a run without a lease: names the layer that it comes to next. */
 static void append_run(struct blockers *blockers, const struct client_run *run)
 {
     blockers->total++;
@@ -95,8 +98,9 @@ static void append_holder(struct blockers *blockers, const struct holder *holder
             append_run(blockers, run);
 }
 
-/* Who stands in the way: the loads in flight, what waits for its holder since the restart, and
- * every lease with its holder; of a run that holds nothing just now, the layer that it comes to. */
+/* Lists the blockers: the loads in flight, the layers whose leases wait for their clients since the
+ * restart, and every lease with its client. If `runs` is true, a run without a lease adds the layer
+ * that it comes to next. */
 static void reply_blockers(struct manager *manager, struct call *call, struct layer *const *loading,
                            size_t n_loading, bool runs)
 {
@@ -154,7 +158,7 @@ void reply_model_refusal(struct call *call, const struct model_refusal *refusal)
     call_error_fields(call, ERROR_OUT_OF_MEMORY, out_of_memory_fields, &reply);
 }
 
-/* Names the first of the layer's files that is not what it was. */
+/* Names the first of the layer's files that has changed. */
 static void reply_source_changed(struct call *call, const struct layer *layer)
 {
     const struct definition *definition = layer->model->definition;

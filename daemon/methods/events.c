@@ -1,7 +1,7 @@
 /* Events: one line in the log, one reply to every watcher.
  *
- * A watcher whose socket is full misses events: they are counted, and once it has read what was
- * queued it gets the number in its last reply. */
+ * A watcher whose socket is full misses events. They are counted, and when the watcher has read all
+ * that was queued, it gets the number in its last reply. */
 #include "daemon/methods/events.h"
 
 #include "common/clock.h"
@@ -24,10 +24,10 @@ struct watcher {
 
 struct events {
     struct watcher *watchers;
-    bool misaligned, swapped; /* as last told */
+    bool misaligned, swapped; /* as last reported */
 };
 
-/* One event on its way out. */
+/* One event that is being reported. */
 struct event_record {
     const char *name;
     uint64_t at_usec;
@@ -173,7 +173,7 @@ static const char *name_successor(const struct scheduler_event *event, char *buf
 void events_on_scheduler(const struct scheduler_event *event, void *context)
 {
     if (event->type == EVENT_LAYER_PINNED || event->type == EVENT_LAYER_UNPINNED)
-        return; /* several in each request: no news, and not to cost anything */
+        return; /* each request has several of these, so they are no event and must cost nothing */
     const char *model = event->model ? event->model->definition->name : NULL;
     const char *layer = event->layer ? layer_definition(event->layer)->name : NULL;
     char size[SIZE_TEXT_MAX], successor[SUCCESSOR_TEXT_MAX];
@@ -203,20 +203,20 @@ void events_on_scheduler(const struct scheduler_event *event, void *context)
         break;
     case EVENT_LAYER_ABANDONED:
         record.name = "layer-abandoned";
-        emit(context, LOG_LEVEL_INFO, record, "loading %s of %s was given up", layer, model);
+        emit(context, LOG_LEVEL_INFO, record, "the load of %s of %s was abandoned", layer, model);
         break;
     case EVENT_LAYER_EVICTED:
         record.name = "layer-evicted";
         record.to = to;
         emit(context, LOG_LEVEL_DEBUG, record, "%s of %s evicted, %s, %s%s", layer, model, size,
-             to ? "to make place for " : "on request", to ? to : "");
+             to ? "to make room for " : "on request", to ? to : "");
         break;
     case EVENT_FLUSHED:
         record.name = "flushed";
         record.to = to;
         emit(context, LOG_LEVEL_INFO, record, "%" PRIu64 " layer%s evicted, %s, %s%s",
              event->n_layers, event->n_layers == 1 ? "" : "s", size,
-             to ? "to make place for " : "on request", to ? to : "");
+             to ? "to make room for " : "on request", to ? to : "");
         break;
     case EVENT_REFUSED:
         record.name = "refused";

@@ -1,4 +1,4 @@
-/* What happens in the daemon, told to the log and to every watcher (Watch calls). */
+/* Reports the daemon's events to the log and to every watcher (Watch call). */
 #pragma once
 
 #include "common/log.h"
@@ -10,23 +10,25 @@ struct events;
 
 /* NULL when out of memory. */
 struct events *events_new(void);
-struct events *events_free(struct events *events); /* after the calls that watch have ended */
+struct events *events_free(struct events *events); /* only after all Watch calls have ended */
 
 /* A scheduler_observer; `context` is the struct events. */
 void events_on_scheduler(const struct scheduler_event *event, void *context);
 
-/* Tells when the verdict of the samples changes: aligned, swapped. */
+/* Reports when the samples change from aligned to misaligned or back, and when swapping begins. */
 void events_on_sample(struct events *events, const struct sample *sample);
 
-/* A setting ("policy", "on-full") has another value now. Not an event if it is the same. */
+/* Reports that a setting ("policy", "on-full") has changed. It is no event if `from` equals
+ * `to`. */
 void events_on_setting(struct events *events, const char *setting, const char *from,
                        const char *to);
 
-/* A model's weight file has lost its name; the daemon goes on to read the open one. */
+/* Reports that a model's weight file has lost its name. The daemon continues to read the file that
+ * it has open. */
 void events_on_deleted_file(struct events *events, const char *model, const char *path);
 
-/* The configuration was loaded again. */
+/* Reports that the configuration was loaded again. */
 void events_on_reload(struct events *events);
 
-/* Takes a Watch call, until its peer goes away or is too slow. */
+/* Takes a Watch call, and keeps it until its peer goes away or is too slow. */
 void events_watch(struct events *events, struct call *call);

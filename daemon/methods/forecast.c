@@ -1,5 +1,4 @@
-/* Owns the forecast while it is made: first the load of the whole model, then the passes of a run.
- */
+/* Owns a forecast while it is made: first the load of the whole model, then the passes of a run. */
 #include "daemon/methods/forecast.h"
 
 #include <errno.h>
@@ -24,8 +23,8 @@ static void add_step(struct forecast *forecast, const struct forecast_step *step
         forecast->steps[forecast->n_kept++] = *step;
 }
 
-/* Asks for one layer after the other, as a load would; each is loaded at once. A refusal ends it,
- * as it would end the load. Returns 1 if all were loaded, 0 if not. */
+/* Requests one layer after the other, as a load would; each load is complete at once. A refusal
+ * ends the forecast, as it would end the load. Returns 1 if all layers were loaded, 0 if not. */
 static int foresee_load(struct scheduler *scheduler, struct model *model,
                         const struct forecast_request *request, struct forecast *forecast)
 {
@@ -59,7 +58,7 @@ static int foresee_load(struct scheduler *scheduler, struct model *model,
     return all;
 }
 
-/* Of one run, as if there were no other. */
+/* Forecasts the passes of one run, as if there were no other run. */
 static int foresee_passes(struct scheduler *scheduler, struct model *model,
                           const struct forecast_request *request, struct forecast *forecast)
 {
@@ -70,7 +69,7 @@ static int foresee_passes(struct scheduler *scheduler, struct model *model,
     if (rates.compute_usec == 0)
         rates.compute_usec = model->compute_usec;
     else
-        model->planned_pages = 0; /* planned anew for what is supposed */
+        model->planned_pages = 0; /* makes the planner choose again, for the given time */
     if (rates.disk_bytes_per_sec > 0)
         forecast->rates.disk_bytes_per_sec = rates.disk_bytes_per_sec;
     if (rates.compute_usec > 0)
@@ -92,10 +91,10 @@ static int foresee_passes(struct scheduler *scheduler, struct model *model,
             forecast->n_passes++;
     }
     rehearsal_end(&rehearsal);
-    return r == -EBUSY ? 0 : r; /* held layers leave no place: the passes end there */
+    return r == -EBUSY ? 0 : r; /* leased layers leave no room, and the passes end there */
 }
 
-/* A model that would be refused whole: every layer that is too large is a step. */
+/* For a model that would be refused as a whole: adds a step for every layer that is too large. */
 static void list_too_large(const struct scheduler *scheduler, const struct definition *definition,
                            struct forecast *forecast)
 {

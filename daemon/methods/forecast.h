@@ -1,11 +1,12 @@
-/* What loading a model would do, and a run through it: the scheduler's own code on a copy of its
- * state. Any thread; it takes as long as the model is large. */
+/* Forecasts what it would do to load a model, and to run through it. It uses the scheduler's own
+ * code on a copy of the scheduler's state. Any thread; the time grows with the model's layers and
+ * the passes. */
 #pragma once
 
 #include "daemon/scheduler/planner.h"
 
 enum {
-    FORECAST_STEPS_MAX = 1000, /* that are kept one by one */
+    FORECAST_STEPS_MAX = 1000, /* steps that are kept; the others are only counted */
     FORECAST_PASSES_MAX = 1000
 };
 
@@ -14,7 +15,7 @@ struct forecast_request {
     enum on_full on_full;
     uint64_t n_passes;
     struct rehearsal_rates rates;
-    int (*go_on)(void *context); /* asked before each layer; a negative errno ends the forecast */
+    int (*go_on)(void *context); /* called before each layer; a negative errno ends the forecast */
     void *context;
 };
 
@@ -31,7 +32,7 @@ struct forecast_pass {
 
 enum forecast_end {
     FORECAST_MADE,
-    FORECAST_BUSY,   /* the model cannot take the place of the registered one */
+    FORECAST_BUSY,   /* the model cannot replace the registered one */
     FORECAST_REFUSED /* the model cannot be registered */
 };
 
@@ -41,16 +42,16 @@ struct forecast {
     struct model_refusal refusal;
     const char *model, *policy;
     uint64_t capacity_bytes;
-    struct forecast_step *steps;  /* n_kept of n_steps; owned */
+    struct forecast_step *steps;  /* the first n_kept of n_steps; owned */
     struct forecast_pass *passes; /* owned */
     uint64_t n_kept, n_steps, n_passes, n_resident;
     struct scheduler_stats stats;
     struct rehearsal_rates rates; /* UINT64_MAX: unknown, or no pass was asked for */
 };
 
-/* Of the snapshot's model `name`; or, when that is NULL, of `definition`, which then takes the
- * place of a model of its name. 0 with a forecast to be released by forecast_done; -ENOMEM, or as
- * go_on has it. */
+/* Makes a forecast of the snapshot's model `name`, or, if `name` is NULL, of `definition`, which
+ * then replaces a model with its name. Returns 0 with a forecast that the caller releases with
+ * forecast_done; -ENOMEM; or the error that go_on returned. */
 int forecast_make(const struct scheduler_snapshot *snapshot, const char *name,
                   struct definition *definition, const struct forecast_request *request,
                   struct forecast *ret);

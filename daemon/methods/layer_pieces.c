@@ -1,5 +1,5 @@
-/* Walks a layer's pieces and extents side by side. Both are ordered by their place in the layer, so
- * each is looked at once. */
+/* Walks through a layer's pieces and extents side by side. Both are in the order of their bytes in
+ * the layer, so it visits each of them once. */
 #include "daemon/methods/layer_pieces.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@ const struct field piece_fields[] = {
     {0},
 };
 
-/* An extent, and where its first page stands, counted from the layer's first page. */
+/* An extent, and the offset of its first page from the layer's first page. */
 struct place {
     const struct extent *extent;
     uint64_t begin_bytes;

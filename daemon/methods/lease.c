@@ -1,6 +1,5 @@
-/* A lease ends when it is released, when its run moves on, and with its connection; never
- * otherwise.
- */
+/* A lease ends when its client releases it, when its run moves on, or when its connection ends, and
+ * never otherwise. */
 #include "daemon/methods/lease.h"
 
 #include <errno.h>
@@ -113,7 +112,7 @@ uint64_t holder_pinned_pages(const struct holder *holder)
     return n_pages;
 }
 
-/* 0, or why the holder may begin no more runs; see client_run_begin. */
+/* Returns 0, or the reason why the holder may begin no more runs; see client_run_begin. */
 static int check_runs(const struct holder *holder)
 {
     const struct holder *other;

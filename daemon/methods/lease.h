@@ -1,5 +1,6 @@
-/* Leases and runs: which client holds which layer, and goes through which model. The scheduler
- * knows only how many hold one; who they are is known here. Loop thread only. */
+/* Leases and runs: which client leases which layer, and runs through which model. The scheduler
+ * knows only how many leases a layer has; this file knows the clients that hold them. Loop thread
+ * only. */
 #pragma once
 
 #include "daemon/control/peer.h"
@@ -12,7 +13,7 @@ enum {
     LEASES_PER_USER_MAX = 65536,
     RUNS_PER_CONNECTION_MAX = 64,
     RUNS_PER_USER_MAX = 256,
-    RUNS_OF_MEMBERS_MAX = SCHEDULER_RUNS_MAX - 64 /* the others are kept for administrators */
+    RUNS_OF_MEMBERS_MAX = SCHEDULER_RUNS_MAX - 64 /* 64 are kept for administrators */
 };
 
 /* A client's hold on a layer. */
@@ -21,7 +22,7 @@ struct lease {
     struct layer *layer;
     struct holder *holder;
     uint64_t id;    /* never used twice */
-    bool is_of_run; /* only its run gives it back */
+    bool is_of_run; /* only its run can release it */
 };
 TAILQ_HEAD(lease_list, lease);
 
@@ -44,10 +45,10 @@ struct holder {
     struct client_run_list runs;
     unsigned n_leases, n_runs;
     bool has_arena;                 /* the arena's descriptor was sent */
-    struct client_process *process; /* acquisition.c's: the one that the connection belongs to */
+    struct client_process *process; /* of the connection; belongs to acquisition.c */
 };
 
-/* All of them; for who looks for the holders of a layer. */
+/* All holders. error_replies.c looks here for the clients that hold a layer. */
 struct leases {
     struct scheduler *scheduler; /* borrowed */
     LIST_HEAD(holder_list, holder) holders;
@@ -58,26 +59,27 @@ void leases_init(struct leases *leases, struct scheduler *scheduler);
 
 /* NULL when out of memory. */
 struct holder *holder_new(struct leases *leases, const struct peer *peer);
-/* Gives every lease back and ends every run. */
+/* Releases every lease and ends every run. */
 struct holder *holder_free(struct holder *holder);
 
-/* Holds a resident layer. 0; -EMFILE at LEASES_PER_CONNECTION_MAX; -EDQUOT at LEASES_PER_USER_MAX;
- * -ENOMEM. */
+/* Leases a resident layer. Returns 0; -EMFILE at LEASES_PER_CONNECTION_MAX; -EDQUOT at
+ * LEASES_PER_USER_MAX; -ENOMEM. */
 int lease_take(struct holder *holder, struct layer *layer, const struct lease **ret);
 
-/* 0, or -ENOENT if the holder has no such lease, or a run has it. */
+/* Returns 0, or -ENOENT if the holder has no such lease, or if the lease belongs to a run. */
 int lease_release(struct holder *holder, uint64_t id);
 
-/* The pages of the layers that it holds, each counted once. */
+/* The pages of the layers that it has leased; each layer counts once. */
 uint64_t holder_pinned_pages(const struct holder *holder);
 
-/* 0; -EMFILE at RUNS_PER_CONNECTION_MAX; -EDQUOT at RUNS_PER_USER_MAX; -EUSERS if members have
- * RUNS_OF_MEMBERS_MAX, or all SCHEDULER_RUNS_MAX; -ENOMEM. */
+/* Returns 0; -EMFILE at RUNS_PER_CONNECTION_MAX; -EDQUOT at RUNS_PER_USER_MAX; -EUSERS if the
+ * members together have RUNS_OF_MEMBERS_MAX, or all users together SCHEDULER_RUNS_MAX; -ENOMEM. */
 int client_run_begin(struct holder *holder, struct model *model, struct client_run **ret);
 struct client_run *client_run_end(struct client_run *run);
 struct client_run *client_run_find(const struct holder *holder, uint64_t id); /* or NULL */
 
-/* The run gives its layer back. */
+/* The run releases its lease, if it has one. */
 void client_run_leave(struct client_run *run, uint64_t now_usec);
-/* It holds its next layer, which is resident, and moves on. 0, or as lease_take. */
+/* The run leases its next layer, which must be resident, and moves on. Returns the same as
+ * lease_take. */
 int client_run_enter(struct client_run *run, uint64_t now_usec);

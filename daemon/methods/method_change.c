@@ -1,4 +1,4 @@
-/* The methods that take away or set: UnloadLayer, UnloadModel, Reset, SetPolicy. */
+/* The methods that unload or set something: UnloadLayer, UnloadModel, Reset, SetPolicy. */
 #include "daemon/methods/methods.h"
 
 #include <malloc.h>
@@ -52,7 +52,7 @@ void method_unload_model(struct call *call, void *context)
         !(model = manager_find_model(manager, call, parameters.model)))
         return;
     reply_unless_busy(manager, call, scheduler_remove_model(manager->scheduler, model));
-    malloc_trim(0); /* the budget is the system's, not the heap's */
+    malloc_trim(0); /* unused memory of the heap counts in the budget, too */
 }
 
 void method_reset(struct call *call, void *context)

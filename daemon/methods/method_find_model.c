@@ -1,8 +1,8 @@
-/* FindModel: who has a weight file by its descriptor alone learns its model, and which bytes of it
- * belong to which layer.
+/* FindModel: tells a client that has only a descriptor of a weight file which model the file
+ * belongs to, and which of its bytes belong to which layer.
  *
- * The replies are sent as fast as their reader takes them. Between two of them the place is kept by
- * name and number, because models may come and go. Nothing here waits for a file server. */
+ * The replies are sent as fast as the client reads them. Between two replies the position is kept
+ * as a name and numbers, because models may come and go. Nothing here waits for a file server. */
 #include "daemon/methods/methods.h"
 
 #include "common/cleanup.h"
@@ -15,7 +15,7 @@ struct finding {
     struct call *call;
     char *model;
     uint32_t source;
-    uint32_t layer, piece; /* which comes next */
+    uint32_t layer, piece; /* the next ones to list */
 };
 
 struct file_piece_row {
@@ -69,7 +69,7 @@ static void finding_free(struct finding *finding)
     free(finding);
 }
 
-/* Sends replies until the last one, which ends the finding, or until the peer lags behind. */
+/* Sends replies until the last one, which frees the finding, or until the client falls behind. */
 static void proceed(struct finding *finding)
 {
     for (bool last = false; !last;) {
@@ -105,7 +105,7 @@ static void drained(void *context)
     proceed(context);
 }
 
-/* NULL if it is no model's. */
+/* Returns NULL if the file belongs to no model. */
 static const struct model *find_source(const struct scheduler *scheduler,
                                        const struct weight_file_look *look, uint32_t *ret_source)
 {

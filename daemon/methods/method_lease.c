@@ -1,4 +1,4 @@
-/* Acquire and Release. A connection's leases hang on the connection and end with it. */
+/* Acquire and Release. Leases belong to a connection and end with it. */
 #include "daemon/methods/acquisition.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
-/* List: the models, one model's layers, or one layer's tensors, in pieces of at most 1,000.
+/* List: the models, one model's layers, or one layer's tensors, at most 1,000 in a reply.
  *
- * A list of several replies is sent as fast as its reader takes it. It names its place by a model's
- * name and a number, never by a pointer: models may come and go between two replies. */
+ * A list of several replies is sent as fast as the client reads it. Its position is a model's name
+ * and a number, never a pointer, because models may come and go between two replies. */
 #include "daemon/methods/deleted_files.h"
 #include "daemon/methods/methods.h"
 
@@ -13,8 +13,8 @@
 struct listing {
     struct manager *manager;
     struct call *call;
-    char *model;   /* NULL: of the models themselves */
-    char *layer;   /* NULL: of the model's layers; else of the layer's tensors */
+    char *model;   /* NULL: lists the models themselves */
+    char *layer;   /* NULL: lists the model's layers; else the layer's tensors */
     uint64_t next; /* index of the next element */
 };
 
@@ -125,7 +125,7 @@ int describe_tensors(const struct layer *layer, uint64_t first, uint64_t n, stru
     return 0;
 }
 
-/* Fills one reply from listing->next on. */
+/* Fills one reply, from index listing->next on. */
 static void list_models(struct listing *listing, struct list_reply *reply)
 {
     uint64_t index = 0;
@@ -165,8 +165,8 @@ static bool list_tensors(struct listing *listing, const struct layer *layer,
     return true;
 }
 
-/* False if what is listed has gone: the call is answered. `ret_rows` is what the reply refers to.
- */
+/* Returns false if the listed model or layer is gone; it has then answered the call. The reply
+ * refers to `ret_rows`. */
 static bool list_next(struct listing *listing, struct list_reply *reply,
                       struct tensor_row **ret_rows)
 {
@@ -197,7 +197,7 @@ static void listing_free(struct listing *listing)
     free(listing);
 }
 
-/* Sends replies until the last one, which ends the listing, or until the peer lags behind. */
+/* Sends replies until the last one, which frees the listing, or until the client falls behind. */
 static void proceed(struct listing *listing)
 {
     for (bool last = false; !last;) {

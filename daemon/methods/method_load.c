@@ -1,18 +1,19 @@
-/* LoadModel and LoadLayer: answered when the bytes are in place. */
+/* LoadModel and LoadLayer. They reply when the bytes are in place. */
 #include "daemon/methods/methods.h"
 
 #include <errno.h>
 #include <event2/event.h>
 
-/* One LoadModel or LoadLayer in progress; freed by its final answer or by the peer's going away. */
+/* One LoadModel or LoadLayer in progress. Freed after its final answer, or when the peer goes
+ * away. */
 struct loading {
     struct manager *manager;
     struct call *call;
     struct model_reader *reader; /* while the definition is read */
     struct load_request *load;   /* while layers are loaded */
-    struct event *ticker;        /* tells how far a large layer is */
+    struct event *ticker;        /* reports the progress within a large layer */
     struct model *model;
-    uint64_t zero_bytes; /* of a model's load, see the interface's zeroBytes */
+    uint64_t zero_bytes; /* LoadModel only; see zeroBytes in the interface file */
     enum on_full on_full;
 };
 
@@ -90,7 +91,7 @@ static void model_progress(const struct load_progress *progress, const struct la
                            void *context)
 {
     struct loading *loading = context;
-    /* A reader that lags behind loses steps of the progress, never the result. */
+    /* A client that falls behind misses some progress replies, never the result. */
     if (!call_more(loading->call) || call_pending_bytes(loading->call) > 0)
         return;
     struct load_reply reply = describe(loading, progress, layer);
@@ -145,7 +146,8 @@ static void start(struct loading *loading, uint32_t first, uint32_t n_layers,
     }
 }
 
-/* The bytes that no file is behind: those of layers without weights, or all in a simulation. */
+/* The bytes that are not read from a file: those of layers without weights, or all bytes in a
+ * simulation. */
 static uint64_t count_zero_bytes(const struct definition *definition, bool simulated)
 {
     uint64_t n_bytes = 0;

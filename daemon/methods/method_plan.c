@@ -1,4 +1,4 @@
-/* Plan: forecasts on a worker, one after the other, each in a reply of its own. */
+/* Plan: a worker makes forecasts one after the other, and each is sent in its own reply. */
 #include "daemon/methods/forecast.h"
 #include "daemon/methods/methods.h"
 
@@ -10,23 +10,23 @@
 
 enum {
     PLANNED_LAYERS_MAX = 200000,     /* in all passes */
-    PLAN_USEC_MAX = 10 * 1000 * 1000 /* of all its forecasts */
+    PLAN_USEC_MAX = 10 * 1000 * 1000 /* of all forecasts of a Plan */
 };
 
-/* A Plan from its call to its last reply: it waits for its turn, reads the definition if there is
- * one to read, and then makes its forecasts. */
+/* A Plan from its call to its last reply. It waits for its turn, reads the definition if the call
+ * gave one, and then makes its forecasts. */
 struct planning {
     struct job job;
     struct turn turn;
     struct manager *manager;
-    struct call *call; /* NULL: cancelled, and only the job is still to end */
+    struct call *call; /* NULL: cancelled, but the job has not ended yet */
     struct model_source source;
     struct model_reader *reader;   /* while the definition is read */
     struct definition *definition; /* NULL: of the registered model `name` */
     char *name;
-    bool is_running; /* the job is the workers' */
+    bool is_running; /* a worker has the job */
     struct forecast_request request;
-    const struct policy *const *others; /* the policies that follow, ended by NULL; or NULL */
+    const struct policy *const *others; /* the policies still to forecast, ended by NULL; or NULL */
     struct scheduler_snapshot *snapshot;
     struct forecast forecast;
     uint64_t deadline_usec;

@@ -1,4 +1,4 @@
-/* BeginRun, Next and EndRun. A connection's runs hang on the connection and end with it. */
+/* BeginRun, Next and EndRun. Runs belong to a connection and end with it. */
 #include "daemon/methods/acquisition.h"
 
 #include "common/clock.h"
@@ -11,7 +11,7 @@ struct begin_parameters {
     uint64_t at;
 };
 
-/* A BeginRun whose run has begun, while the run's plan is chosen. */
+/* A BeginRun whose run has begun, and whose plan is being chosen. */
 struct beginning {
     struct call *call;
     struct client_run *run;
@@ -45,8 +45,9 @@ static void plan_chosen(void *context)
     reply_begun(beginning->call, beginning->run);
 }
 
-/* Replies when the run has its plan. Reading may have got faster, or another run may share the
- * arena now. Without memory for a better plan the runs go on as before. */
+/* Chooses a plan and replies when the run has it. The plan is chosen anew, because the disk may
+ * have become faster, or another run may share the arena now. If there is no memory for a better
+ * plan, the runs continue with the present one. */
 static void plan_and_reply(struct manager *manager, struct call *call, struct client_run *run)
 {
     static const struct call_hooks hooks = {.cancelled = begin_cancelled};
@@ -103,7 +104,7 @@ void method_begin_run(struct call *call, void *context)
     }
 }
 
-/* NULL after an answer that there is none. */
+/* Returns NULL if there is no such run; it has then answered the call. */
 static struct client_run *find_run(struct call *call, const char *id)
 {
     const struct holder *holder = call_connection_data(call);

@@ -1,4 +1,5 @@
-/* The table of methods with who may call them, and the parameters that several of them take. */
+/* The table of methods with the tier that may call each, and the parameters that several of them
+ * take. */
 #include "daemon/methods/methods.h"
 
 #include "proto/frame.h"
@@ -68,7 +69,7 @@ bool manager_policy(struct manager *manager, struct call *call, const char *word
     return true;
 }
 
-/* Takes the weight files of the call; what is wrong is the parameter "weights". */
+/* Takes the weight files of the call. If this fails, the parameter "weights" is wrong. */
 static int take_weights(struct call *call, json_t *array, struct model_source *source)
 {
     size_t n = json_array_size(array);

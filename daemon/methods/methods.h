@@ -1,7 +1,8 @@
-/* The methods of io.edgemind.manager: a call's parameters in, the scheduler asked, a reply out.
+/* The methods of io.edgemind.manager. Each decodes a call's parameters, asks the scheduler, and
+ * replies.
  *
- * One file a group; this header is what they share. The composition root fills a struct manager and
- * serves `manager_methods` with it as their context. */
+ * Each group of methods has a file, and all share this header. The composition root fills a struct
+ * manager, and serves `manager_methods` with it as their context. */
 #pragma once
 
 #include "daemon/control/call.h"
@@ -17,15 +18,15 @@
 #include "daemon/weights/load_request.h"
 #include "daemon/weights/model_reader.h"
 
-/* Borrowed from the composition root, but for the leases, the turns and the choices. */
+/* Borrowed from the composition root, except the leases, the turns and the choices. */
 struct manager {
     struct event_base *base;
     struct scheduler *scheduler;
     struct backing *backing; /* NULL: simulated */
     struct handover *handover;
     struct workers *workers;
-    struct workers *planners; /* forecasts and the choice of runs' plans */
-    struct turns turns;       /* of Plans */
+    struct workers *planners; /* make forecasts and choose the plans of runs */
+    struct turns turns;       /* of Plan calls */
     struct run_choices choices;
     struct load_requests *loads;
     struct waits *waits;
@@ -34,7 +35,7 @@ struct manager {
     struct server *server;
     struct leases leases;
     enum on_full on_full;
-    const char *model_dir; /* NULL: no paths */
+    const char *model_dir; /* NULL: calls may give no path */
     uint64_t overhead_limit_bytes;
     uint64_t started_usec; /* monotonic */
     pid_t pid;
@@ -43,7 +44,7 @@ struct manager {
 /* Ends with a NULL name; the context of every method is a struct manager. */
 extern const struct method manager_methods[];
 
-enum { REPLY_ELEMENTS_MAX = 1000 }; /* of an array in a reply */
+enum { REPLY_ELEMENTS_MAX = 1000 }; /* the most elements of an array in a reply */
 
 /* The handlers, in the interface file's order. */
 void method_load_model(struct call *call, void *context);
@@ -63,18 +64,19 @@ void method_stats(struct call *call, void *context);
 void method_watch(struct call *call, void *context);
 void method_set_policy(struct call *call, void *context);
 
-/* What handlers share. Those that return false or NULL have answered the call with an error. */
+/* Functions that handlers share. If one returns false or NULL, it has answered the call with an
+ * error. */
 
 struct model *manager_find_model(struct manager *manager, struct call *call, const char *name);
 struct layer *manager_find_layer(struct call *call, struct model *model, const char *name);
 
-/* An absent word stands for the daemon's own setting. */
+/* Without a word they give the daemon's own setting. */
 bool manager_on_full(struct manager *manager, struct call *call, const char *word,
                      enum on_full *ret);
 bool manager_policy(struct manager *manager, struct call *call, const char *word,
                     const struct policy **ret);
 
-/* The ways in which a call may say what a model is. */
+/* The parameters in which a call may give a model: as text, by descriptor or by path. */
 struct source_parameters {
     const char *text;
     uint64_t fd_index; /* UINT64_MAX: absent */
@@ -99,7 +101,7 @@ void reply_model_refusal(struct call *call, const struct model_refusal *refusal)
 void reply_load_end(struct manager *manager, struct call *call, const struct load_end *end);
 void reply_not_found(struct call *call, const char *kind, const char *name);
 void reply_limit(struct call *call, const char *limit, uint64_t maximum);
-/* Busy because of every layer that is loading or leased. */
+/* Busy: lists every layer that is loading or leased. */
 void reply_busy(struct manager *manager, struct call *call);
 
 /* The interface's Tensor. */
@@ -109,6 +111,7 @@ struct tensor_row {
     uint64_t offset_bytes, bytes;
 };
 extern const struct field tensor_fields[];
-/* A layer's tensors [first, first + n), which the rows refer to: free them. 0 or -ENOMEM. */
+/* Describes a layer's tensors [first, first + n). The caller frees the rows, which refer to the
+ * definition's strings. Returns 0 or -ENOMEM. */
 int describe_tensors(const struct layer *layer, uint64_t first, uint64_t n,
                      struct tensor_row **ret);

@@ -1,13 +1,13 @@
-/* Owns the choices that are being made. Each is a job of one step, freed when it is done. */
+/* Owns the choices in progress. Each is a job of one step, and is freed when it is done. */
 #include "daemon/methods/run_choice.h"
 
 struct run_choice {
     struct job job;
     LIST_ENTRY(run_choice) entry;
     struct run_choices *choices;
-    struct definition *definition; /* which the model has for as long as it is registered */
+    struct definition *definition; /* identifies the model while it is registered */
     struct planner_task *task;
-    void (*chosen)(void *context); /* NULL: nobody waits */
+    void (*chosen)(void *context); /* NULL: no connection waits */
     void *context;
 };
 

@@ -1,5 +1,5 @@
-/* Owns the order of the turns. The list is short (TURNS_MAX members and as many administrators as
- * have connections), so it is searched. */
+/* Owns the order of the turns. The list is searched from end to end, because it is short: TURNS_MAX
+ * turns of members, and one for each connection of an administrator. */
 #include "daemon/methods/turns.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@ void turns_init(struct turns *turns)
     TAILQ_INIT(&turns->list);
 }
 
-/* When the user's last turn began; 0: not lately. */
+/* The number of the user's last turn; 0: none lately. */
 static uint64_t last_turn(const struct turns *turns, uid_t uid)
 {
     for (size_t i = 0; i < N_LAST; i++)
@@ -47,7 +47,7 @@ static bool may_begin(const struct turns *turns, const struct turn *turn)
         n_admins += other->is_admin;
         n_members += !other->is_admin;
         if (!turn->is_admin && !other->is_admin && other->uid == turn->uid)
-            return false; /* one user, one turn */
+            return false; /* a member has one turn at a time */
     }
     return turn->is_admin ? n_admins == 0 : n_members < TURNS_AT_ONCE;
 }

@@ -1,5 +1,6 @@
-/* Owns the queue and the two events that look at it: one when the scheduler has changed, from the
- * loop because an observer may not change it again, and one for the nearest deadline. */
+/* Owns the queue, and the two events that look at it. One comes after a change of the scheduler; it
+ * runs from the loop, because an observer must not change the scheduler. The other comes at the
+ * nearest deadline. */
 #include "daemon/methods/waits.h"
 
 #include "common/cleanup.h"
@@ -15,9 +16,9 @@ struct waits {
     struct event *changed, *deadline;
 };
 
-/* Serves whoever can be served: those whose layer is there by now, or never will be, and from the
- * front of the queue those for whom there is place. Serving one may change the queue: start over
- * after each. */
+/* Serves every request that can be served: any whose layer is resident now or was removed, and,
+ * from the front of the queue, those for which there is room. Serving a request may change the
+ * queue, so the search starts over after each. */
 static void serve(struct waits *waits)
 {
     struct wait *wait;
@@ -73,7 +74,7 @@ again:
         }
     }
     arm(waits);
-    serve(waits); /* who stood behind one that gave up */
+    serve(waits); /* requests that stood behind an expired one */
 }
 
 int waits_new(struct event_base *base, struct scheduler *scheduler, struct waits **ret)
@@ -135,7 +136,7 @@ void wait_end(struct wait *wait)
     TAILQ_REMOVE(&waits->queue, wait, entry);
     wait->waits = NULL;
     waits->n_waiting--;
-    event_active(waits->changed, 0, 0); /* the one behind it may be served */
+    event_active(waits->changed, 0, 0); /* the request behind it may be served now */
 }
 
 void waits_on_scheduler(const struct scheduler_event *event, void *context)

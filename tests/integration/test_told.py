@@ -65,7 +65,7 @@ class Events(TestCase):
                  ("LoadModel", {"definition": sized_model("n", 9 * MIB)})]
         event = self.watched(("SetPolicy", {"policy": "lru"}), *loads)["layer-evicted"]
         self.assertEqual(event["to"], "n/l0")
-        self.assertIn("to make place for n/l0", event["message"])
+        self.assertIn("to make room for n/l0", event["message"])
 
     def test_all_give_way_to_a_layer(self):
         with self.daemon.connect() as watcher:
@@ -77,7 +77,7 @@ class Events(TestCase):
             while "flushed" not in found:
                 found.update((e["event"], e) for e in watcher.result("Watch")["events"])
         self.assertEqual(found["flushed"]["to"], "n/l0")
-        self.assertIn("1 layer evicted, 12.0 MiB, to make place for n/l0",
+        self.assertIn("1 layer evicted, 12.0 MiB, to make room for n/l0",
                       found["flushed"]["message"])
 
     def test_an_eviction_on_request_names_no_successor(self):
