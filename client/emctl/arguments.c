@@ -59,13 +59,14 @@ static bool check_passes(const char *value)
     return value[strspn(value, "0123456789")] == '\0' && n > 0 && n <= PASSES_MAX;
 }
 
-/* A script's unset variable must not lead to the machine's own daemon. */
+/* If a script's variable is unset, emctl must not fall back to the machine's own daemon. */
 static bool check_path(const char *value)
 {
     return *value != '\0';
 }
 
-/* The daemon would replace what a model's name cannot hold, and nobody would find the model. */
+/* The daemon would replace characters that a model's name cannot hold, and the user would not find
+ * the model by the name given. */
 static bool check_name(const char *value)
 {
     size_t n_left = strlen(value);
@@ -101,21 +102,21 @@ static bool check_policy(const char *value)
 
 static const struct option options[] = {
     {"--on-full", 0, "evict|ask", offsetof(struct arguments, on_full), OPTION_ON_FULL,
-     check_on_full, "when the arena is full: let layers give way, or stop"},
+     check_on_full, "when the arena is full: evict layers, or stop"},
     {"--capacity", 0, "SIZE", offsetof(struct arguments, capacity), OPTION_CAPACITY, check_capacity,
      "plan for an arena of that size (as 50M), without a daemon"},
     {"--policy", 0, "POLICY", offsetof(struct arguments, policy), OPTION_POLICY, check_policy,
      POLICY_NAMES(", ", ", ") ", or all to compare them"},
     {"--passes", 0, "N", offsetof(struct arguments, passes), OPTION_RUN, check_passes,
-     "show N passes of a run, too (1 to 1000)"},
+     "also show N passes of a run (1 to 1000)"},
     {"--disk-rate", 0, "RATE", offsetof(struct arguments, disk_rate), OPTION_RUN, check_rate,
-     "predict times, reading RATE bytes a second (as 500M)"},
+     "predict times; the disk reads RATE bytes a second"},
     {"--compute", 0, "TIME", offsetof(struct arguments, compute), OPTION_RUN, check_compute,
-     "predict times, a pass computing that long (as 2ms)"},
+     "predict times; a pass computes for TIME (as 2ms)"},
     {"--wait", 0, "TIME", offsetof(struct arguments, wait), OPTION_WAIT, check_wait,
-     "wait for others' leases, up to TIME a layer (at most 60s)"},
+     "wait up to TIME (at most 60s) for layers that others hold"},
     {"--name", 0, "NAME", offsetof(struct arguments, name), OPTION_NAME, check_name,
-     "what to call the model (a definition has its own name)"},
+     "the model's name (a definition has its own name)"},
     {"--if-absent", 0, NULL, offsetof(struct arguments, if_absent), OPTION_KNOWN, NULL,
      "do nothing if the daemon knows the model already"},
     {"--replace", 0, NULL, offsetof(struct arguments, replace), OPTION_KNOWN, NULL,
@@ -123,13 +124,13 @@ static const struct option options[] = {
     {"--tensors", 0, NULL, offsetof(struct arguments, tensors), OPTION_TENSORS, NULL,
      "show each layer's tensors"},
     {"--force", 0, NULL, offsetof(struct arguments, force), OPTION_FORCE, NULL,
-     "write to a terminal, too"},
+     "write even to a terminal"},
     {"--socket", 0, "PATH", offsetof(struct arguments, socket), 0, check_path,
      "the daemon's socket"},
     {"--json", 'j', NULL, offsetof(struct arguments, json), 0, NULL,
      "print the daemon's replies as JSON"},
     {"--quiet", 'q', NULL, offsetof(struct arguments, quiet), 0, NULL,
-     "say nothing of what was done, only what went wrong"},
+     "do not report what was done, only what failed"},
     {"--help", 'h', NULL, offsetof(struct arguments, help), 0, NULL, "show help and exit"},
     {"--version", 'V', NULL, offsetof(struct arguments, version), 0, NULL,
      "show the version and exit"},
@@ -183,7 +184,7 @@ static const struct option *find_option(const char *argument)
     return NULL;
 }
 
-/* As many flags as "-jq" has letters. */
+/* Takes one or more flags, as "-jq". */
 static int take_letters(const char *argument, struct arguments *arguments)
 {
     for (const char *letter = argument + 1; *letter; letter++) {
@@ -197,8 +198,8 @@ static int take_letters(const char *argument, struct arguments *arguments)
     return EXIT_DONE;
 }
 
-/* How many letters must be added, left out or changed to make one word the other: Levenshtein's
- * distance, by Wagner and Fischer's table of which one row is kept. */
+/* Levenshtein's distance: how many letters must be added, left out or changed to turn one word into
+ * the other. Wagner and Fischer's table, of which only one row is kept. */
 static size_t distance(const char *a, const char *b)
 {
     enum { WORD_MAX = 31 };
@@ -228,8 +229,8 @@ const char *arguments_guess_verb(const struct verb *verbs, const char *name)
     const char *guess = NULL;
 
     for (const struct verb *verb = verbs; verb->name; verb++) {
-        /* "load" begins two verbs: the first stands for it. */
-        const char *second = strchr(verb->name, '-'); /* "policy" is meant for "set-policy" */
+        /* "load" begins two verbs; the first one is the guess. */
+        const char *second = strchr(verb->name, '-'); /* "policy" means "set-policy" */
         bool begins = *name && strncmp(verb->name, name, strlen(name)) == 0;
         size_t d = begins ? 1 : distance(name, verb->name);
         if (second && distance(name, second + 1) < d)
@@ -242,8 +243,8 @@ const char *arguments_guess_verb(const struct verb *verbs, const char *name)
     return guess;
 }
 
-/* The verb is the first operand, and options before it may be its own: so it is looked for first,
- * for the hints, and options are held against it at the end. */
+/* The verb is the first operand, and the options before it may belong to it. So this function finds
+ * the verb first, for the hints; the options are checked against it at the end. */
 static const struct verb *guess_verb(int argc, char **argv, const struct verb *verbs)
 {
     for (int i = 1; i < argc; i++) {

@@ -1,5 +1,4 @@
-/* Invariant: a name with '/' is opened as it is and nowhere else, so that nobody's $EDGEMIND_PATH
- * can stand in for a path. */
+/* Invariant: a name with '/' is a path and is never searched for in $EDGEMIND_PATH. */
 #include "client/emctl/definition_file.h"
 
 #include "client/library/regular_file.h"
@@ -36,7 +35,7 @@ int definition_file_open(const char *name, char **ret_path)
     const char *directories = getenv("EDGEMIND_PATH");
     _cleanup_(freep) char *tried = NULL;
     int fd = regular_file_open(name);
-    bool directory = fd == -EISDIR; /* counts only if there is no file of that name anywhere */
+    bool directory = fd == -EISDIR; /* an error only if $EDGEMIND_PATH has no such file either */
 
     *ret_path = NULL;
     if (strchr(name, '/') || !(absent(fd) || directory)) {

@@ -1,4 +1,4 @@
-/* emctl's main and its table of verbs, which also is the help. */
+/* emctl's main function, and the table of verbs that also makes the help. */
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
@@ -12,21 +12,22 @@ static const struct verb verbs[] = {
     {"load-model", "FILE", 1, 1, OPTION_ON_FULL | OPTION_NAME | OPTION_KNOWN, verb_load_model,
      "load a model: definition, weights, index or folder"},
     {"load-layer", "MODEL LAYER", 2, 2, OPTION_ON_FULL, verb_load_layer, "load one layer"},
-    {"unload-model", "MODEL", 1, 1, 0, verb_unload_model, "evict a model's layers and forget it"},
+    {"unload-model", "MODEL", 1, 1, 0, verb_unload_model,
+     "evict a model's layers and forget the model"},
     {"unload-layer", "MODEL LAYER", 2, 2, 0, verb_unload_layer, "evict one layer"},
     {"reset", "", 0, 0, 0, verb_reset, "evict every layer; the models stay known"},
     {"list", "[MODEL]", 0, 1, OPTION_TENSORS, verb_list, "show the models, or a model's layers"},
     {"cat", "MODEL LAYER [TENSOR]", 2, 3, OPTION_FORCE, verb_cat,
-     "write a layer's weights, or one tensor's"},
-    {"stats", "", 0, 0, 0, verb_stats, "show what is used, decided and measured"},
+     "write the weights of a layer or of one tensor"},
+    {"stats", "", 0, 0, 0, verb_stats, "show memory use, decisions and system figures"},
     {"plan", "FILE|MODEL", 1, 1,
      OPTION_CAPACITY | OPTION_POLICY | OPTION_RUN | OPTION_ON_FULL | OPTION_NAME, verb_plan,
      "show what loading and running would do"},
     {"hold", "MODEL [LAYER...] -- COMMAND [ARG...]", 1, 1, OPTION_WAIT, verb_hold,
-     "hold layers, or all, while a command runs", true},
+     "hold layers (by default all) while a command runs", true},
     {"watch", "", 0, 0, 0, verb_watch, "show events as they happen"},
     {"set-policy", "[POLICY]", 0, 1, OPTION_ON_FULL, verb_set_policy,
-     "show or set what gives way when the arena is full"},
+     "show or set which layers a full arena evicts"},
     {"version", "", 0, 0, 0, verb_version, "show emctl's version and the daemon's"},
     {"help", "[VERB]", 0, 1, 0, verb_help, "show help"},
     {0},
@@ -100,7 +101,8 @@ int main(int argc, char **argv)
     struct arguments arguments;
     struct session session;
 
-    /* Widths and characters as the terminal has them; numbers stay as programs read them. */
+    /* Characters and their widths follow the locale. Numbers do not, so that programs can read
+     * them. */
     setlocale(LC_CTYPE, "");
     int r = arguments_parse(argc, argv, verbs, &arguments);
     if (r != EXIT_DONE)

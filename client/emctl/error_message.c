@@ -1,6 +1,7 @@
-/* Owns what would help after what the daemon answers; local_error_message.c has what fails on this
- * side of the socket, error_text.c the statements. Invariant: each message is one paragraph that
- * ends with a full stop; a definition's mistake is the exception, as editors read it. */
+/* Owns the advice that follows the text of a daemon's error. error_text.c has the texts, and
+ * local_error_message.c the messages for failures on this side of the socket. Invariant: each
+ * message is one paragraph that ends with a full stop. The exception is an invalid definition,
+ * because editors parse that message. */
 #include "client/emctl/error_message.h"
 
 #include "client/library/error_text.h"
@@ -48,7 +49,8 @@ static void advise_on_not_found(const json_t *parameters, const struct subject *
     else
         fputs(" 'emctl list' shows the models.", stderr);
     if (strcmp(kind, "model") == 0 && subject->file)
-        fprintf(stderr, " Nor is there such a file; looked for it at: %s.", subject->file);
+        fprintf(stderr, " There is no such file either; emctl looked for it at: %s.",
+                subject->file);
 }
 
 static void advise(enum error error, const json_t *parameters, const struct subject *subject)
@@ -58,11 +60,11 @@ static void advise(enum error error, const json_t *parameters, const struct subj
         fputs(" Raise capacity= in " CONFIG_FILE ", or split the layer.", stderr);
         break;
     case ERROR_MUST_UNLOAD:
-        fputs(" Let them with --on-full=evict, or unload what you can spare.", stderr);
+        fputs(" Evict them with --on-full=evict, or unload layers that you do not need.", stderr);
         break;
     case ERROR_BUSY:
         fputs(all_are_own(json_object_get(parameters, "leases"))
-                  ? " These are this command's own: there is no room for all of them."
+                  ? " This command holds them itself: there is no room for all its layers."
                   : " Try again when they are free.",
               stderr);
         break;
@@ -72,9 +74,11 @@ static void advise(enum error error, const json_t *parameters, const struct subj
     case ERROR_ALREADY_LOADED: {
         const char *model = error_text_string(parameters, "model", "?");
         fprintf(stderr,
-                " 'emctl load-layer %s LAYER' loads what is missing, and --replace loads the model "
-                "anew.%s",
-                model, subject->has_default_name ? " Another model goes by another --name." : "");
+                " 'emctl load-layer %s LAYER' loads a missing layer, and --replace loads the whole "
+                "model again.%s",
+                model,
+                subject->has_default_name ? " If yours is another model, rename it with --name."
+                                          : "");
         break;
     }
     case ERROR_SOURCE_CHANGED:
@@ -83,13 +87,13 @@ static void advise(enum error error, const json_t *parameters, const struct subj
     case ERROR_INVALID_PARAMETER:
         if (strcmp(error_text_string(parameters, "parameter", ""), "policy") == 0 &&
             subject->policy)
-            fprintf(stderr, " It knows no policy %s.", subject->policy);
-        fputs(" Is it of another version? 'emctl version' shows both.", stderr);
+            fprintf(stderr, " It does not know the policy %s.", subject->policy);
+        fputs(" Does it have another version? 'emctl version' shows both versions.", stderr);
         break;
     case ERROR_PERMISSION_DENIED:
-        fputs(" Members of the socket's group may look, plan and lease; root, the daemon's own "
-              "user and its admin-group may load, unload and set. Run emctl as root, or set "
-              "admin-group= in " CONFIG_FILE ".",
+        fputs(" Members of the socket's group may look, plan and lease. Only root, the daemon's "
+              "own user and its admin-group may load, unload and change settings. Run emctl as "
+              "root, or set admin-group= in " CONFIG_FILE ".",
               stderr);
         break;
     case ERROR_INVALID_DEFINITION:
@@ -98,7 +102,8 @@ static void advise(enum error error, const json_t *parameters, const struct subj
     case ERROR_COUNT:
         break;
     default:
-        fputs(" Is the daemon of another version? 'emctl version' shows both.", stderr);
+        fputs(" Does the daemon have another version? 'emctl version' shows both versions.",
+              stderr);
     }
 }
 

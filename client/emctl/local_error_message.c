@@ -1,4 +1,4 @@
-/* Messages for what fails on this side of the socket: no daemon, a broken connection, no file. */
+/* Messages for failures on this side of the socket: no daemon, a broken connection, no file. */
 #include "client/emctl/error_message.h"
 
 #include "client/library/safe_text.h"
@@ -32,7 +32,7 @@ int error_message_no_connection(const char *socket_path, int error)
     if (error == -ETIMEDOUT)
         return error_message_print(
             EXIT_NO_DAEMON,
-            "the daemon at %s takes no connection. 'systemctl status edgemindd' "
+            "the daemon at %s does not accept connections. 'systemctl status edgemindd' "
             "shows its state.",
             socket_path);
     if (error == -ENAMETOOLONG)
@@ -52,7 +52,7 @@ int error_message_broken_connection(const char *socket_path, int error)
     switch (error) {
     case -ECONNRESET:
     case -EPIPE:
-        return error_message_print(EXIT_NO_DAEMON, "%s hung up before it had answered.%s", what,
+        return error_message_print(EXIT_NO_DAEMON, "%s hung up before it answered.%s", what,
                                    socket_path ? " 'journalctl -u edgemindd' may say why." : "");
     case -ETIMEDOUT:
         return error_message_print(EXIT_NO_DAEMON, "%s does not answer.%s", what,
@@ -84,7 +84,7 @@ static int no_file(const char *before, const char *path, int error)
         return error_message_print(
             EXIT_OTHER,
             "%sno permission to read %s. emctl opens files itself: run it as a "
-            "user who may.",
+            "user who may read this file.",
             before, path);
     case -E2BIG:
         return error_message_print(EXIT_OTHER, "%s%s has more parts than a call can carry.", before,
@@ -104,7 +104,7 @@ int error_message_no_definition(const char *path, int error)
     if (error == -ENOMEM)
         return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     if (error == -ENOENT)
-        return error_message_print(EXIT_OTHER, "there is no such file; looked for it at: %s.",
+        return error_message_print(EXIT_OTHER, "there is no such file; emctl looked for it at: %s.",
                                    path);
     return no_file("", path, error);
 }

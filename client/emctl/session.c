@@ -1,5 +1,5 @@
-/* Invariant: whoever returns another code than EXIT_DONE has written the reason to standard error,
- * once (a reader of standard output that has gone needs none). */
+/* Invariant: a function that returns another code than EXIT_DONE has written the reason to standard
+ * error, once. The exception is EPIPE on standard output, which needs no message. */
 #include "client/emctl/session.h"
 
 #include "client/emctl/definition_file.h"
@@ -14,7 +14,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* A daemon that is well answers everything but a load at once. */
+/* A healthy daemon answers every call except a load at once. */
 enum { PATIENCE_USEC = 30 * 1000 * 1000 };
 
 void session_init(struct session *session, const struct arguments *arguments)
@@ -44,7 +44,7 @@ int session_end(struct session *session, int status)
     free(session->shown_path);
     free(session->model_name);
     output_done(&session->output);
-    /* A failed flush has been reported by whoever showed something; help is shown by nobody. */
+    /* session_show has reported a failed flush already, but help does not use session_show. */
     if (status == EXIT_DONE)
         status = flush(session);
     return status;
@@ -101,11 +101,11 @@ int session_wait_forever(struct session *session, int interrupt_fd)
 int session_bad_reply(void)
 {
     return error_message_print(EXIT_OTHER, "the daemon's reply is not what " MANAGER_INTERFACE
-                                           " describes. Is it of another version? 'emctl version'"
-                                           " shows both.");
+                                           " describes. Does the daemon have another version? "
+                                           "'emctl version' shows both versions.");
 }
 
-/* What the model is called: its default, or what the user says. */
+/* Sets the model's name: --name, or the default. */
 static int name_model(struct session *session, struct model_files *files)
 {
     const char *name = session->arguments->name;
@@ -113,8 +113,8 @@ static int name_model(struct session *session, struct model_files *files)
 
     if (r == -EINVAL)
         return error_message_print(EXIT_USAGE,
-                                   "--name is for weight files and their index; %s is none, and a "
-                                   "definition has the model's name in it.",
+                                   "--name is for weight files and indexes. %s is a definition, "
+                                   "which has its own name for the model.",
                                    session->subject.file);
     if (r < 0)
         return error_message_print(EXIT_OTHER, "%s.", strerror(-r));
@@ -145,7 +145,7 @@ int session_open_model(struct session *session, const char *name, bool optional,
         closep(&fd);
         return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     }
-    /* A directory may well have the name of the model in it. */
+    /* A model and a directory may have the same name. */
     if ((fd == -ENOENT || fd == -EISDIR) && optional && !session->arguments->name)
         return EXIT_DONE;
     if (fd < 0)
@@ -191,7 +191,7 @@ int session_send(struct session *session, const char *method, json_t *parameters
         if (r == -EMSGSIZE)
             r = error_message_print(EXIT_OTHER,
                                     "the call would be longer than the 64 KiB that a daemon "
-                                    "takes. Shorter names would help.");
+                                    "accepts. Shorter names would help.");
         else
             r = r < 0 ? error_message_broken_connection(session->socket_path, r) : EXIT_DONE;
     }
@@ -207,14 +207,14 @@ int session_receive_raw(struct session *session, struct varlink_reply *ret)
     if (r == -EINTR)
         return EXIT_INTERRUPTED;
     if (r < 0 || reply.error)
-        progress_end(&session->progress); /* the message wants a line of its own */
+        progress_end(&session->progress); /* the message needs a line of its own */
     if (r < 0)
         return error_message_broken_connection(session->socket_path, r);
     if (reply.error) {
         json_t *error =
             json_pack("{s:s, s:O}", "error", reply.error, "parameters", reply.parameters);
         if (error && session->output.ops->error(&session->output, &session->subject, error) == 0)
-            output_flush(&session->output); /* what counts is the error below */
+            output_flush(&session->output); /* the error below decides the exit code */
         json_decref(error);
     }
     if (reply.error && session->expected != ERROR_NONE &&

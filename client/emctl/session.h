@@ -1,6 +1,6 @@
-/* One run of emctl: the connection to the daemon, what is shown of its replies, and the message
- * and exit code when something fails. Functions that return int return an exit code, and have said
- * on standard error why it is not EXIT_DONE. */
+/* One run of emctl: the connection to the daemon, the output of its replies, and the message and
+ * exit code when something fails. Functions that return int return an exit code. If it is not
+ * EXIT_DONE, they have written the reason to standard error. */
 #pragma once
 
 #include "client/emctl/arguments.h"
@@ -18,56 +18,57 @@ struct session {
     struct subject subject;
     struct varlink *varlink;  /* NULL before the first call */
     char *socket_path;        /* NULL: the connection was adopted */
-    char *shown_path;         /* what subject.file is */
-    char *model_name;         /* what subject.model is, if the command line names the model */
-    struct progress progress; /* of the call that is on */
-    /* An error that the verb deals with: session_receive returns its exit code and the reply, and
-     * no message is printed. ERROR_NONE: none. */
+    char *shown_path;         /* owns subject.file */
+    char *model_name;         /* owns subject.model if the command line names the model */
+    struct progress progress; /* of the current call */
+    /* An error that the verb handles itself: session_receive returns its exit code and the reply,
+     * and prints no message. ERROR_NONE: there is no such error. */
     enum error expected;
 };
 
 void session_init(struct session *session, const struct arguments *arguments);
 
-/* Ends the run: disconnects, writes what is pending. `status` if that works. */
+/* Ends the run: disconnects and writes pending output. Returns `status` if that succeeds. */
 int session_end(struct session *session, int status);
 
-/* Connects if that has not been done; the first call does it by itself. */
+/* Connects unless the session is connected. The first call also does this. */
 int session_connect(struct session *session);
-/* 0 or a negative errno, and says nothing. */
+/* 0 or a negative errno; prints no message. */
 int session_try_connect(struct session *session);
-/* Takes a connected socket, also on failure. */
+/* Takes ownership of a connected socket, also on failure. */
 int session_adopt(struct session *session, int fd);
 void session_disconnect(struct session *session);
 
-/* Finds and opens the files of the model that the command line asks for; from then on they are the
- * subject. With `optional` it is no failure if there is no file of that name: `ret` is empty then.
- */
+/* Finds and opens the files of the model that the command line names, and makes them the subject.
+ * With `optional` a missing file is not a failure: then `ret` is empty. */
 int session_open_model(struct session *session, const char *name, bool optional,
                        struct model_files *ret);
 
-/* The model that the command line names, as the subject, and as the daemon knows it: what stands in
- * for bytes that a name cannot hold is put there as it was when the model was loaded. */
+/* Makes the model that the command line names the subject. Returns the name that the daemon knows:
+ * bytes that a name cannot hold are escaped as they were when the model was loaded. */
 const char *session_name_model(struct session *session, const char *operand);
 
-/* Sends `method` of io.edgemind.manager (or a full name with a dot) with `parameters` (taken; NULL
- * says that one of them was no UTF-8), and a model's files unless that is NULL or empty. */
+/* Sends `method` of io.edgemind.manager, or a full name with a dot. Takes ownership of
+ * `parameters`; NULL means that one of them was not UTF-8. Also sends a model's files unless that
+ * is NULL or empty. */
 int session_send(struct session *session, const char *method, json_t *parameters, bool more,
                  const struct model_files *files);
 
-/* How long replies are waited for: a while, or for as long as it takes. `interrupt_fd` (borrowed,
- * -1 for none) ends the wait with EXIT_INTERRUPTED when it is readable. Connects. */
+/* Connects, and waits for replies without a time limit. `interrupt_fd` (borrowed, -1 for none) ends
+ * the wait with EXIT_INTERRUPTED when it is readable. */
 int session_wait_forever(struct session *session, int interrupt_fd);
 
-/* The next reply, owned by the caller. An error reply is explained and is not EXIT_DONE. Strings
- * are safe to show unless output is JSON; the raw variant leaves them as they came. */
+/* Receives the next reply, which the caller owns. For an error reply, prints a message and returns
+ * another code than EXIT_DONE. Strings are safe to show unless the output is JSON; the raw variant
+ * does not change them. */
 int session_receive(struct session *session, struct varlink_reply *ret);
 int session_receive_raw(struct session *session, struct varlink_reply *ret);
 
 int session_show(struct session *session, output_function show, json_t *parameters);
 
-/* The usual verb: one call, one reply, shown. */
+/* Runs a simple verb: sends one call, receives one reply, shows it. */
 int session_run(struct session *session, const char *method, json_t *parameters,
                 output_function show);
 
-/* The reply is not what the interface describes. */
+/* Reports a reply that the interface does not describe. */
 int session_bad_reply(void);

@@ -1,5 +1,6 @@
 /* The child gets its socket by the service manager's protocol (sd_listen_fds): descriptor 3,
- * LISTEN_FDS=1, LISTEN_PID its own. Nothing of this process's own service manager reaches it. */
+ * LISTEN_FDS=1, LISTEN_PID its own. The environment variables of this process's own service manager
+ * are removed first. */
 #include "client/emctl/simulate.h"
 
 #include "common/cleanup.h"
@@ -19,7 +20,7 @@
 
 enum { LISTEN_FD = 3, END_MSEC = 5000 };
 
-/* The daemon that belongs to this emctl, or else the one in PATH. */
+/* The daemon that was installed or built with this emctl, or else the one in PATH. */
 static int find_program(char path[static PATH_MAX])
 {
     static const char *const places[] = {"", "../sbin/"};
@@ -52,13 +53,13 @@ __attribute__((noreturn)) static void run(const char *program, const char *capac
 
     snprintf(option, sizeof option, "--capacity=%s", capacity);
     snprintf(pid, sizeof pid, "%d", (int)getpid());
-    /* Standard output is emctl's alone. */
+    /* Only emctl itself may write to its standard output. */
     if (dup2(STDERR_FILENO, STDOUT_FILENO) < 0 || setenv("LISTEN_FDS", "1", 1) < 0 ||
         setenv("LISTEN_PID", pid, 1) < 0 || unsetenv("LISTEN_FDNAMES") < 0 ||
         unsetenv("NOTIFY_SOCKET") < 0 || unsetenv("WATCHDOG_USEC") < 0 ||
         unsetenv("WATCHDOG_PID") < 0)
         _exit(EXIT_FAILURE);
-    /* dup2 clears close-on-exec, but not when both are the same. */
+    /* dup2 clears close-on-exec, but not when both descriptors are the same. */
     if (fd == LISTEN_FD ? fcntl(fd, F_SETFD, 0) < 0 : dup2(fd, LISTEN_FD) < 0)
         _exit(EXIT_FAILURE);
     execl(program, PROGRAM, "--simulate", option, "--log-level=error", (char *)NULL);

@@ -1,4 +1,5 @@
-/* A daemon of one's own that decides but holds nothing: `edgemindd --simulate` on a socket pair. */
+/* A private daemon that makes decisions but holds no weights: `edgemindd --simulate` on a socket
+ * pair. */
 #pragma once
 
 #include <sys/types.h>

@@ -1,6 +1,6 @@
-/* cat: a layer's weights, or one tensor's, as they lie in the arena. The lease holds them there as
- * long as they are written. They are handed to write(2) and not looked at here: should the arena be
- * cut short, that is then an error and not a SIGBUS. */
+/* cat: writes the weights of a layer or of one tensor, as they are in the arena. The lease holds
+ * the layer until everything is written. This process passes the bytes to write(2) and never reads
+ * them itself: if the arena is truncated, write(2) fails, but no SIGBUS is raised. */
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "client/library/edgemind.h"
@@ -36,7 +36,7 @@ static int write_tensor(const struct edgemind_tensor *tensor)
     int r = write_all(tensor->data, tensor->bytes);
 
     if (r == -EPIPE)
-        return EXIT_OTHER; /* the reader has had enough, and knows it */
+        return EXIT_OTHER; /* the reader closed the pipe on purpose: no message */
     if (r == -EFAULT)
         return error_message_print(EXIT_OTHER, "cannot read the arena: its daemon has gone.");
     if (r < 0)
@@ -51,7 +51,7 @@ static int compare_places(const void *a, const void *b)
     return (x->data > y->data) - (x->data < y->data);
 }
 
-/* By place, and without what lies between tensors. */
+/* Writes the tensors by their offset, without the bytes between them. */
 static int write_layer(const struct edgemind_layer *layer)
 {
     const struct edgemind_tensor all = {.data = edgemind_layer_data(layer),
@@ -103,7 +103,7 @@ static int report_library_error(struct session *session, const struct edgemind *
     }
     if (error == -ECONNRESET || error == -EPIPE)
         return error_message_broken_connection(edgemind_socket_path(em), error);
-    if (error == -ENOENT || error == -ECONNREFUSED || error == -EACCES) /* none has come back */
+    if (error == -ENOENT || error == -ECONNREFUSED || error == -EACCES) /* it did not come back */
         return error_message_no_connection(edgemind_socket_path(em), error);
     return error_message_print(EXIT_OTHER, "%s.", edgemind_error_text(em));
 }
@@ -118,8 +118,8 @@ int verb_cat(struct session *session)
                                    "cat writes bytes, not JSON. Try 'emctl cat --help'.");
     if (isatty(STDOUT_FILENO) && !arguments->force)
         return error_message_print(EXIT_USAGE,
-                                   "weights are no text for a terminal. Redirect them, as "
-                                   "with '>FILE', or say --force.");
+                                   "a terminal cannot show weights. Redirect the output, as "
+                                   "with '>FILE', or use --force.");
     session_name_model(session, arguments->operands[0]);
     session->subject.layer = arguments->operands[1];
     _cleanup_(edgemind_freep) struct edgemind *em = edgemind_new();

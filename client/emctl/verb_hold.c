@@ -1,6 +1,6 @@
-/* hold: leases layers for as long as a command runs. The connection holds the leases: what ends it
- * gives them back. The command inherits neither it nor the arena's descriptor. When the daemon is
- * restarted the same layers are leased again, while the command runs on. */
+/* hold: leases layers for as long as a command runs. The leases end with the connection. The
+ * command inherits neither the connection nor the arena's descriptor. When the daemon is restarted,
+ * emctl leases the same layers again while the command goes on. */
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "client/library/safe_text.h"
@@ -16,11 +16,11 @@
 #include <sys/wait.h>
 
 enum {
-    TRY_USEC = 10 * 1000 * 1000, /* for so long another daemon is waited for */
+    TRY_USEC = 10 * 1000 * 1000, /* how long to wait for another daemon */
     PAUSE_MSEC = 50
 };
 
-/* As shells have it. */
+/* The exit codes that shells use. */
 enum { EXIT_CANNOT_RUN = 126, EXIT_NO_COMMAND = 127, EXIT_SIGNALED = 128 };
 
 /* Appends the names of all of the model's layers. */
@@ -60,7 +60,7 @@ static int name_layers(struct session *session, json_t *names)
     return EXIT_DONE;
 }
 
-/* One call a layer, all sent before the first is answered. */
+/* Sends one call for each layer; no answer is read before all calls are sent. */
 static int ask(struct session *session, json_t *names)
 {
     const char *wait = session->arguments->wait;
@@ -70,7 +70,7 @@ static int ask(struct session *session, json_t *names)
     int r = EXIT_DONE;
 
     if (wait)
-        duration_parse(wait, &wait_usec); /* was checked */
+        duration_parse(wait, &wait_usec); /* arguments.c has checked it */
     json_array_foreach (names, i, name)
         if (r == EXIT_DONE)
             r = session_send(session, "Acquire",
@@ -96,10 +96,10 @@ static int acquire(struct session *session, json_t *names)
 
 /* The leases while the command runs. */
 struct hold {
-    struct session *session; /* not connected: there are none */
+    struct session *session; /* if it is not connected, there are no leases */
     json_t *names;
-    size_t n_unanswered;     /* calls over a new connection */
-    uint64_t try_until_usec; /* 0: all is well, or given up */
+    size_t n_unanswered;     /* calls on a new connection */
+    uint64_t try_until_usec; /* 0: the layers are held, or emctl has given up */
 };
 
 static void give_up(struct hold *hold, const char *why)
@@ -121,7 +121,7 @@ static void try_again(struct hold *hold)
         give_up(hold, "the daemon hung up");
 }
 
-/* There is something to be read: an answer, or the end. */
+/* The socket is readable: there is an answer, or the connection has ended. */
 static void receive(struct hold *hold)
 {
     struct session *session = hold->session;
@@ -148,7 +148,7 @@ __attribute__((noreturn)) static void execute(char **command, const sigset_t *be
     _exit(error == ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_RUN);
 }
 
-/* Passes a signal on, unless the terminal has sent it: that went to the command, too. */
+/* Passes signals on to the command, except those from the terminal, which the command also gets. */
 static void pass_on(int signal_fd, pid_t pid)
 {
     struct signalfd_siginfo signal;
@@ -158,7 +158,7 @@ static void pass_on(int signal_fd, pid_t pid)
             kill(pid, (int)signal.ssi_signo);
 }
 
-/* Until the command has ended; its exit status. */
+/* Waits until the command has ended. Returns its exit status. */
 static int wait_for(struct hold *hold, pid_t pid, int signal_fd)
 {
     struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN}, {.events = POLLIN}};
@@ -190,7 +190,7 @@ static int run(struct session *session, json_t *names)
     sigaddset(&signals, SIGCHLD);
     for (size_t i = 0; i < sizeof passed_on / sizeof *passed_on; i++)
         sigaddset(&signals, passed_on[i]);
-    signal(SIGCHLD, SIG_DFL); /* whoever ignores it gets no exit status */
+    signal(SIGCHLD, SIG_DFL); /* a process that ignores it gets no exit status */
     int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signal_fd < 0)
         return error_message_print(EXIT_OTHER, "cannot wait for signals: %s.", strerror(errno));

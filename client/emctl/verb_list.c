@@ -1,4 +1,4 @@
-/* list: the models, a model's layers, or those and their tensors. */
+/* list: shows the models, a model's layers, or a model's layers with their tensors. */
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "client/library/safe_text.h"
@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-/* Sends one List call and shows every reply to it; with `ret_layers` it also collects the layers,
- * named as the daemon names them. */
+/* Sends one List call and shows every reply to it. With `ret_layers` it also collects the layers,
+ * with their names as the daemon sends them. */
 static int list(struct session *session, const char *layer, output_function show,
                 json_t *ret_layers)
 {
@@ -43,7 +43,7 @@ static int list_tensors(struct session *session, json_t *layers)
             break;
         if (!name)
             return session_bad_reply();
-        _cleanup_(freep) char *as_named = strdup(name); /* a safe name may be another one */
+        _cleanup_(freep) char *as_named = strdup(name); /* safe_json may change the name */
         if (!as_named || safe_json(layer) < 0)
             return error_message_print(EXIT_OTHER, "out of memory.");
         r = session_show(session, ops->list_layer, layer);

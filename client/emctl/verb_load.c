@@ -1,5 +1,5 @@
-/* load-model and load-layer: the verbs that may take long. Ctrl-C hangs up, which cancels the load.
- */
+/* load-model and load-layer. A load may take long. Ctrl-C closes the connection, which cancels the
+ * load. */
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "client/library/safe_text.h"
@@ -9,8 +9,8 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 
-/* SIGINT as a descriptor, for as long as a load runs. -1 if that cannot be had: Ctrl-C then kills
- * as usual, and the kernel hangs up. */
+/* A descriptor that receives SIGINT while a load runs, or -1 on failure. Then Ctrl-C kills emctl as
+ * usual, and the kernel closes the connection. */
 static int catch_interrupt(sigset_t *ret_before)
 {
     sigset_t interrupt;
@@ -22,7 +22,7 @@ static int catch_interrupt(sigset_t *ret_before)
     return fd;
 }
 
-/* Takes the signal out first, so that it is dealt with once. */
+/* Reads the pending signal first, so that it is not delivered again. */
 static void release_interrupt(int fd, const sigset_t *before)
 {
     struct signalfd_siginfo signal;
@@ -41,7 +41,7 @@ static uint64_t number_of(const json_t *reply, const char *key)
     return number > 0 ? (uint64_t)number : 0;
 }
 
-/* Receives the replies of a load and draws their progress; the last one is the caller's. */
+/* Receives the replies of a load and draws the progress. The caller owns the last reply. */
 static int follow(struct session *session, struct varlink_reply *ret)
 {
     for (;;) {
@@ -62,7 +62,7 @@ static int follow(struct session *session, struct varlink_reply *ret)
     }
 }
 
-/* The daemon knows a model of this name: forgets it, so that the load can be sent again. */
+/* The daemon knows a model of this name: unloads it, so that the load can be sent again. */
 static int unload(struct session *session, const struct varlink_reply *refusal)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
@@ -73,7 +73,8 @@ static int unload(struct session *session, const struct varlink_reply *refusal)
     return r == EXIT_DONE ? session_receive(session, &reply) : r;
 }
 
-/* One load; with --replace a second one in place of the model that stood in its way. */
+/* Sends one load. With --replace, if the daemon knows the model already, unloads it and sends the
+ * load again. */
 static int send_load(struct session *session, const char *method, json_t *parameters,
                      const struct model_files *files, struct varlink_reply *ret)
 {
@@ -84,7 +85,7 @@ static int send_load(struct session *session, const char *method, json_t *parame
         if (r == EXIT_DONE)
             r = follow(session, &reply);
         if (r == EXIT_ALREADY_LOADED && session->expected && session->arguments->replace) {
-            session->expected = ERROR_NOT_FOUND; /* somebody else was faster */
+            session->expected = ERROR_NOT_FOUND; /* another client unloaded it first */
             r = unload(session, &reply);
             session->expected = ERROR_NONE;
             if (r == EXIT_DONE || r == EXIT_NOT_FOUND)
@@ -97,7 +98,8 @@ static int send_load(struct session *session, const char *method, json_t *parame
     }
 }
 
-/* `parameters` are taken. A bar only where somebody looks at it: else one reply will do. */
+/* Takes ownership of `parameters`. Asks for intermediate replies only if a progress bar is drawn.
+ */
 static int load(struct session *session, const char *method, json_t *parameters,
                 const struct model_files *files, bool bar, output_function show)
 {
@@ -116,7 +118,7 @@ static int load(struct session *session, const char *method, json_t *parameters,
     session->subject.elapsed_usec = clock_monotonic_usec() - started_usec;
     progress_end(&session->progress);
     if (r == EXIT_INTERRUPTED)
-        error_message_print(r, "interrupted; the load is cancelled, what was complete stays.");
+        error_message_print(r, "interrupted; the load is cancelled, and complete layers stay.");
     session_disconnect(session);
     release_interrupt(interrupt_fd, &before);
     if (r == EXIT_ALREADY_LOADED && session->expected) {

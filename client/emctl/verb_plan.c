@@ -1,5 +1,5 @@
-/* plan: what loading a model would do, and then running it, in the running daemon or in a simulated
- * one of any size; under one policy or under each. */
+/* plan: predicts what loading a model and then running it would do. The answer comes from the
+ * running daemon or from a simulated one of any size, for one policy or for each. */
 #include "client/emctl/error_message.h"
 #include "client/emctl/simulate.h"
 #include "client/emctl/verb.h"
@@ -14,14 +14,14 @@ static bool for_all_policies(const struct arguments *arguments)
     return arguments->policy && strcmp(arguments->policy, "all") == 0;
 }
 
-/* How often a run is to go through the model. NULL: no run is asked for. */
+/* How many passes the run has, as text. NULL: no run is asked for. */
 static const char *find_passes(const struct arguments *arguments)
 {
     bool wants_run = for_all_policies(arguments) || arguments->disk_rate || arguments->compute;
     return !arguments->passes && wants_run ? "5" : arguments->passes;
 }
 
-/* NULL for NULL. The command line was checked, so the texts can be read. */
+/* NULL for NULL. Parsing cannot fail, because the command line was checked. */
 static json_t *integer_of(const char *text, int (*parse)(const char *, uint64_t *))
 {
     uint64_t value;
@@ -73,11 +73,11 @@ static int ask(struct session *session, const struct model_files *files)
     json_t *replies = json_array();
     int r = ask_each(session, files, replies);
 
-    /* What is too large is so under every policy. */
+    /* A layer that is too large for one policy is too large for all. */
     if (r == EXIT_DONE)
         r = error_message_for_plan(json_array_get(replies, 0));
     if (r == EXIT_DONE && arguments->compute && !arguments->disk_rate)
-        fputs("emctl: how long a pass takes is foreseen only with --disk-rate.\n", stderr);
+        fputs("emctl: add --disk-rate to predict how long a pass takes.\n", stderr);
     json_decref(replies);
     return r;
 }
@@ -101,7 +101,8 @@ static int ask_simulation(struct session *session, const struct model_files *fil
     return r;
 }
 
-/* The operand is a file if there is one, or if it can be nothing else; or else a model's name. */
+/* The operand is a file if that file exists, if the operand has a slash, or with --capacity;
+ * otherwise it is a model's name. */
 int verb_plan(struct session *session)
 {
     const struct arguments *arguments = session->arguments;

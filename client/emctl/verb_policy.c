@@ -1,11 +1,11 @@
-/* set-policy: what gives way when the arena is full, and whether; without an argument, what holds.
- */
+/* set-policy: sets which layers are evicted when the arena is full, and whether without asking.
+ * Without an argument, shows the settings. */
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
 #include "common/policy_names.h"
 
-/* Stats says it as well, and every member may ask for that. */
+/* Reads the settings from Stats, which every member may call. */
 static int show_policy(struct session *session)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};

@@ -1,4 +1,4 @@
-/* stats: what the daemon counts, and what the operating system says of it. */
+/* stats: shows the daemon's counters and the operating system's figures for the daemon. */
 #include "client/emctl/verb.h"
 
 int verb_stats(struct session *session)

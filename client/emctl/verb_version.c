@@ -1,4 +1,4 @@
-/* version: emctl's, and the daemon's if one answers. */
+/* version: shows the version of emctl, and that of the daemon if one answers. */
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
@@ -8,7 +8,7 @@ int verb_version(struct session *session)
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
     int r = EXIT_DONE;
 
-    /* Without a daemon half of the answer is the whole answer. */
+    /* It is not an error if no daemon answers. */
     if (session_try_connect(session) == 0) {
         r = session_send(session, "org.varlink.service.GetInfo", json_object(), false, NULL);
         if (r == EXIT_DONE)

@@ -17,8 +17,9 @@ int verb_watch(struct session *session)
             r = session_show(session, session->output.ops->event, reply.parameters);
         last = !reply.continues;
     }
-    /* The daemon never ends a watch that keeps up. */
+    /* The daemon ends a watch only if emctl reads too slowly. */
     return r == EXIT_DONE
-               ? error_message_print(EXIT_OTHER, "too slow; the daemon has ended the watch.")
+               ? error_message_print(EXIT_OTHER,
+                                     "emctl was too slow, so the daemon has ended the watch.")
                : r;
 }

@@ -1,5 +1,6 @@
-/* Owns one statement for each error of io.edgemind.manager, and for those of org.varlink.service
- * that a person may meet. A definition's mistake begins FILE:LINE:COLUMN:, which editors read. */
+/* Owns the text for each error of io.edgemind.manager, and for those of org.varlink.service that a
+ * person may meet. The text for an invalid definition begins with FILE:LINE:COLUMN:, because
+ * editors can parse that. */
 #include "client/library/error_text.h"
 
 #include "common/error.h"
@@ -31,7 +32,7 @@ static char *size_of(const json_t *parameters, const char *key, char text[static
     return size_format(error_text_number(parameters, key), text);
 }
 
-/* "layer dense_3", or "the layer" when nobody said which. */
+/* "layer dense_3", or "the layer" when its name is unknown. */
 static void print_layer(FILE *out, const json_t *parameters, const char *layer)
 {
     layer = error_text_string(parameters, "layer", layer);
@@ -73,7 +74,7 @@ static void print_must_unload(FILE *out, const json_t *parameters, const char *l
     print_layer(out, parameters, layer);
     fprintf(out,
             " needs %s; of the arena's %s, %s is free. %" PRIu64
-            " layer%s would have to give way: ",
+            " layer%s would have to be evicted: ",
             size_of(parameters, "requestedBytes", needed),
             size_of(parameters, "capacityBytes", capacity),
             size_of(parameters, "availableBytes", available), total, total == 1 ? "" : "s");
@@ -82,7 +83,8 @@ static void print_must_unload(FILE *out, const json_t *parameters, const char *l
 
 enum { USER_NAME_MAX = 64 };
 
-/* NULL if the lease has no user; the number if that has no name. */
+/* The name of the lease's user, or the user's number if there is no name; NULL if the lease has no
+ * user. */
 static const char *name_user(const json_t *lease, char ret_name[static USER_NAME_MAX])
 {
     const char *user = error_text_string(lease, "user", NULL);
@@ -146,7 +148,7 @@ static void print_invalid_definition(FILE *out, const json_t *parameters, const 
     uint64_t line = error_text_number(parameters, "line");
     size_t n = model ? strlen(model) : 0;
 
-    /* The daemon knows weights that came alone by the model's name, the user by their file's. */
+    /* A single weight file has the model's name for the daemon, but its own name for the user. */
     if (n > 0 && file && strncmp(message, model, n) == 0 && strncmp(message + n, ": ", 2) == 0)
         message += n + 2;
 
@@ -156,8 +158,8 @@ static void print_invalid_definition(FILE *out, const json_t *parameters, const 
     fprintf(out, ": %s%s%s", path ? path : "", path ? ": " : "", message);
 }
 
-/* A weight file is known by the path in the file that names it, or by the model's name if it came
- * alone. */
+/* The daemon names a weight file by its path in the definition or index, and a single weight file
+ * by the model's name. */
 static void print_source_changed(FILE *out, const json_t *parameters, const char *file,
                                  const char *model)
 {

@@ -200,7 +200,7 @@ static const struct {
      "{\"requestedBytes\":8388608,\"availableBytes\":2097152,\"capacityBytes\":52428800,"
      "\"victims\":[{\"model\":\"a\",\"layer\":\"0\"},{\"model\":\"a\",\"layer\":\"1\"},"
      "{\"model\":\"a\",\"layer\":\"2\"},{\"model\":\"a\",\"layer\":\"3\"}],\"victimsTotal\":2000}",
-     EXIT_MUST_UNLOAD, "2000 layers would have to give way: a/0, a/1, a/2 and 1997 more. "},
+     EXIT_MUST_UNLOAD, "2000 layers would have to be evicted: a/0, a/1, a/2 and 1997 more. "},
     {MANAGER "Busy", "{\"leases\":[{\"model\":\"a\",\"layer\":\"0\"}],\"leasesTotal\":1}",
      EXIT_BUSY, "layer a/0 is in use. "},
     {MANAGER "NotFound", "{\"kind\":\"layer\",\"name\":\"l\"}", EXIT_NOT_FOUND,
@@ -555,7 +555,7 @@ START_TEST(name_of_a_definition)
         .operands = {put("d", "{}", 2)}, .n_operands = 1, .name = "n"};
 
     ck_assert_int_eq(run(verb_load_model, arguments, NULL), EXIT_USAGE);
-    ck_assert_ptr_nonnull(strstr(err, "/d is none"));
+    ck_assert_ptr_nonnull(strstr(err, "/d is a definition"));
     unlink(put("d", "", 0));
 }
 END_TEST

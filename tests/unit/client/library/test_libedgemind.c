@@ -211,7 +211,7 @@ static const struct {
      "\"model\":\"a\",\"layer\":\"b\"}],\"victimsTotal\":1}",
      -ENOSPC,
      "must unload: layer l needs 1.0 KiB; of the arena's 4.0 KiB, 0 B is free. 1 layer would have "
-     "to give way: a/b"},
+     "to be evicted: a/b"},
     {MANAGER "Busy",
      "{\"leases\":[{\"model\":\"a\",\"layer\":\"b\",\"loading\":false,\"user\":\"eve\",\"pid\":9}"
      "],\"leasesTotal\":1}",
