@@ -73,7 +73,7 @@ emulate() {
 # unit ROOM/TEST: a test that fails but is named in the list is skipped.
 unit() {
     local status=0 preload="" name=${1##*/} log=/results/logs/${1//\//.}.log
-    case $name in test_arena_map | test_backing* | test_loader | test_monitor) preload=$populate ;; esac
+    case $name in test_arena_map | test_backing* | test_loader | test_monitor*) preload=$populate ;; esac
     # Emulation is slow, and a test's own time limit is no verdict on it.
     CK_TIMEOUT_MULTIPLIER=20 timeout 900 $emulator/emulate -L $emulator $preload \
         /results/build/tests/unit/"$1" >"$log" 2>&1 </dev/null || status=$?
