@@ -5,6 +5,7 @@
 #include "daemon/arena/backing.h"
 #include "daemon/system/procfs.h"
 #include "tests/unit/count_open.h"
+#include "tests/unit/run_in_child.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define MIB (UINT64_C(1) << 20)
@@ -194,25 +194,3 @@ static inline void expect_no_adoption(uint64_t capacity_bytes, enum huge_pages h
     ck_assert_int_eq(after.st_size, before.st_size);
     ck_assert_int_eq(after.st_blocks, before.st_blocks);
 }
-
-/* Runs `body` in a child, whose exit status is its result: it changes limits or filters for good.
- */
-static inline void run_in_child(int (*body)(void))
-{
-    int status;
-
-    fflush(NULL);
-    pid_t pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0)
-        _exit(body());
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status), "killed by signal %d", WTERMSIG(status));
-    ck_assert_msg(WEXITSTATUS(status) == 0, "check %d failed", WEXITSTATUS(status));
-}
-
-#define CHECK(number, condition) \
-    do {                         \
-        if (!(condition))        \
-            return number;       \
-    } while (0)

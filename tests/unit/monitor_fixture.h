@@ -1,71 +1,38 @@
-/* A monitor of a backing. */
+/* A monitor of the backing that a test makes. The fixture frees both. */
 #pragma once
 
 #include "daemon/monitor/monitor.h"
+#include "tests/unit/backing_fixture.h"
 
-#include <check.h>
-#include <ftw.h>
-#include <stdlib.h>
-#include <sys/stat.h>
+static struct monitor *monitor;
 
-#define MIB (UINT64_C(1) << 20)
-
-static uint64_t page;
-
-static inline struct backing *make(uint64_t capacity_bytes, enum huge_pages huge_pages,
-                                   enum commit commit)
+static inline void stop(void)
 {
-    struct backing *backing = NULL;
-    char why[BACKING_WHY_MAX] = "";
-    int r = backing_new(&(struct backing_config){capacity_bytes, huge_pages, commit, false},
-                        &backing, why);
-    ck_assert_msg(r == 0, "%s", why);
-    return backing;
+    monitor = monitor_free(monitor);
+    teardown();
 }
 
-static inline struct monitor *watch(const struct backing *backing)
+/* Of the backing, if there is one, and of a tree like /proc. */
+static inline void watch(const char *proc)
 {
-    struct monitor *monitor = NULL;
-    ck_assert_int_eq(monitor_new(backing, "/proc", &monitor), 0);
-    return monitor;
+    monitor = monitor_free(monitor);
+    ck_assert_int_eq(monitor_new(backing, proc, &monitor), 0);
 }
 
-static inline const struct sample *sample(struct monitor *monitor)
+static inline const struct sample *sample(void)
 {
     uint64_t n = monitor_n_samples(monitor);
+
     ck_assert_int_eq(monitor_sample(monitor), 0);
     ck_assert_uint_eq(monitor_n_samples(monitor), n + 1);
     return monitor_last(monitor);
 }
 
-static inline void load(struct backing *backing, uint64_t mark_bytes)
+/* What a new sample says. */
+static inline void expect_drift(int64_t drift_bytes, bool aligned)
 {
-    uint64_t new_bytes;
-    ck_assert_int_eq(backing_grow(backing, mark_bytes, &new_bytes), 0);
-    ck_assert_int_eq(backing_populate(backing, mark_bytes - new_bytes, new_bytes), 0);
-    backing_committed(backing, new_bytes);
-}
+    const struct sample *s = sample();
 
-/* Fake files, for what a test cannot bring about. */
-static char root[64];
-
-static inline void make_root(void)
-{
-    const char *directory = getenv("TMPDIR");
-    snprintf(root, sizeof root, "%.30s/monitor-XXXXXX", directory ? directory : "/tmp");
-    ck_assert_ptr_nonnull(mkdtemp(root));
-}
-
-static inline int remove_entry(const char *path, const struct stat *status, int type,
-                               struct FTW *ftw)
-{
-    (void)status;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
-static inline void remove_root(void)
-{
-    nftw(root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    ck_assert_int_eq(s->drift_bytes, drift_bytes);
+    ck_assert_int_eq(s->aligned, aligned);
 }

@@ -1,11 +1,9 @@
 /* Huge pages, transparent and reserved. The tests change system settings as root and put them
  * back. */
 #include "daemon/arena/backing.h"
-#include "tests/unit/backing_fixture.h"
 #include "tests/unit/huge_page_pool.h"
+#include "tests/unit/monitor_fixture.h"
 #include "tests/unit/run_suite.h"
-
-#include "daemon/monitor/monitor.h"
 
 #include <errno.h>
 #include <string.h>
@@ -76,19 +74,15 @@ START_TEST(transparent_as_layers_arrive)
     ck_assert_str_eq(backing_name(backing), "transparent-huge-pages");
     ck_assert_uint_eq(backing_ahead_bytes(backing), HUGE);
     ck_assert_uint_eq(file_bytes(), 0);
-    struct monitor *monitor = NULL;
-    ck_assert_int_eq(monitor_new(backing, "/proc", &monitor), 0);
+    watch("/proc");
     for (uint64_t mark = page; mark <= 50 * MIB; mark += 3 * MIB + page) {
         grow_and_commit(mark);
         ck_assert_uint_ge(file_bytes(), mark);
         ck_assert_uint_lt(file_bytes(), mark + HUGE);
         expect_near(status_value("RssShmem:") - before, mark, HUGE);
         /* What is ahead is allowed for. */
-        ck_assert_int_eq(monitor_sample(monitor), 0);
-        ck_assert_int_eq(monitor_last(monitor)->drift_bytes, 0);
-        ck_assert(monitor_last(monitor)->aligned);
+        expect_drift(0, true);
     }
-    monitor_free(monitor);
 }
 END_TEST
 
@@ -138,11 +132,8 @@ START_TEST(transparent_pages_are_adopted)
     ck_assert_uint_eq(backing_ahead_bytes(backing), HUGE);
     ck_assert_uint_le(file_bytes(), 3 * MIB + HUGE);
     ck_assert(has_pattern(0, 3 * MIB));
-    struct monitor *monitor = NULL;
-    ck_assert_int_eq(monitor_new(backing, "/proc", &monitor), 0);
-    ck_assert_int_eq(monitor_sample(monitor), 0);
-    ck_assert(monitor_last(monitor)->aligned);
-    monitor_free(monitor);
+    watch("/proc");
+    ck_assert(sample()->aligned);
 }
 END_TEST
 
@@ -255,7 +246,7 @@ int main(void)
     Suite *suite = suite_create("backing_huge");
     TCase *transparent = tcase_create("transparent");
     tcase_set_timeout(transparent, 120);
-    tcase_add_checked_fixture(transparent, setup, teardown);
+    tcase_add_checked_fixture(transparent, setup, stop);
     tcase_add_unchecked_fixture(transparent, save_shmem, restore_shmem);
     tcase_add_test(transparent, transparent_at_boot);
     tcase_add_test(transparent, transparent_as_layers_arrive);
@@ -264,7 +255,7 @@ int main(void)
     suite_add_tcase(suite, transparent);
     TCase *reserved = tcase_create("reserved");
     tcase_set_timeout(reserved, 120);
-    tcase_add_checked_fixture(reserved, setup, teardown);
+    tcase_add_checked_fixture(reserved, setup, stop);
     tcase_add_unchecked_fixture(reserved, save_pool, restore_pool);
     tcase_add_test(reserved, reserved_at_boot);
     tcase_add_test(reserved, reserved_as_layers_arrive);

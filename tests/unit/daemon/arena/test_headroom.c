@@ -2,69 +2,30 @@
 #include "daemon/arena/headroom.h"
 
 #include "daemon/arena/backing.h"
+#include "tests/unit/run_in_child.h"
 #include "tests/unit/run_suite.h"
+#include "tests/unit/scratch.h"
 
 #include <check.h>
-#include <errno.h>
-#include <ftw.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 
 #define MIB (UINT64_C(1) << 20)
 
-static char root[64], proc[80], cgroup[80];
-
-static void make_root(void)
+static int read_fake_into(struct headroom *ret)
 {
-    const char *directory = getenv("TMPDIR");
-    snprintf(root, sizeof root, "%.30s/headroom-XXXXXX", directory ? directory : "/tmp");
-    ck_assert_ptr_nonnull(mkdtemp(root));
-    snprintf(proc, sizeof proc, "%s/proc", root);
-    snprintf(cgroup, sizeof cgroup, "%s/cgroup", root);
-}
+    char proc[sizeof scratch + 8], cgroup[sizeof scratch + 8];
 
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *ftw)
-{
-    (void)status;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
-static void remove_root(void)
-{
-    nftw(root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static void clear_root(void)
-{
-    nftw(proc, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-    nftw(cgroup, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-/* Writes `text` to a file below the root, with its directories. */
-static void put(const char *file, const char *text)
-{
-    char path[512];
-    int n = snprintf(path, sizeof path, "%s/%s", root, file);
-    ck_assert_int_lt(n, (int)sizeof path);
-    for (char *slash = path + strlen(root) + 1; (slash = strchr(slash, '/')); slash++) {
-        *slash = '\0';
-        ck_assert(mkdir(path, 0755) == 0 || errno == EEXIST);
-        *slash = '/';
-    }
-    _cleanup_(fclosep) FILE *out = fopen(path, "we");
-    ck_assert_ptr_nonnull(out);
-    ck_assert_int_ge(fputs(text, out), 0);
+    snprintf(proc, sizeof proc, "%s/proc", scratch);
+    snprintf(cgroup, sizeof cgroup, "%s/cgroup", scratch);
+    return headroom_read(proc, cgroup, ret);
 }
 
 static struct headroom read_fake(void)
 {
     struct headroom headroom;
-    ck_assert_int_eq(headroom_read(proc, cgroup, &headroom), 0);
+    ck_assert_int_eq(read_fake_into(&headroom), 0);
     return headroom;
 }
 
@@ -78,9 +39,9 @@ static void expect(uint64_t available_bytes, const char *source)
 START_TEST(the_machine_alone)
 {
     struct headroom headroom = {.available_bytes = 7};
-    ck_assert_int_eq(headroom_read(proc, cgroup, &headroom), -ENOENT);
+    ck_assert_int_eq(read_fake_into(&headroom), -ENOENT);
     put("proc/meminfo", "MemTotal: 4096 kB\n");
-    ck_assert_int_eq(headroom_read(proc, cgroup, &headroom), -ENODATA);
+    ck_assert_int_eq(read_fake_into(&headroom), -ENODATA);
     ck_assert_uint_eq(headroom.available_bytes, 7);
     put("proc/meminfo", "MemTotal: 4096 kB\nMemFree:     1024 kB\nMemAvailable:   3072 kB\n");
     expect(3 * MIB, "MemAvailable");
@@ -135,7 +96,7 @@ START_TEST(the_total_is_the_lowest_limit)
     expect_total(300 * MIB, "memory.max of /a");
     put("proc/meminfo", "MemAvailable: 1048576 kB\n");
     struct headroom headroom;
-    ck_assert_int_eq(headroom_read(proc, cgroup, &headroom), -ENODATA);
+    ck_assert_int_eq(read_fake_into(&headroom), -ENODATA);
 }
 END_TEST
 
@@ -208,7 +169,7 @@ START_TEST(a_path_that_is_not_visible_falls_back_to_the_root)
     /* Longer than a line may be: its ancestors still count. */
     char line[8192] = "4:memory:/a/";
     memset(line + strlen(line), 'x', 6000);
-    put("proc/self/cgroup", line);
+    put("proc/self/cgroup", "%s", line);
     put("cgroup/memory/a/memory.limit_in_bytes", "52428800\n");
     put("cgroup/memory/a/memory.usage_in_bytes", "0\n");
     expect(50 * MIB, "memory.limit_in_bytes of /a");
@@ -266,33 +227,22 @@ static void remove_limited(void)
     }
 }
 
-/* Runs `body` in a child inside the cgroup, and expects it to live and to return 0. */
-static void run_limited(int (*body)(void))
+static bool can_limit(void)
 {
-    if (!*limited) {
+    if (!*limited)
         printf("skipped: no memory cgroup can be made here\n");
-        return;
-    }
-    fflush(NULL);
-    pid_t pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0)
-        _exit(put_number(limited, "cgroup.procs", getpid()) ? body() : 100);
-    int status;
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status), "killed by signal %d", WTERMSIG(status));
-    ck_assert_msg(WEXITSTATUS(status) == 0, "check %d failed", WEXITSTATUS(status));
+    return *limited;
 }
 
-#define CHECK(number, condition) \
-    do {                         \
-        if (!(condition))        \
-            return number;       \
-    } while (0)
+static bool enter_limited(void)
+{
+    return put_number(limited, "cgroup.procs", getpid());
+}
 
 static int refusals(void)
 {
     struct headroom headroom;
+    CHECK(100, enter_limited());
     CHECK(1, headroom_read("/proc", "/sys/fs/cgroup", &headroom) == 0);
     CHECK(2, headroom.available_bytes <= 64 * MIB);
     CHECK(3, strncmp(headroom.source, limited_source, strlen(limited_source)) == 0);
@@ -311,6 +261,7 @@ static int growth(void)
     struct backing *backing;
     char why[BACKING_WHY_MAX];
     uint64_t new_bytes = 1;
+    CHECK(100, enter_limited());
     CHECK(1, backing_new(&(struct backing_config){40 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD, false},
                          &backing, why) == 0);
     CHECK(2, backing_grow(backing, 8 * MIB, &new_bytes) == 0 && new_bytes == 8 * MIB);
@@ -332,13 +283,15 @@ static int growth(void)
 
 START_TEST(too_large_for_the_cgroup_is_refused_not_killed)
 {
-    run_limited(refusals);
+    if (can_limit())
+        run_in_child(refusals);
 }
 END_TEST
 
 START_TEST(growth_is_refused_when_the_room_is_gone)
 {
-    run_limited(growth);
+    if (can_limit())
+        run_in_child(growth);
 }
 END_TEST
 
@@ -346,8 +299,8 @@ int main(void)
 {
     Suite *suite = suite_create("headroom");
     TCase *fake = tcase_create("fake");
-    tcase_add_unchecked_fixture(fake, make_root, remove_root);
-    tcase_add_checked_fixture(fake, clear_root, NULL);
+    tcase_add_unchecked_fixture(fake, make_scratch, remove_scratch);
+    tcase_add_checked_fixture(fake, clear_scratch, NULL);
     tcase_add_test(fake, the_machine_alone);
     tcase_add_test(fake, v2_takes_the_tightest_ancestor);
     tcase_add_test(fake, the_total_is_the_lowest_limit);

@@ -1,29 +1,21 @@
-/* Samples of this very process, of trees of fake files, and of an arena that somebody tampers with
- * behind the ledger's back. */
+/* Samples of this very process, and of an arena that somebody changes behind the ledger's back. */
 #include "daemon/monitor/monitor.h"
+#include "tests/unit/huge_page_pool.h"
 #include "tests/unit/monitor_fixture.h"
 #include "tests/unit/run_suite.h"
+#include "tests/unit/scratch.h"
 
-#include <check.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
-#include <inttypes.h>
-#include <stdarg.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/wait.h>
 
-#define NR_HUGEPAGES "/proc/sys/vm/nr_hugepages"
-
 START_TEST(a_committed_arena_is_aligned)
 {
-    struct backing *backing = make(50 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
-    struct monitor *monitor = watch(backing);
+    make(50 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
+    watch("/proc");
     ck_assert_uint_eq(monitor_n_samples(monitor), 0);
-    const struct sample *s = sample(monitor);
+    const struct sample *s = sample();
     ck_assert_uint_eq(s->arena_file_bytes, 50 * MIB);
     ck_assert_uint_eq(s->ledger_bytes, 50 * MIB);
     ck_assert_int_eq(s->drift_bytes, 0);
@@ -42,94 +34,81 @@ START_TEST(a_committed_arena_is_aligned)
     ck_assert_uint_gt(s->sampled_at_usec, UINT64_C(1600000000) * 1000000);
     ck_assert(s->cpu_percent >= 0);
     ck_assert(s->pressure_avg10 >= 0 || access("/proc/pressure/memory", R_OK) < 0);
-    sample(monitor);
-    monitor_free(monitor);
-    backing_free(backing);
+    sample();
     ck_assert_ptr_null(monitor_free(NULL));
 }
 END_TEST
 
 START_TEST(without_an_arena)
 {
-    struct monitor *monitor = watch(NULL);
-    const struct sample *s = sample(monitor);
+    watch("/proc");
+    const struct sample *s = sample();
     ck_assert_uint_eq(s->arena_file_bytes, 0);
     ck_assert_int_eq(s->drift_bytes, 0);
     ck_assert_uint_gt(s->rss_bytes, 0);
     ck_assert(s->aligned);
-    monitor_free(monitor);
 }
 END_TEST
 
 START_TEST(loads_in_flight_are_allowed_for)
 {
-    struct backing *backing = make(50 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD);
-    struct monitor *monitor = watch(backing);
-    ck_assert(sample(monitor)->aligned);
-    load(backing, 10 * MIB);
+    make(50 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD);
+    watch("/proc");
+    ck_assert(sample()->aligned);
+    grow_and_commit(10 * MIB);
     uint64_t new_bytes;
     ck_assert_int_eq(backing_grow(backing, 30 * MIB, &new_bytes), 0);
     for (uint64_t written = 0; written <= new_bytes; written += 5 * MIB) {
         ck_assert_int_eq(backing_populate(backing, 10 * MIB, written), 0);
-        const struct sample *s = sample(monitor);
+        const struct sample *s = sample();
         ck_assert_uint_eq(s->ledger_bytes, 10 * MIB);
         ck_assert_uint_eq(s->arena_file_bytes, 10 * MIB + written);
         ck_assert_int_eq(s->drift_bytes, 0);
         ck_assert(s->aligned);
     }
     backing_committed(backing, new_bytes);
-    ck_assert_uint_eq(sample(monitor)->ledger_bytes, 30 * MIB);
+    ck_assert_uint_eq(sample()->ledger_bytes, 30 * MIB);
     ck_assert(monitor_last(monitor)->aligned);
-    monitor_free(monitor);
-    backing_free(backing);
 }
 END_TEST
 
 /* A load that reports more than it has committed. */
 START_TEST(missing_pages_are_seen)
 {
-    struct backing *backing = make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD);
-    struct monitor *monitor = watch(backing);
+    make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD);
+    watch("/proc");
     uint64_t new_bytes;
     ck_assert_int_eq(backing_grow(backing, 4 * MIB, &new_bytes), 0);
     ck_assert_int_eq(backing_populate(backing, 0, 3 * MIB), 0);
     backing_committed(backing, new_bytes);
-    ck_assert_int_eq(sample(monitor)->drift_bytes, -(int64_t)MIB);
-    ck_assert(!monitor_last(monitor)->aligned);
-    monitor_free(monitor);
-    backing_free(backing);
+    expect_drift(-(int64_t)MIB, false);
 }
 END_TEST
 
 START_TEST(hidden_pages_are_seen)
 {
-    struct backing *backing = make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD);
-    struct monitor *monitor = watch(backing);
-    load(backing, MIB);
-    ck_assert(sample(monitor)->aligned);
+    make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD);
+    watch("/proc");
+    grow_and_commit(MIB);
+    ck_assert(sample()->aligned);
     char byte = 1;
     /* One page is within the tolerance, but shows. */
     ck_assert_int_eq(pwrite(backing_fd(backing), &byte, 1, 2 << 20), 1);
-    ck_assert_int_eq(sample(monitor)->drift_bytes, (int64_t)page);
-    ck_assert(monitor_last(monitor)->aligned);
+    expect_drift((int64_t)page, true);
     ck_assert_int_eq(pwrite(backing_fd(backing), &byte, 1, 3 << 20), 1);
-    ck_assert_int_eq(sample(monitor)->drift_bytes, 2 * (int64_t)page);
-    ck_assert(!monitor_last(monitor)->aligned);
+    expect_drift(2 * (int64_t)page, false);
     /* They are gone again. */
     ck_assert_int_eq(ftruncate(backing_fd(backing), 1 << 20), 0);
-    ck_assert_int_eq(sample(monitor)->drift_bytes, 0);
-    ck_assert(monitor_last(monitor)->aligned);
-    monitor_free(monitor);
-    backing_free(backing);
+    expect_drift(0, true);
 }
 END_TEST
 
 /* What a client that reads a hole of a longer file would do. */
 START_TEST(pages_that_another_process_committed_are_seen)
 {
-    struct backing *backing = make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD);
-    struct monitor *monitor = watch(backing);
-    load(backing, MIB);
+    make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD);
+    watch("/proc");
+    grow_and_commit(MIB);
     ck_assert_int_eq(ftruncate(backing_fd(backing), 4 << 20), 0);
     fflush(NULL);
     pid_t pid = fork();
@@ -145,55 +124,46 @@ START_TEST(pages_that_another_process_committed_are_seen)
     int status;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert_int_eq(status, 0);
-    ck_assert_int_eq(sample(monitor)->drift_bytes, (int64_t)MIB);
-    ck_assert(!monitor_last(monitor)->aligned);
-    monitor_free(monitor);
-    backing_free(backing);
+    expect_drift((int64_t)MIB, false);
 }
 END_TEST
 
 START_TEST(holes_are_seen)
 {
-    struct backing *backing = make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
-    struct monitor *monitor = watch(backing);
+    make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
+    watch("/proc");
     ck_assert_int_eq(fallocate(backing_fd(backing), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                1 << 20, 2 << 20),
                      0);
-    ck_assert_int_eq(sample(monitor)->drift_bytes, -2 * (int64_t)MIB);
-    ck_assert(!monitor_last(monitor)->aligned);
+    expect_drift(-2 * (int64_t)MIB, false);
     ck_assert_int_eq(backing_populate(backing, MIB, 2 * MIB), 0);
-    ck_assert_int_eq(sample(monitor)->drift_bytes, 0);
-    ck_assert(monitor_last(monitor)->aligned);
-    monitor_free(monitor);
-    backing_free(backing);
+    expect_drift(0, true);
 }
 END_TEST
 
 /* Shared memory that is not the arena's looks like arena in RssShmem. */
 START_TEST(foreign_shared_memory_is_seen)
 {
-    struct backing *backing = make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
-    struct monitor *monitor = watch(backing);
+    make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
+    watch("/proc");
     void *other = mmap(NULL, 32 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ck_assert_ptr_ne(other, MAP_FAILED);
     memset(other, 1, 32 * MIB);
-    ck_assert(!sample(monitor)->aligned);
-    ck_assert_int_eq(monitor_last(monitor)->drift_bytes, 0);
+    expect_drift(0, false);
     munmap(other, 32 * MIB);
-    ck_assert(sample(monitor)->aligned);
-    monitor_free(monitor);
-    backing_free(backing);
+    ck_assert(sample()->aligned);
 }
 END_TEST
 
 /* A real swap file of 16 MiB, made in the parent and removed whatever the test does. */
-static char swap_file[128];
+static char swap_file[sizeof scratch + 8];
 
 static void make_swap(void)
 {
     enum { N_PAGES = 4096 };
-    make_root();
-    snprintf(swap_file, sizeof swap_file, "%s/swap", root);
+    setup();
+    make_scratch();
+    snprintf(swap_file, sizeof swap_file, "%s/swap", scratch);
     _cleanup_(closep) int fd = open(swap_file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     unsigned char *block = calloc(1, page);
     bool written = fd >= 0 && block;
@@ -215,7 +185,7 @@ static void remove_swap(void)
 {
     if (*swap_file)
         ck_assert_int_eq(swapoff(swap_file), 0);
-    remove_root();
+    remove_scratch();
 }
 
 START_TEST(a_swapped_arena_is_seen)
@@ -224,80 +194,48 @@ START_TEST(a_swapped_arena_is_seen)
         printf("skipped: no swap file can be used here\n");
         return;
     }
-    struct backing *backing = make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
-    struct monitor *monitor = watch(backing);
+    make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
+    watch("/proc");
     memset(backing_base(backing), 1, 8 * MIB);
-    ck_assert(sample(monitor)->aligned);
+    ck_assert(sample()->aligned);
     ck_assert_int_eq(madvise(backing_base(backing), 8 * MIB, MADV_PAGEOUT), 0);
-    const struct sample *s = sample(monitor);
+    const struct sample *s = sample();
     if (s->arena_rss_bytes > 4 * MIB) {
         printf("skipped: the kernel did not swap the arena out\n");
     } else {
         ck_assert_uint_gt(s->arena_swapped_bytes, 4 * MIB);
         ck_assert(!s->aligned);
         ck_assert_int_eq(backing_populate(backing, 0, 8 * MIB), 0);
-        ck_assert(sample(monitor)->aligned);
+        ck_assert(sample()->aligned);
         ck_assert_uint_eq(monitor_last(monitor)->arena_swapped_bytes, 0);
     }
-    monitor_free(monitor);
-    backing_free(backing);
 }
 END_TEST
 
-/* A pool of reserved huge pages, likewise. */
-static char saved_pool[32];
-
-static bool write_pool(const char *value)
-{
-    _cleanup_(closep) int fd = open(NR_HUGEPAGES, O_WRONLY | O_CLOEXEC);
-    return fd >= 0 && write(fd, value, strlen(value)) == (ssize_t)strlen(value);
-}
-
-static void make_pool(void)
-{
-    _cleanup_(fclosep) FILE *in = fopen(NR_HUGEPAGES, "re");
-    char value[32];
-    if (!in || !fgets(saved_pool, sizeof saved_pool, in))
-        return;
-    snprintf(value, sizeof value, "%lu", strtoul(saved_pool, NULL, 10) + 4);
-    if (!write_pool(value))
-        *saved_pool = '\0';
-}
-
-static void remove_pool(void)
-{
-    if (*saved_pool)
-        ck_assert(write_pool(saved_pool));
-}
-
 START_TEST(reserved_huge_pages_count_as_the_arenas)
 {
-    struct backing *backing = NULL;
+    const struct backing_config config = {8 * MIB, HUGE_PAGES_RESERVED, COMMIT_LOAD, false};
     char why[BACKING_WHY_MAX];
-    if (!*saved_pool ||
-        backing_new(&(struct backing_config){8 * MIB, HUGE_PAGES_RESERVED, COMMIT_LOAD, false},
-                    &backing, why) < 0) {
+    if (!enlarge_pool(4) || backing_new(&config, &backing, why) < 0) {
         printf("skipped: no pool of reserved huge pages can be made here\n");
         return;
     }
-    struct monitor *monitor = watch(backing);
-    load(backing, 4 * MIB);
-    const struct sample *s = sample(monitor);
+    watch("/proc");
+    grow_and_commit(4 * MIB);
+    const struct sample *s = sample();
     ck_assert_uint_eq(s->hugetlb_bytes, 4 * MIB);
     ck_assert_uint_eq(s->arena_file_bytes, 4 * MIB);
     ck_assert_int_eq(s->drift_bytes, 0);
     ck_assert_uint_ge(s->rss_bytes, 4 * MIB);
     ck_assert(s->aligned);
-    monitor_free(monitor);
-    backing_free(backing);
 }
 END_TEST
 
 int main(void)
 {
-    page = (uint64_t)sysconf(_SC_PAGESIZE);
     Suite *suite = suite_create("monitor");
     TCase *real = tcase_create("real");
+    tcase_add_checked_fixture(real, setup, stop);
     tcase_set_timeout(real, 120);
     tcase_add_test(real, a_committed_arena_is_aligned);
     tcase_add_test(real, without_an_arena);
@@ -309,12 +247,14 @@ int main(void)
     tcase_add_test(real, foreign_shared_memory_is_seen);
     suite_add_tcase(suite, real);
     TCase *swap = tcase_create("swap");
+    tcase_add_checked_fixture(swap, setup, stop);
     tcase_set_timeout(swap, 120);
     tcase_add_unchecked_fixture(swap, make_swap, remove_swap);
     tcase_add_test(swap, a_swapped_arena_is_seen);
     suite_add_tcase(suite, swap);
     TCase *reserved = tcase_create("reserved");
-    tcase_add_unchecked_fixture(reserved, make_pool, remove_pool);
+    tcase_add_checked_fixture(reserved, setup, stop);
+    tcase_add_unchecked_fixture(reserved, save_pool, restore_pool);
     tcase_add_test(reserved, reserved_huge_pages_count_as_the_arenas);
     suite_add_tcase(suite, reserved);
     return run_suite(suite);
