@@ -70,16 +70,19 @@ static int show_already_loaded(struct output *output, const struct subject *subj
 static int show_load_layer(struct output *output, const struct subject *subject, json_t *reply)
 {
     int hit, must_unload;
-    json_int_t bytes, evicted;
+    json_int_t bytes, evicted, zero_bytes = -1; /* an older daemon does not tell it */
     char text[SIZE_TEXT_MAX];
 
-    if (json_unpack(reply, "{s:b, s:I, s:b, s:I}", "hit", &hit, "bytes", &bytes, "mustUnload",
-                    &must_unload, "evicted", &evicted) < 0)
+    if (json_unpack(reply, "{s:b, s:I, s:b, s:I, s?I}", "hit", &hit, "bytes", &bytes, "mustUnload",
+                    &must_unload, "evicted", &evicted, "zeroBytes", &zero_bytes) < 0)
         return -EBADMSG;
     fprintf(output->stream, "%s/%s: %s %s", subject->model, subject->layer,
             output_size(bytes, text), hit ? "was there already" : "loaded");
+    bool is_told = zero_bytes >= 0, is_zeros = bytes > 0 && zero_bytes >= bytes;
     if (!hit)
-        show_pace(output, subject, bytes, false); /* whether it has weights is not known here */
+        show_pace(output, subject, bytes, is_told && !is_zeros);
+    if (is_zeros)
+        fputs(" (zeros: the layer has no weights)", output->stream);
     if (must_unload)
         fprintf(output->stream, "; must-unload evicted %" JSON_INTEGER_FORMAT " layer%s", evicted,
                 plural(evicted));

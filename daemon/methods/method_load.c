@@ -13,7 +13,7 @@ struct loading {
     struct load_request *load;   /* while layers are loaded */
     struct event *ticker;        /* reports the progress within a large layer */
     struct model *model;
-    uint64_t zero_bytes; /* LoadModel only; see zeroBytes in the interface file */
+    uint64_t zero_bytes; /* see zeroBytes in the interface file */
     enum on_full on_full;
 };
 
@@ -130,9 +130,10 @@ static void layer_ended(const struct load_progress *progress, const struct load_
         return;
     }
     call_reply(loading->call,
-               json_pack("{s:b, s:I, s:b, s:I}", "hit", progress->hits > 0, "bytes",
+               json_pack("{s:b, s:I, s:b, s:I, s:I}", "hit", progress->hits > 0, "bytes",
                          (json_int_t)progress->bytes_done, "mustUnload", progress->must_unload > 0,
-                         "evicted", (json_int_t)progress->evicted));
+                         "evicted", (json_int_t)progress->evicted, "zeroBytes",
+                         (json_int_t)loading->zero_bytes));
 }
 
 static void start(struct loading *loading, uint32_t first, uint32_t n_layers,
@@ -148,11 +149,12 @@ static void start(struct loading *loading, uint32_t first, uint32_t n_layers,
 
 /* The bytes that are not read from a file: those of layers without weights, or all bytes in a
  * simulation. */
-static uint64_t count_zero_bytes(const struct definition *definition, bool simulated)
+static uint64_t count_zero_bytes(const struct manager *manager, const struct definition *definition,
+                                 uint32_t first, uint32_t n_layers)
 {
     uint64_t n_bytes = 0;
-    for (uint32_t i = 0; i < definition->n_layers; i++)
-        if (simulated || definition->layers[i].n_pieces == 0)
+    for (uint32_t i = first; i < first + n_layers; i++)
+        if (!manager->backing || definition->layers[i].n_pieces == 0)
             n_bytes += definition->layers[i].bytes;
     return n_bytes;
 }
@@ -182,7 +184,7 @@ static void imported(int error, struct model_read_result *result, void *context)
         loading_free(loading);
         return;
     }
-    loading->zero_bytes = count_zero_bytes(definition, !loading->manager->backing);
+    loading->zero_bytes = count_zero_bytes(loading->manager, definition, 0, definition->n_layers);
     if (call_more(loading->call)) {
         loading->ticker = event_new(loading->manager->base, -1, EV_PERSIST, on_tick, loading);
         if (loading->ticker)
@@ -263,5 +265,6 @@ void method_load_layer(struct call *call, void *context)
         return;
     loading->on_full = on_full;
     loading->model = model;
+    loading->zero_bytes = count_zero_bytes(manager, model->definition, layer->index, 1);
     start(loading, layer->index, 1, &hooks);
 }

@@ -96,6 +96,14 @@ class Replies(TestCase):
             found = c.call("LoadModel", {"definitionFileDescriptor": 0, "name": "w"},
                            fds=[file.fileno()])
         self.assertEqual((found["bytesTotal"], found["zeroBytes"]), (2 * MIB, 0))
+        for model, zeros in (("zeros", MIB), ("w", 0)):
+            for hit in (True, False):
+                found = self.daemon.call("LoadLayer", model=model, layer="l1")
+                self.assertEqual((found["hit"], found["bytes"], found["zeroBytes"]), (hit, MIB, zeros))
+                self.daemon.call("UnloadLayer", model=model, layer="l1")
+            result = self.assertExit(0, self.daemon.emctl("load-layer", model, "l1"))
+            self.assertEqual("zeros:" in result.out, bool(zeros), result.out)
+            self.assertEqual("/s)" in result.out, not zeros, result.out)
 
     def test_a_plan_says_which_rates_it_assumes(self):
         self.daemon.load(sized_model("m", MIB, MIB))

@@ -77,7 +77,15 @@ START_TEST(sentences)
            "ffn10: 10 layers, 80.0 MiB loaded in 0.50 s (1 was there already); 10 resident\n");
     expect(output_text.load_layer, &timed,
            "{\"hit\":false,\"bytes\":1048576,\"mustUnload\":false,\"evicted\":0}",
-           "m/l: 1.0 MiB loaded in 0.50 s\n"); /* of zeros, perhaps */
+           "m/l: 1.0 MiB loaded in 0.50 s\n"); /* of zeros, perhaps: an older daemon */
+    expect(output_text.load_layer, &timed,
+           "{\"hit\":false,\"bytes\":1048576,\"mustUnload\":false,\"evicted\":0,\"zeroBytes\":0}",
+           "m/l: 1.0 MiB loaded in 0.50 s (2.0 MiB/s)\n");
+    expect(output_text.load_layer, &timed,
+           "{\"hit\":false,\"bytes\":1048576,\"mustUnload\":true,\"evicted\":1,"
+           "\"zeroBytes\":1048576}",
+           "m/l: 1.0 MiB loaded in 0.50 s (zeros: the layer has no weights); must-unload evicted "
+           "1 layer\n");
     expect(output_text.load_model, &timed, ZEROS,
            "ffn10: 10 layers, 80.0 MiB loaded in 0.50 s (zeros: the model has no weights); 10 "
            "resident\n");
