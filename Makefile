@@ -91,8 +91,7 @@ $(BUILD)/libedgemind.a: $(library_objects) $(BUILD)/libcommon.a
 	$(Q)$(OBJCOPY) --localize-hidden $(BUILD)/libedgemind.o
 	$(Q)rm -f $@ && $(AR) rcs $@ $(BUILD)/libedgemind.o
 
-# Preloaded by engines that map weight files. Not installed yet: it does not give leases back on
-# another's behalf, so that an engine that sleeps keeps its place. It exports the calls that it stands in front of.
+# Preloaded by `emctl exec` into engines that map weight files. It exports the calls that it stands in front of.
 $(view_library): $(view_objects) $(library_objects) $(BUILD)/libcommon.a client/view/view.map
 	$(call link,$(common_pkgs),-shared -Wl$(comma)--version-script=client/view/view.map -Wl$(comma)--gc-sections -Wl$(comma)-z$(comma)nodelete)
 comma := ,
@@ -187,14 +186,16 @@ units       := edgemindd.service edgemindd.socket edgemindd@.service edgemindd@.
 unitdir     ?= $(call systemd_dir,systemdsystemunitdir,/usr/lib/systemd/system)
 sysusersdir ?= $(call systemd_dir,sysusersdir,/usr/lib/sysusers.d)
 tmpfilesdir ?= $(call systemd_dir,tmpfilesdir,/usr/lib/tmpfiles.d)
+udevdir     ?= $(or $(shell pkg-config --variable=udevdir udev 2>/dev/null),/usr/lib/udev)
 systemd_dir = $(or $(shell pkg-config --variable=$(1) systemd 2>/dev/null),$(2))
 
-# emctl looks for models where they are installed, so it is built again when PREFIX changes.
+# emctl looks for models and for the library of views where they are installed, so it is built again when that changes.
 $(BUILD)/client/emctl/definition_file.o: EM_CFLAGS += -DEDGEMIND_MODELS='"$(datadir)/models"'
-$(BUILD)/client/emctl/definition_file.o: $(BUILD)/prefix
+$(BUILD)/client/emctl/verb_exec.o: EM_CFLAGS += -DEDGEMIND_LIBDIR='"$(libdir)"'
+$(BUILD)/client/emctl/definition_file.o $(BUILD)/client/emctl/verb_exec.o: $(BUILD)/prefix
 $(BUILD)/prefix: FORCE
 	@mkdir -p $(@D)
-	@echo '$(PREFIX)' | cmp -s - $@ || echo '$(PREFIX)' >$@
+	@echo '$(PREFIX) $(libdir)' | cmp -s - $@ || echo '$(PREFIX) $(libdir)' >$@
 
 install: all
 	install -D -m 755 $(BUILD)/edgemindd $(DESTDIR)$(sbindir)/edgemindd
@@ -206,6 +207,7 @@ install: all
 	ln -sf libedgemind.so.$(VERSION) $(DESTDIR)$(libdir)/libedgemind.so.$(SOVERSION)
 	ln -sf libedgemind.so.$(SOVERSION) $(DESTDIR)$(libdir)/libedgemind.so
 	install -D -m 644 $(BUILD)/libedgemind.a $(DESTDIR)$(libdir)/libedgemind.a
+	install -D -m 644 $(view_library) $(DESTDIR)$(libdir)/edgemind/libedgemind-view.so
 	install -D -m 644 client/library/edgemind.pc.in $(DESTDIR)$(libdir)/pkgconfig/edgemind.pc
 	sed -i 's|@prefix@|$(PREFIX)|; s|@includedir@|$(includedir)|; s|@libdir@|$(libdir)|; s|@version@|$(VERSION)|' \
 		$(DESTDIR)$(libdir)/pkgconfig/edgemind.pc
@@ -217,6 +219,7 @@ install: all
 	sed -i 's|@sbindir@|$(sbindir)|' $(addprefix $(DESTDIR)$(unitdir)/,$(units))
 	install -D -m 644 systemd/sysusers.d/edgemind.conf $(DESTDIR)$(sysusersdir)/edgemind.conf
 	install -D -m 644 systemd/tmpfiles.d/edgemind.conf $(DESTDIR)$(tmpfilesdir)/edgemind.conf
+	install -D -m 644 systemd/60-edgemind.rules $(DESTDIR)$(udevdir)/rules.d/60-edgemind.rules
 	[ -e $(DESTDIR)$(confdir)/edgemindd.conf ] || \
 		install -D -m 644 systemd/edgemindd.conf $(DESTDIR)$(confdir)/edgemindd.conf
 ifeq ($(DESTDIR),)
@@ -224,6 +227,7 @@ ifeq ($(DESTDIR),)
 	! command -v systemd-sysusers >/dev/null || systemd-sysusers $(sysusersdir)/edgemind.conf
 	! command -v systemd-tmpfiles >/dev/null || systemd-tmpfiles --create $(tmpfilesdir)/edgemind.conf
 	! [ -d /run/systemd/system ] || systemctl daemon-reload
+	! [ -e /run/udev/control ] || { udevadm control --reload; udevadm trigger --name-match=userfaultfd; }
 endif
 
 # Leaves the configuration and the user.
@@ -236,8 +240,8 @@ endif
 		$(mandir)/man1/emctl.1 $(mandir)/man3/libedgemind.3 $(includedir)/edgemind.h $(libdir)/libedgemind.a \
 		$(libdir)/libedgemind.so $(libdir)/libedgemind.so.$(SOVERSION) $(libdir)/libedgemind.so.$(VERSION) \
 		$(libdir)/pkgconfig/edgemind.pc $(completionsdir)/emctl $(addprefix $(unitdir)/,$(units)) \
-		$(sysusersdir)/edgemind.conf $(tmpfilesdir)/edgemind.conf)
-	rm -rf $(DESTDIR)$(datadir)
+		$(sysusersdir)/edgemind.conf $(tmpfilesdir)/edgemind.conf $(udevdir)/rules.d/60-edgemind.rules)
+	rm -rf $(DESTDIR)$(datadir) $(DESTDIR)$(libdir)/edgemind
 ifeq ($(DESTDIR),)
 	! [ -d /run/systemd/system ] || systemctl daemon-reload
 endif

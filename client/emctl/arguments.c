@@ -82,6 +82,18 @@ static bool check_name(const char *value)
     return true;
 }
 
+static bool check_model(const char *value)
+{
+    char name[DEFINITION_NAME_MAX + 1];
+    size_t n = strcspn(value, "=");
+
+    if (n >= sizeof name || !value[n] || !value[n + 1])
+        return false;
+    memcpy(name, value, n);
+    name[n] = '\0';
+    return check_name(name);
+}
+
 bool arguments_is_policy(const char *name)
 {
     size_t n = strlen(name);
@@ -121,6 +133,14 @@ static const struct option options[] = {
      "do nothing if the daemon knows the model already"},
     {"--replace", 0, NULL, offsetof(struct arguments, replace), OPTION_KNOWN, NULL,
      "unload the model first if the daemon knows it already"},
+    {"--model", 0, "NAME=FILE", offsetof(struct arguments, models), OPTION_VIEW, check_model,
+     "make the model in FILE known first; may be repeated"},
+    {"--auto", 0, NULL, offsetof(struct arguments, automatic), OPTION_VIEW, NULL,
+     "make known whatever weight files the command maps"},
+    {"--or-file", 0, NULL, offsetof(struct arguments, or_file), OPTION_VIEW, NULL,
+     "run it on the plain files if it cannot have views"},
+    {"--verbose", 0, NULL, offsetof(struct arguments, verbose), OPTION_VIEW, NULL,
+     "say which files are views, and why others are not"},
     {"--tensors", 0, NULL, offsetof(struct arguments, tensors), OPTION_TENSORS, NULL,
      "show each layer's tensors"},
     {"--force", 0, NULL, offsetof(struct arguments, force), OPTION_FORCE, NULL,
@@ -287,6 +307,12 @@ static int take_option(int argc, char **argv, int *at, struct arguments *argumen
                      value);
     if (option->check && !option->check(value))
         return usage(verb, "'%s' is no value for %s=%s", value, option->name, option->value);
+    if (option->check == check_model) {
+        if (arguments->n_models == MODELS_MAX)
+            return usage(verb, "at most %d times '%s'", MODELS_MAX, option->name);
+        arguments->models[arguments->n_models++] = value;
+        return EXIT_DONE;
+    }
     *(const char **)((char *)arguments + option->offset) = value;
     return EXIT_DONE;
 }
@@ -302,6 +328,8 @@ static int check_verb(const struct arguments *arguments, unsigned verb_options)
         return usage(verb, "--if-absent and --replace exclude each other");
     if (arguments->n_operands < verb->min_operands)
         return usage(verb, "%s needs %s", verb->name, verb->operands);
+    if (verb->max_operands == 0 && arguments->n_list > 0)
+        return usage(verb, "%s takes no argument '%s' before '--'", verb->name, arguments->list[0]);
     if (verb->takes_command && (!arguments->command || !*arguments->command))
         return usage(verb, "%s needs a command after '--'", verb->name);
     return EXIT_DONE;

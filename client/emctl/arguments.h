@@ -17,10 +17,11 @@ enum verb_options {
     OPTION_FORCE = 1 << 5,
     OPTION_RUN = 1 << 6,
     OPTION_WAIT = 1 << 7,
-    OPTION_KNOWN = 1 << 8
+    OPTION_KNOWN = 1 << 8,
+    OPTION_VIEW = 1 << 9
 };
 
-enum { OPERANDS_MAX = 3 };
+enum { OPERANDS_MAX = 3, MODELS_MAX = 16 };
 
 /* What a verb's command line may hold, and what runs it. */
 struct verb {
@@ -43,14 +44,17 @@ struct arguments {
     unsigned n_list;
     char **command;
     const char *socket;
-    const char *on_full;   /* "evict" or "ask" */
-    const char *policy;    /* one that arguments_is_policy knows, or "all" */
-    const char *capacity;  /* a size above 0 */
-    const char *passes;    /* 1 to 1000 */
-    const char *disk_rate; /* a size above 0 that json_int_t holds */
-    const char *compute;   /* a duration that json_int_t holds */
-    const char *wait;      /* a duration of at most a minute */
-    const char *name;      /* fit for a model */
+    const char *on_full;            /* "evict" or "ask" */
+    const char *policy;             /* one that arguments_is_policy knows, or "all" */
+    const char *capacity;           /* a size above 0 */
+    const char *passes;             /* 1 to 1000 */
+    const char *disk_rate;          /* a size above 0 that json_int_t holds */
+    const char *compute;            /* a duration that json_int_t holds */
+    const char *wait;               /* a duration of at most a minute */
+    const char *name;               /* fit for a model */
+    const char *models[MODELS_MAX]; /* NAME=FILE: a name that is fit, and not empty */
+    unsigned n_models;
+    bool automatic, or_file, verbose;
     bool tensors, force;
     bool if_absent, replace; /* at most one of them */
     bool json, quiet, help, version;

@@ -25,6 +25,8 @@ static const struct verb verbs[] = {
      "show what loading and running would do"},
     {"hold", "MODEL [LAYER...] -- COMMAND [ARG...]", 1, 1, OPTION_WAIT, verb_hold,
      "hold layers (by default all) while a command runs", true},
+    {"exec", "-- COMMAND [ARG...]", 0, 0, OPTION_VIEW, verb_exec,
+     "run a command that maps weight files on the arena", true},
     {"watch", "", 0, 0, 0, verb_watch, "show events as they happen"},
     {"set-policy", "[POLICY]", 0, 1, OPTION_ON_FULL, verb_set_policy,
      "show or set which layers a full arena evicts"},
@@ -60,7 +62,8 @@ static void print_help(void)
         "  2  usage                                  8    invalid definition or weights\n"
         "  3  no daemon                              9    permission denied\n"
         "  4  out of memory: larger than the arena   10   the model is known already\n"
-        "  5  must unload, and --on-full=ask         130  the load was interrupted\n");
+        "  5  must unload, and --on-full=ask         130  the load was interrupted\n"
+        "  126, 127  hold and exec: the command cannot be run, there is none\n");
     printf("\n'emctl VERB --help' shows a verb's own options; emctl(1) explains all.\n");
 }
 

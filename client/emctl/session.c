@@ -105,15 +105,14 @@ int session_bad_reply(void)
                                            "'emctl version' shows both versions.");
 }
 
-/* Sets the model's name: --name, or the default. */
-static int name_model(struct session *session, struct model_files *files)
+/* Sets the model's name, unless that is NULL: then the default stays. */
+static int name_model(struct session *session, struct model_files *files, const char *name)
 {
-    const char *name = session->arguments->name;
     int r = name ? model_files_set_name(files, name) : 0;
 
     if (r == -EINVAL)
         return error_message_print(EXIT_USAGE,
-                                   "--name is for weight files and indexes. %s is a definition, "
+                                   "a name is for weight files and indexes. %s is a definition, "
                                    "which has its own name for the model.",
                                    session->subject.file);
     if (r < 0)
@@ -121,7 +120,7 @@ static int name_model(struct session *session, struct model_files *files)
     return EXIT_DONE;
 }
 
-int session_open_model(struct session *session, const char *name, bool optional,
+int session_open_model(struct session *session, const char *name, const char *called, bool optional,
                        struct model_files *ret)
 {
     _cleanup_(freep) char *path = NULL;
@@ -146,17 +145,17 @@ int session_open_model(struct session *session, const char *name, bool optional,
         return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     }
     /* A model and a directory may have the same name. */
-    if ((fd == -ENOENT || fd == -EISDIR) && optional && !session->arguments->name)
+    if ((fd == -ENOENT || fd == -EISDIR) && optional && !called)
         return EXIT_DONE;
     if (fd < 0)
         return error_message_no_definition(session->shown_path, fd);
     int r = model_files_open(path, fd, is_folder, &files, &failure);
     if (r < 0)
         return error_message_no_model_file(session->shown_path, &failure, r);
-    r = name_model(session, &files);
+    r = name_model(session, &files, called);
     if (r == EXIT_DONE) {
         session->subject.model = files.name;
-        session->subject.has_default_name = files.name && !session->arguments->name;
+        session->subject.has_default_name = files.name && !called;
         *ret = files;
         files = (struct model_files){0};
     }
@@ -170,24 +169,18 @@ const char *session_name_model(struct session *session, const char *operand)
     return session->subject.model = session->model_name ? session->model_name : operand;
 }
 
-int session_send(struct session *session, const char *method, json_t *parameters, bool more,
-                 const struct model_files *files)
+int session_send_fds(struct session *session, const char *method, json_t *parameters, bool more,
+                     const int *fds, size_t n_fds)
 {
     char name[64];
-    int r;
 
-    if (parameters && files && files->n_fds > 0 && model_files_describe(files, parameters) < 0) {
-        json_decref(parameters);
-        parameters = NULL;
-    }
     if (!parameters)
         return error_message_print(EXIT_USAGE, "an argument is not valid UTF-8.");
-    r = session_connect(session);
+    int r = session_connect(session);
     if (r == EXIT_DONE) {
         snprintf(name, sizeof name, "%s%s", strchr(method, '.') ? "" : MANAGER_INTERFACE ".",
                  method);
-        r = varlink_send(session->varlink, name, parameters, more ? VARLINK_MORE : 0,
-                         files ? files->fds : NULL, files ? files->n_fds : 0);
+        r = varlink_send(session->varlink, name, parameters, more ? VARLINK_MORE : 0, fds, n_fds);
         if (r == -EMSGSIZE)
             r = error_message_print(EXIT_OTHER,
                                     "the call would be longer than the 64 KiB that a daemon "
@@ -197,6 +190,17 @@ int session_send(struct session *session, const char *method, json_t *parameters
     }
     json_decref(parameters);
     return r;
+}
+
+int session_send(struct session *session, const char *method, json_t *parameters, bool more,
+                 const struct model_files *files)
+{
+    if (parameters && files && files->n_fds > 0 && model_files_describe(files, parameters) < 0) {
+        json_decref(parameters);
+        parameters = NULL;
+    }
+    return session_send_fds(session, method, parameters, more, files ? files->fds : NULL,
+                            files ? files->n_fds : 0);
 }
 
 int session_receive_raw(struct session *session, struct varlink_reply *ret)
@@ -217,11 +221,11 @@ int session_receive_raw(struct session *session, struct varlink_reply *ret)
             output_flush(&session->output); /* the error below decides the exit code */
         json_decref(error);
     }
-    if (reply.error && session->expected != ERROR_NONE &&
-        error_from_wire_name(reply.error) == session->expected) {
+    enum error error = reply.error ? error_from_wire_name(reply.error) : ERROR_NONE;
+    if (session->expected >> error & 1) {
         *ret = reply;
         reply = (struct varlink_reply){0};
-        return (int)error_exit_code(session->expected);
+        return (int)error_exit_code(error);
     }
     if (reply.error && safe_json(reply.parameters) < 0)
         return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));

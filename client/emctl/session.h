@@ -21,9 +21,9 @@ struct session {
     char *shown_path;         /* owns subject.file */
     char *model_name;         /* owns subject.model if the command line names the model */
     struct progress progress; /* of the current call */
-    /* An error that the verb handles itself: session_receive returns its exit code and the reply,
-     * and prints no message. ERROR_NONE: there is no such error. */
-    enum error expected;
+    /* Errors that the verb handles itself, each as 1 << enum error: session_receive returns their
+     * exit code and the reply, and prints no message. */
+    uint32_t expected;
 };
 
 void session_init(struct session *session, const struct arguments *arguments);
@@ -40,8 +40,9 @@ int session_adopt(struct session *session, int fd);
 void session_disconnect(struct session *session);
 
 /* Finds and opens the files of the model that the command line names, and makes them the subject.
- * With `optional` a missing file is not a failure: then `ret` is empty. */
-int session_open_model(struct session *session, const char *name, bool optional,
+ * `called` is the model's name; NULL: the default. With `optional` a missing file is not a failure:
+ * then `ret` is empty. */
+int session_open_model(struct session *session, const char *name, const char *called, bool optional,
                        struct model_files *ret);
 
 /* Makes the model that the command line names the subject. Returns the name that the daemon knows:
@@ -53,6 +54,8 @@ const char *session_name_model(struct session *session, const char *operand);
  * is NULL or empty. */
 int session_send(struct session *session, const char *method, json_t *parameters, bool more,
                  const struct model_files *files);
+int session_send_fds(struct session *session, const char *method, json_t *parameters, bool more,
+                     const int *fds, size_t n_fds);
 
 /* Connects, and waits for replies without a time limit. `interrupt_fd` (borrowed, -1 for none) ends
  * the wait with EXIT_INTERRUPTED when it is readable. */

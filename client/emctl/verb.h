@@ -17,3 +17,8 @@ int verb_watch(struct session *session);
 int verb_set_policy(struct session *session);
 int verb_hold(struct session *session);
 int verb_version(struct session *session);
+int verb_exec(struct session *session);
+
+/* What load-model does, for the verbs that need a model: loads as much of it as there is room for,
+ * shows no more than a progress bar, and disconnects. */
+int verb_load_files(struct session *session, const struct model_files *files);

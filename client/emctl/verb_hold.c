@@ -1,6 +1,7 @@
 /* hold: leases layers for as long as a command runs. The leases end with the connection. The
  * command inherits neither the connection nor the arena's descriptor. When the daemon is restarted,
  * emctl leases the same layers again while the command goes on. */
+#include "client/emctl/command.h"
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "client/library/safe_text.h"
@@ -19,9 +20,6 @@ enum {
     TRY_USEC = 10 * 1000 * 1000, /* how long to wait for another daemon */
     PAUSE_MSEC = 50
 };
-
-/* The exit codes that shells use. */
-enum { EXIT_CANNOT_RUN = 126, EXIT_NO_COMMAND = 127, EXIT_SIGNALED = 128 };
 
 /* Appends the names of all of the model's layers. */
 static int find_layers(struct session *session, json_t *names)
@@ -142,10 +140,7 @@ static void receive(struct hold *hold)
 __attribute__((noreturn)) static void execute(char **command, const sigset_t *before)
 {
     sigprocmask(SIG_SETMASK, before, NULL);
-    execvp(command[0], command);
-    int error = errno;
-    error_message_print(EXIT_CANNOT_RUN, "cannot run %s: %s.", command[0], strerror(error));
-    _exit(error == ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_RUN);
+    _exit(command_execute(command));
 }
 
 /* Passes signals on to the command, except those from the terminal, which the command also gets. */

@@ -85,9 +85,9 @@ static int send_load(struct session *session, const char *method, json_t *parame
         if (r == EXIT_DONE)
             r = follow(session, &reply);
         if (r == EXIT_ALREADY_LOADED && session->expected && session->arguments->replace) {
-            session->expected = ERROR_NOT_FOUND; /* another client unloaded it first */
+            session->expected = 1 << ERROR_NOT_FOUND; /* another client unloaded it first */
             r = unload(session, &reply);
-            session->expected = ERROR_NONE;
+            session->expected = 0;
             if (r == EXIT_DONE || r == EXIT_NOT_FOUND)
                 continue;
         } else if (r == EXIT_DONE || r == EXIT_ALREADY_LOADED) {
@@ -98,8 +98,8 @@ static int send_load(struct session *session, const char *method, json_t *parame
     }
 }
 
-/* Takes ownership of `parameters`. Asks for intermediate replies only if a progress bar is drawn.
- */
+/* Takes ownership of `parameters`; `show` may be NULL. Asks for intermediate replies only if a
+ * progress bar is drawn. */
 static int load(struct session *session, const char *method, json_t *parameters,
                 const struct model_files *files, bool bar, output_function show)
 {
@@ -121,28 +121,34 @@ static int load(struct session *session, const char *method, json_t *parameters,
         error_message_print(r, "interrupted; the load is cancelled, and complete layers stay.");
     session_disconnect(session);
     release_interrupt(interrupt_fd, &before);
-    if (r == EXIT_ALREADY_LOADED && session->expected) {
+    if (r == EXIT_ALREADY_LOADED && session->arguments->if_absent) {
         bool is_safe = safe_json(reply.parameters) == 0;
         session->subject.model = json_string_value(json_object_get(reply.parameters, "model"));
         return is_safe && session->subject.model
                    ? session_show(session, session->output.ops->already_loaded, NULL)
                    : session_bad_reply();
     }
-    return r == EXIT_DONE ? session_show(session, show, reply.parameters) : r;
+    return r == EXIT_DONE && show ? session_show(session, show, reply.parameters) : r;
 }
 
 int verb_load_model(struct session *session)
 {
     const struct arguments *arguments = session->arguments;
     _cleanup_(model_files_done) struct model_files files = {0};
-    int r = session_open_model(session, arguments->operands[0], false, &files);
+    int r = session_open_model(session, arguments->operands[0], arguments->name, false, &files);
 
     if (r != EXIT_DONE)
         return r;
     if (arguments->if_absent || arguments->replace)
-        session->expected = ERROR_ALREADY_LOADED;
+        session->expected = 1 << ERROR_ALREADY_LOADED;
     return load(session, "LoadModel", json_pack("{s:s*}", "onFull", arguments->on_full), &files,
                 !arguments->json && !arguments->quiet, session->output.ops->load_model);
+}
+
+int verb_load_files(struct session *session, const struct model_files *files)
+{
+    return load(session, "LoadModel", json_pack("{s:s}", "onFull", "ask"), files,
+                !session->arguments->quiet, NULL);
 }
 
 int verb_load_layer(struct session *session)

@@ -110,7 +110,7 @@ int verb_plan(struct session *session)
     bool can_be_model = !arguments->capacity && !strchr(operand, '/');
     _cleanup_(model_files_done) struct model_files files = {0};
 
-    int r = session_open_model(session, operand, can_be_model, &files);
+    int r = session_open_model(session, operand, arguments->name, can_be_model, &files);
     if (r != EXIT_DONE)
         return r;
     return arguments->capacity ? ask_simulation(session, &files) : ask(session, &files);

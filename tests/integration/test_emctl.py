@@ -18,7 +18,7 @@ from harness import (EMCTL, FFN10, MIB, ROOT, TIMEOUT, TestCase, clean_environme
 from leasing import POLICIES
 
 VERBS = ("load-model", "load-layer", "unload-model", "unload-layer", "reset", "list", "stats",
-         "plan", "hold", "cat", "watch", "set-policy", "version")
+         "plan", "hold", "exec", "cat", "watch", "set-policy", "version")
 
 
 class CommandLine(TestCase):
@@ -54,6 +54,11 @@ class CommandLine(TestCase):
         self.assertEqual(offers("set-policy", "l"), ["lru"])
         self.assertEqual(offers("set-policy", ""), POLICIES)
         self.assertEqual(offers("plan", "--policy", ""), [*POLICIES, "all"])
+        for words in (["--model", "m", "="], ["--model", "=", "m", "="], ["--", "true"],
+                      ["--model", "m", "=", "f", "--auto", "--", "true"]):
+            self.assertEqual(offers("exec", *words, str(script)[:-1]), [str(script)])
+        self.assertEqual(offers("exec", "--model", "m", str(script)[:-1]), [])
+        self.assertIn("--or-file", offers("exec", "--"))
         options = offers("load-model", "--")
         for option in ("--if-absent", "--replace", "--on-full=", "--json", "--quiet", "--socket="):
             self.assertIn(option, options)

@@ -5,6 +5,8 @@
 # --- install
 check 'make install' make install PREFIX=/usr BUILD=build
 check 'the installed programs are there' test -x /usr/sbin/edgemindd -a -x /usr/bin/emctl
+check 'so is the library of views' test -r /usr/lib/edgemind/libedgemind-view.so
+check 'and the rule for udev' grep -q 'KERNEL=="userfaultfd", GROUP="edgemind"' /usr/lib/udev/rules.d/60-edgemind.rules
 check 'the user is there' id edgemind
 check 'the directory of the socket is there' owned /run/edgemind edgemind:edgemind 755
 check 'systemd finds nothing wrong with the units' \
@@ -28,6 +30,10 @@ check 'it logged that it is ready' journal _SYSTEMD_UNIT=edgemindd.service PRIOR
 check 'the arena is committed' arena_is RssShmem 51200
 check 'a member of the group may plan' as member emctl plan ffn10.json
 check 'emctl load-model ffn10.json' emctl load-model ffn10.json
+check 'a program that maps files runs on the arena' emctl exec -- true
+check 'as it does for a member of the group' as member emctl exec -- true
+check 'with the library that is installed' bash -c \
+    'emctl exec -- env | grep -Fx LD_PRELOAD=/usr/lib/edgemind/libedgemind-view.so'
 check 'six layers came, one had to unload, four are left' stats '
     .arena.capacityBytes == 50 * 1048576 and .arena.commit == "boot"
     and .scheduler.layersLoaded == 4 and .scheduler.decisions.mustUnload == 1

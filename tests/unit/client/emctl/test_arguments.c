@@ -15,6 +15,7 @@ static const struct verb verbs[] = {
     {"plan", "FILE", 1, 1, OPTION_CAPACITY | OPTION_POLICY | OPTION_RUN | OPTION_NAME, NULL,
      "plan"},
     {"hold", "MODEL [LAYER...] -- COMMAND", 1, 1, OPTION_WAIT, NULL, "hold", true},
+    {"exec", "-- COMMAND", 0, 0, OPTION_VIEW, NULL, "exec", true},
     {"cat", "MODEL LAYER [TENSOR]", 2, 3, OPTION_FORCE | OPTION_TENSORS, NULL, "cat"},
     {"list", "[MODEL]", 0, 1, 0, NULL, "list"},
     {0},
@@ -179,6 +180,21 @@ START_TEST(commands_are_left_alone)
 }
 END_TEST
 
+START_TEST(models)
+{
+    static const char *const words[] = {"exec", "--model=a=b=c", "--model", "b=/f", "--auto",
+                                        "--",   "true",          NULL};
+    struct arguments arguments;
+
+    ck_assert_int_eq(parse(words, &arguments), EXIT_DONE);
+    ck_assert_uint_eq(arguments.n_models, 2);
+    ck_assert_str_eq(arguments.models[0], "a=b=c");
+    ck_assert_str_eq(arguments.models[1], "b=/f");
+    ck_assert(arguments.automatic && !arguments.or_file && !arguments.verbose);
+    ck_assert_str_eq(arguments.command[0], "true");
+}
+END_TEST
+
 #define NAME_16  "0123456789abcdef"
 #define NAME_64  NAME_16 NAME_16 NAME_16 NAME_16
 #define NAME_256 NAME_64 NAME_64 NAME_64 NAME_64 /* one byte too many */
@@ -248,6 +264,16 @@ static const char *const bad[][WORDS_MAX] = {
     {"hold", "m", "--wait=61s", "--", "true"},
     {"hold", "m", "--wait=long", "--", "true"},
     {"hold", "m", "--force", "--", "true"},
+    {"exec"},
+    {"exec", "true"},
+    {"exec", "m", "--", "true"},
+    {"exec", "--model=a", "--", "true"},
+    {"exec", "--model=a=", "--", "true"},
+    {"exec", "--model==f", "--", "true"},
+    {"exec", "--model=a/b=f", "--", "true"},
+    {"exec", "--model=" NAME_256 "=f", "--", "true"},
+    {"exec", "--wait=1s", "--", "true"},
+    {"hold", "m", "--auto", "--", "true"},
     {"cat", "m", "l", "--force=1"},
     {"cat", "m"},
     {"cat", "m", "l", "t", "u"},
@@ -287,6 +313,7 @@ int main(void)
     tcase_add_loop_test(tests, accepted, 0, (int)(sizeof good / sizeof *good));
     tcase_add_loop_test(tests, commands_are_left_alone, 0,
                         (int)(sizeof commands / sizeof *commands));
+    tcase_add_test(tests, models);
     tcase_add_loop_test(tests, refused, 0, (int)(sizeof bad / sizeof *bad));
     tcase_add_loop_test(tests, unknown_verbs, 0, (int)(sizeof guesses / sizeof *guesses));
     suite_add_tcase(suite, tests);

@@ -1,0 +1,274 @@
+"""emctl exec: programs that only map files run on the arena; what stands in the way is said before
+they start, with emctl's exit codes."""
+import os
+import pathlib
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import unittest
+
+from harness import (BUILD, EMCTL, MIB, NOBODY, TIMEOUT, TestCase, clean_environment, group_of,
+                     needs_root, run, sized_model, wait_until)
+from leasing import write_model
+
+READER = BUILD / "tests" / "integration" / "view_reader"
+SIZES = [MIB + 4096 * i + 17 for i in range(10)]
+NO_SOCKET = "--socket=/nonexistent/s"
+SHOW = ("sh", "-c", 'echo "$EDGEMIND_SOCKET|$LD_PRELOAD|$EDGEMIND_VIEW_AUTO"')
+
+
+class CommandLine(TestCase):
+    def test_usage(self):
+        for words in ([], ["true"], ["--"], ["m", "--", "true"], ["--model", "--", "true"],
+                      ["--model=m", "--", "true"], ["--model==f", "--", "true"],
+                      ["--model=m=", "--", "true"], ["--model=a/b=f", "--", "true"],
+                      ["--json", "--", "true"], ["--wait=1s", "--", "true"],
+                      [*["--model=m=f"] * 17, "--", "true"]):
+            with self.subTest(words=words):
+                result = self.assertExit(2, run(EMCTL, "exec", *words))
+                self.assertEqual(result.out, "")
+                self.assertIn("--help", result.err)
+
+    def test_help(self):
+        result = self.assertExit(0, run(EMCTL, "exec", "--help"))
+        for option in ("--model=NAME=FILE", "--auto", "--or-file", "--verbose"):
+            self.assertIn(option, result.out)
+
+    def test_no_daemon(self):
+        result = self.assertExit(3, run(EMCTL, NO_SOCKET, "exec", "--", "echo", "ran"))
+        self.assertEqual(result.out, "")
+        result = self.assertExit(0, run(EMCTL, NO_SOCKET, "exec", "--or-file", "--", *SHOW))
+        self.assertEqual(result.out, "||\n")
+        self.assertIn("no daemon", result.err)
+        self.assertIn("plain files", result.err)
+
+    def test_no_command(self):
+        """Told before anything is asked of a daemon."""
+        plain = self.directory() / "plain"
+        plain.write_text("")
+        for command, code in (("/nonexistent/command", 127), ("no-such-command", 127), ("", 127),
+                              (plain, 126), (plain.parent, 126)):
+            for option in ([], ["--or-file"]):
+                with self.subTest(command=command):
+                    result = run(EMCTL, NO_SOCKET, "exec", *option, "--", command)
+                    self.assertExit(code, result)
+                    self.assertEqual(result.err.count("emctl: "), 1)
+        environment = clean_environment(PATH="/nonexistent:%s" % plain.parent)
+        result = run(EMCTL, NO_SOCKET, "exec", "--", "plain", env=environment)
+        self.assertExit(126, result)
+
+
+class Running(TestCase):
+    """With a model that is known."""
+
+    options = {"capacity": "4M", "policy": "lru"}
+
+    def setUp(self):
+        super().setUp()
+        self.path = self.directory() / "model.safetensors"
+        write_model(self.path, SIZES, seed=3)
+
+    def load(self):
+        self.assertExit(0, self.daemon.emctl("load-model", "--name=m", self.path))
+
+    def exec(self, *words, **options):
+        return self.daemon.emctl("exec", *words, **options)
+
+    def fills(self):
+        return self.daemon.stats()["scheduler"]["bytesLoaded"]
+
+    def names(self):
+        return [model["name"] for model in self.daemon.call("List")["models"]]
+
+    def test_reads_out_of_the_arena(self):
+        self.load()
+        before = self.fills()
+        result = self.assertExit(0, self.exec("--", READER, "all", self.path))
+        self.assertEqual((result.out, result.err), ("", ""))
+        self.assertGreater(self.fills(), before)
+        wait_until(lambda: self.daemon.stats()["arena"]["leasedBytes"] == 0, "leases to end")
+        self.assertUnharmed()
+
+    def test_a_model_is_made_known(self):
+        """With as much of it as there is room for; a second time nothing happens."""
+        for name in ("m", "m", "other"):
+            result = self.exec("--model=%s=%s" % (name, self.path), "--", READER, "all", self.path)
+            self.assertExit(0, result)
+            self.assertEqual((result.out, result.err), ("", ""))
+            self.assertEqual(self.names(), ["m"])
+            self.assertEqual(self.daemon.stats()["scheduler"]["policy"], "lru")
+
+    def test_nothing_gives_way_for_a_model(self):
+        self.daemon.call("LoadModel", definition=sized_model("old", 3 * MIB))
+        self.assertExit(0, self.exec("--model", "m=%s" % self.path, "--", "true"))
+        self.assertEqual(self.daemon.call("List", model="old")["layers"][0]["state"], "resident")
+        self.assertEqual(self.names(), ["old", "m"])
+
+    def test_several_models(self):
+        other = self.directory() / "second.safetensors"
+        write_model(other, SIZES, seed=4)
+        result = self.exec("--model=a=%s" % self.path, "--model=b=%s" % other, "--", "sh", "-c",
+                           '"$0" all "$1" && "$0" all "$2"', READER, self.path, other)
+        self.assertExit(0, result)
+        self.assertEqual(self.names(), ["a", "b"])
+
+    def test_wrong_models(self):
+        definition = self.directory() / "model.json"
+        definition.write_text(sized_model("d", MIB))
+        huge = self.directory() / "huge.safetensors"
+        write_model(huge, [5 * MIB], seed=5)
+        broken = self.directory() / "broken.gguf"
+        broken.write_bytes(b"GGUF" + b"\xff" * 4096)
+        self.load()
+        other = self.directory() / "other.safetensors"
+        write_model(other, SIZES, seed=6)
+        for model, code in (("x=/nonexistent/file", 1), ("x=%s" % definition, 2),
+                            ("x=%s" % huge, 4), ("x=%s" % broken, 8), ("m=%s" % other, 10)):
+            with self.subTest(model=model):
+                result = self.exec("--model", model, "--", "echo", "ran")
+                self.assertExit(code, result)
+                self.assertEqual((result.out, bool(result.err)), ("", True))
+                result = self.exec("--or-file", "--model", model, "--", "echo", "ran")
+                self.assertEqual(self.assertExit(0, result).out, "ran\n")
+        self.assertEqual(self.names(), ["m"])
+
+    def test_no_model(self):
+        result = self.assertExit(7, self.exec("--", "echo", "ran"))
+        self.assertEqual(result.out, "")
+        self.assertIn("--model", result.err)
+        self.assertExit(0, self.exec("--auto", "--", "true"))
+
+    def test_environment(self):
+        """The socket is what --socket says, however the command finds it; what was preloaded
+        stays so."""
+        self.load()
+        directory = pathlib.Path(self.daemon.socket).parent
+        library = str(BUILD / "libedgemind-view.so")
+        for preload, all_of_them in ((None, library), ("", library), ("/a.so b.so",
+                                                                      library + ":/a.so b.so")):
+            environment = clean_environment(EDGEMIND_VIEW_AUTO=1)
+            if preload is not None:
+                environment["LD_PRELOAD"] = preload
+            result = run(EMCTL, "--socket=s", "exec", "--", *SHOW, env=environment, cwd=directory)
+            self.assertExit(0, result)
+            self.assertEqual(result.out, "%s|%s|\n" % (self.daemon.socket, all_of_them))
+        result = self.exec("--auto", "--", *SHOW)
+        self.assertEqual(result.out, "%s|%s|1\n" % (self.daemon.socket, library))
+
+    def test_the_command_is_the_process(self):
+        """Its exit status, its signals, its descriptors."""
+        self.load()
+        for script, code in (("exit 42", 42), ("kill -KILL $$", -signal.SIGKILL)):
+            self.assertExit(code, self.exec("--", "sh", "-c", script))
+        look = ("import os; print(os.getpid(), sorted(os.listdir('/proc/self/fd')), [l for l in"
+                " open('/proc/self/status') if l[:6] in ('SigBlk', 'SigIgn')])")
+        plain = run(sys.executable, "-S", "-c", look).out.partition(" ")
+        process = subprocess.Popen([str(EMCTL), "exec", "--", sys.executable, "-S", "-c", look],
+                                   env=clean_environment(EDGEMIND_SOCKET=self.daemon.socket),
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        out, err = process.communicate(timeout=TIMEOUT)
+        self.assertEqual((out.decode(), err.decode()), ("%d %s" % (process.pid, plain[2]), ""))
+        result = self.exec("--", "printf", "<%s>", "--json", "--", "--help", "a b", "")
+        self.assertEqual(result.out, "<--json><--><--help><a b><>")
+
+    def assertUnfit(self, reason, command, **options):
+        result = self.assertExit(1, self.exec("--", *command, **options))
+        self.assertEqual(result.out, "")
+        self.assertIn(reason, result.err)
+        result = self.assertExit(0, self.exec("--or-file", "--", *command, **options))
+        self.assertEqual(result.out, "ran\n")
+        self.assertIn(reason, result.err)
+
+    @unittest.skipUnless(shutil.which("cc"), "needs a compiler")
+    def test_static(self):
+        self.load()
+        source = self.directory() / "static.c"
+        source.write_text('#include <stdio.h>\nint main(void) { puts("ran"); return 0; }\n')
+        program = source.with_suffix("")
+        run("cc", "-static", "-o", program, source)
+        if not program.exists():
+            self.skipTest("needs a static C library")
+        self.assertUnfit("statically", [program])
+        script = source.with_suffix(".script")
+        script.write_text("#! %s -x\n" % program)
+        script.chmod(0o755)
+        self.assertUnfit("statically", [script])
+        script.write_text("#!/bin/sh\necho ran\n")
+        self.assertExit(0, self.exec("--", script))
+
+    @needs_root
+    def test_set_user_id(self):
+        self.load()
+        program = self.directory() / "echo"
+        program.parent.chmod(0o755)
+        shutil.copy(shutil.which("echo"), program)
+        os.chown(program, NOBODY, NOBODY)
+        program.chmod(0o755 | stat.S_ISUID)
+        self.assertUnfit("rights of its file", [program, "ran"])
+        program.chmod(0o755 | stat.S_ISGID)
+        self.assertUnfit("rights of its file", [program, "ran"])
+
+    def test_foreign(self):
+        """The same program with another machine in its header."""
+        self.load()
+        program = self.directory() / "other"
+        data = bytearray(pathlib.Path(shutil.which("echo")).read_bytes())
+        data[18] ^= 0xff
+        program.write_bytes(data)
+        program.chmod(0o755)
+        result = self.assertExit(1, self.exec("--", program))
+        self.assertIn("architecture", result.err)
+
+
+@needs_root
+class Permissions(TestCase):
+    """Members may look and lease, but make nothing known; strangers may not even look."""
+
+    def setUp(self):
+        super().setUp()
+        group, self.gid = group_of()
+        self.daemon = self.start(capacity="4M", policy="lru", socket_group=group)
+        os.chmod(self.daemon.socket, 0o666)  # so that the daemon is the one who refuses
+        self.open = self.directory()
+        self.open.chmod(0o755)
+        self.path = self.open / "model"
+        write_model(self.path, SIZES, seed=3)
+        self.path.chmod(0o644)
+        for program in (EMCTL, READER, BUILD / "libedgemind-view.so"):
+            shutil.copy(program, self.open)
+
+    def exec(self, groups, *words):
+        return run(self.open / "emctl", "exec", *words, user=NOBODY, group=NOBODY,
+                   extra_groups=groups, cwd="/",
+                   env=clean_environment(EDGEMIND_SOCKET=self.daemon.socket))
+
+    def test_members(self):
+        model = "m=%s" % self.path
+        read = ("--", self.open / "view_reader", "all", self.path)
+        for words in (["--model", model], ["--auto"]):
+            result = self.assertExit(9, self.exec([self.gid], *words, *read))
+            self.assertEqual(result.err.count("emctl: "), 1)
+        self.assertExit(0, self.daemon.emctl("load-model", "--name=m", self.path))
+        before = self.daemon.stats()["scheduler"]["bytesLoaded"]
+        for words in ([], ["--model", model]):
+            self.assertExit(0, self.exec([self.gid], *words, *read))
+        self.assertGreater(self.daemon.stats()["scheduler"]["bytesLoaded"], before)
+
+    def test_strangers(self):
+        self.assertExit(0, self.daemon.emctl("load-model", "--name=m", self.path))
+        before = self.daemon.stats()["scheduler"]["bytesLoaded"]
+        for words in ([], ["--model=m=%s" % self.path], ["--auto"]):
+            self.assertExit(9, self.exec([], *words, "--", "true"))
+        result = self.exec([], "--or-file", "--", self.open / "view_reader", "all", self.path)
+        self.assertExit(0, result)
+        self.assertIn("permission", result.err)
+        self.assertEqual(self.daemon.stats()["scheduler"]["bytesLoaded"], before)
+        os.chmod(self.daemon.socket, 0o600)
+        self.assertExit(9, self.exec([], "--", "true"))
+
+
+if __name__ == "__main__":
+    unittest.main()
