@@ -143,7 +143,8 @@ struct model_refusal {
 };
 
 /* Registers a model, nothing loaded; takes a reference of its own. 0; -EPERM with `ret_refusal` set
- * (nothing changed, the refusal is counted); -ENOMEM. */
+ * (nothing changed, the refusal is counted); -ENOMEM. ALREADY_LOADED is the last of the refusals:
+ * without the known model this one would be registered. */
 int scheduler_add_model(struct scheduler *scheduler, struct definition *definition,
                         struct model **ret, struct model_refusal *ret_refusal);
 

@@ -14,36 +14,56 @@ void scheduler_link_model(struct scheduler *scheduler, struct model *model)
     scheduler->n_layers += model->definition->n_layers;
 }
 
-int scheduler_add_model(struct scheduler *scheduler, struct definition *definition,
-                        struct model **ret, struct model_refusal *ret_refusal)
+/* Whether a limit would be exceeded, also without `known`, which has the same name or is NULL. */
+static bool exceeds_limits(const struct scheduler *scheduler, const struct definition *definition,
+                           const struct model *known, struct model_refusal *refusal)
 {
-    if (scheduler_find_model(scheduler, definition->name)) {
-        *ret_refusal = (struct model_refusal){.error = ERROR_ALREADY_LOADED};
-        return -EPERM;
-    }
-    bool models = scheduler->stats.n_models >= SCHEDULER_MODELS_MAX;
-    if (models || definition->n_layers > SCHEDULER_LAYERS_MAX - scheduler->n_layers) {
-        *ret_refusal = (struct model_refusal){.error = ERROR_LIMIT_EXCEEDED,
-                                              .limit = models ? "models" : "layers",
-                                              .maximum = models ? (uint64_t)SCHEDULER_MODELS_MAX
-                                                                : SCHEDULER_LAYERS_MAX};
-        return -EPERM;
-    }
-    struct model *model = model_new(definition);
-    if (!model)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < definition->n_layers; i++) {
+    uint64_t n_models = scheduler->stats.n_models - (known ? 1 : 0);
+    uint64_t n_layers = scheduler->n_layers - (known ? known->definition->n_layers : 0);
+    bool models = n_models >= SCHEDULER_MODELS_MAX;
+
+    if (!models && definition->n_layers <= SCHEDULER_LAYERS_MAX - n_layers)
+        return false;
+    *refusal = (struct model_refusal){.error = ERROR_LIMIT_EXCEEDED,
+                                      .limit = models ? "models" : "layers",
+                                      .maximum = models ? (uint64_t)SCHEDULER_MODELS_MAX
+                                                        : SCHEDULER_LAYERS_MAX};
+    return true;
+}
+
+static bool has_too_large_layer(struct scheduler *scheduler, struct model *model,
+                                struct model_refusal *refusal)
+{
+    for (uint32_t i = 0; i < model->definition->n_layers; i++) {
         uint64_t bytes;
         if (scheduler_footprint(scheduler, &model->layers[i], &bytes) <=
             arena_capacity_pages(scheduler->arena))
             continue;
-        *ret_refusal =
-            (struct model_refusal){.error = ERROR_OUT_OF_MEMORY,
-                                   .layer = definition->layers[i].name,
-                                   .requested_bytes = bytes,
-                                   .available_bytes = scheduler_free_bytes(scheduler),
-                                   .capacity_bytes = scheduler_capacity_bytes(scheduler)};
+        *refusal = (struct model_refusal){.error = ERROR_OUT_OF_MEMORY,
+                                          .layer = model->definition->layers[i].name,
+                                          .requested_bytes = bytes,
+                                          .available_bytes = scheduler_free_bytes(scheduler),
+                                          .capacity_bytes = scheduler_capacity_bytes(scheduler)};
         scheduler_refuse(scheduler, &model->layers[i], DECISION_OUT_OF_MEMORY);
+        return true;
+    }
+    return false;
+}
+
+int scheduler_add_model(struct scheduler *scheduler, struct definition *definition,
+                        struct model **ret, struct model_refusal *ret_refusal)
+{
+    const struct model *known = scheduler_find_model(scheduler, definition->name);
+
+    if (exceeds_limits(scheduler, definition, known, ret_refusal))
+        return -EPERM;
+    struct model *model = model_new(definition);
+    if (!model)
+        return -ENOMEM;
+    bool is_refused = has_too_large_layer(scheduler, model, ret_refusal);
+    if (!is_refused && known)
+        *ret_refusal = (struct model_refusal){.error = ERROR_ALREADY_LOADED};
+    if (is_refused || known) {
         model_free(model, scheduler->arena);
         return -EPERM;
     }

@@ -196,6 +196,25 @@ class WithDaemon(TestCase):
         self.assertEqual(json.loads(self.assertExit(0, result).out)["error"],
                          "io.edgemind.manager.AlreadyLoaded")
 
+    def test_a_replacement_that_is_refused_changes_nothing(self):
+        emctl, directory = self.daemon.emctl, self.daemon.directory
+        path = directory / "m"
+        path.write_text(sized_model("m", MIB, MIB))
+        self.assertExit(0, emctl("load-model", path))
+        (directory / "no-weights").write_bytes(b"?" * 100)
+        weights = '{"name": "m", "weights": "%s", "layers": [{"type": "linear", "in_features": 2, ' \
+                  '"out_features": 2}]}'
+        for status, text in ((8, '{"name": "m", "layers": }'),
+                             (8, '{"name": "m", "layers": [{}]}'),
+                             (1, weights % "not-there"),
+                             (8, weights % "no-weights"),
+                             (4, sized_model("m", MIB, 51 * MIB))):
+            path.write_text(text)
+            for words in (["--replace"], ["--replace", "--on-full=ask"]):
+                self.assertExit(status, emctl("load-model", path, *words))
+                found = self.daemon.call("List", model="m")["layers"]
+                self.assertEqual([layer["state"] for layer in found], ["resident"] * 2, text)
+
     def test_quiet(self):
         emctl = self.daemon.emctl
         for words in (["load-model", FFN10], ["load-layer", "ffn10", "dense_0"], ["reset"],

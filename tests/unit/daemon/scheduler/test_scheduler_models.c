@@ -69,6 +69,13 @@ START_TEST(test_refused_models)
     ck_assert_uint_eq(refusal.capacity_bytes, 4 * PAGE);
     assert_log(&fixture, "! l1 out-of-memory; ");
 
+    /* Unloading the known one would not help. */
+    _cleanup_(definition_unrefp) struct definition *same_large =
+        define("m", (uint64_t[]){5 * PAGE}, 1);
+    ck_assert_int_eq(scheduler_add_model(fixture.scheduler, same_large, &other, &refusal), -EPERM);
+    ck_assert_int_eq(refusal.error, ERROR_OUT_OF_MEMORY);
+    ck_assert_ptr_eq(scheduler_find_model(fixture.scheduler, "m"), model);
+
     large->layers[1].bytes = UINT64_MAX;
     ck_assert_int_eq(scheduler_add_model(fixture.scheduler, large, &other, &refusal), -EPERM);
     ck_assert_uint_eq(refusal.requested_bytes, UINT64_MAX);
@@ -80,7 +87,7 @@ START_TEST(test_refused_models)
     ck_assert_uint_eq(stats.n_models, 1);
     ck_assert_uint_eq(stats.layers_resident, 1);
     ck_assert_uint_eq(stats.misses, 1);
-    ck_assert_uint_eq(stats.decisions[DECISION_OUT_OF_MEMORY], 2);
+    ck_assert_uint_eq(stats.decisions[DECISION_OUT_OF_MEMORY], 3);
     scheduler_free(fixture.scheduler);
 }
 END_TEST
@@ -102,6 +109,9 @@ START_TEST(test_limit_models)
     ck_assert_int_eq(refusal.error, ERROR_LIMIT_EXCEEDED);
     ck_assert_str_eq(refusal.limit, "models");
     ck_assert_uint_eq(refusal.maximum, SCHEDULER_MODELS_MAX);
+    _cleanup_(definition_unrefp) struct definition *same = define("m1", (uint64_t[]){1}, 1);
+    ck_assert_int_eq(scheduler_add_model(fixture.scheduler, same, &model, &refusal), -EPERM);
+    ck_assert_int_eq(refusal.error, ERROR_ALREADY_LOADED);
 
     ck_assert_int_eq(
         scheduler_remove_model(fixture.scheduler, scheduler_first_model(fixture.scheduler)), 0);
@@ -135,6 +145,13 @@ START_TEST(test_limit_layers)
                      0);
     ck_assert_int_eq(scheduler_add_model(fixture.scheduler, &definitions[3], &models[3], &refusal),
                      -EPERM); /* one layer too many */
+    ck_assert_int_eq(refusal.error, ERROR_LIMIT_EXCEEDED);
+    struct definition same = define_by_hand("m4", layers, DEFINITION_LAYERS_MAX);
+    ck_assert_int_eq(scheduler_add_model(fixture.scheduler, &same, &models[3], &refusal), -EPERM);
+    ck_assert_int_eq(refusal.error, ERROR_ALREADY_LOADED);
+    same = define_by_hand(names[N], layers, DEFINITION_LAYERS_MAX);
+    ck_assert_int_eq(scheduler_add_model(fixture.scheduler, &same, &models[3], &refusal), -EPERM);
+    ck_assert_int_eq(refusal.error, ERROR_ALREADY_LOADED); /* in place of its one layer it fits */
     scheduler_free(fixture.scheduler);
     for (int i = 0; i <= N; i++)
         ck_assert_uint_eq(definitions[i].n_refs, 1);
