@@ -18,14 +18,14 @@ static int add_chunk(struct chunk_list *list, const struct chunk *chunk)
     return 0;
 }
 
-/* Walks the layer's pages from their beginning. */
+/* A position in the layer's pages. It moves from their beginning to their end. */
 struct cursor {
     const struct extent *extent;
     uint64_t done_bytes; /* of the extent */
     uint64_t page_bytes, chunk_bytes;
 };
 
-/* Cuts the layer's next `n_bytes` bytes into chunks, each inside one extent. */
+/* Divides the layer's next `n_bytes` bytes into chunks, each inside one extent. */
 static int add_run(struct chunk_list *list, struct cursor *cursor, uint64_t n_bytes,
                    uint32_t source, uint64_t file_offset_bytes)
 {

@@ -1,8 +1,8 @@
-/* Loads: who waits for which layer. A load asks the scheduler for one layer at a time, so that
- * decisions fall in execution order; several loads may wait for the same fill.
+/* Owns the loads, and which layer each waits for. A load requests one layer at a time, so that the
+ * scheduler decides in execution order. Several loads may wait for the same fill.
  *
- * Invariant: a layer that is loading has at least one load waiting for it, or is read ahead, or its
- * fill has been asked to stop. */
+ * Invariant: for each layer that is loading, some load waits for it, or it is read ahead, or its
+ * fill was asked to stop. */
 #include "daemon/weights/load_request.h"
 
 #include "common/clock.h"
@@ -18,9 +18,9 @@ struct load_request {
     struct load_hooks hooks;
     void *context;
     struct load_progress progress;
-    struct layer *waiting_for; /* whose fill it waits for, or NULL */
-    bool reserved;             /* its own request made that layer load */
-    bool woken;                /* the fill is over; fill_error says how */
+    struct layer *waiting_for; /* the layer whose fill it waits for, or NULL */
+    bool reserved;             /* its own request began the load of that layer */
+    bool woken;                /* the fill has ended with fill_error */
     int fill_error;
 };
 
@@ -29,8 +29,8 @@ struct load_requests {
     struct loader *loader;
     struct load_request *first;
     struct {
-        uint64_t n_fills, since_usec; /* in flight; when the time was last added up */
-        uint64_t bytes, usec;         /* lately: halved from time to time */
+        uint64_t n_fills, since_usec; /* fills in flight; when `usec` was last brought up to date */
+        uint64_t bytes, usec; /* halved from time to time, so that recent loads count more */
     } rate;
 };
 
@@ -92,7 +92,7 @@ static enum error refusal_of(enum decision decision)
 
 static int fill(struct load_requests *loads, struct layer *layer, bool behind);
 
-/* Asks for one layer after the other until one has to be waited for. Frees the load at its end. */
+/* Requests one layer after the other, until it must wait for one. Frees the load at its end. */
 static void load_advance(struct load_request *load)
 {
     struct load_requests *loads = load->loads;
@@ -160,7 +160,7 @@ static void load_wake(struct load_request *load)
         load->progress.hits += !load->reserved;
         load_layer_done(load, layer);
     }
-    load_advance(load); /* a fill that another client cancelled is asked for again */
+    load_advance(load); /* if another client cancelled the fill, requests the layer again */
 }
 
 static void fill_done(struct layer *layer, int error, void *context);
@@ -214,7 +214,7 @@ static void fill_done(struct layer *layer, int error, void *context)
             load->fill_error = error;
         }
     }
-    /* Waking one may add or remove others: start over after each. */
+    /* Waking a load may add or remove others, so start over after each. */
     for (struct load_request *load = loads->first; load;) {
         if (load->woken) {
             load_wake(load);
@@ -247,7 +247,7 @@ int load_request_start(struct load_requests *loads, struct model *model, uint32_
     for (uint32_t i = first; i < load->end_layer; i++)
         load->progress.bytes_total += model->definition->layers[i].bytes;
     loads->first = load;
-    *ret = load; /* before any hook runs; the hook that ends it may clear it */
+    *ret = load; /* before any hook runs, because the `ended` hook may clear it */
     load_advance(load);
     return 0;
 }

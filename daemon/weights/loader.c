@@ -1,10 +1,12 @@
-/* Owns the fills in flight: for each, which arena bytes its steps write, and how far they are.
+/* Owns the fills in flight: which bytes of the arena the steps of each fill write, and how many are
+ * written.
  *
- * Invariant (with a backing): below the file's mark every page is committed or belongs to a fill
- * that will commit it. A fill makes the file reach to the end of its layer's pages; because every
- * earlier allocation has done the same, all that this adds lies in the layer's own pages.
+ * Invariant (with a backing): below the file's mark every page is committed, or belongs to a fill
+ * that will commit it. A fill extends the file to the end of its layer's pages. All that it adds
+ * lies in the layer's own pages, because every earlier allocation has done the same.
  *
- * Leaves to others: which pages (scheduler), when to start and stop (load), threads (workers). */
+ * Leaves to others: which pages to fill (scheduler), when to start and stop (load_request), threads
+ * (workers). */
 #include "daemon/weights/loader.h"
 
 #include "common/clock.h"
@@ -24,7 +26,7 @@ struct loader {
     enum io_mode io;
     uint64_t chunk_bytes; /* the most that a step writes */
     uint64_t n_fills;
-    pthread_mutex_t prepare_lock; /* of one file at a time, so that probes do not meet O_DIRECT */
+    pthread_mutex_t prepare_lock; /* so that no fill sets O_DIRECT while another one probes */
 };
 
 enum { PROBE_INTERVAL_USEC = 1000000 };
@@ -36,11 +38,11 @@ struct fill {
     loader_done done;
     void *context;
     uint64_t mark_bytes, new_bytes; /* [mark - new, mark) was added to the file for this fill */
-    atomic_int error;    /* why the layer is not wanted any more: -ECANCELED, or a read's */
-    atomic_bool skipped; /* a step left its bytes unwritten */
+    atomic_int error;    /* why the layer cannot come: -ECANCELED, or the error of a read */
+    atomic_bool skipped; /* a step did not write its bytes */
     _Atomic uint64_t written_bytes;
-    bool is_ahead;            /* nobody has asked for the layer yet */
-    bool prepared;            /* the files' mode is chosen; under the loader's lock */
+    bool is_ahead;            /* the layer is read ahead, and no client has requested it yet */
+    bool prepared;            /* the files' mode is chosen; guarded by prepare_lock */
     struct chunk_list chunks; /* empty in a simulation */
 };
 
@@ -74,9 +76,9 @@ struct loader *loader_free(struct loader *loader)
     return NULL;
 }
 
-/* A file counts as warm when most of a few bytes of the layer are in the page cache. cachestat and
- * mincore would tell it for files of the daemon's own user only. The kernel reads what a probe
- * misses, so that the same places must not be probed again by the next load. */
+/* Probes a few bytes of the layer. The file counts as warm if most of them are in the page cache.
+ * cachestat and mincore would work only for files of the daemon's own user. The kernel reads the
+ * bytes that a probe misses, so the next load must probe other places. */
 static bool is_warm(const struct fill *fill, uint32_t source, const struct weight_file *file)
 {
     enum { PROBES = 16 };
@@ -99,8 +101,8 @@ static bool is_warm(const struct fill *fill, uint32_t source, const struct weigh
     return n_hits * 2 > n_probes;
 }
 
-/* Sets or clears O_DIRECT. Every read is of whole blocks at congruent offsets, so that reads in
- * flight on the same descriptor do not mind. */
+/* Sets or clears O_DIRECT. This does not disturb reads in flight on the same descriptor, because
+ * every read covers whole blocks at congruent offsets. */
 static void set_direct(struct weight_file *file, bool direct)
 {
     int flags = fcntl(file->fd, F_GETFL);
@@ -111,7 +113,8 @@ static void set_direct(struct weight_file *file, bool direct)
         file->direct_refused = true;
 }
 
-/* A run reads the same layers again and again, and to look at each anew would cost it reads. */
+/* Whether to probe the file. A run reads the same layers again and again, so it must not pay for
+ * probes each time. */
 static bool is_due(const struct fill *fill, const struct weight_file *file, uint64_t now_usec)
 {
     return !fill->is_ahead || now_usec >= file->probed_usec + PROBE_INTERVAL_USEC;
@@ -127,8 +130,8 @@ static void follow_page_cache(struct fill *fill, uint32_t source, struct weight_
     set_direct(file, !is_warm(fill, source, file));
 }
 
-/* Chooses how the layer's files are read, once a fill, on the thread that comes first: a probe may
- * wait for the disk. */
+/* Chooses how the layer's files are read, once for each fill. The first thread of the fill does it,
+ * because a probe may wait for the disk. */
 static int prepare(struct fill *fill)
 {
     const struct definition *definition = fill->layer->model->definition;
@@ -140,12 +143,12 @@ static int prepare(struct fill *fill)
         struct weight_file *file = &definition->files[layer->pieces[i].source];
         if (i > 0 && layer->pieces[i].source == layer->pieces[i - 1].source)
             continue;
-        /* Its descriptor was not kept over a restart. */
+        /* Without a descriptor, the file was not kept over a restart. */
         r = file->fd < 0 ? -EBADF : weight_file_changed(file) ? -ESTALE : 0;
         if (r < 0)
             break;
-        /* Chunks are large enough: readahead would bring in what nobody reads, and more of it looks
-         * warm each time. */
+        /* Chunks are large enough without readahead. Readahead would fetch bytes that no step
+         * reads, and the file would look warmer each time. */
         posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
         if (file->direct_refused)
             continue;
@@ -159,7 +162,7 @@ static int prepare(struct fill *fill)
     return r;
 }
 
-/* Reads whole blocks; what lies beyond the file's end is zeroed. */
+/* Reads whole blocks, and zeroes the bytes beyond the file's end. */
 static int read_chunk(struct weight_file *file, unsigned char *buffer, const struct chunk *chunk)
 {
     uint64_t left_bytes = file->bytes - chunk->file_offset_bytes;
@@ -175,7 +178,8 @@ static int read_chunk(struct weight_file *file, unsigned char *buffer, const str
         } else if (n == 0) {
             return -ESTALE;
         } else if (errno == EINVAL && !retried) {
-            /* Not with these blocks, or not on this file system. Other threads may find it, too. */
+            /* The file system refuses O_DIRECT, or needs larger blocks. Other threads may find
+             * this, too. */
             retried = true;
             file->direct_refused = true;
             set_direct(file, false);
@@ -202,8 +206,8 @@ static int write_chunk(struct fill *fill, const struct chunk *chunk)
     return read_chunk(&fill->layer->model->definition->files[chunk->source], buffer, chunk);
 }
 
-/* New pages are committed even if nobody wants them any more, so that the ledger stays exact, and
- * by a call that reports an error where a write would raise SIGBUS. */
+/* Commits new pages, even if no client wants the layer any more, so that the ledger stays exact.
+ * The call reports an error where a plain write would raise SIGBUS. */
 static int commit_new(struct fill *fill, const struct chunk *chunk)
 {
     uint64_t begin = fill->mark_bytes - fill->new_bytes;
@@ -216,7 +220,8 @@ static int commit_new(struct fill *fill, const struct chunk *chunk)
                : 0;
 }
 
-/* What ends the layer's load goes to fill->error: the steps that are left then only commit. */
+/* If the layer cannot come, stores the reason in fill->error; the remaining steps then only commit
+ * pages. */
 static int fill_step(struct job *job, uint64_t index)
 {
     struct fill *fill = (struct fill *)job;
@@ -252,7 +257,8 @@ static void fill_done(struct job *job, int error)
     struct layer *layer = fill->layer;
     loader_done done = fill->done;
     void *context = fill->context;
-    /* When memory ran out, or the pool is going away, some may be missing: they stay pending. */
+    /* If memory ran out, or the pool is being freed, some pages may not be committed: they stay
+     * pending. */
     if (error == 0 && loader->backing)
         backing_committed(loader->backing, fill->new_bytes);
     if (error == 0 && atomic_load(&fill->skipped))
@@ -333,7 +339,7 @@ void loader_hurry(struct loader *loader, struct layer *layer)
 void loader_cancel(struct loader *loader, struct layer *layer)
 {
     (void)loader;
-    /* Not workers_cancel: the steps that are left still have pages to commit. */
+    /* workers_cancel would be wrong, because the remaining steps still have pages to commit. */
     if (layer->fill)
         atomic_store(&layer->fill->error, -ECANCELED);
 }

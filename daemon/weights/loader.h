@@ -1,50 +1,53 @@
 /* Fills the pages that the scheduler reserved for a layer, on the worker threads, in chunks.
  *
- * Weights are read from their files straight into the arena; the rest of the pages is zeroed, so
- * that nothing of an earlier layer shows through. A layer without weights is all zero, and its
- * memory is really written. Reads are of whole PIECE_ALIGN_BYTES blocks at congruent offsets, so
- * that O_DIRECT needs no bounce buffer. A cancelled fill is acknowledged only when no thread writes
- * any more and every new page is committed; until then the pages are the layer's. */
+ * Weights are read from their files straight into the arena. The rest of the pages is zeroed, so
+ * that no client can see bytes of an earlier layer. A layer without weights is all zero, and its
+ * memory is really written. Each read covers whole PIECE_ALIGN_BYTES blocks, at congruent offsets
+ * in file and arena, so that O_DIRECT needs no bounce buffer. A cancelled fill is done only when no
+ * thread writes any more and every new page is committed; until then the layer keeps its pages. */
 #pragma once
 
 #include "daemon/arena/backing.h"
 #include "daemon/scheduler/model.h"
 #include "daemon/system/workers.h"
 
-/* What one step reads, on plain and on huge pages. The kernel gives the pages of a direct read back
- * one by one where nothing can be preempted: 4 MiB of plain pages keep the loop waiting twice as
- * long as 1 MiB, while with huge pages they are few, and the disk is a quarter faster. */
+/* The bytes that one step reads, on plain and on huge pages. After a direct read the kernel
+ * releases its pages one by one, and cannot be preempted meanwhile. With plain pages, 4 MiB delay
+ * the loop twice as long as 1 MiB. With huge pages there are few to release, and 4 MiB make the
+ * disk a quarter faster. */
 enum { LOADER_CHUNK_BYTES = 1 << 20, LOADER_HUGE_CHUNK_BYTES = 4 << 20 };
 
-/* How weight files are read. auto: past the page cache when they are cold, through it when they are
- * warm. A file that takes no O_DIRECT is read through the cache in any case. */
+/* How weight files are read. auto: through the page cache if the file is in it (warm), else past it
+ * (cold). A file that does not support O_DIRECT is always read through the cache. */
 enum io_mode { IO_AUTO, IO_DIRECT, IO_BUFFERED };
 
 struct loader;
 
-/* `backing` may be NULL (simulation): then nothing is written, and the rest happens as usual. */
+/* `backing` may be NULL (simulation): then the loader writes no bytes, and does the rest as
+ * usual. */
 int loader_new(struct workers *workers, struct backing *backing, const struct arena *arena,
                enum io_mode io, struct loader **ret);
 struct loader *loader_free(struct loader *loader); /* no fill may be in flight */
 DEFINE_CLEANUP(struct loader *, loader_free);
 
-/* Loop thread, later: 0, -ECANCELED, -ESTALE (a weight file has changed) or another negative errno.
- * layer->fill is NULL again. */
+/* Called later on the loop thread, with 0, -ECANCELED, -ESTALE (a weight file has changed) or
+ * another negative errno. layer->fill is NULL again. */
 typedef void (*loader_done)(struct layer *layer, int error, void *context);
 
-/* Starts to fill a layer in LAYER_LOADING; sets layer->fill. With `behind`, no further chunk is
- * begun while another fill has one to begin, until loader_hurry. Belongs right after the layer's
- * pages were reserved: no pages that came later may be filled, or reserved, before. 0, or a
- * negative errno (the pages must then be given back), and then `done` is not called. */
+/* Starts to fill a layer in LAYER_LOADING, and sets layer->fill. With `behind`, the fill begins a
+ * chunk only if no other fill has one to begin, until loader_hurry. Call it right after the layer's
+ * pages were reserved, before any other pages are reserved or filled. Returns 0, or a negative
+ * errno; on failure the caller must release the pages, and `done` is not called. */
 int loader_fill(struct loader *loader, struct layer *layer, bool behind, loader_done done,
                 void *context);
 
-/* The fill in flight, if any, takes its turns like the others from now on. */
+/* Ends `behind` for the layer's fill, if it has one: from now on the fill takes its turns like the
+ * others. */
 void loader_hurry(struct loader *loader, struct layer *layer);
 
-/* Asks a fill in flight to stop; `done` follows with -ECANCELED, or with 0 if all was
- * written by then. */
+/* Asks the layer's fill to stop. `done` is called later with -ECANCELED, or with 0 if all bytes
+ * were written by then. */
 void loader_cancel(struct loader *loader, struct layer *layer);
 
-/* Bytes of the layer that a fill in flight has put in place; 0 when there is none. */
+/* The bytes of the layer that its fill has written so far; 0 if it has no fill. */
 uint64_t loader_progress_bytes(const struct layer *layer);

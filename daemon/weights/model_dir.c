@@ -1,5 +1,6 @@
-/* Opening below model-dir: a walk, name by name, that only goes down. Not openat2(2): the service's
- * RestrictSUIDSGID= hides that call, and what can be opened must not depend on it. */
+/* Opens a file below model-dir: walks down the path name by name, and never up. It does not use
+ * openat2(2), because the service's RestrictSUIDSGID= hides that call, and this setting must not
+ * change which files can be opened. */
 #include "daemon/weights/model_dir.h"
 
 #include "common/cleanup.h"
@@ -34,7 +35,7 @@ static int walk(int directory_fd, const char *path)
             return -EXDEV;
         if (name[0] == '\0' || strcmp(name, ".") == 0)
             continue;
-        /* O_NONBLOCK: a FIFO must not stall the daemon before it is refused. */
+        /* O_NONBLOCK, so that a FIFO cannot stall the daemon before it is refused. */
         int next = openat(fd, name,
                           O_CLOEXEC | O_NOFOLLOW |
                               (cursor ? O_PATH | O_DIRECTORY : O_RDONLY | O_NOCTTY | O_NONBLOCK));

@@ -1,4 +1,5 @@
-/* Reading a model: what kind of file is it, which others does it name, what is in them. */
+/* Reads a model: finds out what kind of file it is, which other files it names, and what they
+ * contain. */
 #include "daemon/weights/model_parse.h"
 
 #include "common/definition/definition_parse.h"
@@ -18,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The definition keeps the open files from here on. */
+/* Gives the open files to the definition. */
 static void keep_files(struct definition *definition, struct shards *shards)
 {
     definition->files = TAKE_PTR(shards->files);
@@ -34,7 +35,7 @@ static int group(struct model_source *source, struct shards *shards,
     const char *name = source->name ? source->name : shards->tables[0]->model_name;
     if (!name)
         return definition_refuse(&result->problem, NULL,
-                                 "the file bears no name for the model: give one");
+                                 "the file has no name for the model: give one");
     int r =
         weights_group(name, shards->tables, shards->n_files, &result->definition, &result->problem);
     if (r == 0)
@@ -63,7 +64,7 @@ static int read_index(struct model_source *source, struct shards *shards,
         if (tensor_file_find(shards->tables[i], tensor) < 0) {
             struct place place = {.key = tensor};
             return definition_refuse(&result->problem, &place,
-                                     "%.*s does not hold this tensor, as the index says",
+                                     "%.*s does not hold this tensor, although the index says so",
                                      utf8_prefix(index.files[i], QUOTED_BYTES_MAX), index.files[i]);
         }
     }
@@ -101,11 +102,10 @@ static int read_text(struct model_source *source, const struct byte_source *byte
     if (kind)
         return definition_refuse(&result->problem, NULL, "%s", kind);
     if (bytes->size_bytes > DEFINITION_BYTES_MAX)
-        return definition_refuse(
-            &result->problem, NULL,
-            "a definition may be at most 16 MiB long, this file has %.1f MiB and is "
-            "neither safetensors nor GGUF",
-            (double)bytes->size_bytes / (1 << 20));
+        return definition_refuse(&result->problem, NULL,
+                                 "this file has %.1f MiB and is neither safetensors nor GGUF; a "
+                                 "definition may have at most 16 MiB",
+                                 (double)bytes->size_bytes / (1 << 20));
     source->n_bytes = bytes->size_bytes;
     source->text = malloc(source->n_bytes + 1);
     if (!source->text)
@@ -124,7 +124,8 @@ static char *stem(const char *path)
     return strndup(base, dot && dot != base ? (size_t)(dot - base) : strlen(base));
 }
 
-/* Of a file below model-dir: opens its other parts beside it, as their names say. */
+/* For a file below model-dir: opens its other parts, which lie beside it under names of the same
+ * pattern. */
 static int open_named_parts(struct model_source *source, struct shards *shards, uint32_t n_files,
                             struct model_read_result *result)
 {
@@ -133,9 +134,9 @@ static int open_named_parts(struct model_source *source, struct shards *shards, 
     int r = 0;
 
     if (!part_name_parse(base, ".gguf", &name) || name.n_parts != n_files)
-        return shards_refuse_file(
-            result, source->path,
-            "is a part of a split GGUF file, but not called NAME-00001-of-00002.gguf");
+        return shards_refuse_file(result, source->path,
+                                  "is a part of a split GGUF file, but its name does not have the "
+                                  "form NAME-00001-of-00002.gguf");
     for (unsigned i = 1; i <= name.n_parts && r == 0; i++) {
         _cleanup_(freep) char *other = NULL;
         if (i == name.part)
@@ -196,7 +197,8 @@ static int check_names(const struct shards *shards, struct model_read_result *re
     return 0;
 }
 
-/* Parts of another split, or of another model, are told by how many tensors all parts have. */
+/* Detects parts of another split or another model: each part says how many tensors all parts have
+ * together. */
 static int check_tensor_counts(const struct shards *shards, struct model_read_result *result)
 {
     uint64_t n_entries = 0;
@@ -207,15 +209,15 @@ static int check_tensor_counts(const struct shards *shards, struct model_read_re
         uint64_t expected = shards->tables[i]->n_parts_entries;
         if (expected > 0 && expected != n_entries)
             return definition_refuse(&result->problem, NULL,
-                                     "a split GGUF file whose parts do not belong together: part "
-                                     "%u says that all have %" PRIu64 " tensors, and the parts "
-                                     "that came have %" PRIu64,
+                                     "the parts of this split GGUF file do not belong together: "
+                                     "part %u says that all parts have %" PRIu64
+                                     " tensors, but the given parts have %" PRIu64,
                                      (unsigned)i + 1, expected, n_entries);
     }
     return 0;
 }
 
-/* Puts the parts in their order, and refuses what is not all of one file. */
+/* Puts the parts in order, and refuses them if they are not exactly the parts of one file. */
 static int order_parts(const struct shards *shards, uint32_t n_parts,
                        struct model_read_result *result)
 {
@@ -231,7 +233,8 @@ static int order_parts(const struct shards *shards, uint32_t n_parts,
             i++;
             continue;
         }
-        /* Only the parts before `i` are in their places: what else stands in its own is twice. */
+        /* Only the parts before `i` are in their places. If another part is in its own place, too,
+         * it came twice. */
         if (part < i || part >= shards->n_files || shards->tables[part]->part == part)
             break;
         struct tensor_file *table = shards->tables[i];
@@ -247,18 +250,18 @@ static int order_parts(const struct shards *shards, uint32_t n_parts,
             is_there |= shards->tables[i]->part == part;
         if (!is_there)
             return definition_refuse(&result->problem, NULL,
-                                     "a split GGUF file, of which part %u of %u is missing",
+                                     "this is a split GGUF file, and part %u of %u is missing",
                                      (unsigned)part + 1, (unsigned)n_parts);
     }
     if (shards->n_files != n_parts)
         return definition_refuse(&result->problem, NULL,
-                                 "a split GGUF file of %u parts, and %u files came",
+                                 "this is a split GGUF file of %u parts, but %u files were given",
                                  (unsigned)n_parts, (unsigned)shards->n_files);
     int r = check_tensor_counts(shards, result);
     return r < 0 ? r : check_names(shards, result);
 }
 
-/* The file that was read first is one part of several; the others came with the call, or lie
+/* Reads a split file. The first file is one of its parts; the others came with the call, or lie
  * beside it. */
 static int read_parts(struct model_source *source, struct shards *shards, uint32_t n_parts,
                       struct model_read_result *result)
@@ -266,8 +269,9 @@ static int read_parts(struct model_source *source, struct shards *shards, uint32
     int r = 0;
 
     if (n_parts > SHARD_INDEX_FILES_MAX)
-        return shards_refuse_file(result, shards->files[0].path,
-                                  "is one of more parts than a call can carry");
+        return shards_refuse_file(
+            result, shards->files[0].path,
+            "belongs to a split GGUF file with more parts than a call can carry");
     if (source->path)
         r = open_named_parts(source, shards, n_parts, result);
     for (size_t i = 0; i < source->n_weights && r == 0 && !source->path; i++)

@@ -1,6 +1,6 @@
-/* Imports: one job of one step each. What the parsers allocated is given back to the system before
- * the result travels, and a result that is not kept afterwards, so that a large header leaves no
- * trace in the daemon's RSS. */
+/* Each read is a job of one step. A large header must not enlarge the daemon's RSS. So the parsers'
+ * memory goes back to the system before the result goes to the loop, and the memory of a result
+ * that is not kept goes back afterwards. */
 #include "daemon/weights/model_reader.h"
 
 #include <errno.h>
@@ -33,7 +33,7 @@ static void import_finish(struct job *job, int error)
     definition_unref(reader->result.definition);
     model_source_done(&reader->source);
     free(reader);
-    malloc_trim(0); /* a definition that nobody keeps may be large */
+    malloc_trim(0); /* a definition that was not kept may be large */
 }
 
 int model_reader_start(struct workers *workers, struct model_source *source, model_reader_done done,

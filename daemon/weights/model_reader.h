@@ -1,4 +1,4 @@
-/* Reading a model on a worker thread: the loop neither reads files nor parses large texts. */
+/* Reads a model on a worker thread, because the loop neither reads files nor parses large texts. */
 #pragma once
 
 #include "daemon/system/workers.h"
@@ -6,13 +6,13 @@
 
 struct model_reader;
 
-/* Loop thread, once. `error` as of model_parse; the reference in `result` is the callee's to
- * take. */
+/* Called once, on the loop thread. `error` is that of model_parse. The function takes the reference
+ * in `result`. */
 typedef void (*model_reader_done)(int error, struct model_read_result *result, void *context);
 
-/* Takes the source, also on failure. 0 or -ENOMEM. */
+/* Takes the source, also on failure. Returns 0 or -ENOMEM. */
 int model_reader_start(struct workers *workers, struct model_source *source, model_reader_done done,
                        void *context, struct model_reader **ret);
 
-/* `done` is not called any more. */
+/* After this `done` is not called any more. */
 void model_reader_cancel(struct model_reader *reader);

@@ -1,5 +1,5 @@
 /* Where a model comes from: a definition, an index or a weight file, and the weight files that came
- * with it; and what comes of reading it. */
+ * with it. Also the result of reading it. */
 #pragma once
 
 #include "common/definition/definition.h"
@@ -7,17 +7,17 @@
 /* A weight file that came with the call. */
 struct named_fd {
     char *path; /* owned */
-    int fd;     /* owned; -1 once used */
+    int fd;     /* owned; -1 after it was used */
 };
 
-/* Everything is owned. Exactly one of text, fd and path says what the model is. */
+/* It owns all that it refers to. Exactly one of text, fd and path gives the model. */
 struct model_source {
     char *text;
     size_t n_bytes;
     int fd;          /* -1: none */
     char *path;      /* below model_dir */
-    char *model_dir; /* with `path` only: weight files are opened beside it */
-    char *name;      /* for a source that bears none; may be NULL */
+    char *model_dir; /* only with `path`; weight files are opened beside it */
+    char *name;      /* the model's name, if the source has none; may be NULL */
     struct named_fd *weights;
     size_t n_weights;
 };
@@ -28,6 +28,6 @@ void model_source_done(struct model_source *source);
 
 struct model_read_result {
     struct definition *definition;     /* a new reference, with its weight files open */
-    struct definition_problem problem; /* -EBADMSG */
-    const char *operation;             /* other errors: "open", "read"; static storage */
+    struct definition_problem problem; /* set with -EBADMSG */
+    const char *operation;             /* set with other errors: "open", "read"; static storage */
 };

@@ -1,4 +1,4 @@
-/* Opening a model's weight files and reading their tables of contents. */
+/* Opens a model's weight files and reads their tables of contents. */
 #include "daemon/weights/shards.h"
 
 #include "common/definition/definition_value.h"
@@ -31,14 +31,13 @@ static int refuse_irregular(struct model_read_result *result, const char *path)
     return shards_refuse_file(result, path, "must be a regular file");
 }
 
-/* What model_dir_open refused, and why. */
 int shards_refuse_path(struct model_read_result *result, const char *path, int error)
 {
     switch (error) {
     case -EINVAL:
         return refuse_irregular(result, path);
     case -ELOOP:
-        return shards_refuse_file(result, path, "below model-dir no symbolic link is followed");
+        return shards_refuse_file(result, path, "symbolic links below model-dir are not followed");
     case -EXDEV:
         return shards_refuse_file(result, path, "must be a path below model-dir, without \"..\"");
     default:
@@ -46,7 +45,7 @@ int shards_refuse_path(struct model_read_result *result, const char *path, int e
     }
 }
 
-/* Says which file a problem is about. */
+/* Puts the file's path before the problem's message. */
 static void name_file(struct definition_problem *problem, const char *path)
 {
     struct definition_problem inner = *problem;
@@ -76,7 +75,6 @@ static int open_weights(struct model_source *source, const char *path,
     return fd < 0 ? shards_refuse_path(result, path, fd) : fd;
 }
 
-/* Takes the descriptor, also on failure. */
 int shards_init_file(struct weight_file *file, int fd, const char *path,
                      struct model_read_result *result)
 {
@@ -89,8 +87,9 @@ int shards_init_file(struct weight_file *file, int fd, const char *path,
     return r;
 }
 
-/* A descriptor that a client opened with O_DIRECT, or that the loader reads another model from,
- * takes no reads of a header. The loader does not mind that the flag goes. */
+/* Clears O_DIRECT if it makes a header's read fail. The client may have opened the descriptor with
+ * it, or the loader may read another model from the same open file. The loader works without the
+ * flag, too. */
 int shards_pread(void *fd, uint64_t offset_bytes, void *buffer, size_t n_bytes)
 {
     enum { TRIES = 3 }; /* the loader may set it again */
@@ -104,7 +103,6 @@ int shards_pread(void *fd, uint64_t offset_bytes, void *buffer, size_t n_bytes)
     return r;
 }
 
-/* Takes what is in `file`, also on failure. */
 int shards_add(struct shards *shards, struct weight_file *file, struct model_read_result *result)
 {
     struct byte_source bytes = {shards_pread, &file->fd, file->bytes};
@@ -120,7 +118,7 @@ int shards_add(struct shards *shards, struct weight_file *file, struct model_rea
     shards->files[shards->n_files++] = *file;
     return shards->n_tensors > DEFINITION_TENSORS_MAX
                ? shards_refuse_file(result, file->path,
-                                    "with it the model has more than 250,000 tensors")
+                                    "with this file the model has more than 250,000 tensors")
                : 0;
 }
 
