@@ -2,11 +2,12 @@
  * of pages.
  *
  * Invariant: the free list is in address order, no two free extents touch each other, and none
- * touches the top; so what the list holds, the pages from the top on and the pages in use are
- * always the capacity. A node is in exactly one place: the free list, the spare list or an
- * allocation, be it of an older generation. Releasing therefore only moves nodes, and cannot fail.
+ * touches the top. So the pages in the list, the pages from the top on and the pages in use always
+ * add up to the capacity. A node is in exactly one place: the free list, the spare list or an
+ * allocation, which may be of an older generation. Releasing therefore only moves nodes, and cannot
+ * fail.
  *
- * Leaves to others: the memory itself (backing), who owns an allocation (scheduler). */
+ * Leaves to others: the memory itself (backing), which layer owns an allocation (scheduler). */
 #include "daemon/arena/arena.h"
 
 #include <assert.h>
@@ -15,7 +16,7 @@
 
 struct arena {
     uint64_t page_bytes, capacity_pages;
-    uint64_t top_page; /* from here on everything is free and in no list */
+    uint64_t top_page; /* from here on all pages are free and in no list */
     uint64_t used_pages, high_water_pages, n_extents;
     uint64_t generation; /* from 1 */
     uint64_t steps;
@@ -58,7 +59,7 @@ struct arena *arena_free(struct arena *arena)
     return NULL;
 }
 
-/* Every walk but arena_get_stats goes through here, so that no step goes uncounted. */
+/* All walks except arena_get_stats use this function, so that every step is counted. */
 static struct extent **next_link(struct arena *arena, struct extent *extent)
 {
     arena->steps++;
@@ -85,7 +86,7 @@ static struct extent *pop_spare(struct arena *arena, uint64_t first_page, uint64
     return extent;
 }
 
-/* Takes the nodes that an allocation still has from an older generation. */
+/* Moves the nodes that an allocation has from an older generation to the spare list. */
 static void recycle(struct arena *arena, struct allocation *allocation)
 {
     struct extent *extent = allocation->extents;
@@ -119,7 +120,8 @@ int arena_prepare(struct arena *arena)
     return 0;
 }
 
-/* The link to the smallest free extent that holds `n_pages`, the first of equals; or NULL. */
+/* Returns the link to the smallest free extent that holds `n_pages`, the first if several are
+ * equal; or NULL. */
 static struct extent **find_best_fit(struct arena *arena, uint64_t n_pages)
 {
     struct extent **best = NULL;
@@ -133,7 +135,7 @@ static struct extent **find_best_fit(struct arena *arena, uint64_t n_pages)
     return best;
 }
 
-/* Cuts the first `n_pages` off a free extent, or takes it whole. */
+/* Takes the first `n_pages` of a free extent, or all of it. */
 static struct extent *take(struct arena *arena, struct extent **link, uint64_t n_pages)
 {
     struct extent *extent = *link;
@@ -166,7 +168,7 @@ int arena_alloc(struct arena *arena, uint64_t n_pages, struct allocation *alloca
     if (n_pages > arena_free_pages(arena))
         return -ENOSPC;
     recycle(arena, allocation);
-    /* One node suffices: at most one free extent is cut, or else the top is. */
+    /* One node suffices, because at most one free extent, or the top, is split. */
     int r = arena_prepare(arena);
     if (r < 0)
         return r;
@@ -217,7 +219,7 @@ int arena_restore(struct arena *arena, const struct claim *claims, size_t n_clai
     assert(arena->used_pages == 0 && arena->generation == 1);
     if (!claims_are_sound(arena, claims, n_claims, high_water_pages))
         return -EINVAL;
-    /* Two nodes for each: it, and what is free before it. */
+    /* Each claim needs two nodes: one for itself, and one for the free pages before it. */
     for (size_t i = 0; i < 2 * n_claims; i++) {
         struct extent *extent = malloc(sizeof *extent);
         if (!extent)
@@ -251,8 +253,8 @@ void arena_release(struct arena *arena, struct allocation *allocation)
         recycle(arena, allocation);
         return;
     }
-    /* Both lists are in address order, so one pass merges them. `link` leads to the free extent
-     * that the last pages went to. */
+    /* Both lists are in address order, so one pass merges them. `link` is the link to the free
+     * extent that received the last pages. */
     struct extent **link = &arena->free_list;
     struct extent *chain = allocation->extents;
     while (chain) {
@@ -295,7 +297,8 @@ bool arena_holds(const struct arena *arena, const struct allocation *allocation)
 
 void arena_reset(struct arena *arena)
 {
-    /* The free list's nodes become spare; those of allocations follow when their owners come. */
+    /* The free list's nodes become spare now. An allocation's nodes become spare when its owner
+     * next uses it. */
     *arena->free_end = arena->spare;
     arena->spare = arena->free_list;
     arena->free_list = NULL;

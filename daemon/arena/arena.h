@@ -1,15 +1,16 @@
-/* The arena's bookkeeping: which pages belong to whom. No memory is touched here.
+/* The arena's bookkeeping: which pages belong to which allocation. It touches no memory of the
+ * arena.
  *
- * Linear allocation with an address-ordered, coalescing free list: best fit in one extent, then
- * the untouched top, then several extents in address order. Therefore an allocation succeeds if
- * and only if the free pages cover it; there is no external fragmentation, and nothing is ever
- * moved. Freeing the topmost pages brings the top back down.
+ * It allocates linearly, with an address-ordered, coalescing free list. It tries the best fit in
+ * one free extent, then the untouched top, then several extents in address order. Therefore an
+ * allocation succeeds if and only if enough pages are free; there is no external fragmentation, and
+ * no allocation is ever moved. When the topmost pages are freed, the top moves down again.
  *
- * Reset is O(1) whatever is allocated: it starts a new generation, and allocations of an older one
- * no longer hold pages. Source: D. Hanson, "Fast allocation and deallocation of memory based on
- * object lifetimes" (1990), for the arena; Knuth, TAOCP 1, 2.5, for the free list.
+ * Reset takes O(1), however much is allocated: it starts a new generation, and allocations of older
+ * generations no longer hold pages. Source: D. Hanson, "Fast allocation and deallocation of memory
+ * based on object lifetimes" (1990), for the arena; Knuth, TAOCP 1, 2.5, for the free list.
  *
- * Single-threaded. Cost: alloc and release are linear in the number of free extents. */
+ * Single-threaded. arena_alloc and arena_release take time linear in the number of free extents. */
 #pragma once
 
 #include "common/cleanup.h"
@@ -27,11 +28,11 @@ struct extent {
     struct extent *next;
 };
 
-/* What one arena_alloc obtained. Zero-initialise; held by value by its owner. */
+/* The pages that one arena_alloc obtained. The owner holds it by value and zero-initialises it. */
 struct allocation {
     struct extent *extents;
     uint64_t n_pages;
-    uint64_t generation; /* 0: nothing was ever allocated */
+    uint64_t generation; /* 0: it never held pages */
 };
 
 struct arena_stats {
@@ -39,40 +40,40 @@ struct arena_stats {
     uint64_t n_extents; /* in use by allocations */
 };
 
-/* `capacity_bytes` is rounded down to `page_bytes` (a power of two). 0, -EINVAL if that leaves no
- * page, -ENOMEM. */
+/* Rounds `capacity_bytes` down to `page_bytes` (a power of two). Returns 0, -EINVAL if that leaves
+ * no page, or -ENOMEM. */
 int arena_new(uint64_t capacity_bytes, uint64_t page_bytes, struct arena **ret);
-/* Allocations must be released with their owners first. */
+/* Release all allocations first. */
 struct arena *arena_free(struct arena *arena);
 DEFINE_CLEANUP(struct arena *, arena_free);
 
-/* Whole pages for `bytes` starting `shift_bytes` into the first page. 0, or -EOVERFLOW if those
- * pages are more than 2^64-1 bytes. */
+/* Computes how many whole pages `bytes` need that start `shift_bytes` into the first page. Returns
+ * 0, or -EOVERFLOW if those pages have more than 2^64-1 bytes. */
 int arena_footprint(const struct arena *arena, uint64_t bytes, uint64_t shift_bytes,
                     uint64_t *ret_pages);
 
-/* `n_pages` > 0. `allocation` must not hold pages of the current generation; what it keeps of an
- * older one is recycled. 0, -ENOSPC if and only if fewer pages are free, or -ENOMEM; on failure
- * nothing changes. */
+/* `n_pages` > 0. `allocation` must not hold pages of the current generation; its nodes from an
+ * older generation are recycled. Returns 0, -ENOSPC if and only if fewer pages are free, or
+ * -ENOMEM. On failure nothing changes. */
 int arena_alloc(struct arena *arena, uint64_t n_pages, struct allocation *allocation);
 
-/* Puts by what the next arena_alloc may need, so that it cannot fail with -ENOMEM whatever is
- * released or reset until then. 0 or -ENOMEM. */
+/* Allocates ahead what the next arena_alloc may need, so that it cannot fail with -ENOMEM, whatever
+ * is released or reset before it. Returns 0 or -ENOMEM. */
 int arena_prepare(struct arena *arena);
 
-/* A place that an allocation had in an arena of an earlier process. */
+/* A run of pages that an allocation had in the arena of an earlier process. */
 struct claim {
     uint64_t first_page, n_pages;  /* > 0 */
-    struct allocation *allocation; /* with several claims, its bytes lie in them in order */
+    struct allocation *allocation; /* may have several claims; its bytes lie in them in order */
 };
 
-/* Gives an empty arena of the first generation these allocations back, in address order, and its
- * high water mark. 0; -EINVAL if they overlap, are out of order or out of bounds; -ENOMEM. On
- * failure nothing changes. */
+/* Restores these allocations, in address order, and the high-water mark in an empty arena of the
+ * first generation. Returns 0; -EINVAL if the claims overlap, are out of order or out of bounds;
+ * -ENOMEM. On failure nothing changes. */
 int arena_restore(struct arena *arena, const struct claim *claims, size_t n_claims,
                   uint64_t high_water_pages);
 
-/* Gives the pages back (none, if the allocation is of an older generation). Cannot fail. */
+/* Frees the allocation's pages. An allocation of an older generation has none. Cannot fail. */
 void arena_release(struct arena *arena, struct allocation *allocation);
 
 /* Whether the allocation holds pages now. */
@@ -84,11 +85,11 @@ void arena_reset(struct arena *arena);
 uint64_t arena_page_bytes(const struct arena *arena);
 uint64_t arena_capacity_pages(const struct arena *arena);
 uint64_t arena_free_pages(const struct arena *arena);
-/* The most pages, counted from the arena's start, that have ever been in use. */
+/* The number of pages from the arena's start to the last page that was ever in use. */
 uint64_t arena_high_water_pages(const struct arena *arena);
 
-/* O(free extents), not counted as steps. */
+/* O(free extents). arena_steps does not count them. */
 void arena_get_stats(const struct arena *arena, struct arena_stats *ret);
 
-/* Extents visited since arena_new, for tests that count instead of timing. */
+/* Extents visited since arena_new. Tests count them instead of measuring time. */
 uint64_t arena_steps(const struct arena *arena);

@@ -1,11 +1,11 @@
-/* Owns the arena's memfd, its one mapping, and the count of what is committed of it.
+/* Owns the arena's memfd, its one mapping, and the count of its committed bytes.
  *
- * Invariant: the file's size is the mark. [0, mark) is committed, but for pending_bytes of it whose
- * loads are in flight. Nothing is committed before every check that can refuse has passed, and a
- * failure after that frees what was committed.
+ * Invariant: the file's size is the mark. [0, mark) is committed, except the pending_bytes, whose
+ * loads are in flight. No page is committed before every check that can refuse has passed, and a
+ * later failure frees the committed pages.
  *
- * Leaves to others: which pages are whose (arena), writing them (loader), the comparison with the
- * operating system's figures (monitor). */
+ * Leaves to others: which pages belong to which allocation (arena), writing them (loader), the
+ * comparison with the operating system's figures (monitor). */
 #include "daemon/arena/backing.h"
 
 #include "common/units.h"
@@ -32,13 +32,14 @@ struct backing {
     uint64_t capacity_bytes, page_bytes;
     enum huge_pages huge_pages;
     enum commit commit;
-    uint64_t huge_bytes; /* of a transparent huge page; 0 if the mapping gets none */
+    uint64_t huge_bytes; /* size of a transparent huge page; 0 if the mapping gets none */
     uint64_t mark_bytes, pending_bytes;
 };
 
 static int lock(const struct backing *backing, char *why)
 {
-    /* On fault: the limit is checked before a page is committed, and populating then locks. */
+    /* With MLOCK_ONFAULT the kernel checks the limit before a page is committed, and locks each
+     * page when it is populated. */
     if (mlock2(backing->base, backing->capacity_bytes, MLOCK_ONFAULT) == 0)
         return 0;
     int error = errno;
@@ -64,8 +65,8 @@ static bool holds_huge_pages(const struct backing *backing)
            mapping.huge_bytes > 0;
 }
 
-/* Makes the arena's file one that clients can only read, and rounds the capacity down to its pages.
- */
+/* Makes the arena's file read-only for clients, and rounds the capacity down to the file's
+ * pages. */
 static int open_file(struct backing *backing, const struct backing_config *config, char *why)
 {
     struct statfs filesystem;
@@ -106,14 +107,14 @@ static int map_file(struct backing *backing, const struct backing_config *config
     if (madvise(backing->base, n_bytes, MADV_DONTDUMP) < 0)
         return capacity_refuse(why, -errno, "cannot keep the arena out of core dumps: %s",
                                strerror(errno));
-    /* A kernel without transparent huge pages knows neither advice, and needs none. */
+    /* A kernel without transparent huge pages does not have these advices, and needs none. */
     if (config->huge_pages != HUGE_PAGES_RESERVED)
         (void)madvise(backing->base, n_bytes,
                       backing->huge_bytes ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     return config->mlock ? lock(backing, why) : 0;
 }
 
-/* commit = boot; of a file that was adopted, what is there already stays. */
+/* Commits all pages, for commit = boot. Pages of an adopted file keep their bytes. */
 static int commit_all(struct backing *backing, char *why)
 {
     char size[SIZE_TEXT_MAX];
@@ -166,7 +167,8 @@ int backing_new(const struct backing_config *config, struct backing **ret,
     return r;
 }
 
-/* Whether the file is one that this configuration would have made; also how much of it is there. */
+/* Checks that this configuration would have made such a file. Returns also how many bytes of it are
+ * committed. */
 static int check_adopted(const struct backing *backing, uint64_t *ret_file_bytes, char *why)
 {
     struct stat status;
@@ -177,7 +179,7 @@ static int check_adopted(const struct backing *backing, uint64_t *ret_file_bytes
         return capacity_refuse(why, -errno, "cannot examine the stored arena: %s", strerror(errno));
     uint64_t n_bytes = (uint64_t)status.st_size;
     if (!S_ISREG(status.st_mode) || reserved != (backing->page_bytes != (uint64_t)getpagesize()))
-        return capacity_refuse(why, -ESTALE, "the stored arena has other pages");
+        return capacity_refuse(why, -ESTALE, "the stored arena has pages of another kind");
     if (backing->commit == COMMIT_BOOT ? n_bytes != backing->capacity_bytes
                                        : n_bytes > backing->capacity_bytes)
         return capacity_refuse(why, -ESTALE, "the stored arena has %s, not %s",
@@ -236,7 +238,7 @@ struct backing *backing_free(struct backing *backing)
 
 void backing_discard(struct backing *backing)
 {
-    /* Fails only for a descriptor that cannot be: the file is this process's own. */
+    /* Cannot fail, because the file belongs to this process and has no seals. */
     (void)!ftruncate(backing->fd, 0);
 }
 
@@ -290,8 +292,9 @@ enum commit backing_commit(const struct backing *backing)
     return backing->commit;
 }
 
-/* Makes the file longer. hugetlbfs gives up the rest of a mapping's pages in the pool whenever
- * ftruncate sets a size, but a writable mapping sets it too and gives up nothing. */
+/* Makes the file longer. When ftruncate sets the size, hugetlbfs releases the pool's pages that are
+ * reserved for the rest of the mapping. A new writable mapping sets the size, too, and releases
+ * none. */
 static int set_size(const struct backing *backing, uint64_t mark_bytes)
 {
     if (backing->huge_pages != HUGE_PAGES_RESERVED)

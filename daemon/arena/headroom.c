@@ -1,10 +1,10 @@
-/* Owns the answer to one question: how much more memory may this process commit?
+/* Owns one question: how much more memory may this process commit?
  *
- * The smallest of what the machine has available and what each memory cgroup on the way from the
- * process's own up to its hierarchy's root still allows. Page cache that the kernel can drop counts
- * as available: MemAvailable includes it, and a cgroup at its limit reclaims it before it kills.
- * Only clean file pages do: shared memory is not on the file lists, and what is dirty or being
- * written has to wait for a disk. Swap never counts.
+ * The answer is the smallest of two kinds of figures: what the machine has available, and what each
+ * memory cgroup still allows, from the process's own up to its hierarchy's root. Page cache that
+ * the kernel can drop counts as available: MemAvailable includes it, and a cgroup at its limit
+ * reclaims it before it kills. Only clean file pages count: shared memory is not on the file lists,
+ * and pages that are dirty or being written must wait for a disk. Swap never counts.
  *
  * Sources: cgroups(7); Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst. */
 #include "daemon/arena/headroom.h"
@@ -20,7 +20,8 @@ struct limit {
     bool unified;      /* v2 */
     const char *mount; /* below /sys/fs/cgroup */
     const char *limit, *usage;
-    const char *stat_prefix; /* in memory.stat, of the sums over a cgroup's whole subtree */
+    const char *stat_prefix; /* in memory.stat: begins the names of the sums over a cgroup's whole
+                                subtree */
 };
 
 static const struct limit limits[] = {
@@ -39,13 +40,13 @@ static int read_number(const char *directory, const char *file, uint64_t *ret)
     return procfs_read_number(path, ret);
 }
 
-/* Clean page cache of a cgroup and those below it; 0 if unknown. */
+/* The clean page cache of a cgroup and those below it; 0 if unknown. */
 static uint64_t reclaimable_bytes(const char *directory, const char *prefix)
 {
     _cleanup_(closep) int fd = procfs_open(directory, "memory.stat");
     if (fd < 0)
         return 0;
-    /* The names are the same in v1, but for the two that v2 begins with "file_". */
+    /* v1 has the same names, except that two of them lack "file_" at the beginning. */
     static const struct {
         const char *name;
         bool dirty;
@@ -99,15 +100,16 @@ static void apply(const struct limit *limit, const char *root, const char *path,
     name_source(headroom->source, limit, path);
 }
 
-/* From the process's own cgroup up. A path of another cgroup namespace, or of outside the
- * container, is not visible here; its visible ancestors and the root then stand for it. */
+/* Applies the process's own cgroup and all above it. A cgroup of another cgroup namespace, or
+ * outside of the container, is not visible here; then only its visible ancestors and the root
+ * count. */
 static void apply_ancestors(const struct limit *limit, const char *root, const char *own,
                             struct headroom *headroom)
 {
     char path[PROCFS_LINE_MAX + 1];
     strcpy(path, own);
     if (strncmp(path, "/..", 3) == 0)
-        *path = '\0'; /* above the namespace's root, and so above the mount */
+        *path = '\0'; /* the cgroup lies above the namespace's root, and so above the mount */
     size_t n = strlen(path);
     while (n > 0 && path[n - 1] == '/')
         path[--n] = '\0';

@@ -19,8 +19,8 @@ unsigned char *memory_map(int fd, size_t n_bytes, size_t align_bytes)
     if (begin == MAP_FAILED)
         return NULL;
     size_t before = (align_bytes - (uintptr_t)begin % align_bytes) % align_bytes;
-    /* Read-only first: a writable mapping of hugetlbfs makes the file as long as itself. The pool's
-     * pages are set aside for the mapping all the same. */
+    /* The mapping is read-only at first, because a writable mapping of hugetlbfs would make the
+     * file as long as the mapping. The pool's pages are reserved for it all the same. */
     unsigned char *base = mmap(begin + before, n_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
     if (base == MAP_FAILED || mprotect(base, n_bytes, PROT_READ | PROT_WRITE) < 0) {
         int error = errno;

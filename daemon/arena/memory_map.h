@@ -1,13 +1,13 @@
-/* Mapping a memory file so that huge pages fit. */
+/* Maps a memory file so that huge pages fit. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Maps `n_bytes` of `fd`, shared and writable, at a multiple of `align_bytes`. NULL on failure,
- * with errno. */
+/* Maps `n_bytes` of `fd`, shared and writable, at a multiple of `align_bytes`. Returns NULL on
+ * failure, with errno. */
 unsigned char *memory_map(int fd, size_t n_bytes, size_t align_bytes);
 
-/* Whether the system gives transparent huge pages of `huge_bytes` to a memfd that asks for them: no
- * setting is interpreted, one page is touched. */
+/* Whether the system gives transparent huge pages of `huge_bytes` to a memfd that asks for them. It
+ * interprets no setting, and touches one page to find out. */
 bool memory_map_probe_huge(size_t huge_bytes);

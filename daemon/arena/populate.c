@@ -13,7 +13,7 @@
 #endif
 
 enum {
-    STEP_BYTES = 8 << 20, /* short enough to share out a small arena */
+    STEP_BYTES = 8 << 20, /* short enough to divide even a small arena among the cores */
     THREADS_MAX = 64
 };
 
@@ -23,7 +23,7 @@ int populate(unsigned char *begin, uint64_t n_bytes, uint64_t page_bytes)
         if (errno == EINTR || errno == EAGAIN)
             continue;
         if (errno == EFAULT)
-            return -ENOMEM; /* nothing was left to give */
+            return -ENOMEM; /* the system had no memory left */
         if (errno != EINVAL)
             return -errno;
         /* Linux before 5.14. */

@@ -81,9 +81,9 @@ class Configuration(ColdTestCase):
         with open("/proc/meminfo") as file:
             if "HugePages_Free:        8\n" not in file.read():
                 self.skipTest("needs huge pages that nobody else takes")
-        self.check("other pages", huge_pages="reserved")
+        self.check("pages of another kind", huge_pages="reserved")
         self.daemon.restart(huge_pages="never")
-        self.assertCold(self.daemon, "other pages")
+        self.assertCold(self.daemon, "pages of another kind")
 
     def test_transparent_huge_pages(self):
         """The same kind of file: whatever its pages are, the bytes stay."""

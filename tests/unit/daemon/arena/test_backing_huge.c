@@ -199,8 +199,10 @@ START_TEST(reserved_pages_are_adopted)
             grow_and_commit(mark);
         write_pattern(mark);
         int fd = leave();
-        expect_no_adoption(20 * MIB, HUGE_PAGES_NEVER, commit, dup(fd), -ESTALE, "other pages");
-        expect_no_adoption(20 * MIB, HUGE_PAGES_AUTO, commit, dup(fd), -ESTALE, "other pages");
+        expect_no_adoption(20 * MIB, HUGE_PAGES_NEVER, commit, dup(fd), -ESTALE,
+                           "pages of another kind");
+        expect_no_adoption(20 * MIB, HUGE_PAGES_AUTO, commit, dup(fd), -ESTALE,
+                           "pages of another kind");
         /* The pool has no room for a second one. */
         adopt(20 * MIB, HUGE_PAGES_RESERVED, commit, fd);
         ck_assert_str_eq(backing_name(backing), "reserved-huge-pages");
@@ -219,7 +221,8 @@ START_TEST(reserved_pages_are_adopted)
         ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 0);
     }
     make(20 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
-    expect_no_adoption(20 * MIB, HUGE_PAGES_RESERVED, COMMIT_BOOT, leave(), -ESTALE, "other pages");
+    expect_no_adoption(20 * MIB, HUGE_PAGES_RESERVED, COMMIT_BOOT, leave(), -ESTALE,
+                       "pages of another kind");
 }
 END_TEST
 

@@ -46,10 +46,10 @@ START_TEST(the_machine_alone)
     put("proc/meminfo", "MemTotal: 4096 kB\nMemFree:     1024 kB\nMemAvailable:   3072 kB\n");
     expect(3 * MIB, "MemAvailable");
     put("proc/meminfo", "MemTotal: 4096 kB\nMemFree: 1024 kB\n");
-    expect(1 * MIB, "MemFree, for want of MemAvailable");
+    expect(1 * MIB, "MemFree, because there is no MemAvailable");
     put("proc/meminfo",
         "MemTotal: 2097152 kB\nMemAvailable: 18446744073709551615 kB\nMemFree: 1024 kB\n");
-    expect(1 * MIB, "MemFree, for want of MemAvailable");
+    expect(1 * MIB, "MemFree, because there is no MemAvailable");
 }
 END_TEST
 
