@@ -1,7 +1,8 @@
-/* Owns the parsing of /proc, /sys and cgroup files, and nothing of what the figures mean.
+/* Owns the parsing of /proc, /sys and cgroup files. Leaves to others what the figures mean.
  *
- * pread with a growing offset: the kernel keeps such a file's position, so a file that fits one
- * buffer is one consistent snapshot, and a long one (smaps) is walked once. */
+ * It calls pread with a growing offset. The kernel remembers its position in such a file, so a file
+ * that fits in one buffer is one consistent snapshot, and the kernel walks through a long file
+ * (smaps) only once. */
 #include "daemon/system/procfs.h"
 
 #include "common/cleanup.h"
@@ -144,7 +145,7 @@ int procfs_available(int meminfo_fd, uint64_t *ret_bytes, const char **ret_name)
     if (!found)
         return -ENODATA;
     *ret_bytes = free_bytes;
-    *ret_name = "MemFree, for want of MemAvailable";
+    *ret_name = "MemFree, because there is no MemAvailable";
     return 0;
 }
 

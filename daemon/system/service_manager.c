@@ -1,9 +1,9 @@
-/* Owns the words that the service manager and the journal understand (sd_notify(3),
- * sd_listen_fds(3), systemd.journal-fields(7), https://systemd.io/JOURNAL_NATIVE_PROTOCOL). What is
- * said, and when, is the daemon's.
+/* Owns the protocols of the service manager and the journal (sd_notify(3), sd_listen_fds(3),
+ * systemd.journal-fields(7), https://systemd.io/JOURNAL_NATIVE_PROTOCOL). Leaves to the daemon what
+ * to report, and when.
  *
- * sd_notify(3) waits for a manager that does not read. So messages are sent by hand: what the loop
- * says is lost if the manager does not take it at once. */
+ * sd_notify(3) waits if the manager does not read. So this file sends the messages itself, and the
+ * loop's messages are lost if the manager does not take them at once. */
 #include "daemon/system/service_manager.h"
 
 #include "common/cleanup.h"
@@ -30,18 +30,19 @@ enum {
     JOURNAL_VALUE_BYTES_MAX = 2048,
     JOURNAL_BYTES_MAX = 8192,
     STATUS_BYTES_MAX = 512,
-    STORE_WAIT_USEC = 5000000, /* the ledger's order depends on what is stored: it is waited for */
+    STORE_WAIT_USEC = 5000000, /* the ledger may only name stored files, so the daemon waits */
     READY_WAIT_USEC = 5000000, /* before the loop runs */
     JOB_WAIT_USEC = 1000000    /* after it has ended */
 };
 
-/* In the journal's own protocol: a name, the value's length, the value. */
+/* An entry in the journal's native protocol: for each field a name, the value's length, the
+ * value. */
 struct journal_entry {
     size_t n;
     char bytes[JOURNAL_BYTES_MAX];
 };
 
-/* A value that is longer is cut, a field for which there is no room left out. */
+/* A longer value is truncated. If there is no room for a field, it is left out. */
 static void add_field(struct journal_entry *entry, const char *name, const char *value)
 {
     size_t n_name = strlen(name), n_value = strnlen(value, JOURNAL_VALUE_BYTES_MAX);
@@ -56,8 +57,8 @@ static void add_field(struct journal_entry *entry, const char *name, const char 
     entry->n = (size_t)(at - entry->bytes);
 }
 
-/* log_sink. Not sd_journal_sendv(3), which waits for a journal that does not read: the loop must
- * not hang with it, so what it does not take now is lost. */
+/* A log_sink. It does not use sd_journal_sendv(3), which waits if the journal does not read. The
+ * loop must not wait, so an entry is lost if the journal does not take it at once. */
 static void write_to_journal(enum log_level level, const char *line, const struct log_field *fields,
                              size_t n_fields)
 {
@@ -87,7 +88,7 @@ void service_manager_log_to_journal(void)
 
     if (!stream || sscanf(stream, "%ju:%ju%c", &device, &inode, &end) != 2)
         return;
-    /* The variable is inherited even where standard error has been redirected since. */
+    /* The process inherits the variable even if its standard error was redirected since. */
     if (fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode)
         log_set_sink(write_to_journal);
 }
@@ -136,8 +137,9 @@ int service_manager_take_fds(int (*take)(enum service_fd kind, int fd, const cha
     return n < 0 ? n : error;
 }
 
-/* Sends `text`, with `fd` unless that is -1, and waits at most `wait_usec` for the manager to take
- * it. 1; 0 if there is no manager; or a negative errno, -EAGAIN if it does not read. */
+/* Sends `text`, with `fd` unless that is -1, and waits at most `wait_usec` until the manager takes
+ * it. Returns 1; 0 if there is no manager; or a negative errno: -EAGAIN if the manager does not
+ * read. */
 static int notify_send(const char *text, int fd, uint64_t wait_usec)
 {
     const char *path = getenv("NOTIFY_SOCKET");
@@ -209,7 +211,7 @@ void service_manager_unstore(const char *name)
     notify_send(text, -1, STORE_WAIT_USEC);
 }
 
-/* A status may quote a peer's names: they must not add assignments of their own. */
+/* A status may contain names that a peer chose. They must not add assignments. */
 static int notify(const char *assignments, const char *status, uint64_t wait_usec)
 {
     char line[STATUS_BYTES_MAX], text[STATUS_BYTES_MAX + 64];
@@ -263,8 +265,8 @@ void service_manager_watchdog(void)
     notify_send("WATCHDOG=1", -1, 0);
 }
 
-/* The type of the job that systemd has queued for this process's unit, malloc'ed: "stop",
- * "restart". NULL if there is none, or systemd cannot be asked. */
+/* Returns the type of the job that systemd has queued for this process's unit, malloc'ed: "stop",
+ * "restart". NULL if there is no job, or if systemd does not answer. */
 static char *find_job_type(sd_bus *bus)
 {
     static const char manager[] = "org.freedesktop.systemd1";

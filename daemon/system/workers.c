@@ -1,10 +1,10 @@
-/* Owns the threads and the queues that jobs pass through: ready or behind (at least one step is not
- * yet started) and finished (`done` is owed).
+/* Owns the threads and the queues that jobs pass through: ready or behind (at least one step has
+ * not started) and finished (`done` has not run).
  *
  * Invariant: a job is in the ready or the behind queue if and only if next_step < n_steps and no
- * thread is just taking a step of it; it moves to finished exactly once, when next_step is n_steps
- * and n_running is 0. A job that failed or was cancelled has its remaining steps struck out when
- * its turn comes. Every queue operation is O(1), and so is everything that is done for a step. */
+ * thread is just taking one of its steps. It moves to finished exactly once, when next_step is
+ * n_steps and n_running is 0. If a job failed or was cancelled, its remaining steps are dropped
+ * when its turn comes. Every queue operation is O(1), and so is all bookkeeping for a step. */
 #include "daemon/system/workers.h"
 
 #include <assert.h>
@@ -25,15 +25,15 @@ struct queue {
 struct worker {
     struct workers *workers;
     pthread_t thread;
-    struct job *job; /* whose step is running, or NULL */
+    struct job *job; /* the job whose step is running, or NULL */
 };
 
 struct workers {
-    pthread_mutex_t lock; /* over the queues, the jobs' fields and what follows */
+    pthread_mutex_t lock; /* guards the queues, the jobs' fields and the members below */
     pthread_cond_t wake;
     struct queue ready, behind, finished;
     bool stopping;
-    int event_fd; /* readable while something is finished */
+    int event_fd; /* readable while a job is in `finished` */
     unsigned n_threads;
     struct worker threads[];
 };
@@ -72,7 +72,7 @@ static void finish_if_over(struct workers *workers, struct job *job)
     eventfd_write(workers->event_fd, 1);
 }
 
-/* Called and left with the lock held. */
+/* The lock is held at the call and at the return. */
 static void run_step(struct workers *workers, struct worker *worker, struct job *job)
 {
     if (job->error != 0 || job_cancelled(job)) {
@@ -101,8 +101,9 @@ static void *run(void *argument)
 {
     struct worker *worker = argument;
     struct workers *workers = worker->workers;
-    /* Without the right to it, which nobody lacks, the thread would merely compete. A batch thread
-     * whose read is done does not preempt who runs just then. */
+    /* Every process may lower its priority, so a failure needs no handling: the thread would only
+     * compete with the loop. A batch thread does not preempt the running thread when its read is
+     * complete. */
     (void)pthread_setschedparam(pthread_self(), SCHED_BATCH, &(struct sched_param){0});
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 
@@ -136,7 +137,7 @@ int workers_new(unsigned n_threads, struct workers **ret)
     pthread_mutex_init(&workers->lock, NULL);
     pthread_cond_init(&workers->wake, NULL);
 
-    /* Threads inherit the mask: signals are the loop's. */
+    /* Threads inherit the mask. All signals go to the loop's thread. */
     sigset_t all, previous;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &previous);
@@ -227,7 +228,7 @@ void workers_hurry(struct workers *workers, struct job *job)
 
 void workers_cancel(struct workers *workers, struct job *job)
 {
-    /* Under the lock, so that no thread is between looking and starting a step. */
+    /* The lock makes sure that no thread has just checked the flag and not yet started its step. */
     pthread_mutex_lock(&workers->lock);
     atomic_store(&job->cancelled, true);
     pthread_mutex_unlock(&workers->lock);
@@ -252,7 +253,7 @@ void workers_dispatch(struct workers *workers)
     workers->finished = (struct queue){0};
     pthread_mutex_unlock(&workers->lock);
 
-    /* What these submit and is finished soon waits for the next turn. */
+    /* If a `done` submits a job that finishes soon, that job's `done` waits for the next call. */
     struct job *job;
     while ((job = pop(&finished)))
         job->done(job, job->error);
