@@ -1,10 +1,11 @@
 /* Owns the descriptors of the /proc files that a sample is read from, and the last sample.
  *
- * Invariant: every figure of a sample but ledger_bytes, drift_bytes and aligned is the operating
- * system's; those three compare it with the backing's ledger. The ledger moves on the same thread,
- * so it is one consistent count; loads in flight may have committed any part of what is pending.
+ * Invariant: every figure of a sample comes from the operating system, except ledger_bytes,
+ * drift_bytes and aligned. Those three compare it with the backing's ledger. The ledger changes
+ * only on this thread, so it is one consistent count. Loads in flight may have committed any part
+ * of the pending bytes.
  *
- * Leaves to others: when to sample, and what a bad sample means. */
+ * Leaves to others: when to take a sample, and what a bad sample means. */
 #include "daemon/monitor/monitor.h"
 
 #include "common/clock.h"
@@ -14,15 +15,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { RSS_LAG_PAGES = 64 }; /* how far one thread's share of the kernel's RSS counters may lag */
+enum { RSS_LAG_PAGES = 64 }; /* by how much the kernel's RSS counters may lag for each thread */
 
 struct monitor {
     const struct backing *backing;
     int status_fd, stat_fd, meminfo_fd;
-    int smaps_fd, pressure_fd; /* -1 where the kernel has none */
+    int smaps_fd, pressure_fd; /* -1 if the kernel has no such file */
     uint64_t page_bytes;       /* of the system */
     uint64_t ticks_per_second;
-    uint64_t cpu_ticks, cpu_at_usec; /* at the previous sample, since boot */
+    uint64_t cpu_ticks, cpu_at_usec; /* at the previous sample; the time counts from boot */
     uint64_t n_samples;
     struct sample last;
 };
@@ -72,7 +73,7 @@ static int read_status(const struct monitor *monitor, struct sample *sample, uin
     const struct {
         const char *key;
         uint64_t *value;
-        bool required; /* the others depend on the kernel's configuration */
+        bool required; /* the other keys depend on the kernel's configuration */
     } keys[] = {
         {"VmHWM:", &sample->peak_rss_bytes, false},
         {"VmRSS:", &rss, true},
@@ -100,7 +101,7 @@ static int read_status(const struct monitor *monitor, struct sample *sample, uin
     sample->rss_bytes = rss + sample->hugetlb_bytes;
     sample->peak_rss_bytes += sample->hugetlb_bytes;
     sample->arena_rss_bytes = sample->rss_shmem_bytes + sample->hugetlb_bytes;
-    /* The counters are read one by one and may not add up for a moment. */
+    /* The kernel reads the counters one by one, so they may not add up for a moment. */
     sample->overhead_bytes = sample->rss_bytes > sample->arena_rss_bytes
                                  ? sample->rss_bytes - sample->arena_rss_bytes
                                  : 0;
@@ -117,7 +118,7 @@ static int read_cpu(const struct monitor *monitor, uint64_t *ret_ticks, uint64_t
     int r = procfs_next_line(&reader, &line);
     if (r < 0)
         return r;
-    /* The second field is the program's name in brackets, which may itself hold anything. */
+    /* The second field is the program's name in brackets. The name may contain any character. */
     char *field = r > 0 ? strrchr(line, ')') : NULL;
     uint64_t user = 0, system = 0;
     for (unsigned i = 3; field && i <= 22; i++) {
@@ -146,14 +147,14 @@ static double read_pressure(const struct monitor *monitor)
     procfs_begin(&reader, monitor->pressure_fd);
     char *line;
     unsigned whole, hundredths;
-    /* In integers: the program's locale has no say. */
+    /* Read as integers, so that the program's locale does not matter. */
     if (procfs_next_line(&reader, &line) > 0 &&
         sscanf(line, "some avg10=%u.%2u", &whole, &hundredths) == 2)
         return whole + hundredths / 100.0;
     return -1;
 }
 
-/* Compares what the operating system holds of the arena with the ledger. */
+/* Compares the operating system's figures for the arena with the ledger. */
 static int compare(const struct monitor *monitor, uint64_t n_threads, struct sample *sample)
 {
     uint64_t slack_bytes = n_threads * RSS_LAG_PAGES * monitor->page_bytes;
@@ -178,7 +179,8 @@ static int compare(const struct monitor *monitor, uint64_t n_threads, struct sam
             procfs_mapping(monitor->smaps_fd, backing_base(backing),
                            backing_capacity_bytes(backing), &mapping) == 0) {
             sample->arena_swapped_bytes = mapping.swap_bytes;
-            /* smaps counts page by page, where the counters of many CPUs may lag further still. */
+            /* smaps counts page by page. The counters may lag even further on a machine with many
+             * CPUs. */
             if (mapped_bytes < mapping.rss_bytes)
                 mapped_bytes = mapping.rss_bytes;
         }
@@ -206,7 +208,8 @@ int monitor_sample(struct monitor *monitor)
         (r = procfs_available(monitor->meminfo_fd, &sample.available_bytes, &name)) < 0)
         return r;
 
-    /* The process's start counts from boot, time asleep included. */
+    /* The process's start time counts from boot and includes the time in which the machine
+     * slept. */
     uint64_t now_usec = clock_usec_(CLOCK_BOOTTIME);
     uint64_t since_usec = monitor->n_samples > 0
                               ? monitor->cpu_at_usec
