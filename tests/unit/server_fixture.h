@@ -401,6 +401,27 @@ static inline void expect_echo(const struct client *client)
     expect(client, "{\"parameters\":{\"x\":[1]}}");
 }
 
+static inline struct call *kept(const struct fixture *fixture, unsigned index)
+{
+    return fixture->record.kept[index];
+}
+
+static inline void expect_number(const struct client *client, int number)
+{
+    char text[64];
+
+    snprintf(text, sizeof text, "{\"parameters\":{\"x\":%d}}", number);
+    expect(client, text);
+}
+
+static inline void send_number(const struct client *client, int number)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "{\"x\":%d}", number);
+    send_call(client, "Echo", text);
+}
+
 /* Runs `body` in a child whose limit of open descriptors is set, once it asks for it, from outside:
  * valgrind only pretends to obey a limit that a process sets for itself. */
 struct limiter {
