@@ -1,6 +1,8 @@
 /* What the tests of call, connection and server share: a server on a real event loop, a small
  * interface whose methods do what a test asks for, and a client that talks to it.
  *
+ * The fixture ends the server and closes the clients, and nothing may be left open then.
+ *
  * Everything runs in one thread: the client's side pumps the loop while it waits, so nothing races,
  * and after settle() the server has dealt with all that was sent. */
 #pragma once
@@ -36,20 +38,21 @@ struct record {
     struct call *answer_when_cancelled;
 };
 
-struct fixture {
+struct client {
+    int fd; /* -1 once closed */
+    struct frame_reader *reader;
+    struct client *next;
+};
+
+static struct fixture {
     size_t n_open; /* descriptors before the test */
     struct event_base *base;
     struct server *server;
     struct record record;
     struct interface interfaces[2];
     char directory[32], path[64];
-};
-
-struct client {
-    struct fixture *fixture;
-    int fd;
-    struct frame_reader *reader;
-};
+    struct client *clients; /* all that there ever were */
+} fixture;
 
 static const char test_description[] = "interface test.peer\nmethod Echo() -> ()\n";
 
@@ -207,6 +210,11 @@ static const struct method test_methods[] = {
     {0},
 };
 
+static inline struct call *kept(unsigned index)
+{
+    return fixture.record.kept[index];
+}
+
 /* The server's side. */
 
 static inline int listen_at(const char *path)
@@ -221,65 +229,80 @@ static inline int listen_at(const char *path)
     return fd;
 }
 
-static inline void setup(struct fixture *fixture)
+static inline void setup(void)
 {
     static const struct server_info info = {"Vendor", "Product", "1", "https://example.org"};
     struct event_config *config = event_config_new();
 
-    *fixture = (struct fixture){.n_open = count_open(), .directory = "/tmp/test_server.XXXXXX"};
-    fixture->interfaces[0] =
-        (struct interface){"test.peer", test_description, test_methods, &fixture->record};
+    fixture = (struct fixture){.n_open = count_open(), .directory = "/tmp/test_server.XXXXXX"};
+    fixture.interfaces[0] =
+        (struct interface){"test.peer", test_description, test_methods, &fixture.record};
     event_config_require_features(config, EV_FEATURE_ET | EV_FEATURE_EARLY_CLOSE);
-    fixture->base = event_base_new_with_config(config);
+    fixture.base = event_base_new_with_config(config);
     event_config_free(config);
-    ck_assert_ptr_nonnull(fixture->base);
-    ck_assert_ptr_nonnull(mkdtemp(fixture->directory));
-    ck_assert_int_eq(chmod(fixture->directory, 0755), 0);
-    snprintf(fixture->path, sizeof fixture->path, "%s/socket", fixture->directory);
-    ck_assert_int_eq(server_new(fixture->base, fixture->interfaces, &info, &fixture->server), 0);
-    server_set_stall(fixture->server, PATIENCE_USEC);
-    ck_assert_int_eq(server_listen(fixture->server, listen_at(fixture->path)), 0);
+    ck_assert_ptr_nonnull(fixture.base);
+    ck_assert_ptr_nonnull(mkdtemp(fixture.directory));
+    ck_assert_int_eq(chmod(fixture.directory, 0755), 0);
+    snprintf(fixture.path, sizeof fixture.path, "%s/socket", fixture.directory);
+    ck_assert_int_eq(server_new(fixture.base, fixture.interfaces, &info, &fixture.server), 0);
+    server_set_stall(fixture.server, PATIENCE_USEC);
+    ck_assert_int_eq(server_listen(fixture.server, listen_at(fixture.path)), 0);
 }
 
-/* Every descriptor must be closed after it. */
-static inline void teardown(struct fixture *fixture)
+static inline void client_close(struct client *client)
 {
-    fixture->server = server_free(fixture->server);
-    event_base_free(fixture->base);
-    unlink(fixture->path);
-    rmdir(fixture->directory);
-    ck_assert_uint_eq(count_open(), fixture->n_open);
+    if (client->fd < 0)
+        return;
+    client->reader = frame_reader_free(client->reader);
+    close(client->fd);
+    client->fd = -1;
 }
 
-static inline void settle(struct fixture *fixture)
+static inline void teardown(void)
+{
+    for (struct client *client; (client = fixture.clients);) {
+        fixture.clients = client->next;
+        client_close(client);
+        free(client);
+    }
+    fixture.server = server_free(fixture.server);
+    event_base_free(fixture.base);
+    unlink(fixture.path);
+    rmdir(fixture.directory);
+    ck_assert_uint_eq(count_open(), fixture.n_open);
+}
+
+static inline void settle(void)
 {
     for (int i = 0; i < 20; i++)
-        event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+        event_base_loop(fixture.base, EVLOOP_NONBLOCK);
 }
 
-static inline struct server_stats stats_of(const struct fixture *fixture)
+static inline struct server_stats stats(void)
 {
-    struct server_stats stats;
+    struct server_stats got;
 
-    server_get_stats(fixture->server, &stats);
-    return stats;
+    server_get_stats(fixture.server, &got);
+    return got;
 }
 
 /* The loop runs until `condition` holds. */
-#define PUMP_UNTIL(fixture, condition)                                           \
+#define PUMP_UNTIL(condition)                                                    \
     for (uint64_t started_usec_ = clock_monotonic_usec(); !(condition);) {       \
         ck_assert_uint_lt(clock_monotonic_usec() - started_usec_, GIVE_UP_USEC); \
-        event_base_loop((fixture)->base, EVLOOP_NONBLOCK);                       \
+        event_base_loop(fixture.base, EVLOOP_NONBLOCK);                          \
     }
 
 /* The client's side. */
 
-static inline struct client client_of(struct fixture *fixture, int fd)
+static inline struct client *client_of(int fd)
 {
-    struct client client = {fixture, fd, frame_reader_new(32 << 20)};
+    struct client *client = malloc(sizeof *client);
 
+    *client = (struct client){fd, frame_reader_new(32 << 20), fixture.clients};
+    fixture.clients = client;
     ck_assert_int_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
-    ck_assert_ptr_nonnull(client.reader);
+    ck_assert_ptr_nonnull(client->reader);
     return client;
 }
 
@@ -293,17 +316,9 @@ static inline int connect_to(const char *path)
     return fd;
 }
 
-static inline struct client client_new(struct fixture *fixture)
+static inline struct client *client_new(void)
 {
-    return client_of(fixture, connect_to(fixture->path));
-}
-
-static inline void client_close(struct client *client)
-{
-    frame_reader_free(client->reader);
-    close(client->fd);
-    client->fd = -1;
-    client->reader = NULL;
+    return client_of(connect_to(fixture.path));
 }
 
 static inline void send_bytes(const struct client *client, const char *bytes, size_t n_bytes)
@@ -312,7 +327,7 @@ static inline void send_bytes(const struct client *client, const char *bytes, si
         ssize_t n = send(client->fd, bytes + n_sent, n_bytes - n_sent, MSG_NOSIGNAL);
         if (n < 0) {
             ck_assert_int_eq(errno, EAGAIN);
-            event_base_loop(client->fixture->base, EVLOOP_NONBLOCK);
+            event_base_loop(fixture.base, EVLOOP_NONBLOCK);
             continue;
         }
         n_sent += (size_t)n;
@@ -325,7 +340,7 @@ static inline void send_text(const struct client *client, const char *text)
     send_bytes(client, text, strlen(text) + 1);
 }
 
-/* Sends a call of test.peer: SEND(&client, "Echo", "{}") or with a flag, "{},\"more\":true". */
+/* Sends a call of test.peer: send_call(client, "Echo", "{}") or with a flag, "{},\"more\":true". */
 static inline void send_call(const struct client *client, const char *method,
                              const char *parameters)
 {
@@ -354,7 +369,7 @@ static inline json_t *receive(const struct client *client)
     struct frame frame = {0};
     int r;
 
-    PUMP_UNTIL(client->fixture, (r = frame_read(client->reader, client->fd, &frame)) != -EAGAIN);
+    PUMP_UNTIL((r = frame_read(client->reader, client->fd, &frame)) != -EAGAIN);
     if (r == 0 || r == -ECONNRESET)
         return NULL;
     ck_assert_int_eq(r, 1);
@@ -389,7 +404,7 @@ static inline void expect_nothing(const struct client *client)
 {
     char byte;
 
-    settle(client->fixture);
+    settle();
     ck_assert_int_eq(recv(client->fd, &byte, 1, MSG_PEEK), -1);
     ck_assert_int_eq(errno, EAGAIN);
 }
@@ -401,9 +416,13 @@ static inline void expect_echo(const struct client *client)
     expect(client, "{\"parameters\":{\"x\":[1]}}");
 }
 
-static inline struct call *kept(const struct fixture *fixture, unsigned index)
+/* Calls that can be told apart. */
+static inline void send_number(const struct client *client, int number)
 {
-    return fixture->record.kept[index];
+    char text[32];
+
+    snprintf(text, sizeof text, "{\"x\":%d}", number);
+    send_call(client, "Echo", text);
 }
 
 static inline void expect_number(const struct client *client, int number)
@@ -412,14 +431,6 @@ static inline void expect_number(const struct client *client, int number)
 
     snprintf(text, sizeof text, "{\"parameters\":{\"x\":%d}}", number);
     expect(client, text);
-}
-
-static inline void send_number(const struct client *client, int number)
-{
-    char text[32];
-
-    snprintf(text, sizeof text, "{\"x\":%d}", number);
-    send_call(client, "Echo", text);
 }
 
 /* Runs `body` in a child whose limit of open descriptors is set, once it asks for it, from outside:

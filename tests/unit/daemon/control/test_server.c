@@ -11,48 +11,42 @@ enum { NOBODY = 65534 };
 START_TEST(test_places)
 {
     enum { N_PLACES = 3 };
-    struct fixture fixture;
     size_t n_places = N_PLACES + (geteuid() == 0 ? SERVER_ROOT_CONNECTIONS : 0);
-    struct client clients[N_PLACES + SERVER_ROOT_CONNECTIONS];
+    struct client *clients[N_PLACES + SERVER_ROOT_CONNECTIONS];
 
-    setup(&fixture);
     server_set_limits(fixture.server, &(struct server_limits){N_PLACES, 100});
     for (size_t i = 0; i < n_places; i++) {
-        clients[i] = client_new(&fixture);
-        expect_echo(&clients[i]);
+        clients[i] = client_new();
+        expect_echo(clients[i]);
     }
     for (int i = 0; i < 3; i++) {
-        struct client refused = client_new(&fixture);
-        expect_end(&refused);
-        client_close(&refused);
+        struct client *refused = client_new();
+        expect_end(refused);
+        client_close(refused);
     }
-    ck_assert_uint_eq(stats_of(&fixture).n_refused, 3);
-    ck_assert_uint_eq(stats_of(&fixture).n_connections, n_places);
+    ck_assert_uint_eq(stats().n_refused, 3);
+    ck_assert_uint_eq(stats().n_connections, n_places);
 
-    client_close(&clients[1]);
-    settle(&fixture);
-    clients[1] = client_new(&fixture);
+    client_close(clients[1]);
+    settle();
+    clients[1] = client_new();
     for (size_t i = 0; i < n_places; i++)
-        expect_echo(&clients[i]);
+        expect_echo(clients[i]);
 
     /* A lower limit ends nobody. */
     server_set_limits(fixture.server, &(struct server_limits){0, 0});
-    for (size_t i = 0; i < n_places; i++) {
-        expect_echo(&clients[i]);
-        client_close(&clients[i]);
-    }
-    teardown(&fixture);
+    for (size_t i = 0; i < n_places; i++)
+        expect_echo(clients[i]);
 }
 END_TEST
 
 /* Connects with other credentials; needs root. */
-static struct client client_as(struct fixture *fixture, uid_t uid, gid_t gid, const gid_t *groups,
-                               size_t n_groups)
+static struct client *client_as(uid_t uid, gid_t gid, const gid_t *groups, size_t n_groups)
 {
     ck_assert_int_eq(setgroups(n_groups, groups), 0);
     ck_assert_int_eq(setegid(gid), 0);
     ck_assert_int_eq(seteuid(uid), 0);
-    struct client client = client_new(fixture);
+    struct client *client = client_new();
     ck_assert_int_eq(seteuid(0), 0);
     ck_assert_int_eq(setegid(0), 0);
     ck_assert_int_eq(setgroups(0, NULL), 0);
@@ -61,86 +55,65 @@ static struct client client_as(struct fixture *fixture, uid_t uid, gid_t gid, co
 
 START_TEST(test_places_of_one_user)
 {
-    struct fixture fixture;
-    struct client clients[4], refused;
+    struct client *clients[4], *refused;
 
-    setup(&fixture);
     server_set_limits(fixture.server, &(struct server_limits){10, 2});
     if (geteuid() != 0) {
-        clients[0] = client_new(&fixture);
-        clients[1] = client_new(&fixture);
-        refused = client_new(&fixture);
-        expect_end(&refused);
-        clients[2] = clients[3] = (struct client){.fd = -1};
+        clients[0] = client_new();
+        clients[1] = client_new();
+        refused = client_new();
+        expect_end(refused);
     } else {
-        clients[0] = client_as(&fixture, NOBODY, NOBODY, NULL, 0);
-        clients[1] = client_as(&fixture, NOBODY, NOBODY, NULL, 0);
-        refused = client_as(&fixture, NOBODY, 1, NULL, 0);
-        expect_end(&refused);
-        clients[2] = client_as(&fixture, NOBODY - 1, NOBODY, NULL, 0);
-        clients[3] = client_new(&fixture);
-        expect_echo(&clients[2]);
-        expect_echo(&clients[3]);
+        clients[0] = client_as(NOBODY, NOBODY, NULL, 0);
+        clients[1] = client_as(NOBODY, NOBODY, NULL, 0);
+        refused = client_as(NOBODY, 1, NULL, 0);
+        expect_end(refused);
+        clients[2] = client_as(NOBODY - 1, NOBODY, NULL, 0);
+        clients[3] = client_new();
+        expect_echo(clients[2]);
+        expect_echo(clients[3]);
     }
-    ck_assert_uint_eq(stats_of(&fixture).n_refused, 1);
-    expect_echo(&clients[0]);
-    client_close(&clients[0]);
-    settle(&fixture);
-    clients[0] = client_new(&fixture);
-    expect_echo(&clients[0]);
-    client_close(&refused);
-    for (int i = 0; i < 4; i++)
-        if (clients[i].fd >= 0)
-            client_close(&clients[i]);
-    teardown(&fixture);
+    ck_assert_uint_eq(stats().n_refused, 1);
+    expect_echo(clients[0]);
+    client_close(clients[0]);
+    settle();
+    clients[0] = client_new();
+    expect_echo(clients[0]);
 }
 END_TEST
 
 /* Root finds a place where others find none. */
 START_TEST(test_places_for_root)
 {
-    struct fixture fixture;
-    struct client user, refused, root;
-
-    setup(&fixture);
     server_set_limits(fixture.server, &(struct server_limits){1, 1});
-    user = client_as(&fixture, NOBODY, NOBODY, NULL, 0);
-    expect_echo(&user);
-    refused = client_as(&fixture, NOBODY - 1, NOBODY, NULL, 0);
-    expect_end(&refused);
-    root = client_new(&fixture);
-    expect_echo(&root);
-    client_close(&user);
-    client_close(&refused);
-    client_close(&root);
-    teardown(&fixture);
+    struct client *user = client_as(NOBODY, NOBODY, NULL, 0);
+    expect_echo(user);
+    struct client *refused = client_as(NOBODY - 1, NOBODY, NULL, 0);
+    expect_end(refused);
+    struct client *root = client_new();
+    expect_echo(root);
 }
 END_TEST
 
 START_TEST(test_flood_of_peers)
 {
     enum { N_PEERS = 300 };
-    struct fixture fixture;
-    struct client first;
-    struct client peers[N_PEERS];
+    struct client *peers[N_PEERS];
 
-    setup(&fixture);
     server_set_limits(fixture.server, &(struct server_limits){SERVER_CONNECTIONS_DEFAULT, 1000});
-    first = client_new(&fixture);
+    struct client *first = client_new();
     for (int i = 0; i < N_PEERS; i++) {
-        peers[i] = client_new(&fixture);
-        settle(&fixture);
+        peers[i] = client_new();
+        settle();
     }
-    ck_assert_uint_ge(stats_of(&fixture).n_connections, SERVER_CONNECTIONS_DEFAULT);
-    ck_assert_uint_eq(stats_of(&fixture).n_connections + stats_of(&fixture).n_refused, N_PEERS + 1);
-    expect_echo(&first);
+    ck_assert_uint_ge(stats().n_connections, SERVER_CONNECTIONS_DEFAULT);
+    ck_assert_uint_eq(stats().n_connections + stats().n_refused, N_PEERS + 1);
+    expect_echo(first);
     for (int i = 0; i < N_PEERS; i++)
-        client_close(&peers[i]);
-    settle(&fixture);
-    ck_assert_uint_eq(stats_of(&fixture).n_connections, 1);
-    expect_echo(&first);
-    client_close(&first);
-    teardown(&fixture);
+        client_close(peers[i]);
+    settle();
+    ck_assert_uint_eq(stats().n_connections, 1);
+    expect_echo(first);
 }
 END_TEST
 
@@ -157,14 +130,8 @@ static void expect_tier(const struct client *client, enum tier tier)
 
 START_TEST(test_own_user)
 {
-    struct fixture fixture;
-    struct client client;
-
-    setup(&fixture);
-    client = client_new(&fixture);
-    expect_tier(&client, TIER_ADMIN);
-    client_close(&client);
-    teardown(&fixture);
+    struct client *client = client_new();
+    expect_tier(client, TIER_ADMIN);
 }
 END_TEST
 
@@ -185,64 +152,48 @@ START_TEST(test_tiers)
         {ADMINS, {MEMBERS}, 1, TIER_ADMIN},
         {NOBODY, {MEMBERS - 1, ADMINS + 1}, 2, TIER_ANYONE},
     };
-    struct fixture fixture;
 
-    setup(&fixture);
     server_set_rules(fixture.server, &(struct peer_rules){MEMBERS, ADMINS});
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct client client =
-            client_as(&fixture, NOBODY, cases[i].gid, cases[i].groups, cases[i].n_groups);
-        expect_tier(&client, cases[i].tier);
-        client_close(&client);
+        struct client *client = client_as(NOBODY, cases[i].gid, cases[i].groups, cases[i].n_groups);
+        expect_tier(client, cases[i].tier);
+        client_close(client);
     }
 
     /* Nobody is in the group that is none. */
     server_set_rules(fixture.server, &(struct peer_rules){(gid_t)-1, (gid_t)-1});
-    struct client client = client_as(&fixture, NOBODY, MEMBERS, NULL, 0);
-    expect_tier(&client, TIER_ANYONE);
-    client_close(&client);
-    client = client_new(&fixture);
-    expect_tier(&client, TIER_ADMIN);
-    client_close(&client);
-    teardown(&fixture);
+    struct client *client = client_as(NOBODY, MEMBERS, NULL, 0);
+    expect_tier(client, TIER_ANYONE);
+    client_close(client);
+    client = client_new();
+    expect_tier(client, TIER_ADMIN);
 }
 END_TEST
 
 START_TEST(test_many_groups)
 {
     enum { N_GROUPS = 1000, MEMBERS = 5000 };
-    struct fixture fixture;
-    struct client client;
     gid_t groups[N_GROUPS];
 
     for (gid_t i = 0; i < N_GROUPS; i++)
         groups[i] = MEMBERS - N_GROUPS + 1 + i;
-    setup(&fixture);
     server_set_rules(fixture.server, &(struct peer_rules){MEMBERS, (gid_t)-1});
-    client = client_as(&fixture, NOBODY, NOBODY, groups, N_GROUPS);
-    expect_tier(&client, TIER_MEMBER);
-    client_close(&client);
-    teardown(&fixture);
+    struct client *client = client_as(NOBODY, NOBODY, groups, N_GROUPS);
+    expect_tier(client, TIER_MEMBER);
 }
 END_TEST
 
 START_TEST(test_denied_before_decoding)
 {
-    struct fixture fixture;
-    struct client client;
-
-    setup(&fixture);
-    client = client_as(&fixture, NOBODY, NOBODY, NULL, 0);
-    send_call(&client, "Admin", "{\"nonsense\":true}");
-    expect(&client, denied);
-    send_call(&client, "Admin", "{},\"upgrade\":true");
-    expect(&client, denied);
-    send_text(&client, "{\"method\":\"org.varlink.service.GetInfo\"}");
-    json_t *reply = receive(&client);
+    struct client *client = client_as(NOBODY, NOBODY, NULL, 0);
+    send_call(client, "Admin", "{\"nonsense\":true}");
+    expect(client, denied);
+    send_call(client, "Admin", "{},\"upgrade\":true");
+    expect(client, denied);
+    send_text(client, "{\"method\":\"org.varlink.service.GetInfo\"}");
+    json_t *reply = receive(client);
     ck_assert_ptr_null(json_object_get(reply, "error"));
     json_decref(reply);
-    client_close(&client);
-    teardown(&fixture);
 }
 END_TEST
 
@@ -253,43 +204,38 @@ static void count_end(void *context)
 
 START_TEST(test_adopted)
 {
-    struct fixture fixture;
-    struct client client, other;
     unsigned n_ends = 0;
     int fds[2];
 
-    setup(&fixture);
     server_set_limits(fixture.server, &(struct server_limits){0, 0}); /* not for adopted ones */
     server_on_adopted_end(fixture.server, count_end, &n_ends);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     ck_assert_int_eq(server_adopt(fixture.server, fds[0]), 0);
     ck_assert_int_eq(fcntl(fds[0], F_GETFD), FD_CLOEXEC);
-    client = client_of(&fixture, fds[1]);
-    expect_tier(&client, TIER_ADMIN);
+    struct client *client = client_of(fds[1]);
+    expect_tier(client, TIER_ADMIN);
 
     server_set_limits(fixture.server, &(struct server_limits){10, 10});
-    other = client_new(&fixture);
-    expect_echo(&other);
-    client_close(&other);
-    settle(&fixture);
+    struct client *other = client_new();
+    expect_echo(other);
+    client_close(other);
+    settle();
     ck_assert_uint_eq(n_ends, 0);
-    send_call(&client, "Keep", "{}");
-    settle(&fixture);
-    client_close(&client);
-    settle(&fixture);
+    send_call(client, "Keep", "{}");
+    settle();
+    client_close(client);
+    settle();
     ck_assert_uint_eq(n_ends, 1);
     ck_assert_uint_eq(fixture.record.n_cancelled, 1);
-    teardown(&fixture);
+    fixture.server = server_free(fixture.server);
     ck_assert_uint_eq(n_ends, 1);
 }
 END_TEST
 
 START_TEST(test_given_nonsense)
 {
-    struct fixture fixture;
     int fds[2];
 
-    setup(&fixture);
     ck_assert_int_eq(server_adopt(fixture.server, -1), -EBADF);
     ck_assert_int_eq(server_listen(fixture.server, -1), -EBADF);
     ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
@@ -298,29 +244,22 @@ START_TEST(test_given_nonsense)
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     ck_assert_int_eq(server_listen(fixture.server, fds[0]), -EINVAL);
     close(fds[1]);
-    ck_assert_uint_eq(stats_of(&fixture).n_connections, 0);
-    teardown(&fixture); /* sees that all were closed */
+    ck_assert_uint_eq(stats().n_connections, 0);
 }
 END_TEST
 
 START_TEST(test_two_sockets)
 {
-    struct fixture fixture;
-    struct client first, second;
     char path[80];
 
-    setup(&fixture);
     snprintf(path, sizeof path, "%s/second", fixture.directory);
     ck_assert_int_eq(server_listen(fixture.server, listen_at(path)), 0);
-    first = client_new(&fixture);
-    second = client_of(&fixture, connect_to(path));
-    expect_echo(&first);
-    expect_echo(&second);
-    ck_assert_uint_eq(stats_of(&fixture).n_connections, 2);
-    client_close(&first);
-    client_close(&second);
+    struct client *first = client_new();
+    struct client *second = client_of(connect_to(path));
+    expect_echo(first);
+    expect_echo(second);
+    ck_assert_uint_eq(stats().n_connections, 2);
     unlink(path);
-    teardown(&fixture);
 }
 END_TEST
 
@@ -328,28 +267,24 @@ END_TEST
  * not spin, and those who are in are served. */
 static void run_out_of_descriptors(const struct limiter *limiter)
 {
-    struct fixture fixture;
-    struct client in, refused[3];
+    struct client *refused[3];
 
-    setup(&fixture);
-    in = client_new(&fixture);
-    expect_echo(&in);
+    setup();
+    struct client *in = client_new();
+    expect_echo(in);
     for (int i = 0; i < 3; i++)
-        refused[i] = client_new(&fixture);
+        refused[i] = client_new();
     limit_fds(limiter, 0);
     for (int i = 0; i < 3; i++)
-        expect_end(&refused[i]);
-    ck_assert_uint_eq(stats_of(&fixture).n_refused, 3);
-    expect_echo(&in);
+        expect_end(refused[i]);
+    ck_assert_uint_eq(stats().n_refused, 3);
+    expect_echo(in);
 
-    client_close(&refused[0]);
-    refused[0] = client_new(&fixture); /* takes the place that became free */
-    client_close(&refused[1]);
-    expect_echo(&refused[0]);
-    client_close(&refused[0]);
-    client_close(&refused[2]);
-    client_close(&in);
-    teardown(&fixture);
+    client_close(refused[0]);
+    refused[0] = client_new(); /* takes the place that became free */
+    client_close(refused[1]);
+    expect_echo(refused[0]);
+    teardown();
 }
 
 START_TEST(test_no_descriptors)
@@ -360,34 +295,25 @@ END_TEST
 
 START_TEST(test_free_with_everything_open)
 {
-    struct fixture fixture;
-    struct client clients[4];
+    struct client *clients[4];
 
-    setup(&fixture);
     for (int i = 0; i < 4; i++)
-        clients[i] = client_new(&fixture);
-    send_call(&clients[0], "Keep", "{}");
-    send_call(&clients[1], "Keep", "{},\"more\":true");
-    send_call(&clients[2], "Stream", "{\"count\":50,\"bytes\":100000},\"more\":true");
-    send_bytes(&clients[3], "{\"method\"", 9);
-    settle(&fixture);
+        clients[i] = client_new();
+    send_call(clients[0], "Keep", "{}");
+    send_call(clients[1], "Keep", "{},\"more\":true");
+    send_call(clients[2], "Stream", "{\"count\":50,\"bytes\":100000},\"more\":true");
+    send_bytes(clients[3], "{\"method\"", 9);
+    settle();
     ck_assert_uint_eq(fixture.record.n_kept, 2);
-    fixture.record.answer_when_cancelled = fixture.record.kept[1];
+    fixture.record.answer_when_cancelled = kept(1);
     fixture.server = server_free(fixture.server);
     ck_assert_uint_eq(fixture.record.n_cancelled, 2); /* one kept, one stream; one was answered */
-    expect_end(&clients[0]);
-    for (int i = 0; i < 4; i++)
-        client_close(&clients[i]);
-    teardown(&fixture);
+    expect_end(clients[0]);
 }
 END_TEST
 
 START_TEST(test_free_unused)
 {
-    struct fixture fixture;
-
-    setup(&fixture);
-    teardown(&fixture);
     ck_assert_ptr_null(server_free(NULL));
 }
 END_TEST
@@ -397,6 +323,7 @@ int main(void)
     Suite *suite = suite_create("server");
     TCase *tcase = tcase_create("server");
     tcase_set_timeout(tcase, 120);
+    tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, test_places);
     tcase_add_test(tcase, test_places_of_one_user);
     tcase_add_test(tcase, test_flood_of_peers);
@@ -404,7 +331,6 @@ int main(void)
     tcase_add_test(tcase, test_adopted);
     tcase_add_test(tcase, test_given_nonsense);
     tcase_add_test(tcase, test_two_sockets);
-    tcase_add_test(tcase, test_no_descriptors);
     tcase_add_test(tcase, test_free_with_everything_open);
     tcase_add_test(tcase, test_free_unused);
     if (geteuid() == 0) {
@@ -416,5 +342,9 @@ int main(void)
         printf("skipped: tiers and root's places, which need root\n");
     }
     suite_add_tcase(suite, tcase);
+    TCase *limited = tcase_create("limited"); /* has its fixture in a child */
+    tcase_set_timeout(limited, 120);
+    tcase_add_test(limited, test_no_descriptors);
+    suite_add_tcase(suite, limited);
     return run_suite(suite);
 }

@@ -32,60 +32,40 @@ static void ask_for(const struct client *client, size_t n_bytes)
 
 START_TEST(test_big_replies)
 {
-    struct fixture fixture;
-    struct client client;
-
-    setup(&fixture);
-    client = client_new(&fixture);
-    ask_for(&client, big(5000000));
-    ask_for(&client, big(3000000));
-    send_number(&client, 1);
-    ck_assert_uint_eq(text_length(&client), big(5000000));
-    ck_assert_uint_eq(text_length(&client), big(3000000));
-    expect_number(&client, 1);
-    client_close(&client);
-    teardown(&fixture);
+    struct client *client = client_new();
+    ask_for(client, big(5000000));
+    ask_for(client, big(3000000));
+    send_number(client, 1);
+    ck_assert_uint_eq(text_length(client), big(5000000));
+    ck_assert_uint_eq(text_length(client), big(3000000));
+    expect_number(client, 1);
 }
 END_TEST
 
 START_TEST(test_big_reply_then_half_close)
 {
-    struct fixture fixture;
-    struct client client;
-
-    setup(&fixture);
-    client = client_new(&fixture);
-    ask_for(&client, big(5000000));
-    ck_assert_int_eq(shutdown(client.fd, SHUT_WR), 0);
-    settle(&fixture);
-    ck_assert_uint_eq(stats_of(&fixture).n_connections, 1);
-    ck_assert_uint_eq(text_length(&client), big(5000000));
-    expect_end(&client);
-    client_close(&client);
-    teardown(&fixture);
+    struct client *client = client_new();
+    ask_for(client, big(5000000));
+    ck_assert_int_eq(shutdown(client->fd, SHUT_WR), 0);
+    settle();
+    ck_assert_uint_eq(stats().n_connections, 1);
+    ck_assert_uint_eq(text_length(client), big(5000000));
+    expect_end(client);
 }
 END_TEST
 
 START_TEST(test_hang_up_with_output_pending)
 {
     static const char *const methods[] = {"Big", "Stream"};
-
-    for (size_t i = 0; i < 2; i++) {
-        struct fixture fixture;
-        struct client client;
-
-        setup(&fixture);
-        client = client_new(&fixture);
-        send_call(&client, methods[i], "{\"bytes\":3000000,\"count\":5},\"more\":true");
-        send_number(&client, 1);
-        settle(&fixture);
-        ck_assert_uint_eq(stats_of(&fixture).n_connections, 1);
-        client_close(&client);
-        settle(&fixture);
-        ck_assert_uint_eq(stats_of(&fixture).n_connections, 0);
-        ck_assert_uint_eq(fixture.record.n_cancelled, i);
-        teardown(&fixture);
-    }
+    struct client *client = client_new();
+    send_call(client, methods[_i], "{\"bytes\":3000000,\"count\":5},\"more\":true");
+    send_number(client, 1);
+    settle();
+    ck_assert_uint_eq(stats().n_connections, 1);
+    client_close(client);
+    settle();
+    ck_assert_uint_eq(stats().n_connections, 0);
+    ck_assert_uint_eq(fixture.record.n_cancelled, (unsigned)_i);
 }
 END_TEST
 
@@ -93,41 +73,28 @@ END_TEST
 START_TEST(test_reading_stops)
 {
     enum { N_CALLS = 60, N_BYTES = 100000 };
-    struct fixture fixture;
-    struct client client, other;
-
-    setup(&fixture);
-    client = client_new(&fixture);
-    other = client_new(&fixture);
+    struct client *client = client_new(), *other = client_new();
     for (int i = 0; i < N_CALLS; i++)
-        send_call(&client, "Big", "{\"bytes\":100000}");
-    settle(&fixture);
+        send_call(client, "Big", "{\"bytes\":100000}");
+    settle();
     ck_assert_uint_lt(fixture.record.n_handled, N_CALLS);
     ck_assert_uint_ge(fixture.record.n_handled, CALL_PENDING_MAX / N_BYTES);
-    expect_echo(&other);
+    expect_echo(other);
     for (int i = 0; i < N_CALLS; i++)
-        ck_assert_uint_eq(text_length(&client), N_BYTES);
-    expect_echo(&client);
-    client_close(&client);
-    client_close(&other);
-    teardown(&fixture);
+        ck_assert_uint_eq(text_length(client), N_BYTES);
+    expect_echo(client);
 }
 END_TEST
 
 START_TEST(test_stream_pauses)
 {
     enum { COUNT = 100, N_BYTES = 100000 };
-    struct fixture fixture;
-    struct client client, other;
-
-    setup(&fixture);
-    client = client_new(&fixture);
-    other = client_new(&fixture);
-    send_call(&client, "Stream", "{\"count\":100,\"bytes\":100000},\"more\":true");
-    settle(&fixture);
-    expect_echo(&other);
+    struct client *client = client_new(), *other = client_new();
+    send_call(client, "Stream", "{\"count\":100,\"bytes\":100000},\"more\":true");
+    settle();
+    expect_echo(other);
     for (int i = 0; i <= COUNT; i++) {
-        json_t *reply = receive(&client), *parameters = json_object_get(reply, "parameters");
+        json_t *reply = receive(client), *parameters = json_object_get(reply, "parameters");
         ck_assert_int_eq(json_integer_value(json_object_get(parameters, "i")), i);
         ck_assert_int_eq(json_is_true(json_object_get(reply, "continues")), i < COUNT);
         json_decref(reply);
@@ -135,70 +102,54 @@ START_TEST(test_stream_pauses)
     ck_assert_uint_ge(fixture.record.n_drained, COUNT * N_BYTES / CALL_PENDING_MAX - 1);
     ck_assert_uint_gt(fixture.record.most_pending_bytes, CALL_PENDING_MAX);
     ck_assert_uint_lt(fixture.record.most_pending_bytes, CALL_PENDING_MAX + N_BYTES + 100);
-    expect_echo(&client);
-    client_close(&client);
-    client_close(&other);
-    teardown(&fixture);
+    expect_echo(client);
 }
 END_TEST
 
 START_TEST(test_drained)
 {
-    struct fixture fixture;
-    struct client client;
-
-    setup(&fixture);
-    client = client_new(&fixture);
-    send_call(&client, "Keep", "{},\"more\":true");
-    settle(&fixture);
+    struct client *client = client_new();
+    send_call(client, "Keep", "{},\"more\":true");
+    settle();
     ck_assert_uint_eq(fixture.record.n_drained, 0);
-    call_continue(kept(&fixture, 0), NULL);
+    call_continue(kept(0), NULL);
     ck_assert_uint_eq(fixture.record.n_drained, 0); /* not from within */
-    ck_assert_uint_eq(call_pending_bytes(kept(&fixture, 0)), 0);
-    settle(&fixture);
+    ck_assert_uint_eq(call_pending_bytes(kept(0)), 0);
+    settle();
     ck_assert_uint_eq(fixture.record.n_drained, 1);
-    expect(&client, "{\"parameters\":{},\"continues\":true}");
-    call_reply(kept(&fixture, 0), NULL);
-    settle(&fixture);
+    expect(client, "{\"parameters\":{},\"continues\":true}");
+    call_reply(kept(0), NULL);
+    settle();
     ck_assert_uint_eq(fixture.record.n_drained, 1);
-    client_close(&client);
-    teardown(&fixture);
 }
 END_TEST
 
 START_TEST(test_slow_sender)
 {
-    struct fixture fixture;
-    struct client slow, idle;
     uint64_t next_usec = 0;
     unsigned n_sent = 0;
     bool ended = false;
 
-    setup(&fixture);
     server_set_stall(fixture.server, STALL_USEC);
-    slow = client_new(&fixture);
-    idle = client_new(&fixture);
-    expect_echo(&idle);
-    send_number(&slow, 1);
-    send_bytes(&slow, "{", 1);
-    expect_number(&slow, 1);
+    struct client *slow = client_new(), *idle = client_new();
+    expect_echo(idle);
+    send_number(slow, 1);
+    send_bytes(slow, "{", 1);
+    expect_number(slow, 1);
     /* Further bytes do not restart the clock: it ends although they never stop. */
-    for (uint64_t start = clock_monotonic_usec(); !ended; settle(&fixture)) {
+    for (uint64_t start = clock_monotonic_usec(); !ended; settle()) {
         uint64_t now = clock_monotonic_usec();
         ck_assert_uint_lt(now - start, GIVE_UP_USEC);
         if (now < next_usec)
             continue;
         next_usec = now + STALL_USEC / 20;
-        ended = send(slow.fd, " ", 1, MSG_NOSIGNAL) != 1;
+        ended = send(slow->fd, " ", 1, MSG_NOSIGNAL) != 1;
         n_sent++;
     }
     ck_assert_uint_lt(n_sent, MESSAGE_BYTES_MAX); /* its length was not what ended it */
-    expect_end(&slow);
-    ck_assert_uint_eq(stats_of(&fixture).n_connections, 1);
-    expect_echo(&idle); /* it has been silent all the time */
-    client_close(&slow);
-    client_close(&idle);
-    teardown(&fixture);
+    expect_end(slow);
+    ck_assert_uint_eq(stats().n_connections, 1);
+    expect_echo(idle); /* it has been silent all the time */
 }
 END_TEST
 
@@ -209,12 +160,12 @@ struct pace {
 };
 
 /* Waits, then tells whether the time is up. */
-static bool keep_pace(struct pace *pace, struct fixture *fixture)
+static bool keep_pace(struct pace *pace)
 {
     uint64_t now;
 
     do {
-        settle(fixture);
+        settle();
         now = clock_monotonic_usec();
     } while (now - pace->last_usec < STALL_USEC / 4);
     if (now - pace->last_usec > pace->longest_usec)
@@ -234,69 +185,51 @@ static struct pace pace_new(void)
 START_TEST(test_steady_sender)
 {
     static const char text[] = "{\"method\":\"test.peer.Echo\",\"parameters\":{\"x\":5}}";
-    struct fixture fixture;
-    struct client client;
     json_t *reply;
 
-    setup(&fixture);
     server_set_stall(fixture.server, 10 * STALL_USEC);
-    client = client_new(&fixture);
-    send_bytes(&client, text, 5);
+    struct client *client = client_new();
+    send_bytes(client, text, 5);
     struct pace pace = pace_new();
     do {
-        if (send(client.fd, text + 5, sizeof text - 5, MSG_NOSIGNAL) < 0 ||
-            send(client.fd, text, 5, MSG_NOSIGNAL) < 0 || !(reply = receive(&client))) {
+        if (send(client->fd, text + 5, sizeof text - 5, MSG_NOSIGNAL) < 0 ||
+            send(client->fd, text, 5, MSG_NOSIGNAL) < 0 || !(reply = receive(client))) {
             ck_assert_uint_ge(pace.longest_usec, 9 * STALL_USEC);
             break;
         }
         json_decref(reply);
-    } while (!keep_pace(&pace, &fixture));
-    client_close(&client);
-    teardown(&fixture);
+    } while (!keep_pace(&pace));
 }
 END_TEST
 
 START_TEST(test_slow_reader)
 {
-    struct fixture fixture;
-    struct client client, other;
-
-    setup(&fixture);
     server_set_stall(fixture.server, STALL_USEC);
-    client = client_new(&fixture);
-    other = client_new(&fixture);
-    expect_echo(&other);
-    send_call(&client, "Stream", "{\"count\":100,\"bytes\":100000},\"more\":true");
-    PUMP_UNTIL(&fixture, stats_of(&fixture).n_connections == 1);
+    struct client *client = client_new(), *other = client_new();
+    expect_echo(other);
+    send_call(client, "Stream", "{\"count\":100,\"bytes\":100000},\"more\":true");
+    PUMP_UNTIL(stats().n_connections == 1);
     ck_assert_uint_eq(fixture.record.n_cancelled, 1);
-    expect_echo(&other);
-    client_close(&client);
-    client_close(&other);
-    teardown(&fixture);
+    expect_echo(other);
 }
 END_TEST
 
 /* Each piece that the peer takes restarts the clock. */
 START_TEST(test_steady_reader)
 {
-    struct fixture fixture;
-    struct client client;
     char buffer[65536];
 
-    setup(&fixture);
     server_set_stall(fixture.server, 10 * STALL_USEC);
-    client = client_new(&fixture);
-    send_call(&client, "Big", "{\"bytes\":10000000}"); /* more than is read below */
+    struct client *client = client_new();
+    send_call(client, "Big", "{\"bytes\":10000000}"); /* more than is read below */
     struct pace pace = pace_new();
     do {
-        ssize_t n = recv(client.fd, buffer, sizeof buffer, 0);
+        ssize_t n = recv(client->fd, buffer, sizeof buffer, 0);
         if (n == 0) {
             ck_assert_uint_ge(pace.longest_usec, 2 * STALL_USEC);
             break;
         }
-    } while (!keep_pace(&pace, &fixture));
-    client_close(&client);
-    teardown(&fixture);
+    } while (!keep_pace(&pace));
 }
 END_TEST
 
@@ -305,9 +238,10 @@ int main(void)
     Suite *suite = suite_create("slow_peers");
     TCase *tcase = tcase_create("slow_peers");
     tcase_set_timeout(tcase, 120);
+    tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, test_big_replies);
     tcase_add_test(tcase, test_big_reply_then_half_close);
-    tcase_add_test(tcase, test_hang_up_with_output_pending);
+    tcase_add_loop_test(tcase, test_hang_up_with_output_pending, 0, 2);
     tcase_add_test(tcase, test_reading_stops);
     tcase_add_test(tcase, test_stream_pauses);
     tcase_add_test(tcase, test_drained);
