@@ -1,5 +1,5 @@
-/* What the tests of call, connection and server share: a server on a real event loop, a small
- * interface whose methods do what a test asks for, and a client that talks to it.
+/* What the tests of call, connection and server share: a server on a real event loop, with
+ * the interface of peer_interface.h, and clients that talk to it.
  *
  * The fixture ends the server and closes the clients, and nothing may be left open then.
  *
@@ -11,6 +11,8 @@
 #include "daemon/control/server.h"
 #include "proto/frame.h"
 #include "tests/unit/count_open.h"
+#include "tests/unit/peer_interface.h"
+#include "tests/unit/run_limited.h"
 
 #include <check.h>
 #include <errno.h>
@@ -20,23 +22,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
-enum { KEPT_MAX = 8, GIVE_UP_USEC = 120 * 1000 * 1000 };
+enum { GIVE_UP_USEC = 120 * 1000 * 1000 };
 /* No peer is too slow, however slow the machine, unless that is what a test is about. */
 static const uint64_t PATIENCE_USEC = 3600ULL * 1000 * 1000;
-
-/* The context of test.peer's methods. */
-struct record {
-    struct call *kept[KEPT_MAX]; /* NULL once answered or cancelled */
-    unsigned n_kept, n_cancelled, n_drained, n_handled;
-    uint64_t most_pending_bytes;
-    struct call *answer_when_cancelled;
-};
 
 struct client {
     int fd; /* -1 once closed */
@@ -53,162 +45,6 @@ static struct fixture {
     char directory[32], path[64];
     struct client *clients; /* all that there ever were */
 } fixture;
-
-static const char test_description[] = "interface test.peer\nmethod Echo() -> ()\n";
-
-/* Methods. */
-
-static inline void handle_echo(struct call *call, void *context)
-{
-    ((struct record *)context)->n_handled++;
-    call_reply(call, json_incref(call_parameters(call)));
-}
-
-static inline void kept_cancelled(void *context)
-{
-    struct record *record = context;
-
-    record->n_cancelled++;
-    if (record->answer_when_cancelled)
-        call_reply(TAKE_PTR(record->answer_when_cancelled), NULL);
-}
-
-static inline void kept_drained(void *context)
-{
-    ((struct record *)context)->n_drained++;
-}
-
-static inline void handle_keep(struct call *call, void *context)
-{
-    static const struct call_hooks hooks = {kept_cancelled, kept_drained};
-    struct record *record = context;
-
-    record->n_handled++;
-    record->kept[record->n_kept++] = call;
-    call_set_hooks(call, &hooks, record);
-}
-
-/* Replies with a string of `bytes` bytes. */
-static inline void handle_big(struct call *call, void *context)
-{
-    json_int_t n = json_integer_value(json_object_get(call_parameters(call), "bytes"));
-    char *text = malloc((size_t)n + 1);
-
-    ((struct record *)context)->n_handled++;
-    memset(text, 'b', (size_t)n);
-    text[n] = '\0';
-    call_reply(call, json_pack("{s:s}", "text", text));
-    free(text);
-}
-
-struct streaming {
-    struct record *record;
-    struct call *call;
-    json_int_t next, count, bytes;
-};
-
-static inline void stream_on(void *context)
-{
-    struct streaming *streaming = context;
-    char *text = malloc((size_t)streaming->bytes + 1);
-
-    memset(text, 's', (size_t)streaming->bytes);
-    text[streaming->bytes] = '\0';
-    while (streaming->next < streaming->count &&
-           call_pending_bytes(streaming->call) <= CALL_PENDING_MAX) {
-        call_continue(streaming->call, json_pack("{s:I, s:s}", "i", streaming->next, "text", text));
-        streaming->next++;
-        uint64_t pending_bytes = call_pending_bytes(streaming->call);
-        if (pending_bytes > streaming->record->most_pending_bytes)
-            streaming->record->most_pending_bytes = pending_bytes;
-    }
-    free(text);
-    if (streaming->next == streaming->count) {
-        call_reply(streaming->call, json_pack("{s:I}", "i", streaming->next));
-        free(streaming);
-    }
-}
-
-static inline void stream_drained(void *context)
-{
-    ((struct streaming *)context)->record->n_drained++;
-    stream_on(context);
-}
-
-static inline void stream_cancelled(void *context)
-{
-    ((struct streaming *)context)->record->n_cancelled++;
-    free(context);
-}
-
-/* `count` replies of `bytes` bytes and one more, as fast as the peer takes them. */
-static inline void handle_stream(struct call *call, void *context)
-{
-    static const struct call_hooks hooks = {stream_cancelled, stream_drained};
-    json_t *parameters = call_parameters(call);
-    struct streaming *streaming = malloc(sizeof *streaming);
-
-    *streaming = (struct streaming){context, call, 0,
-                                    json_integer_value(json_object_get(parameters, "count")),
-                                    json_integer_value(json_object_get(parameters, "bytes"))};
-    call_set_hooks(call, &hooks, streaming);
-    stream_on(streaming);
-}
-
-static inline void handle_decode(struct call *call, void *context)
-{
-    static const struct field fields[] = {{"number", FIELD_U64, 0, FIELD_REQUIRED}, {0}};
-    uint64_t number;
-    (void)context;
-
-    if (call_decode(call, fields, &number))
-        call_reply_fields(call, fields, &number);
-}
-
-/* Replies with the size of file `index` and the number of descriptors. */
-static inline void handle_take(struct call *call, void *context)
-{
-    struct stat status;
-    int fd = call_take_fd(
-        call, (uint64_t)json_integer_value(json_object_get(call_parameters(call), "index")));
-    (void)context;
-
-    if (fd < 0) {
-        call_io_failed(call, "take", fd);
-        return;
-    }
-    ck_assert_int_eq(fstat(fd, &status), 0);
-    close(fd);
-    call_reply(call, json_pack("{s:I, s:I}", "size", (json_int_t)status.st_size, "fds",
-                               (json_int_t)call_n_fds(call)));
-}
-
-static inline void handle_twice(struct call *call, void *context)
-{
-    (void)context;
-    call_continue(call, json_pack("{s:i}", "i", 1));
-    call_reply(call, json_pack("{s:i}", "i", 2));
-}
-
-static inline void handle_busy(struct call *call, void *context)
-{
-    ((struct record *)context)->n_handled++;
-    call_error(call, ERROR_BUSY, json_pack("{s:i}", "leasesTotal", 0));
-}
-
-static const struct method test_methods[] = {
-    {"Echo", TIER_ANYONE, handle_echo, false},
-    {"Keep", TIER_ANYONE, handle_keep, false},
-    {"Big", TIER_ANYONE, handle_big, false},
-    {"Stream", TIER_ANYONE, handle_stream, false},
-    {"Decode", TIER_ANYONE, handle_decode, false},
-    {"Take", TIER_ANYONE, handle_take, true},
-    {"Twice", TIER_ANYONE, handle_twice, false},
-    {"Busy", TIER_ANYONE, handle_busy, false},
-    {"Member", TIER_MEMBER, handle_decode, false},
-    {"Admin", TIER_ADMIN, handle_decode, false},
-    {0},
-};
 
 static inline struct call *kept(unsigned index)
 {
@@ -431,49 +267,4 @@ static inline void expect_number(const struct client *client, int number)
 
     snprintf(text, sizeof text, "{\"parameters\":{\"x\":%d}}", number);
     expect(client, text);
-}
-
-/* Runs `body` in a child whose limit of open descriptors is set, once it asks for it, from outside:
- * valgrind only pretends to obey a limit that a process sets for itself. */
-struct limiter {
-    int ask, answer;
-};
-
-/* From now on only `n_more` descriptors can be opened. */
-static inline void limit_fds(const struct limiter *limiter, unsigned n_more)
-{
-    int next = dup(limiter->ask);
-    rlim_t maximum = (rlim_t)next + n_more;
-    char byte;
-
-    close(next);
-    ck_assert_int_eq(write(limiter->ask, &maximum, sizeof maximum), sizeof maximum);
-    ck_assert_int_eq(read(limiter->answer, &byte, 1), 1);
-}
-
-static inline void run_limited(void (*body)(const struct limiter *))
-{
-    int ask[2], answer[2], status;
-    rlim_t maximum;
-
-    ck_assert_int_eq(pipe2(ask, O_CLOEXEC), 0);
-    ck_assert_int_eq(pipe2(answer, O_CLOEXEC), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        body(&(const struct limiter){ask[1], answer[0]});
-        _exit(0);
-    }
-    ck_assert_int_gt(child, 0);
-    close(ask[1]);
-    close(answer[0]);
-    while (read(ask[0], &maximum, sizeof maximum) == sizeof maximum) {
-        const struct rlimit limit = {maximum, maximum};
-        ck_assert_int_eq(prlimit(child, RLIMIT_NOFILE, &limit, NULL), 0);
-        ck_assert_int_eq(write(answer[1], "", 1), 1);
-    }
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert(WIFEXITED(status));
-    ck_assert_int_eq(WEXITSTATUS(status), 0);
-    close(ask[0]);
-    close(answer[1]);
 }
