@@ -16,7 +16,7 @@ enum {
     ANSWER_USEC = 30 * 1000 * 1000 /* of a daemon that is stopped, say */
 };
 
-static int connect_to_daemon(struct varlink **ret)
+int daemon_link_connect(struct varlink **ret)
 {
     _cleanup_(freep) char *path = socket_path_find(NULL);
     if (!path)
@@ -24,12 +24,12 @@ static int connect_to_daemon(struct varlink **ret)
     int r = varlink_connect(path, CONNECT_USEC, ret);
     if (r == 0)
         varlink_set_timeout(*ret, ANSWER_USEC);
-    return r;
+    return r == 0 || r == -ENOMEM ? r : r == -EACCES || r == -EPERM ? -EACCES : -ENOTCONN;
 }
 
 int daemon_link_open(struct daemon_link *link)
 {
-    int r = connect_to_daemon(&link->varlink);
+    int r = daemon_link_connect(&link->varlink);
     if (r == 0)
         own_fd_mark(varlink_fd(link->varlink));
     return r;
@@ -75,6 +75,8 @@ static int refusal(const char *name)
     if (strcmp(name, MANAGER_INTERFACE ".SourceChanged") == 0 ||
         strcmp(name, MANAGER_INTERFACE ".IOFailed") == 0)
         return -ESTALE;
+    if (strcmp(name, "org.varlink.service.PermissionDenied") == 0)
+        return -EACCES;
     return -ENOENT;
 }
 
@@ -146,7 +148,7 @@ int daemon_link_find_model(int fd, struct view *view)
     _cleanup_(varlink_freep) struct varlink *varlink = NULL;
     bool continues = true;
 
-    int r = connect_to_daemon(&varlink);
+    int r = daemon_link_connect(&varlink);
     if (r < 0)
         return r;
     json_t *parameters = json_pack("{s:i}", "fileDescriptor", 0);
@@ -155,8 +157,10 @@ int daemon_link_find_model(int fd, struct view *view)
     while (r == 0 && continues) {
         _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
         r = varlink_receive(varlink, &reply);
+        if (r < 0)
+            r = -ENOTCONN;
         if (r == 0 && reply.error)
-            r = -ENOENT;
+            r = refusal(reply.error);
         if (r == 0)
             r = add_pieces(view, reply.parameters);
         continues = reply.continues;

@@ -4,15 +4,19 @@
 #include "client/view/maker.h"
 
 #include "client/view/daemon_link.h"
+#include "client/view/notice.h"
 #include "client/view/own_fds.h"
 #include "client/view/real.h"
+#include "client/view/registration.h"
 #include "client/view/server.h"
 #include "client/view/views.h"
 #include "common/cleanup.h"
+#include "common/units.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 
 static __thread bool is_inside;
@@ -76,6 +80,48 @@ static int make_holes(struct view *view)
     return 0;
 }
 
+/* As daemon_link_find_model; -EIO after a message. */
+static int ask_daemon(int fd, struct view *view)
+{
+    int r = daemon_link_find_model(fd, view);
+    if (r != -ENOENT)
+        return r;
+    r = registration_try(fd);
+    if (r < 0)
+        return r;
+    r = daemon_link_find_model(fd, view);
+    if (r != -ENOENT)
+        return r;
+    notice_about(fd, "is mapped directly: the daemon knows another file by its name");
+    return -EIO;
+}
+
+/* Why a file is mapped directly. What holds for every file is said once. */
+static void explain(int fd, int error)
+{
+    static atomic_flag is_denied_said = ATOMIC_FLAG_INIT, is_absence_said = ATOMIC_FLAG_INIT;
+
+    if (error == -EACCES && !atomic_flag_test_and_set(&is_denied_said))
+        notice_about(fd, "is mapped directly, and so is what follows: this user may not lease");
+    else if (error == -ENOTCONN && !atomic_flag_test_and_set(&is_absence_said))
+        notice_about(fd, "is mapped directly: there is no daemon");
+    else if (error == -ESTALE)
+        notice_about(fd, "is mapped directly: it has changed since it was registered");
+    else if (error != -EACCES && error != -ENOTCONN && error != -EIO && notice_is_verbose())
+        notice_about(fd, "is mapped directly: %s",
+                     error == -ENOENT ? "it belongs to no registered model" : strerror(-error));
+}
+
+static void tell_of_view(const struct view *view)
+{
+    char covered[SIZE_TEXT_MAX], all[SIZE_TEXT_MAX];
+
+    if (notice_is_verbose())
+        notice_about(view->file_fd, "is a view of %s: %s of %s come from the arena", view->model,
+                     size_format(view->table.covered_bytes, covered),
+                     size_format(view->n_bytes, all));
+}
+
 static struct view *find_model(size_t n_bytes, int prot, int flags, int fd, off_t offset)
 {
     struct view *view = calloc(1, sizeof *view);
@@ -87,8 +133,13 @@ static struct view *find_model(size_t n_bytes, int prot, int flags, int fd, off_
     view->file_offset_bytes = (uint64_t)offset;
     view->file_fd = -1;
     unit_table_init(&view->table, (uint64_t)sysconf(_SC_PAGESIZE), (uint64_t)offset, n_bytes);
-    if (daemon_link_find_model(fd, view) < 0 || view->table.n_units == 0 ||
-        !(view->units = calloc(view->table.n_units, sizeof *view->units))) {
+    int r = ask_daemon(fd, view);
+    if (r == 0 && view->table.n_units == 0)
+        r = -ENOENT;
+    if (r == 0 && !(view->units = calloc(view->table.n_units, sizeof *view->units)))
+        r = -ENOMEM;
+    if (r < 0) {
+        explain(fd, r);
         view_free(view);
         return NULL;
     }
@@ -121,6 +172,7 @@ static void *make(size_t n_bytes, int prot, int flags, int fd, off_t offset)
         view_free(view);
         return NULL;
     }
+    tell_of_view(view);
     return at;
 }
 

@@ -8,8 +8,8 @@
 #include "client/view/server.h"
 
 #include "client/view/daemon_link.h"
+#include "client/view/notice.h"
 #include "client/view/own_fds.h"
-#include "client/view/real.h"
 #include "client/view/views.h"
 #include "common/clock.h"
 
@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     RETRY_MSEC = 20,               /* between two tries to find the daemon again */
@@ -242,12 +243,9 @@ static void find_daemon(struct server *server)
         if (server->link.varlink)
             server->lost_usec = 0;
     } else if (clock_monotonic_usec() >= server->lost_usec + GRACE_USEC) {
-        static const char text[] =
-            "libedgemind-view: no daemon has come back: the weight files are mapped directly\n";
         atomic_store(&views.disabled, true);
         for_units(server, is_any, become_plain);
-        ssize_t n = syscall(SYS_write, STDERR_FILENO, text, sizeof text - 1);
-        (void)n;
+        notice_print("no daemon has come back: the weight files are mapped directly");
         server->lost_usec = 0;
     }
 }

@@ -140,6 +140,39 @@ class Running(TestCase):
         self.assertIn("--model", result.err)
         self.assertExit(0, self.exec("--auto", "--", "true"))
 
+    def test_auto(self):
+        """What is mapped is registered, under the name that load-model would give it."""
+        for _ in range(2):
+            result = self.exec("--auto", "--", READER, "twice", self.path)
+            self.assertExit(0, result)
+            self.assertEqual((result.out, result.err), ("", ""))
+            self.assertEqual(self.names(), ["model"])
+        stats = self.daemon.stats()["scheduler"]
+        self.assertGreater(stats["bytesLoaded"], 3 * sum(SIZES))
+        namesake = self.directory() / "model.safetensors"
+        write_model(namesake, SIZES, seed=4)
+        result = self.assertExit(0, self.exec("--auto", "--", READER, "all", namesake))
+        self.assertIn("another file by its name", result.err)
+        self.assertEqual(self.names(), ["model"])
+
+    def test_auto_refused(self):
+        """Files that hold no weights are left alone, and for others the reason is given."""
+        other, huge = self.directory() / "other", self.directory() / "huge.safetensors"
+        other.write_bytes(os.urandom(2 * MIB))
+        write_model(huge, [5 * MIB], seed=5)
+        result = self.assertExit(0, self.exec("--auto", "--", READER, "all", other))
+        self.assertEqual(result.err, "")
+        result = self.assertExit(0, self.exec("--auto", "--", READER, "all", huge))
+        self.assertEqual(result.err.count("libedgemind-view: "), 1, result)
+        self.assertIn("%s cannot be registered and is mapped directly: " % huge, result.err)
+        self.assertEqual(self.names(), [])
+
+    def test_verbose(self):
+        self.load()
+        result = self.assertExit(0, self.exec("--verbose", "--", READER, "all", self.path))
+        self.assertRegex(result.err, "(?s)^libedgemind-view: %s is a view of m: "
+                         r"10\.\d MiB of 10\.\d MiB come from the arena\n$" % self.path)
+
     def test_environment(self):
         """The socket is what --socket says, however the command finds it; what was preloaded
         stays so."""
@@ -266,7 +299,16 @@ class Permissions(TestCase):
         self.assertExit(0, result)
         self.assertIn("permission", result.err)
         self.assertEqual(self.daemon.stats()["scheduler"]["bytesLoaded"], before)
-        os.chmod(self.daemon.socket, 0o600)
+        # The command itself may be of another user than emctl.
+        environment = clean_environment(EDGEMIND_SOCKET=self.daemon.socket,
+                                        LD_PRELOAD=self.open / "libedgemind-view.so")
+        for mode in (0o666, 0o600):
+            os.chmod(self.daemon.socket, mode)
+            result = run(self.open / "view_reader", "twice", self.path, env=environment,
+                         user=NOBODY, group=NOBODY, extra_groups=[], cwd="/")
+            self.assertExit(0, result)
+            self.assertEqual(result.err.count("\n"), 1, result)
+            self.assertIn("this user may not lease", result.err)
         self.assertExit(9, self.exec([], "--", "true"))
 
 

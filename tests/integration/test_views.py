@@ -54,12 +54,15 @@ class Views(RestartTestCase):
         self.addCleanup(process.kill)
         return process
 
-    def assertRight(self, process):
+    def assertRight(self, process, said=b""):
+        """`said`: what its one line on standard error has in it."""
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
             self.fail("the reader hangs")
-        self.assertEqual((process.returncode, process.stderr.read()), (0, b""))
+        err = process.stderr.read()
+        self.assertEqual((process.returncode, err.count(b"\n")), (0, bool(said)), err)
+        self.assertIn(said, err)
 
     def assertServed(self):
         """The daemon brought bytes in for the reader, and nothing is left of it."""
@@ -87,13 +90,18 @@ class Several(Views):
         self.serve()
         other = self.directory() / "other"
         write_model(other, SIZES, seed=4)
-        self.assertRight(self.reader("all", path=other))
+        for mode in ("all", "twice"):
+            self.assertRight(self.reader(mode, path=other))
+        self.assertRight(self.reader("all", path=other, EDGEMIND_VIEW_VERBOSE=1),
+                         b"%s is mapped directly: it belongs to no registered model" %
+                         bytes(other))
         self.assertEqual(self.daemon.stats()["scheduler"]["bytesLoaded"], self.fills)
 
     def test_no_daemon(self):
         self.serve()
         self.daemon.stop()
-        self.assertRight(self.reader("all"))
+        for mode in ("all", "twice"):
+            self.assertRight(self.reader(mode), b"there is no daemon")
 
     def test_changed(self):
         """A file that was changed since it was registered is mapped as ever; one that changes under
@@ -106,7 +114,7 @@ class Several(Views):
             file.write(b"x")
         process.wait(60)
         self.assertEqual(process.returncode, -signal.SIGBUS)
-        self.assertRight(self.reader("all"))
+        self.assertRight(self.reader("all"), b"it has changed since it was registered")
 
     def test_many_readers(self):
         """More than there are places, some of them killed or stopped: no standstill."""

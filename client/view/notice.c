@@ -1,0 +1,61 @@
+/* Standard error is the engine's: nothing of it is buffered here, and errno stays. */
+#include "client/view/notice.h"
+
+#include "client/library/safe_text.h"
+#include "common/cleanup.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+bool notice_is_verbose(void)
+{
+    const char *value = getenv("EDGEMIND_VIEW_VERBOSE");
+    return value && *value;
+}
+
+static void print(const char *path, const char *format, va_list arguments)
+{
+    int error = errno;
+    _cleanup_(freep) char *text = NULL, *line = NULL;
+
+    if (vasprintf(&text, format, arguments) < 0)
+        text = NULL;
+    int n = text ? asprintf(&line, "libedgemind-view: %s%s%s\n", path ? path : "", path ? " " : "",
+                            text)
+                 : -1;
+    if (n < 0)
+        line = NULL;
+    else if (syscall(SYS_write, STDERR_FILENO, line, (size_t)n) < 0)
+        n = -1; /* nobody reads it */
+    errno = error;
+}
+
+void notice_print(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    print(NULL, format, arguments);
+    va_end(arguments);
+}
+
+void notice_about(int fd, const char *format, ...)
+{
+    char link[32], path[PATH_MAX] = "a file";
+    va_list arguments;
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    if (n > 0)
+        path[n] = '\0';
+    _cleanup_(freep) char *shown = safe_text(path);
+    va_start(arguments, format);
+    print(shown ? shown : "a file", format, arguments);
+    va_end(arguments);
+}

@@ -1,0 +1,95 @@
+/* The model goes by the name that load-model would give it. Nothing is evicted for it, and what
+ * does not fit is loaded when it is read. */
+#include "client/view/registration.h"
+
+#include "client/library/error_text.h"
+#include "client/library/model_files.h"
+#include "client/library/safe_text.h"
+#include "client/view/daemon_link.h"
+#include "client/view/notice.h"
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "common/formats/tensor_format.h"
+#include "proto/interface.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+static bool has_weights(int fd)
+{
+    struct stat status;
+    enum tensor_format format;
+
+    if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
+        return false;
+    struct byte_source bytes = {byte_source_pread, &fd, (uint64_t)status.st_size};
+    return tensor_format_detect(&bytes, &format) == 0 && format != TENSOR_FORMAT_NONE;
+}
+
+/* The file, and those that belong to the same model. */
+static int open_files(int fd, struct model_files *ret)
+{
+    _cleanup_(model_files_failure_done) struct model_files_failure failure = {0};
+    char link[32], path[PATH_MAX];
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (n < 0 || own < 0) {
+        int error = errno;
+        closep(&own);
+        return -error;
+    }
+    path[n] = '\0';
+    return model_files_open(path, own, false, ret, &failure);
+}
+
+static int explain(int fd, const struct varlink_reply *reply, const char *model)
+{
+    enum error error = error_from_wire_name(reply->error);
+    _cleanup_(freep) char *said = NULL, *text = NULL;
+
+    switch (error) {
+    case ERROR_MUST_UNLOAD: /* it is registered, and what fits is loaded */
+    case ERROR_BUSY:
+    case ERROR_ALREADY_LOADED: /* by another thread or process, if it is the same file */
+        return 0;
+    case ERROR_PERMISSION_DENIED:
+        return -EACCES;
+    default:
+        said = error_text_format(reply->error, reply->parameters, NULL, model, NULL);
+        text = said ? safe_text(said) : NULL;
+        notice_about(fd, "cannot be registered and is mapped directly: %s",
+                     text ? text : reply->error);
+        return -EIO;
+    }
+}
+
+int registration_try(int fd)
+{
+    const char *automatic = getenv("EDGEMIND_VIEW_AUTO");
+    _cleanup_(model_files_done) struct model_files files = {0};
+    _cleanup_(varlink_freep) struct varlink *varlink = NULL;
+    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+
+    if (!automatic || !*automatic || !has_weights(fd))
+        return -ENOENT;
+    int r = open_files(fd, &files);
+    if (r == 0)
+        r = daemon_link_connect(&varlink);
+    if (r < 0)
+        return r;
+    json_t *parameters = json_pack("{s:s}", "onFull", "ask");
+    varlink_set_timeout(varlink, VARLINK_FOREVER);
+    r = parameters ? model_files_describe(&files, parameters) : -ENOMEM;
+    if (r == 0)
+        r = varlink_call(varlink, MANAGER_INTERFACE ".LoadModel", parameters, files.fds,
+                         files.n_fds, &reply);
+    json_decref(parameters);
+    if (r < 0)
+        return r == -ENOMEM ? r : -ENOTCONN;
+    return reply.error ? explain(fd, &reply, files.name) : 0;
+}
