@@ -6,7 +6,7 @@
 /* The layers that may be evicted, as the scheduler hands them to a policy. */
 struct policy_view {
     const struct arena *arena;
-    struct layer *oldest;        /* residents by last use, linked by `newer` */
+    struct layer *oldest;        /* residents by last use, linked by `older` and `newer` */
     const struct run_list *runs; /* all that are declared; those of one model stand together */
     uint64_t needed_pages;       /* beyond the pages that are free; > 0 */
 };

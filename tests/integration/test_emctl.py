@@ -231,7 +231,7 @@ class WithDaemon(TestCase):
         self.assertEqual(json.loads(self.daemon.emctl("set-policy", "-j").out),
                          {"policy": "next-use", "onFull": "ask"})
         result = self.assertExit(2, self.daemon.emctl("set-policy", "fifo"))
-        self.assertIn("flush-all, lru and next-use", result.err)
+        self.assertIn("%s and %s." % (", ".join(POLICIES[:-1]), POLICIES[-1]), result.err)
 
     def test_zeros_have_no_rate(self):
         result = self.assertExit(0, self.daemon.emctl("load-model", FFN10))

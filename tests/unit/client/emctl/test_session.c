@@ -3,6 +3,7 @@
 #include "client/emctl/session.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
+#include "common/policy_names.h"
 #include "tests/unit/run_suite.h"
 
 #include <check.h>
@@ -332,7 +333,7 @@ START_TEST(calls)
     ck_assert_ptr_nonnull(strstr(err, "UTF-8"));
     arguments = (struct arguments){.operands = {"fifo"}, .n_operands = 1};
     ck_assert_int_eq(run(verb_set_policy, arguments, NULL), EXIT_USAGE);
-    ck_assert_ptr_nonnull(strstr(err, "flush-all, lru and next-use"));
+    ck_assert_ptr_nonnull(strstr(err, POLICY_NAMES(", ", " and ")));
 }
 END_TEST
 
