@@ -28,9 +28,9 @@ static void set_state(struct connection *connection, enum connection_state state
         return;
     event_del(connection->read_event);
     event_del(connection->write_event);
-    event_del(connection->resume);
     event_del(connection->read_stall);
     event_del(connection->write_stall);
+    rounds_remove(connection->host->rounds, &connection->participant);
     connection->host->closed(connection, connection->host->context);
 }
 
@@ -125,7 +125,7 @@ void connection_settle(struct connection *connection)
         return;
     set_read_clock(connection);
     if (connection->drain_due || may_read(connection))
-        arm(connection, connection->resume, 0);
+        rounds_add(connection->host->rounds, &connection->participant);
 }
 
 void connection_send(struct connection *connection, char *text, size_t n_bytes)
@@ -200,15 +200,22 @@ static void read_message(struct connection *connection)
         connection_close(connection);
 }
 
-static void run_turn(struct connection *connection)
+void connection_serve(struct participant *participant)
 {
+    struct connection *connection =
+        (struct connection *)((char *)participant - offsetof(struct connection, participant));
+    const struct rounds *rounds = connection->host->rounds;
+
     connection->in_turn = true;
     if (connection->drain_due) {
         connection->drain_due = false;
         connection->call.hooks.drained(connection->call.hooks_context);
     }
-    for (unsigned i = 0; i < CONNECTION_TURN_MESSAGES && may_read(connection); i++)
+    for (unsigned i = 0; i < CONNECTION_TURN_MESSAGES && may_read(connection); i++) {
         read_message(connection);
+        if (rounds_time_is_up(rounds))
+            break;
+    }
     connection->in_turn = false;
     connection_settle(connection);
 }
@@ -222,7 +229,7 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     if (what & EV_CLOSED)
         connection->ended = true;
     if (may_read(connection))
-        run_turn(connection);
+        rounds_add(connection->host->rounds, &connection->participant);
     else if (hung_up(connection))
         connection_close(connection);
 }
@@ -237,13 +244,6 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
     connection_settle(connection);
 }
 
-static void on_resume(evutil_socket_t fd, short what, void *context)
-{
-    (void)fd;
-    (void)what;
-    run_turn(context);
-}
-
 static void on_stall(evutil_socket_t fd, short what, void *context)
 {
     (void)fd;
@@ -254,14 +254,14 @@ static void on_stall(evutil_socket_t fd, short what, void *context)
 static void destroy(struct connection *connection)
 {
     struct event *const events[] = {connection->read_event, connection->write_event,
-                                    connection->resume, connection->read_stall,
-                                    connection->write_stall};
+                                    connection->read_stall, connection->write_stall};
 
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
         if (events[i])
             event_free(events[i]);
     frame_reader_free(connection->reader);
     frame_writer_free(connection->writer);
+    rounds_leave(connection->host->rounds, &connection->participant);
     close(connection->fd);
     free(connection);
 }
@@ -286,12 +286,12 @@ int connection_new(struct connection_host *host, int fd, const struct peer *peer
                                        on_readable, connection);
     connection->write_event =
         event_new(host->base, fd, EV_WRITE | EV_ET | EV_PERSIST, on_writable, connection);
-    connection->resume = event_new(host->base, -1, 0, on_resume, connection);
     connection->read_stall = event_new(host->base, -1, 0, on_stall, connection);
     connection->write_stall = event_new(host->base, -1, 0, on_stall, connection);
-    if (!connection->reader || !connection->writer || !connection->read_event ||
-        !connection->write_event || !connection->resume || !connection->read_stall ||
-        !connection->write_stall || event_add(connection->read_event, NULL) < 0) {
+    if (rounds_join(host->rounds, &connection->participant, peer->uid) < 0 || !connection->reader ||
+        !connection->writer || !connection->read_event || !connection->write_event ||
+        !connection->read_stall || !connection->write_stall ||
+        event_add(connection->read_event, NULL) < 0) {
         destroy(connection);
         return -ENOMEM;
     }

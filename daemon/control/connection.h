@@ -3,6 +3,7 @@
 #pragma once
 
 #include "daemon/control/method.h"
+#include "daemon/control/rounds.h"
 #include "proto/frame.h"
 #include "proto/message.h"
 
@@ -11,7 +12,7 @@
 
 struct connection;
 
-/* The most messages that one connection handles in a loop turn. */
+/* The most messages that one connection handles in its turn. */
 enum { CONNECTION_TURN_MESSAGES = 32 };
 
 /* What all connections of a server share. Outlives them. */
@@ -19,7 +20,8 @@ struct connection_host {
     struct event_base *base;
     const struct interface *interfaces; /* ends with a NULL name */
     struct interface service;           /* org.varlink.service */
-    uint64_t stall_usec;                /* see server_set_stall */
+    struct rounds *rounds;
+    uint64_t stall_usec; /* see server_set_stall */
     uint64_t n_requests, n_errors;
     uint64_t json_failures; /* the loop thread's count when it was last looked at */
     /* Called for each call that was read: finds its method, or answers it. */
@@ -49,6 +51,7 @@ enum connection_state {
 struct connection {
     TAILQ_ENTRY(connection) entry; /* belongs to the server */
     bool adopted;                  /* belongs to the server */
+    struct participant participant;
 
     struct connection_host *host;
     enum connection_state state;
@@ -64,7 +67,7 @@ struct connection {
     bool ended;     /* the peer sends no more: read until the end of the stream */
     bool in_turn;   /* a turn is running; it sends its replies together at its end */
     bool drain_due; /* the next turn must run the call's `drained` hook */
-    struct event *read_event, *write_event, *resume, *read_stall, *write_stall;
+    struct event *read_event, *write_event, *read_stall, *write_stall;
 };
 
 /* Takes `fd`, a non-blocking connected socket, also on failure. Returns 0 or -ENOMEM. */
@@ -74,6 +77,10 @@ int connection_new(struct connection_host *host, int fd, const struct peer *peer
 /* Runs the `cancelled` hook of an open call, then releases everything. Never call it from the
  * connection's own callbacks or from a method. */
 struct connection *connection_free(struct connection *connection);
+
+/* A connection's turn in a round: reads and handles calls until there are none, the turn has had
+ * its messages, or the round's time is up. */
+void connection_serve(struct participant *participant);
 
 /* Ends the connection. The host's `closed` is called, and the host frees the connection later. Safe
  * to call from anywhere, also twice. */

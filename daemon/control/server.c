@@ -197,7 +197,8 @@ int server_new(struct event_base *base, const struct interface *interfaces,
     server->spare_fd = -1;
     server->reap = event_new(base, -1, 0, on_reap, server);
     server->retry = event_new(base, -1, 0, on_retry, server);
-    if (!server->reap || !server->retry) {
+    if (!server->reap || !server->retry ||
+        rounds_new(base, ROUND_USEC, connection_serve, &server->host.rounds) < 0) {
         server_free(server);
         return -ENOMEM;
     }
@@ -234,6 +235,7 @@ struct server *server_free(struct server *server)
         connection_close(TAILQ_FIRST(&server->open));
     while (reap_one(server, &adopted))
         ;
+    rounds_free(server->host.rounds);
     if (server->reap)
         event_free(server->reap);
     if (server->retry)

@@ -1,6 +1,7 @@
 /* The interface test.peer, whose methods do what a test of the server asks for. */
 #pragma once
 
+#include "common/clock.h"
 #include "daemon/control/call.h"
 
 #include <check.h>
@@ -25,6 +26,16 @@ static inline void handle_echo(struct call *call, void *context)
 {
     ((struct record *)context)->n_handled++;
     call_reply(call, json_incref(call_parameters(call)));
+}
+
+/* Takes a millisecond of the loop, by the clock. */
+static inline void handle_work(struct call *call, void *context)
+{
+    uint64_t end_usec = clock_monotonic_usec() + 1000;
+
+    while (clock_monotonic_usec() < end_usec)
+        ;
+    handle_echo(call, context);
 }
 
 static inline void kept_cancelled(void *context)
@@ -160,15 +171,10 @@ static inline void handle_busy(struct call *call, void *context)
 }
 
 static const struct method test_methods[] = {
-    {"Echo", TIER_ANYONE, handle_echo, false},
-    {"Keep", TIER_ANYONE, handle_keep, false},
-    {"Big", TIER_ANYONE, handle_big, false},
-    {"Stream", TIER_ANYONE, handle_stream, false},
-    {"Decode", TIER_ANYONE, handle_decode, false},
-    {"Take", TIER_ANYONE, handle_take, true},
-    {"Twice", TIER_ANYONE, handle_twice, false},
-    {"Busy", TIER_ANYONE, handle_busy, false},
-    {"Member", TIER_MEMBER, handle_decode, false},
-    {"Admin", TIER_ADMIN, handle_decode, false},
-    {0},
+    {"Echo", TIER_ANYONE, handle_echo, false},     {"Work", TIER_ANYONE, handle_work, false},
+    {"Keep", TIER_ANYONE, handle_keep, false},     {"Big", TIER_ANYONE, handle_big, false},
+    {"Stream", TIER_ANYONE, handle_stream, false}, {"Decode", TIER_ANYONE, handle_decode, false},
+    {"Take", TIER_ANYONE, handle_take, true},      {"Twice", TIER_ANYONE, handle_twice, false},
+    {"Busy", TIER_ANYONE, handle_busy, false},     {"Member", TIER_MEMBER, handle_decode, false},
+    {"Admin", TIER_ADMIN, handle_decode, false},   {0},
 };

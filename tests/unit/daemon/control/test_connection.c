@@ -1,4 +1,4 @@
-/* A connection's life: order, fairness, back-pressure, half-closes and hang-ups, slow peers, and
+/* A connection's life: order, back-pressure, half-closes and hang-ups, slow peers, and
  * what ends a connection. */
 #include "daemon/control/call.h"
 #include "daemon/control/connection.h"
@@ -28,26 +28,6 @@ START_TEST(test_pipelined)
         expect_number(client, i);
     expect_nothing(client);
     ck_assert_uint_eq(stats().n_requests, 300);
-}
-END_TEST
-
-/* One peer's flood does not keep the others waiting. */
-START_TEST(test_turns)
-{
-    struct client *flood = client_new(), *other = client_new();
-    expect_echo(flood);
-    expect_echo(other);
-    fixture.record.n_handled = 0;
-    for (int i = 0; i < 3 * CONNECTION_TURN_MESSAGES; i++)
-        send_number(flood, i);
-    event_base_loop(fixture.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-    ck_assert_uint_eq(fixture.record.n_handled, CONNECTION_TURN_MESSAGES);
-    send_number(other, 7);
-    event_base_loop(fixture.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-    ck_assert_uint_eq(fixture.record.n_handled, 2 * CONNECTION_TURN_MESSAGES + 1);
-    expect_number(other, 7);
-    for (int i = 0; i < 3 * CONNECTION_TURN_MESSAGES; i++)
-        expect_number(flood, i);
 }
 END_TEST
 
@@ -302,7 +282,6 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, test_split_everywhere);
     tcase_add_test(tcase, test_pipelined);
-    tcase_add_test(tcase, test_turns);
     tcase_add_test(tcase, test_one_call_at_a_time);
     tcase_add_loop_test(tcase, test_hang_up_cancels, 0, 3);
     tcase_add_test(tcase, test_hang_up_before_the_call);

@@ -1,0 +1,187 @@
+/* Owns the users, and the order in which their connections are served.
+ *
+ * Invariant: a user is in `waiting` as long as one of its participants is ready, and `next` is due
+ * as long as anybody waits. A round serves at most as many turns as participants were ready at its
+ * beginning, and begins none when its time is up. What a turn is, is left to the participants. */
+#include "daemon/control/rounds.h"
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+/* What the connections of one user have in common. */
+struct user {
+    TAILQ_ENTRY(user) entry, waiting_entry;
+    uid_t uid;
+    unsigned n_participants;
+    TAILQ_HEAD(participants, participant) ready; /* those that wait for their turn */
+};
+TAILQ_HEAD(users, user);
+
+struct rounds {
+    void (*serve)(struct participant *participant);
+    struct event *next; /* the next round */
+    bool is_due;
+    struct users all, waiting;
+    unsigned n_ready; /* participants */
+    bool was_root;    /* the last turn */
+    uint64_t round_usec, end_usec;
+};
+
+/* The user whose turn it is: root, unless root had the last one and somebody else waits. */
+static struct user *choose(const struct rounds *rounds)
+{
+    struct user *user;
+
+    TAILQ_FOREACH (user, &rounds->waiting, waiting_entry)
+        if ((user->uid == 0) != rounds->was_root)
+            return user;
+    return TAILQ_FIRST(&rounds->waiting);
+}
+
+/* The participant whose turn it is. Its user comes behind the others. */
+static struct participant *take_next(struct rounds *rounds)
+{
+    struct user *user = choose(rounds);
+
+    if (!user)
+        return NULL;
+    struct participant *participant = TAILQ_FIRST(&user->ready);
+    rounds->was_root = user->uid == 0;
+    rounds_remove(rounds, participant);
+    if (!TAILQ_EMPTY(&user->ready)) {
+        TAILQ_REMOVE(&rounds->waiting, user, waiting_entry);
+        TAILQ_INSERT_TAIL(&rounds->waiting, user, waiting_entry);
+    }
+    return participant;
+}
+
+static void on_round(evutil_socket_t fd, short what, void *context)
+{
+    struct rounds *rounds = context;
+    struct participant *participant;
+    (void)fd;
+    (void)what;
+
+    rounds->end_usec = clock_monotonic_usec() + rounds->round_usec;
+    for (unsigned n = rounds->n_ready; n > 0; n--) {
+        participant = take_next(rounds);
+        if (participant)
+            rounds->serve(participant);
+        if (!participant || rounds_time_is_up(rounds))
+            break;
+    }
+    rounds->is_due = false;
+    if (TAILQ_EMPTY(&rounds->waiting))
+        return;
+    /* Not at once: first the loop asks the system what else there is. */
+    rounds->is_due = true;
+    if (event_add(rounds->next, &(struct timeval){0}) < 0)
+        event_active(rounds->next, EV_TIMEOUT, 1);
+}
+
+int rounds_new(struct event_base *base, uint64_t round_usec,
+               void (*serve)(struct participant *participant), struct rounds **ret)
+{
+    struct rounds *rounds = calloc(1, sizeof *rounds);
+
+    if (!rounds)
+        return -ENOMEM;
+    rounds->round_usec = round_usec;
+    rounds->serve = serve;
+    TAILQ_INIT(&rounds->all);
+    TAILQ_INIT(&rounds->waiting);
+    rounds->next = event_new(base, -1, 0, on_round, rounds);
+    if (!rounds->next) {
+        free(rounds);
+        return -ENOMEM;
+    }
+    *ret = rounds;
+    return 0;
+}
+
+struct rounds *rounds_free(struct rounds *rounds)
+{
+    if (!rounds)
+        return NULL;
+    assert(TAILQ_EMPTY(&rounds->all));
+    event_free(rounds->next);
+    free(rounds);
+    return NULL;
+}
+
+static struct user *find_user(const struct rounds *rounds, uid_t uid)
+{
+    struct user *user;
+
+    TAILQ_FOREACH (user, &rounds->all, entry)
+        if (user->uid == uid)
+            return user;
+    return NULL;
+}
+
+int rounds_join(struct rounds *rounds, struct participant *participant, uid_t uid)
+{
+    struct user *user = find_user(rounds, uid);
+
+    if (!user) {
+        user = calloc(1, sizeof *user);
+        if (!user)
+            return -ENOMEM;
+        user->uid = uid;
+        TAILQ_INIT(&user->ready);
+        TAILQ_INSERT_TAIL(&rounds->all, user, entry);
+    }
+    user->n_participants++;
+    participant->user = user;
+    return 0;
+}
+
+void rounds_leave(struct rounds *rounds, struct participant *participant)
+{
+    struct user *user = TAKE_PTR(participant->user);
+
+    if (!user || --user->n_participants > 0)
+        return;
+    assert(TAILQ_EMPTY(&user->ready));
+    TAILQ_REMOVE(&rounds->all, user, entry);
+    free(user);
+}
+
+void rounds_add(struct rounds *rounds, struct participant *participant)
+{
+    struct user *user = participant->user;
+
+    if (participant->is_ready)
+        return;
+    if (TAILQ_EMPTY(&user->ready))
+        TAILQ_INSERT_TAIL(&rounds->waiting, user, waiting_entry);
+    TAILQ_INSERT_TAIL(&user->ready, participant, entry);
+    participant->is_ready = true;
+    rounds->n_ready++;
+    if (!rounds->is_due) {
+        rounds->is_due = true;
+        event_active(rounds->next, EV_TIMEOUT, 1);
+    }
+}
+
+void rounds_remove(struct rounds *rounds, struct participant *participant)
+{
+    struct user *user = participant->user;
+
+    if (!participant->is_ready)
+        return;
+    TAILQ_REMOVE(&user->ready, participant, entry);
+    participant->is_ready = false;
+    rounds->n_ready--;
+    if (TAILQ_EMPTY(&user->ready))
+        TAILQ_REMOVE(&rounds->waiting, user, waiting_entry);
+}
+
+bool rounds_time_is_up(const struct rounds *rounds)
+{
+    return clock_monotonic_usec() >= rounds->end_usec;
+}

@@ -1,0 +1,142 @@
+/* Whose turn it is: root, then users, then their participants; and when a round is over. */
+#include "daemon/control/rounds.h"
+
+#include "common/clock.h"
+#include "tests/unit/run_suite.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N_PARTICIPANTS = 8, ENDLESS_USEC = 1 << 30 };
+
+static struct fixture {
+    struct event_base *base;
+    struct rounds *rounds;
+    struct participant all[N_PARTICIPANTS];
+    char order[64]; /* a digit for each turn: whose it was */
+    bool wants_more;
+    uint64_t works_usec;
+} fixture;
+
+static void serve(struct participant *participant)
+{
+    size_t n = strlen(fixture.order);
+
+    ck_assert_uint_lt(n, sizeof fixture.order - 1);
+    fixture.order[n] = (char)('0' + (participant - fixture.all));
+    for (uint64_t start = clock_monotonic_usec();
+         clock_monotonic_usec() - start < fixture.works_usec;)
+        ;
+    if (fixture.wants_more)
+        rounds_add(fixture.rounds, participant);
+}
+
+/* One participant for each digit of `users`, which names its user. */
+static void setup(const char *users, uint64_t round_usec)
+{
+    fixture = (struct fixture){.base = event_base_new()};
+    ck_assert_int_eq(rounds_new(fixture.base, round_usec, serve, &fixture.rounds), 0);
+    for (size_t i = 0; users[i]; i++) {
+        ck_assert_int_eq(rounds_join(fixture.rounds, &fixture.all[i], (uid_t)(users[i] - '0')), 0);
+    }
+}
+
+static void teardown(void)
+{
+    for (size_t i = 0; i < N_PARTICIPANTS; i++) {
+        if (!fixture.all[i].user)
+            continue;
+        rounds_remove(fixture.rounds, &fixture.all[i]);
+        rounds_leave(fixture.rounds, &fixture.all[i]);
+    }
+    rounds_free(fixture.rounds);
+    event_base_free(fixture.base);
+}
+
+static void add(const char *which)
+{
+    for (; *which; which++)
+        rounds_add(fixture.rounds, &fixture.all[*which - '0']);
+}
+
+/* What one pass of the loop serves. */
+static void expect(const char *order)
+{
+    fixture.order[0] = '\0';
+    memset(fixture.order, 0, sizeof fixture.order);
+    event_base_loop(fixture.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    ck_assert_str_eq(fixture.order, order);
+}
+
+START_TEST(test_users)
+{
+    setup("11123", ENDLESS_USEC);
+    add("0123");
+    add("4");
+    add("013"); /* already there */
+    expect("03412");
+    expect("");
+    add("0");
+    rounds_remove(fixture.rounds, &fixture.all[0]);
+    rounds_remove(fixture.rounds, &fixture.all[0]);
+    expect("");
+    add("20");
+    expect("20");
+    teardown();
+}
+END_TEST
+
+START_TEST(test_root)
+{
+    setup("11020", ENDLESS_USEC);
+    add("0123");
+    add("4");
+    expect("20431"); /* its second turn is behind another user's */
+    add("24");
+    expect("24");
+    teardown();
+}
+END_TEST
+
+/* A round gives each who was ready one turn, and those who want more wait for the next. */
+START_TEST(test_rounds_end)
+{
+    setup("123", ENDLESS_USEC);
+    fixture.wants_more = true;
+    add("012");
+    expect("012");
+    expect("012");
+    fixture.wants_more = false;
+    expect("012");
+    expect("");
+    teardown();
+}
+END_TEST
+
+START_TEST(test_time_ends_a_round)
+{
+    setup("1112", ROUND_USEC);
+    fixture.works_usec = ROUND_USEC;
+    add("0123");
+    expect("0");
+    expect("3");
+    expect("1");
+    expect("2");
+    expect("");
+    teardown();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("rounds");
+    TCase *tcase = tcase_create("rounds");
+
+    tcase_add_test(tcase, test_users);
+    tcase_add_test(tcase, test_root);
+    tcase_add_test(tcase, test_rounds_end);
+    tcase_add_test(tcase, test_time_ends_a_round);
+    suite_add_tcase(suite, tcase);
+    return run_suite(suite);
+}
