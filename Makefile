@@ -147,6 +147,12 @@ check-systemd:
 	@$(MAKE) -j$$(nproc) all $(BUILD)/test/edgemindd
 	@tests/systemd/boot.sh $(BUILD)
 
+# A prebuilt llama.cpp from npm on the arena; part of `make check` where npm answers.
+check-engines:
+	@tests/install-packages.sh check
+	@$(MAKE) -j$$(nproc) all
+	@BUILD=$(BUILD) python3 tests/engines/llama.py
+
 # Every allocation of the daemon's life fails once, and once with all that follow; `make check` takes samples.
 check-faults:
 	@tests/install-packages.sh check
@@ -272,7 +278,7 @@ help:
 	@echo 'make demo       the main job, step by step, on a private daemon'
 	@echo 'make check      every test that this machine allows'
 	@echo 'make bench      timings beside the peers'
-	@echo 'make check-systemd, make check-arm64: parts of it, alone'
+	@echo 'make check-systemd, make check-arm64, make check-engines: parts of it, alone'
 	@echo 'make check-faults: all faults of memory, of which make check takes samples'
 	@echo 'make lint       the rules that a program can check'
 	@echo 'make coverage   which share of the lines the tests reach, by room'
@@ -285,6 +291,6 @@ help:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all examples unit-tests test-programs demo check check-faults check-systemd check-arm64 lint coverage bench help clean
+.PHONY: all examples unit-tests test-programs demo check check-faults check-systemd check-arm64 check-engines lint coverage bench help clean
 .SECONDARY:
 -include $(shell find $(BUILD) -path $(BUILD)/deb -prune -o -name '*.d' -type f -print 2>/dev/null)

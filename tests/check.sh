@@ -146,6 +146,7 @@ stage valgrind under_valgrind
 stage fuzz bash tests/fuzz/run.sh "$build" 20
 stage lint bash tests/lint.sh "$build"
 stage systemd bash tests/systemd/boot.sh "$build"
+stage engines env BUILD="$build" python3 tests/engines/llama.py
 stage arm64 arm64
 
 printf '%d passed, %d failed, %d skipped\n' $passed $failed $skipped
