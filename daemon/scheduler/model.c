@@ -1,5 +1,5 @@
-/* Owns the life of a model and its layers, all absent at first. What becomes of them is the
- * scheduler's. */
+/* Owns the life of a model and its layers, all absent at first. Leaves the layers' states to the
+ * scheduler. */
 #include "daemon/scheduler/model.h"
 
 struct model *model_new(struct definition *definition)

@@ -1,5 +1,5 @@
-/* Models and their layers as the scheduler keeps them. Held by value so that ten thousand layers
- * stay cheap; only the scheduler writes them. */
+/* Models and their layers, as the scheduler keeps them. A model holds its layers by value, so that
+ * ten thousand layers stay cheap. Only the scheduler writes them. */
 #pragma once
 
 #include "common/definition/definition.h"
@@ -7,7 +7,7 @@
 
 enum layer_state {
     LAYER_ABSENT,
-    LAYER_LOADING, /* its pages are reserved and nobody else's until the loader is done with them */
+    LAYER_LOADING, /* its pages are reserved for it until the loader has finished with them */
     LAYER_RESIDENT
 };
 
@@ -18,18 +18,18 @@ struct fill;
 
 struct layer {
     struct model *model;
-    struct allocation allocation; /* an older generation means: absent */
+    struct allocation allocation; /* if it is of an older generation, the layer is absent */
     uint64_t used_usec;           /* last hit or load */
-    uint64_t fill_id;             /* of the load that brought its bytes in; never used twice */
-    struct layer *older, *newer; /* the residents by last use, or the loading layers by their start;
-                                    meaningless when absent */
-    struct fill *fill;           /* the loader's work in progress, or NULL; the loader's to set */
-    uint32_t index;              /* in the model, in execution order */
-    uint32_t n_pins : 27;        /* holds on a resident layer: while there is one, it stays */
-    uint32_t keep : 1;          /* its model's runs stream others through the arena, not this one */
-    uint32_t ahead : 1;         /* loaded or loading for a run, and not used since */
-    uint32_t counted : 1;       /* a walk over leases has met it; 0 between walks */
-    enum layer_state state : 2; /* as of the allocation's generation: read it with layer_state */
+    uint64_t fill_id;             /* the number of the load that read its bytes; never used twice */
+    struct layer *older, *newer;  /* resident layers by last use, or loading layers by their start;
+                                     not valid when absent */
+    struct fill *fill;            /* the loader's work on it, or NULL; only the loader sets it */
+    uint32_t index;               /* in the model, in execution order */
+    uint32_t n_pins : 27;         /* while there are pins, the layer stays resident */
+    uint32_t keep : 1;    /* the plan of its model's runs keeps it, and streams other layers */
+    uint32_t ahead : 1;   /* it was read ahead for a run, and not used since */
+    uint32_t counted : 1; /* already counted in the current walk over leases; 0 between walks */
+    enum layer_state state : 2; /* may be outdated: use scheduler_layer_state */
 };
 
 struct model {
@@ -38,15 +38,15 @@ struct model {
     struct model *next;            /* in order of registration */
     uint64_t n_loading, n_pinned;
     uint32_t n_runs;
-    uint64_t *begins_bytes;     /* while there are runs: the weights before each layer */
-    uint32_t look_ahead, depth; /* of its runs' plan, as is each layer's `keep` */
-    bool has_plan;              /* was given one */
-    uint32_t period;            /* of that plan's schedule, or 0 */
+    uint64_t *begins_bytes;     /* while there are runs: bytes of the layers before each layer */
+    uint32_t look_ahead, depth; /* of its runs' plan, like each layer's `keep` */
+    bool has_plan;              /* scheduler_set_run_plan gave it a plan */
+    uint32_t period;            /* passes of that plan's schedule; 0: it has none */
     uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
-    uint64_t compute_usec;  /* of a whole pass of a run, lately; 0: unknown */
-    uint64_t planned_pages; /* what the plan was made for, see planner */
+    uint64_t compute_usec;  /* recent mean for a whole pass of a run; 0: unknown */
+    uint64_t planned_pages; /* the share that the plan was made for, see planner_task.c */
     double planned_compute_per_page;
-    uint64_t n_resident, resident_bytes; /* as of `epoch`: scheduler_model_resident reads them */
+    uint64_t n_resident, resident_bytes; /* valid for `epoch` only: use scheduler_model_resident */
     uint64_t epoch;
 };
 
@@ -55,11 +55,12 @@ static inline const struct layer_definition *layer_definition(const struct layer
     return &layer->model->definition->layers[layer->index];
 }
 
-/* All layers absent; takes a reference of its own. NULL when out of memory. */
+/* Makes a model whose layers are all absent. Adds its own reference to the definition. NULL when
+ * out of memory. */
 struct model *model_new(struct definition *definition);
 
-/* Releases the layers' pages too. */
+/* Also releases the layers' pages. */
 struct model *model_free(struct model *model, struct arena *arena);
 
-/* Borrowed; NULL if there is none. */
+/* Returns a borrowed layer; NULL if the model has no layer of that name. */
 struct layer *model_find_layer(struct model *model, const char *name);

@@ -1,19 +1,20 @@
-/* Owns the choice. A candidate is a mask of layers that are kept and a manner of reading ahead;
- * each goes through the model in run_simulation. The masks:
- * - nothing: every layer may give way, and what is missing moves through the passes;
- * - the first layers, as many as fit beside a ring of two;
- * - for some sizes, all layers larger than that and the rest evenly spread over the pass, with room
- *   for one or two that stream.
- * Nothing kept and nothing read ahead is Belady's MIN. For models of few layers there are schedules
- * as well: parts of the best way through a number of passes (residency_search).
+/* Owns the choice. A candidate is a mask of the layers that are kept, and a manner of reading
+ * ahead. run_simulation goes through the model with each candidate. The masks:
+ * - no layer: every layer may give way, and the missing layers change from pass to pass;
+ * - the first layers: as many as fit beside a ring of two;
+ * - for some sizes, all layers larger than that size, and smaller ones evenly spread over the pass,
+ *   with room for one or two layers that stream.
+ * Belady's MIN is the candidate that keeps no layer and reads none ahead. For models of few layers
+ * there are also schedules: parts of the best way through a number of passes (residency_search).
  *
  * Among the candidates that are nearly as fast as the fastest, the planner takes the one that reads
- * least. Last it compares that one with the two ways that the literature knows, MIN and the first
- * layers beside a ring of two, until their passes repeat: the choice is never slower than they are.
+ * least. In the end it compares that one with the two ways known from the literature, MIN and the
+ * first layers beside a ring of two, until their passes repeat. So the choice is never slower than
+ * these two.
  *
- * What each part gains, as the time of a pass over that of the better of the two known ways, on the
- * cases of test_planner (320 models of 10 to 80 layers; 400 of 2 to 7; 1,500 of 2 to 7 against the
- * exhaustive optimum):
+ * The table shows what each part gains: the time of a pass, divided by that of the better one of
+ * the two known ways, on the cases of test_planner (320 models of 10 to 80 layers; 400 of 2 to 7;
+ * 1,500 of 2 to 7 against the exhaustive optimum):
  *                                       10-80 layers   2-7 layers   worst over the optimum
  *   the two known ways alone            1.000          1.000        2.33
  *   all manners for those two masks     0.931          0.982
@@ -29,7 +30,7 @@
 #include <string.h>
 
 enum {
-    SIZES = 4, /* quartiles that masks are made from */
+    SIZES = 4, /* masks are made for each quartile of the sizes */
     PASSES = PLANNER_PASSES,
     PERIOD_MAX = MODEL_SCHEDULE_STEPS_MAX / MODEL_SCHEDULE_LAYERS_MAX
 };
@@ -41,7 +42,7 @@ static const struct manner {
 } manners[] = {{2, 1}, {4, 1}, {UINT32_MAX, 1}, {UINT32_MAX, 2}};
 enum {
     N_MANNERS = sizeof manners / sizeof *manners,
-    RING = 2 /* the manner of the references */
+    RING = 2 /* the manner of the ring of two */
 };
 
 struct choice {
@@ -49,7 +50,7 @@ struct choice {
     const uint64_t *pages;
     uint64_t total_pages;
     uint32_t n_layers;
-    bool *mask; /* being tried */
+    bool *mask; /* the mask that is being tried */
     bool *best_mask, *first_mask;
     uint8_t *best_schedule;
     struct run_plan best;
@@ -57,11 +58,12 @@ struct choice {
     double fastest_time;
 };
 
-/* The most that `n_slots` streamed layers which follow each other take; n_slots is 1 or 2. */
+/* The most pages of any `n_slots` successive streamed layers; n_slots is 1 or 2. */
 static uint64_t room(const struct choice *choice, const bool *mask, unsigned n_slots)
 {
     uint64_t most = 0, previous = 0;
-    for (uint32_t i = 0; i < 2 * choice->n_layers; i++) { /* twice, for who follows the last */
+    /* Twice around, because the first layer follows the last. */
+    for (uint32_t i = 0; i < 2 * choice->n_layers; i++) {
         uint32_t index = i % choice->n_layers;
         if (mask[index])
             continue;
@@ -81,7 +83,7 @@ static bool fits(const struct choice *choice, const bool *mask, unsigned n_slots
     return kept_pages + room(choice, mask, n_slots) <= choice->simulation.capacity_pages;
 }
 
-/* The longest beginning of the model that fits beside two that stream. */
+/* Keeps as many of the model's first layers as fit beside two layers that stream. */
 static void keep_first(struct choice *choice, bool *mask)
 {
     uint32_t n = choice->n_layers;
@@ -91,7 +93,8 @@ static void keep_first(struct choice *choice, bool *mask)
     while (n > 0 && !fits(choice, mask, 2));
 }
 
-/* All larger than `size_pages`, and of the rest that share of its bytes, evenly spread. */
+/* Keeps all layers larger than `size_pages`, and of the others a `share` of their bytes, evenly
+ * spread. */
 static void spread(const struct choice *choice, uint64_t size_pages, double share, bool *mask)
 {
     double due = 0;
@@ -104,7 +107,8 @@ static void spread(const struct choice *choice, uint64_t size_pages, double shar
     }
 }
 
-/* As much as fits beside `n_slots` that stream. False if the large ones alone do not. */
+/* The same, with the largest share that fits beside `n_slots` layers that stream. Returns false if
+ * the large layers alone do not fit. */
 static bool keep_spread(const struct choice *choice, uint64_t size_pages, unsigned n_slots,
                         bool *mask)
 {
@@ -188,14 +192,15 @@ static double compute_time(const struct choice *choice)
     return (double)choice->total_pages * choice->simulation.compute_per_page;
 }
 
-/* When a pass begins, no more can be there than fits. */
+/* At the start of a pass at most capacity_pages are resident; a pass must read the rest. */
 static double unavoidable_read_time(const struct choice *choice)
 {
     return (double)(choice->total_pages - choice->simulation.capacity_pages);
 }
 
-/* Every part of the best way through some passes that neither begins in an empty arena nor is at
- * the end; unless a plan takes no longer than to compute, or to read what does not stay. */
+/* Searches the best way through some passes, and tries each part of it that neither begins in an
+ * empty arena nor reaches the end. Does nothing if a plan already takes no longer than all
+ * computing, or than all unavoidable reading. */
 static int try_schedules(struct choice *choice)
 {
     double compute = compute_time(choice), read = unavoidable_read_time(choice);
@@ -212,15 +217,16 @@ static int try_schedules(struct choice *choice)
     return 0;
 }
 
-/* Takes the faster one of the references if the best one is not faster, or may only seem to be. MIN
- * computes and reads one after the other, so it takes no less than for what cannot stay. */
+/* Takes the faster one of the two known ways if the best plan is not faster, or only seems to be.
+ * MIN never computes and reads at the same time, so a pass takes at least the time to compute plus
+ * the unavoidable time to read. */
 static void verify(struct choice *choice, const struct run_plan *min, const struct run_plan *ring)
 {
     double min_time = compute_time(choice) + unavoidable_read_time(choice);
     struct pass_mean best = {.time = INFINITY}, reference = best, mean;
     const struct run_plan *plan = ring;
     (void)run_simulation_measure_steady(&choice->simulation, ring,
-                                        &reference); /* INFINITY if it does not work */
+                                        &reference); /* stays INFINITY if the ring does not work */
     if (choice->best_mean.time * SCREENED > min_time && reference.time > min_time &&
         run_simulation_measure_steady(&choice->simulation, min, &mean) &&
         mean.time < reference.time) {
@@ -235,7 +241,7 @@ static void verify(struct choice *choice, const struct run_plan *min, const stru
         take(choice, plan, &reference);
 }
 
-/* Tries all, and leaves the best in `best`. */
+/* Tries all candidates, and leaves the best one in `best`. */
 static int choose(struct choice *choice)
 {
     memset(choice->mask, false, choice->n_layers * sizeof *choice->mask);
@@ -285,7 +291,7 @@ int planner_plan(uint32_t n_layers, const uint64_t *pages, uint64_t capacity_pag
     if (choice.total_pages > capacity_pages && n_layers <= PLANNER_REHEARSED_LAYERS_MAX)
         r = choose(&choice);
     else if (choice.total_pages > capacity_pages && !keep_spread(&choice, UINT64_MAX, 2, keep))
-        memset(keep, false, n_layers * sizeof *keep); /* not even two fit */
+        memset(keep, false, n_layers * sizeof *keep); /* not even two streamed layers fit */
     run_simulation_done(&choice.simulation);
     if (r == 0)
         *ret = choice.best;

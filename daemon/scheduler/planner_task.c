@@ -1,8 +1,8 @@
 /* Owns the choice of a plan for a registered model: its share of the arena, when a new choice is
- * due, and whether the new plan takes the place of the present one. What plans there are is
- * planner.c's.
+ * due, and whether the new plan replaces the present one. Leaves to planner.c which plans there
+ * are.
  *
- * Invariant: between planner_begin and planner_end a task refers to nothing that changes. */
+ * Invariant: between planner_begin and planner_end a task uses nothing that changes. */
 #include "daemon/scheduler/planner.h"
 
 #include "daemon/scheduler/run_simulation.h"
@@ -13,12 +13,12 @@
 #include <string.h>
 
 enum {
-    START_BYTES = 512 << 10 /* loaders run dry at a layer's end, and wait for the next one */
+    START_BYTES = 512 << 10 /* lost at a layer's end, where the loaders wait for the next one */
 };
 static const double RATES_NEARLY = 2, CLEARLY = 0.95;
 
-/* Of the arena's pages, by bytes among the models that runs go through, `model` always among them.
- */
+/* The model's share of the arena's pages. `model` and the models that runs go through share them in
+ * proportion to their bytes. */
 static uint64_t share_pages(const struct scheduler *scheduler, const struct model *model)
 {
     uint64_t capacity_pages = arena_capacity_pages(scheduler_arena(scheduler));
@@ -32,15 +32,15 @@ static uint64_t share_pages(const struct scheduler *scheduler, const struct mode
 
 struct planner_task {
     struct definition *definition;
-    const struct arena *arena; /* borrowed, only for the size of its pages, which never changes */
+    const struct arena *arena; /* borrowed; only for its page size, which never changes */
     uint64_t capacity_pages;
     double compute_per_page;
-    bool *present_keep; /* NULL: there is no present plan for the same share */
+    bool *present_keep; /* NULL: the model has no plan for the same share */
     uint64_t *pages;
     struct run_plan present, found;
     uint8_t present_schedule[MODEL_SCHEDULE_STEPS_MAX], found_schedule[MODEL_SCHEDULE_STEPS_MAX];
     bool *found_keep;
-    bool is_faster; /* than the present plan */
+    bool is_faster; /* faster than the present plan */
 };
 
 struct planner_task *planner_task_free(struct planner_task *task)
@@ -100,7 +100,7 @@ int planner_begin(const struct scheduler *scheduler, const struct model *model,
     return r;
 }
 
-/* Whether it is faster than the plan that the model has. */
+/* Whether the new plan is clearly faster than the model's present one. */
 static int is_clearly_faster(const struct planner_task *task, double start_pages, bool *ret)
 {
     struct run_simulation simulation;

@@ -1,12 +1,12 @@
 /* Owns the eviction policies and the list of victims. A policy only chooses: it never changes a
- * layer or the arena. Whether evicting can help at all is the scheduler's to know. */
+ * layer or the arena. The scheduler checks first whether an eviction can help at all. */
 #include "daemon/scheduler/policy.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
 
-/* The array doubles whenever it is full, that is at each power of two. */
+/* The array doubles whenever it is full, which is at each power of two. */
 int victims_append(struct victims *victims, struct layer *layer)
 {
     size_t n = victims->n_layers;

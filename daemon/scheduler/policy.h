@@ -1,14 +1,14 @@
-/* Eviction policies: which resident layers give way. Pure choice; the scheduler evicts. */
+/* Eviction policies: they choose which resident layers give way. The scheduler evicts them. */
 #pragma once
 
 #include "daemon/scheduler/run.h"
 
-/* The layers that may be evicted, as the scheduler hands them to a policy. */
+/* What a policy chooses from: the layers that may be evicted. */
 struct policy_view {
     const struct arena *arena;
-    struct layer *oldest;        /* residents by last use, linked by `older` and `newer` */
-    const struct run_list *runs; /* all that are declared; those of one model stand together */
-    uint64_t needed_pages;       /* beyond the pages that are free; > 0 */
+    struct layer *oldest;        /* evictable layers by last use, linked by `older` and `newer` */
+    const struct run_list *runs; /* all runs; those of one model are neighbours */
+    uint64_t needed_pages;       /* in addition to the free pages; > 0 */
 };
 
 struct victims {
@@ -19,32 +19,33 @@ struct victims {
 
 struct policy {
     const char *name;
-    bool everything; /* it chooses all there is, which the scheduler then evicts at once */
-    /* Appends victims until they cover needed_pages; the caller has checked that they can. 0 or
-     * -ENOMEM. */
+    bool everything; /* it chooses all layers, and the scheduler then evicts them in one step */
+    /* Appends victims until they cover needed_pages. The caller has checked that they can. Returns
+     * 0 or -ENOMEM. */
     int (*choose)(const struct policy_view *view, struct victims *victims);
 };
 
-/* flush-all: every layer. lru: the least recently used first, one that suffices alone preferred.
- * next-use: what no run will use, by last use; then what runs use furthest in the future (L.
- * Belady, "A study of replacement algorithms for a virtual-storage computer", 1966), layers that
- * a schedule has no use for now first and those that are kept last. Without runs it is lru, layer
- * by layer. */
+/* flush-all chooses every layer. lru chooses the least recently used layers, but prefers a single
+ * layer that suffices. next-use first chooses layers that no run will use, the least recently used
+ * first; then those that runs use furthest in the future (L. Belady, "A study of replacement
+ * algorithms for a virtual-storage computer", 1966). Of the latter it first takes layers that a
+ * schedule does not want now, and last those that are kept. Without runs it takes the least
+ * recently used layers one by one. */
 extern const struct policy policy_flush_all;
 extern const struct policy policy_lru;
 extern const struct policy policy_next_use;
 
-/* As next-use, but only layers that a schedule has no use for now, or that are needed later than
- * `target`, which a run reads ahead; none that its model keeps. 0, -ENOSPC if they do not suffice,
- * or -ENOMEM. */
+/* Chooses like next-use, to make room for `target`, which a run reads ahead. It takes only layers
+ * that a schedule does not want now, or that are needed later than `target`, and none that its
+ * model keeps. Returns 0, -ENOSPC if they do not suffice, or -ENOMEM. */
 int policy_choose_for_reading_ahead(const struct policy_view *view, const struct layer *target,
                                     struct victims *victims);
 
-/* For policies: appends one victim. 0 or -ENOMEM. */
+/* For policies: appends one victim. Returns 0 or -ENOMEM. */
 int victims_append(struct victims *victims, struct layer *layer);
 
 extern const struct policy *const policies[]; /* ends with NULL */
-/* Borrowed from the table; NULL if there is none of that name. */
+/* Returns a policy of the table; NULL if none has that name. */
 const struct policy *policy_find(const char *name);
 
 void victims_done(struct victims *victims);

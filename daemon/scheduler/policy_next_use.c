@@ -1,11 +1,11 @@
-/* Owns the policy next-use. When a layer is used next follows from the runs: each goes through its
- * model in order, so the distance from a run's next layer is known. It is counted in the bytes that
- * the run uses before, which makes runs of different models comparable.
+/* Owns the policy next-use. The runs say when a layer is used next: each goes through its model in
+ * order, so the layer's distance from the run's next layer is known. The distance is the number of
+ * bytes that the run uses before the layer, so that runs of different models can be compared.
  *
- * The runs of a model divide its layers into segments: from each run's next layer as far as the
- * next one of the run before it. A segment's furthest layer is its last. Cost: linear in the runs
- * and in the layers that are passed over, and for each victim logarithmic in the runs, because the
- * segments are a heap. */
+ * The runs of a model divide its layers into segments. A segment begins at a run's next layer, and
+ * ends before the next layer of the run ahead of it. A segment's furthest layer is its last. The
+ * cost is linear in the runs and in the layers that are skipped, and for each victim logarithmic in
+ * the runs, because the segments are a heap. */
 #include "daemon/scheduler/policy.h"
 
 #include "common/cleanup.h"
@@ -16,11 +16,11 @@
 
 struct segment {
     struct model *model;
-    uint32_t start;  /* index of the layer that is used first */
-    uint32_t n_left; /* layers from there on that were not yet looked at */
-    uint32_t place;  /* among the segments before they were a heap; the lower one goes first */
-    uint64_t bytes;  /* how far away its furthest layer of the rank is, plus one; 0: it has none */
-    uint8_t wanted;  /* if the model has a schedule: by all its runs */
+    uint32_t start;  /* index of its first layer, which is used first */
+    uint32_t n_left; /* layers from there on that are still candidates */
+    uint32_t place;  /* its position before the segments became a heap; decides between equals */
+    uint64_t bytes;  /* distance of its furthest layer of the rank, plus one; 0: it has none */
+    uint8_t wanted;  /* if the model has a schedule: the layers that its runs want */
 };
 
 struct segments {
@@ -34,14 +34,15 @@ static int compare_index(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-/* Every run's segment. The runs of one model stand together. `n_steps_on`: as in run_wants. */
+/* Makes a segment for each run. The runs of one model are neighbours in the list. `n_steps_on` is
+ * that of run_wants. */
 static int find_segments(const struct policy_view *view, uint32_t n_steps_on, struct segments *ret)
 {
     const struct run *run;
     size_t n = 0, n_runs = 0;
     TAILQ_FOREACH (run, view->runs, entry)
         n_runs++;
-    /* One more, so that no runs are no failure. */
+    /* One element more than needed, so that an empty list is no failure. */
     struct segment *segments = calloc(n_runs + 1, sizeof *segments);
     if (!segments)
         return -ENOMEM;
@@ -56,7 +57,7 @@ static int find_segments(const struct policy_view *view, uint32_t n_steps_on, st
         for (uint32_t i = 0; i < model->n_runs; i++)
             first[i].wanted = wanted;
         qsort(first, model->n_runs, sizeof *first, compare_index);
-        /* Runs at the same place: all but the last have nothing. */
+        /* If runs have the same next layer, all but the last get an empty segment. */
         for (uint32_t i = 0; i + 1 < model->n_runs; i++)
             first[i].n_left = first[i + 1].start - first[i].start;
         segments[n - 1].n_left = model->definition->n_layers - segments[n - 1].start + first->start;
@@ -91,7 +92,7 @@ static bool may_give_way(const struct policy_view *view, const struct layer *lay
            layer->n_pins == 0;
 }
 
-/* Who gives way first, second and so on. */
+/* The order in which layers give way. */
 enum rank { RANK_UNWANTED, RANK_STREAMED, RANK_KEPT, RANK_AHEAD };
 
 static enum rank rank_of(const struct segment *segment, const struct layer *layer)
@@ -103,7 +104,7 @@ static enum rank rank_of(const struct segment *segment, const struct layer *laye
     return layer->keep ? RANK_KEPT : RANK_STREAMED;
 }
 
-/* Passes over its furthest layers as far as one of that rank that may give way. */
+/* Drops the segment's last layers until one of that rank may give way. */
 static void pass_over(const struct policy_view *view, struct segment *segment, enum rank rank)
 {
     for (; segment->n_left > 0; segment->n_left--) {
@@ -132,7 +133,7 @@ static void sift_down(struct segments *heap, size_t at)
     heap->elements[at] = moved;
 }
 
-/* Makes a heap of the segments, by their furthest layers of that rank. */
+/* Makes a heap of the segments, ordered by their furthest layers of that rank. */
 static void order_segments(const struct policy_view *view, struct segments *segments,
                            enum rank rank)
 {
@@ -142,8 +143,8 @@ static void order_segments(const struct policy_view *view, struct segments *segm
         sift_down(segments, i);
 }
 
-/* Takes the furthest layer of the rank by which the heap is ordered. NULL if there is none, or none
- * that is used later than `after_bytes`. */
+/* Takes the furthest layer of `rank`, by which the heap is ordered. Returns NULL if no such layer
+ * is used later than `after_bytes`. */
 static struct layer *take_furthest(const struct policy_view *view, struct segments *heap,
                                    enum rank rank, uint64_t after_bytes)
 {
@@ -156,7 +157,7 @@ static struct layer *take_furthest(const struct policy_view *view, struct segmen
     return layer;
 }
 
-/* How far away the layer is, plus one as in take_furthest. */
+/* The layer's distance, plus one as in struct segment. */
 static uint64_t find_distance(const struct segments *segments, const struct layer *layer)
 {
     for (const struct segment *s = segments->elements; s < segments->elements + segments->n; s++) {
@@ -198,8 +199,8 @@ static int append_runs_layers(const struct policy_view *view, const struct layer
     return r;
 }
 
-/* Spares victims that the later ones have made needless, the soonest used first. The last one is
- * needed. */
+/* Removes victims that later ones have made needless, beginning with the one that is used soonest.
+ * The last victim is always needed. */
 static void spare_needless(const struct policy_view *view, struct victims *victims)
 {
     size_t n = 0;

@@ -1,6 +1,6 @@
-/* Owns the virtual clock, in nanoseconds where layers keep the time of their last use: that is when
- * the disk has read them. Everything else is what hold and load do for a real run, in their order:
- * give the last layer back, ask for the next one, hold it, read ahead. */
+/* Owns the virtual clock. A layer's used_usec holds, in nanoseconds, the time at which the disk has
+ * read it. All else follows the steps of a real run, in the same order: release the last layer,
+ * request the next one, pin it, read ahead. */
 #include "daemon/scheduler/rehearsal.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@ void rehearsal_end(struct rehearsal *rehearsal)
     rehearsal->run = scheduler_end_run(rehearsal->scheduler, rehearsal->run);
 }
 
-/* The disk reads it as soon as it is free. */
+/* The disk reads the layer as soon as it is free. */
 static void read_layer(struct rehearsal *rehearsal, struct layer *layer)
 {
     uint64_t bytes = layer_definition(layer)->bytes;
@@ -37,7 +37,7 @@ static int use_layer(struct rehearsal *rehearsal, struct pass *pass)
     struct layer *layer = run->next;
     _cleanup_(verdict_done) struct verdict verdict = {0};
 
-    uint64_t ready_nsec = layer->used_usec; /* of one that was read ahead */
+    uint64_t ready_nsec = layer->used_usec; /* for a layer that was read ahead */
     int r = scheduler_request(scheduler, layer, ON_FULL_EVICT, 0, &verdict);
     if (r < 0)
         return r;

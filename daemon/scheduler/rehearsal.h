@@ -1,22 +1,23 @@
-/* A run in virtual time: what its passes load and how long they take, decided by the scheduler's
- * own code on a scheduler that nobody else uses. One disk reads one layer after the other; a client
- * computes with each layer for its share of a pass. No memory is touched. */
+/* A run in virtual time. It finds out what the run's passes load and how long they take. The
+ * scheduler's own code decides, on a scheduler that is used for nothing else. One disk reads one
+ * layer after the other, and a client computes with each layer for its share of a pass. No memory
+ * is touched. */
 #pragma once
 
 #include "daemon/scheduler/scheduler.h"
 
-/* What a pass takes its time from; 0 for a rate that is not known. */
+/* The rates from which the time of a pass follows; 0: not known. */
 struct rehearsal_rates {
     uint64_t disk_bytes_per_sec;
-    uint64_t compute_usec; /* of one pass, spread over the layers by their bytes */
+    uint64_t compute_usec; /* for one pass; each layer takes a part in proportion to its bytes */
 };
 
 struct rehearsal {
     struct scheduler *scheduler; /* borrowed */
     struct rehearsal_rates rates;
     struct run *run;
-    double now_usec, disk_free_usec; /* since the first pass began */
-    /* Asked before each layer, if set: a negative errno ends the pass with it. */
+    double now_usec, disk_free_usec; /* from the beginning of the first pass */
+    /* Called before each layer, unless NULL. A negative errno ends the pass. */
     int (*go_on)(void *context);
     void *context;
 };
@@ -27,11 +28,11 @@ struct pass {
     double usec;
 };
 
-/* Begins a run over `model`. 0 or a negative errno. */
+/* Begins a run through `model`. Returns 0 or a negative errno. */
 int rehearsal_begin(struct scheduler *scheduler, struct model *model,
                     const struct rehearsal_rates *rates, struct rehearsal *ret);
 void rehearsal_end(struct rehearsal *rehearsal);
 
-/* Goes through the model once. 0; -EBUSY if layers that are held or loading leave no place;
- * -ENOMEM; or as go_on has it. */
+/* Goes through the model once. Returns 0; -EBUSY if pinned or loading layers leave too little room;
+ * -ENOMEM; or the error that go_on returned. */
 int rehearsal_pass(struct rehearsal *rehearsal, struct pass *ret);

@@ -1,8 +1,8 @@
-/* Owns the search: dynamic programming forwards, from layer to layer. What leads to the same layers
- * in the arena is compared, and only what is not behind another in any respect goes on, at most
- * WIDTH ways for each set of layers: so the best of all may be lost, but not by much. That a busy
- * disk need not start again counts for times, but not where ways are compared. Times are those of
- * run_simulation, where the sets lead to the same decisions. */
+/* Owns the search: dynamic programming forwards, from layer to layer. It compares ways that lead to
+ * the same layers in the arena, and continues only those that are not behind another one in every
+ * respect, at most WIDTH for each set of layers. So it may miss the best way, but not by much. A
+ * busy disk need not start again; the times include this, but the comparison of ways does not. The
+ * times are those of run_simulation, if the sets lead to the same decisions there. */
 #include "daemon/scheduler/residency_search.h"
 
 #include "common/cleanup.h"
@@ -17,18 +17,18 @@ enum {
     STEPS = RESIDENCY_SEARCH_PASSES * RESIDENCY_SEARCH_LAYERS_MAX
 };
 
-/* One way to come so far. */
+/* One way to reach a step. */
 struct way {
     double now, disk_free;
-    double ready[RESIDENCY_SEARCH_LAYERS_MAX]; /* of the layers that are ahead; 0 of others */
+    double ready[RESIDENCY_SEARCH_LAYERS_MAX]; /* of the layers in `ahead`; 0 for others */
     uint64_t read_pages;
-    uint16_t from;        /* the way before, in its step */
-    uint8_t there, ahead; /* sets: resident or being read, and of these not used yet */
+    uint16_t from;        /* number of the way before, in the step before */
+    uint8_t there, ahead; /* sets: resident or being read; and of these, not used yet */
 };
 
 struct ways {
     struct way elements[SETS][WIDTH];
-    uint8_t n[SETS]; /* to each set */
+    uint8_t n[SETS]; /* ways that lead to each set */
 };
 
 struct search {
@@ -36,7 +36,7 @@ struct search {
     uint64_t pages[SETS];               /* of each set */
     uint64_t least_pages[SETS];         /* of the smallest layer in each set */
     struct ways ways[2];                /* before a step, and after it */
-    uint16_t from[STEPS][SETS * WIDTH]; /* of the ways after each step */
+    uint16_t from[STEPS][SETS * WIDTH]; /* for each way after each step */
 };
 
 static bool is_behind(const struct way *way, const struct way *other, uint32_t n_layers)
@@ -50,7 +50,7 @@ static bool is_behind(const struct way *way, const struct way *other, uint32_t n
     return true;
 }
 
-/* Beside the ways to the same set. */
+/* Adds a way to those that lead to the same set. */
 static void add(struct ways *ways, const struct way *way, uint32_t n_layers)
 {
     struct way *same = ways->elements[way->there];
@@ -81,7 +81,8 @@ static void read_layer(const struct run_simulation *simulation, struct way *way,
     way->ahead |= (uint8_t)(1U << index);
 }
 
-/* The layer that the run comes to, and then those that it uses next. */
+/* The run enters the layer `at`, with the set `there`. Missing layers are read in the order of
+ * their use. */
 static void enter(const struct run_simulation *simulation, struct way *way, uint32_t at,
                   unsigned there)
 {
@@ -98,13 +99,14 @@ static void enter(const struct run_simulation *simulation, struct way *way, uint
     way->now += (double)simulation->pages[at] * simulation->compute_per_page;
     way->there = (uint8_t)there;
     if (way->disk_free < way->now)
-        way->disk_free = way->now; /* what is past makes no difference */
+        way->disk_free = way->now; /* earlier times make no difference */
     for (uint32_t i = 0; i < simulation->n_layers; i++)
         if (way->ready[i] <= way->now)
             way->ready[i] = 0;
 }
 
-/* To every set that fits, for which nothing gives way needlessly, nor before its use. */
+/* Adds the ways from `from` to every set that fits, if no layer gives way needlessly or before its
+ * use. */
 static void follow(const struct search *search, const struct way *from, uint16_t number,
                    uint32_t at, struct ways *ways)
 {
@@ -165,7 +167,7 @@ int residency_search(const struct run_simulation *simulation,
         search->least_pages[set] =
             others && search->least_pages[others] < pages ? search->least_pages[others] : pages;
     }
-    search->ways[0].n[0] = 1; /* nothing is there */
+    search->ways[0].n[0] = 1; /* no layer is resident */
     for (unsigned step = 0; step < n_steps; step++)
         take_step(search, step);
     uint16_t number = find_fastest(&search->ways[n_steps % 2]);

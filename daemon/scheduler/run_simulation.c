@@ -1,5 +1,5 @@
-/* Decisions fall when the run comes to a layer, and depend on no time; scheduler_request and
- * scheduler_read_ahead decide likewise. */
+/* It decides when the run comes to a layer, and no decision depends on time. scheduler_request and
+ * scheduler_read_ahead decide in the same way. */
 #include "daemon/scheduler/run_simulation.h"
 
 #include "common/cleanup.h"
@@ -13,7 +13,7 @@ static const double LEAD_TOLERANCE = 1e-6;
 
 struct simulated_layer {
     bool is_resident, is_ahead;
-    double ready; /* when it was or will have been read */
+    double ready; /* when its read is complete */
 };
 
 int run_simulation_init(struct run_simulation *simulation, uint32_t n_layers, const uint64_t *pages,
@@ -53,7 +53,7 @@ static uint32_t wrap(const struct run_simulation *simulation, uint32_t index)
     return index < simulation->n_layers ? index : index - simulation->n_layers;
 }
 
-/* What the schedule wants some steps after the one `at`. */
+/* The set that the schedule wants `n_steps_on` steps after the layer `at`. */
 static uint8_t wanted(const struct run_simulation *simulation, const struct run_plan *plan,
                       uint32_t at, uint32_t n_steps_on)
 {
@@ -61,7 +61,7 @@ static uint8_t wanted(const struct run_simulation *simulation, const struct run_
     return plan->schedule[step % (plan->period * simulation->n_layers)];
 }
 
-/* Who gives way first, second and so on. */
+/* The order in which layers give way. */
 enum { UNWANTED, STREAMED, KEPT, AHEAD };
 
 static unsigned rank(const struct run_simulation *simulation, const struct run_plan *plan,
@@ -74,9 +74,9 @@ static unsigned rank(const struct run_simulation *simulation, const struct run_p
     return plan->keep[index] ? KEPT : STREAMED;
 }
 
-/* Makes room for `target` while the run is at `at`. Reading ahead takes only what is not
- * kept, and used later if there is no schedule. A layer that is needed now takes whatever it must,
- * but what was read ahead: the disk may not be done with that. */
+/* Makes room for `target` while the run is at `at`. To read ahead, it evicts only layers that are
+ * not kept and, without a schedule, are used later than `target`. For a layer that is needed now,
+ * it evicts any layer except those read ahead, because the disk may still be reading them. */
 static bool make_room(struct run_simulation *simulation, const struct run_plan *plan, uint32_t at,
                       uint32_t target)
 {
@@ -101,7 +101,7 @@ static bool make_room(struct run_simulation *simulation, const struct run_plan *
     while (n-- > 0) {
         uint32_t index = simulation->victims[n];
         if (free_pages - simulation->pages[index] >= needed_pages) {
-            free_pages -= simulation->pages[index]; /* the ones after it have made it needless */
+            free_pages -= simulation->pages[index]; /* later victims have made it needless */
             continue;
         }
         simulation->layers[index].is_resident = false;
@@ -121,7 +121,7 @@ static void read_layer(struct run_simulation *simulation, uint32_t index)
     simulation->read_pages += simulation->pages[index];
 }
 
-/* One layer, the next that will be missed. False if it is not to be read now. */
+/* Reads ahead one layer, the next that is missing. Returns false if none is to be read now. */
 static bool read_ahead(struct run_simulation *simulation, const struct run_plan *plan, uint32_t at)
 {
     if (simulation->n_ahead >= plan->depth)
@@ -169,7 +169,7 @@ static double lead(const struct run_simulation *simulation)
     return simulation->disk_free > simulation->now ? simulation->disk_free - simulation->now : 0;
 }
 
-/* Between passes: remembers what is there and how far the disk is ahead. */
+/* Between passes: saves which layers are resident, and how far the disk is ahead. */
 static void save(struct run_simulation *simulation)
 {
     memcpy(simulation->saved, simulation->layers, simulation->n_layers * sizeof *simulation->saved);
@@ -209,7 +209,8 @@ bool run_simulation_measure(struct run_simulation *simulation, const struct run_
     return true;
 }
 
-/* When passes repeat: R. Brent, "An improved Monte Carlo factorization algorithm" (1980). */
+/* Finds out when passes repeat as in R. Brent, "An improved Monte Carlo factorization algorithm"
+ * (1980). */
 bool run_simulation_measure_steady(struct run_simulation *simulation, const struct run_plan *plan,
                                    struct pass_mean *ret)
 {

@@ -1,5 +1,4 @@
-/* What scheduler_request.c, scheduler_state.c, scheduler_models.c and scheduler_runs.c share, and
- * nobody else. */
+/* The scheduler's private parts. Only the files scheduler_*.c include it. */
 #pragma once
 
 #include "daemon/scheduler/scheduler.h"
@@ -17,14 +16,14 @@ struct scheduler {
     struct layer_list evictable;        /* resident and not pinned, by last use */
     struct layer_list pinned;
     struct layer_list loading; /* by their start */
-    struct run_list runs;      /* those of one model stand together */
+    struct run_list runs;      /* those of one model are neighbours */
     struct {
         uint64_t n_layers, pages, bytes;
-    } can_give_way; /* the evictable layers */
+    } can_give_way; /* sums over `evictable` */
     uint64_t pinned_pages;
     uint64_t last_fill_id;
-    uint64_t epoch; /* a new one with each flush: models' counts of residents are then nothing */
-    const struct layer *making_place_for; /* while its victims go, else NULL */
+    uint64_t epoch; /* grows with each flush, which makes all models' counts of residents invalid */
+    const struct layer *making_place_for; /* while its victims are evicted, else NULL */
     struct scheduler_stats stats;
     scheduler_observer observer;
     void *context;
@@ -49,20 +48,23 @@ static inline struct policy_view scheduler_view(const struct scheduler *schedule
                                 .needed_pages = needed_pages};
 }
 
-/* Pages, and in bytes what errors report; both saturate where 64 bits do not suffice. */
+/* Returns the footprint in pages, and in bytes for errors. Both saturate if 64 bits do not
+ * suffice. */
 uint64_t scheduler_footprint(const struct scheduler *scheduler, const struct layer *layer,
                              uint64_t *ret_bytes);
 
-/* Takes a layer to `to`, which has to be a legal step, and tells the observer. Only the step to
- * LAYER_LOADING can fail, as arena_alloc of `n_pages` does; the others ignore `n_pages`. */
+/* Changes a layer's state to `to`, which must be a legal step, and calls the observer. Only the
+ * step to LAYER_LOADING can fail: it calls arena_alloc with `n_pages`. The other steps ignore
+ * `n_pages`. */
 int scheduler_step_layer(struct scheduler *scheduler, struct layer *layer, enum layer_state to,
                          uint64_t n_pages);
 
-/* Evicts the verdict's victims and reserves the layer's pages. arena_prepare has succeeded. */
+/* Evicts the verdict's victims and reserves the layer's pages. arena_prepare must have
+ * succeeded. */
 void scheduler_reserve(struct scheduler *scheduler, struct layer *layer, uint64_t n_pages,
                        struct verdict *verdict);
 
-/* Counts a refusal and tells the observer. */
+/* Counts a refusal and calls the observer. */
 void scheduler_refuse(struct scheduler *scheduler, const struct layer *layer,
                       enum decision decision);
 
@@ -74,7 +76,7 @@ void layer_list_append(struct layer_list *list, struct layer *layer);
 
 void layer_list_remove(struct layer_list *list, struct layer *layer);
 
-/* The layers of a list as a new array, NULL if it is empty. */
+/* Copies the layers of a list into a new array, NULL if the list is empty. Returns 0 or -ENOMEM. */
 int layer_list_copy(const struct layer_list *list, size_t n_layers, struct layer ***ret);
 
 void scheduler_tell_of_layer(const struct scheduler *scheduler, int type,
@@ -82,5 +84,5 @@ void scheduler_tell_of_layer(const struct scheduler *scheduler, int type,
 
 void scheduler_list_evictable(struct scheduler *scheduler, struct layer *layer, int sign);
 
-/* Every evictable layer goes at once: by a reset when nothing else holds pages. */
+/* Evicts all evictable layers in one step. It resets the arena if no other layer holds pages. */
 void scheduler_flush(struct scheduler *scheduler);

@@ -1,6 +1,6 @@
-/* Owns the list of the scheduler's models: registration with its limits, removal and lookup.
- * scheduler_snapshot.c copies them for a dry run. Requests, and with them the layers' states, are
- * scheduler_request.c's. */
+/* Owns the list of the scheduler's models: registration with its limits, removal and lookup. Leaves
+ * to others: their copy for a dry run (scheduler_snapshot.c), requests and the layers' states
+ * (scheduler_request.c, scheduler_state.c). */
 #include "daemon/scheduler/scheduler_internal.h"
 
 #include <errno.h>

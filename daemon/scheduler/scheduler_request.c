@@ -1,13 +1,13 @@
-/* Owns the layers' states and the arena's bookkeeping, and answers requests.
+/* Owns the answers to requests, and with them the arena's bookkeeping.
  *
  * Invariants: a layer holds pages if and only if it is resident or loading; the pages of evictable,
- * pinned and loading layers are the arena's used pages. Whatever can fail comes before the first
- * change, so a failed call changes nothing. A flush leaves the layers' states behind as they are:
- * that they hold no pages of the arena's generation makes them absent, so it visits none.
+ * pinned and loading layers together are the arena's used pages. All that can fail comes before the
+ * first change, so a failed call changes nothing. A flush does not visit the layers, and leaves
+ * their states as they are: they are absent because they hold no pages of the arena's generation.
  *
- * Leaves to others: the list of models and its copy (scheduler_models.c), runs and reading ahead
- * (scheduler_runs.c), which layers give way (policy), filling pages (loader), waiting and retrying
- * (load_request). */
+ * Leaves to others: the list of models (scheduler_models.c), the steps between states
+ * (scheduler_state.c), runs and reading ahead (scheduler_runs.c), which layers give way (policy),
+ * filling pages (loader), waiting and retrying (load_request). */
 #include "daemon/scheduler/scheduler.h"
 
 #include "daemon/scheduler/scheduler_internal.h"
@@ -67,7 +67,7 @@ struct scheduler *scheduler_free(struct scheduler *scheduler)
     if (!scheduler)
         return NULL;
     scheduler_end_runs(scheduler);
-    arena_reset(scheduler->arena); /* so that no layer's release walks the free list */
+    arena_reset(scheduler->arena); /* so that no layer's release walks through the free list */
     while (scheduler->models) {
         struct model *model = scheduler->models;
         scheduler->models = model->next;
@@ -119,7 +119,7 @@ uint64_t scheduler_layer_pages(const struct scheduler *scheduler, const struct l
     return arena_holds(scheduler->arena, &layer->allocation) ? layer->allocation.n_pages : 0;
 }
 
-/* Evicts what the verdict names. */
+/* Evicts the verdict's victims. */
 static void evict(struct scheduler *scheduler, struct verdict *verdict)
 {
     scheduler->stats.evictions += verdict->victims.n_layers;
@@ -148,7 +148,7 @@ void scheduler_reserve(struct scheduler *scheduler, struct layer *layer, uint64_
     (void)r;
 }
 
-/* The layer is absent and larger than what is free, but not than the capacity. */
+/* The layer must be absent, and need more pages than are free, but not more than the capacity. */
 static int request_space(struct scheduler *scheduler, uint64_t n_pages, enum on_full on_full,
                          struct verdict *verdict)
 {
@@ -198,7 +198,7 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
         return 0;
     }
 
-    /* Everything that can fail, and then the changes. */
+    /* First all that can fail, then the changes. */
     int r = 0;
     if (n_pages > arena_capacity_pages(scheduler->arena)) {
         verdict.outcome = OUTCOME_REFUSED;

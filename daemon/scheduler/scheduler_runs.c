@@ -1,14 +1,13 @@
-/* Owns the runs: their list, how they go through their models, and what is loaded for them before
- * it is used: always the next layer that the run will miss, and no more of them than its plan's
- * depth. Without that limit the layers of a cycle would push each other out, as first in, first out
- * does. */
+/* Owns the runs: their list, how they go through their models, and which layers are read ahead for
+ * them. It always reads the run's next missing layer, and at most as many as its plan's depth.
+ * Without that limit the layers of a cycle would evict each other, as with first in, first out. */
 #include "daemon/scheduler/scheduler_internal.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
 
-/* So that distances take no walk. */
+/* Sums up the bytes before each layer, so that a distance needs no loop. */
 static int sum_layers(struct model *model)
 {
     uint64_t *begins_bytes = reallocarray(NULL, model->definition->n_layers, sizeof *begins_bytes);
@@ -37,7 +36,7 @@ int scheduler_begin_run(struct scheduler *scheduler, struct model *model, struct
     run->model = model;
     run->next = model->layers;
 
-    /* After the model's last one, or at the end. */
+    /* Inserts the run after the model's last one, or at the end. */
     struct run *beside = NULL;
     if (model->n_runs > 0)
         TAILQ_FOREACH_REVERSE(beside, &scheduler->runs, run_list, entry)
@@ -127,8 +126,8 @@ void scheduler_run_leave(struct scheduler *scheduler, struct run *run, uint64_t 
     run->is_partial = false;
 }
 
-/* The first layer from the run's next one on that is absent and not too far away; or NULL. If there
- * is a schedule, it must want it from now on. */
+/* Returns the first layer, from the run's next one on, that is absent and not too far away; or
+ * NULL. If there is a schedule, it must want the layer from now until its use. */
 static struct layer *next_missing(const struct scheduler *scheduler, const struct run *run)
 {
     const struct model *model = run->model;
@@ -149,7 +148,7 @@ static struct layer *next_missing(const struct scheduler *scheduler, const struc
     return NULL;
 }
 
-/* Read ahead, and not yet used by any run. */
+/* Whether the layer was read ahead, and no run has used it yet. */
 static bool is_waiting(const struct scheduler *scheduler, const struct layer *layer)
 {
     return layer && layer->ahead && scheduler_layer_state(scheduler, layer) != LAYER_ABSENT;
@@ -187,7 +186,7 @@ int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct la
     layer->ahead = 1;
     for (uint32_t i = 0; i < RUN_DEPTH_MAX; i++)
         if (run->ahead[i] == layer)
-            run->ahead[i] = NULL; /* from an earlier time */
+            run->ahead[i] = NULL; /* it was read ahead before, too */
     *slot = layer;
     *ret = layer;
     return 0;

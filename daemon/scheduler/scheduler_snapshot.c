@@ -1,8 +1,8 @@
-/* Owns the copy of a scheduler for a dry run: the snapshot, which one pass over the layers that
- * hold pages makes, and the scheduler that is built from it.
+/* Owns the copy of a scheduler for a dry run: the snapshot, which takes one pass over the layers
+ * that hold pages, and the scheduler that is built from it.
  *
- * Invariant: a snapshot refers to nothing of the scheduler but its definitions, which are immutable
- * and counted; a worker may use it while the scheduler changes. */
+ * Invariant: a snapshot refers to no part of the scheduler except its definitions, which are
+ * immutable and reference-counted. So a worker may use it while the scheduler changes. */
 #include "daemon/scheduler/scheduler_internal.h"
 
 #include <errno.h>
@@ -10,9 +10,9 @@
 #include <string.h>
 
 struct model_copy {
-    const struct model *from; /* only to be compared */
+    const struct model *from; /* only for comparisons */
     struct definition *definition;
-    bool *keep; /* one a layer; NULL: the model was given no plan */
+    bool *keep; /* for each layer; NULL: the model has no plan */
     uint32_t look_ahead, depth, period;
     uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
     uint64_t compute_usec, planned_pages;
@@ -22,7 +22,7 @@ struct model_copy {
 struct layer_copy {
     uint64_t n_pages, used_usec;
     uint32_t index;
-    uint16_t model; /* its place among the snapshot's models */
+    uint16_t model; /* index in the snapshot's models */
     bool ahead, is_pinned;
 };
 _Static_assert(SCHEDULER_MODELS_MAX <= UINT16_MAX, "a model's place needs more bits");
@@ -40,8 +40,8 @@ struct scheduler_snapshot {
     uint64_t capacity_bytes, page_bytes;
     const struct policy *policy;
     struct model_copy *models; /* in order of registration */
-    uint16_t *by_address;      /* their places, sorted by `from` */
-    struct layer_copy *layers; /* those that load, then the evictable, the pinned */
+    uint16_t *by_address;      /* indexes of `models`, sorted by `from` */
+    struct layer_copy *layers; /* first the loading, then the evictable, then the pinned layers */
     struct run_copy *runs;
     size_t n_models, n_loading, n_layers, n_runs;
 };
@@ -103,7 +103,7 @@ static int take_models(const struct scheduler *scheduler, struct scheduler_snaps
     return 0;
 }
 
-/* Its place in the snapshot. */
+/* The model's index in the snapshot. */
 static uint16_t find_place(const struct scheduler_snapshot *snapshot, const struct model *model)
 {
     size_t low = 0, high = snapshot->n_models - 1;
@@ -161,7 +161,7 @@ int scheduler_take_snapshot(const struct scheduler *scheduler, struct scheduler_
     snapshot->capacity_bytes = scheduler_capacity_bytes(scheduler);
     snapshot->page_bytes = arena_page_bytes(scheduler->arena);
     snapshot->policy = scheduler->policy;
-    /* One more of each, so that none is no failure. */
+    /* One element more than needed, so that an empty array is no failure. */
     snapshot->models = calloc(stats->n_models + 1, sizeof *snapshot->models);
     snapshot->by_address = calloc(stats->n_models + 1, sizeof *snapshot->by_address);
     snapshot->layers = reallocarray(NULL, n_layers + 1, sizeof *snapshot->layers);
@@ -203,7 +203,7 @@ static int build_models(const struct scheduler_snapshot *snapshot, struct schedu
     return 0;
 }
 
-/* Brings the layers to their states, in their lists' order. */
+/* Brings the layers into their states, in the order of their lists. */
 static int build_layers(const struct scheduler_snapshot *snapshot, struct scheduler *scheduler,
                         struct model *const *models)
 {

@@ -1,5 +1,5 @@
-/* Owns the steps from one state of a layer to another: the lists that layers stand in, the counts,
- * and telling the observer. Requests are scheduler_request.c's. */
+/* Owns the steps from one state of a layer to another: the lists of layers, the counts, and the
+ * calls of the observer. Leaves requests to scheduler_request.c. */
 #include "daemon/scheduler/scheduler_internal.h"
 
 #include <assert.h>
@@ -20,7 +20,6 @@ void layer_list_remove(struct layer_list *list, struct layer *layer)
     *(layer->newer ? &layer->newer->older : &list->newest) = layer->older;
 }
 
-/* The layers of a list as a new array, NULL if it is empty. */
 int layer_list_copy(const struct layer_list *list, size_t n_layers, struct layer ***ret)
 {
     struct layer **layers = NULL;
@@ -52,8 +51,8 @@ void scheduler_tell_of_layer(const struct scheduler *scheduler, int type, const 
                                                         .successor = scheduler->making_place_for});
 }
 
-/* Counts in (1) or out (-1), the layer's pages still held; adding the two's complement subtracts.
- */
+/* Counts a resident layer in (1) or out (-1), while it holds its pages. Adding the two's complement
+ * subtracts. */
 static void count_resident(struct scheduler *scheduler, const struct layer *layer, int sign)
 {
     struct model *model = layer->model;
@@ -134,7 +133,6 @@ void scheduler_adopt(struct scheduler *scheduler, struct layer *const *residents
     scheduler->stats.loaded_bytes = loaded_bytes;
 }
 
-/* Every evictable layer goes at once: by a reset when nothing else holds pages. */
 void scheduler_flush(struct scheduler *scheduler)
 {
     struct scheduler_event event = {.type = EVENT_FLUSHED,
