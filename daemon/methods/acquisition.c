@@ -20,6 +20,7 @@ struct acquisition {
     struct wait wait;
     uint64_t deadline_usec; /* 0: does not wait */
     uint64_t fill_id;       /* see struct acquisition_options */
+    uint64_t view_id;       /* it may have ended meanwhile */
 };
 
 struct segment_row {
@@ -124,6 +125,7 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
 {
     struct manager *manager = acquisition->manager;
     struct client_run *run = acquisition->run;
+    struct client_view *view = client_view_find(&acquisition->holder->views, acquisition->view_id);
     struct acquisition_reply reply = {.index = acquisition->layer->index,
                                       .pass = run ? run->run->n_passes : 0,
                                       .hit = hit,
@@ -151,13 +153,15 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
     }
     if (r == 0)
         r = run ? client_run_enter(run, clock_monotonic_usec())
-                : lease_take(acquisition->holder, acquisition->layer, &lease);
+                : lease_take(acquisition->holder, acquisition->layer, view, &lease);
     if (r < 0) {
         reply_lease_failure(acquisition->call, r);
         return;
     }
     if (run)
         lease = run->lease;
+    if (view)
+        client_view_count(view, layer_definition(acquisition->layer)->bytes, hit);
     if (acquisition->fill_id == acquisition->layer->fill_id)
         grace_take_up(handover_grace(manager->handover), acquisition->layer);
 
@@ -279,6 +283,7 @@ void acquisition_begin(struct manager *manager, struct call *call, struct holder
     acquisition->deadline_usec =
         options->wait_usec > 0 ? clock_monotonic_usec() + options->wait_usec : 0;
     acquisition->fill_id = options->fill_id;
+    acquisition->view_id = options->view_id;
     call_set_hooks(call, &call_hooks, acquisition);
 
     /* A caller with leases does not queue, because its leases may block a client that is ahead of

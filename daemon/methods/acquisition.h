@@ -13,6 +13,7 @@ struct acquisition_options {
     uint64_t wait_usec;
     uint64_t fill_id; /* the client held the lease before a restart, on the bytes of the load with
                          this number; 0: it did not */
+    uint64_t view_id; /* only of Acquire: the view that the layer is for; 0: none */
 };
 #define ACQUISITION_OPTION_FIELDS(type, member)                \
     {"waitUsec", FIELD_U64, offsetof(type, member.wait_usec)}, \

@@ -19,6 +19,7 @@ struct holder *holder_new(struct leases *leases, const struct peer *peer)
     holder->peer = *peer;
     TAILQ_INIT(&holder->list);
     LIST_INIT(&holder->runs);
+    client_views_init(&holder->views);
     LIST_INSERT_HEAD(&leases->holders, holder, entry);
     return holder;
 }
@@ -27,6 +28,8 @@ static void give_back(struct lease *lease)
 {
     struct holder *holder = lease->holder;
     scheduler_unpin(holder->leases->scheduler, lease->layer);
+    if (lease->view)
+        lease->view->held_bytes -= layer_definition(lease->layer)->bytes;
     TAILQ_REMOVE(&holder->list, lease, entry);
     holder->n_leases--;
     free(lease);
@@ -40,6 +43,7 @@ struct holder *holder_free(struct holder *holder)
         client_run_end(LIST_FIRST(&holder->runs));
     while (!TAILQ_EMPTY(&holder->list))
         give_back(TAILQ_FIRST(&holder->list));
+    client_views_done(&holder->views);
     LIST_REMOVE(holder, entry);
     free(holder);
     return NULL;
@@ -76,13 +80,27 @@ static int take(struct holder *holder, struct layer *layer, struct lease **ret)
     return 0;
 }
 
-int lease_take(struct holder *holder, struct layer *layer, const struct lease **ret)
+int lease_take(struct holder *holder, struct layer *layer, struct client_view *view,
+               const struct lease **ret)
 {
     struct lease *lease;
     int r = take(holder, layer, &lease);
-    if (r == 0)
-        *ret = lease;
-    return r;
+    if (r < 0)
+        return r;
+    lease->view = view;
+    if (view)
+        view->held_bytes += layer_definition(layer)->bytes;
+    *ret = lease;
+    return 0;
+}
+
+void holder_end_view(struct holder *holder, struct client_view *view)
+{
+    struct lease *lease;
+    TAILQ_FOREACH (lease, &holder->list, entry)
+        if (lease->view == view)
+            lease->view = NULL;
+    client_view_end(&holder->views, view);
 }
 
 int lease_release(struct holder *holder, uint64_t id)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "daemon/control/peer.h"
+#include "daemon/methods/client_view.h"
 #include "daemon/scheduler/scheduler.h"
 
 #include <sys/queue.h>
@@ -21,8 +22,9 @@ struct lease {
     TAILQ_ENTRY(lease) entry;
     struct layer *layer;
     struct holder *holder;
-    uint64_t id;    /* never used twice */
-    bool is_of_run; /* only its run can release it */
+    struct client_view *view; /* that it is held for; or NULL */
+    uint64_t id;              /* never used twice */
+    bool is_of_run;           /* only its run can release it */
 };
 TAILQ_HEAD(lease_list, lease);
 
@@ -43,6 +45,7 @@ struct holder {
     struct peer peer;
     struct lease_list list;
     struct client_run_list runs;
+    struct client_views views;
     unsigned n_leases, n_runs;
     bool has_arena;                 /* the arena's descriptor was sent */
     struct client_process *process; /* of the connection; belongs to acquisition.c */
@@ -59,15 +62,19 @@ void leases_init(struct leases *leases, struct scheduler *scheduler);
 
 /* NULL when out of memory. */
 struct holder *holder_new(struct leases *leases, const struct peer *peer);
-/* Releases every lease and ends every run. */
+/* Releases every lease, and ends every run and view. */
 struct holder *holder_free(struct holder *holder);
 
-/* Leases a resident layer. Returns 0; -EMFILE at LEASES_PER_CONNECTION_MAX; -EDQUOT at
- * LEASES_PER_USER_MAX; -ENOMEM. */
-int lease_take(struct holder *holder, struct layer *layer, const struct lease **ret);
+/* Leases a resident layer; `view` is what the client wants it for, or NULL. Returns 0; -EMFILE at
+ * LEASES_PER_CONNECTION_MAX; -EDQUOT at LEASES_PER_USER_MAX; -ENOMEM. */
+int lease_take(struct holder *holder, struct layer *layer, struct client_view *view,
+               const struct lease **ret);
 
 /* Returns 0, or -ENOENT if the holder has no such lease, or if the lease belongs to a run. */
 int lease_release(struct holder *holder, uint64_t id);
+
+/* The leases that the client holds for the view stay its own. */
+void holder_end_view(struct holder *holder, struct client_view *view);
 
 /* The pages of the layers that it has leased; each layer counts once. */
 uint64_t holder_pinned_pages(const struct holder *holder);

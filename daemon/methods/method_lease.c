@@ -4,13 +4,14 @@
 #include <errno.h>
 
 struct acquire_parameters {
-    const char *model, *layer;
+    const char *model, *layer, *view;
     struct acquisition_options options;
 };
 
 static const struct field acquire_fields[] = {
     {"model", FIELD_STRING, offsetof(struct acquire_parameters, model), FIELD_REQUIRED},
     {"layer", FIELD_STRING, offsetof(struct acquire_parameters, layer), FIELD_REQUIRED},
+    {"view", FIELD_STRING, offsetof(struct acquire_parameters, view)},
     ACQUISITION_OPTION_FIELDS(struct acquire_parameters, options),
     {0},
 };
@@ -28,6 +29,13 @@ void method_acquire(struct call *call, void *context)
         !(layer = manager_find_layer(call, model, parameters.layer)))
         return;
     struct holder *holder = acquisition_find_holder(manager, call);
+    if (holder && parameters.view) {
+        parameters.options.view_id = acquisition_parse_id(parameters.view);
+        if (!client_view_find(&holder->views, parameters.options.view_id)) {
+            reply_not_found(call, "view", parameters.view);
+            return;
+        }
+    }
     if (!holder)
         call_io_failed(call, "lease", -ENOMEM);
     else

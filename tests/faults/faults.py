@@ -160,6 +160,8 @@ class Scenario:
                     c, kind, "Plan", policy=policy, passes=2), self.settle, None)
         yield Case("Acquire absent", self.acquire, lambda: self.evict("st"), ("digest",))
         yield Case("Acquire resident", self.acquire, self.settle, ("digest",))
+        yield Case("a view", self.view, lambda: self.evict("st"), ("digest",))
+        yield Case("Views", lambda c: c.call("Views"), self.settle, None)
         yield Case("two runs", self.run, lambda: self.evict("gguf"), ("digests",))
         yield Case("List", lambda c: c.call("List"), self.settle, ())
         yield Case("List layers", lambda c: {"names": [
@@ -198,6 +200,14 @@ class Scenario:
         layers = connection.call("List", model="st")["layers"]
         reply = connection.lease(model="st", layer=layers[0]["name"])
         digest = connection.digest(reply)
+        connection.release(reply)
+        return {"digest": digest}
+
+    def view(self, connection):
+        view = connection.call("BeginView", model="st", program="p", bytes=1, outsideBytes=0)["view"]
+        reply = connection.lease(model="st", layer=self.layer(), view=view)
+        digest = connection.digest(reply)
+        connection.call("EndView", view=view)
         connection.release(reply)
         return {"digest": digest}
 

@@ -32,7 +32,7 @@ class Permissions(TestCase):
             os.setgroups(own_groups)
 
     def assertMayLook(self, c):
-        for method in ("Stats", "List", "org.varlink.service.GetInfo"):
+        for method in ("Stats", "List", "Views", "org.varlink.service.GetInfo"):
             c.call(method)
         c.call("Plan", definition=sized_model("m", 1))
 
@@ -64,7 +64,8 @@ class Permissions(TestCase):
         os.chmod(self.daemon.socket, 0o666)
         c = self.connect_as()
         self.assertIn("interfaces", c.call("org.varlink.service.GetInfo"))
-        for method, parameters in (("Stats", {}), ("List", {}), ("Plan", {}), ("Stats", {"x": 1})):
+        for method, parameters in (("Stats", {}), ("List", {}), ("Plan", {}), ("Stats", {"x": 1}), ("Views", {}),
+                                   ("BeginView", {})):
             self.assertVarlinkError(DENIED, c.call, method, parameters)
         c.send_call("Watch", more=True)
         self.assertVarlinkError(DENIED, c.result, "Watch")

@@ -9,7 +9,7 @@ static const struct peer nobody = {.uid = 65534, .pid = 4711};
 static const struct lease *take(struct holder *holder, struct layer *layer)
 {
     const struct lease *lease = NULL;
-    ck_assert_int_eq(lease_take(holder, layer, &lease), 0);
+    ck_assert_int_eq(lease_take(holder, layer, NULL, &lease), 0);
     return lease;
 }
 
@@ -129,9 +129,9 @@ START_TEST(test_limit)
     int r = 0;
     load(&fixture, &model->layers[0], 0);
     for (int i = 0; i < LEASES_PER_CONNECTION_MAX && r == 0; i++)
-        r = lease_take(holder, &model->layers[0], &lease);
+        r = lease_take(holder, &model->layers[0], NULL, &lease);
     ck_assert_int_eq(r, 0);
-    ck_assert_int_eq(lease_take(holder, &model->layers[0], &lease), -EMFILE);
+    ck_assert_int_eq(lease_take(holder, &model->layers[0], NULL, &lease), -EMFILE);
     holder_free(holder);
     ck_assert_int_eq(scheduler_reset(fixture.scheduler), 0);
     scheduler_free(fixture.scheduler);
@@ -155,15 +155,15 @@ START_TEST(test_limit_of_a_user)
     for (int i = 0; i < N_HOLDERS; i++) {
         holders[i] = holder_new(&leases, &nobody);
         for (int j = 0; j < LEASES_PER_CONNECTION_MAX && r == 0; j++)
-            r = lease_take(holders[i], &model->layers[0], &lease);
+            r = lease_take(holders[i], &model->layers[0], NULL, &lease);
     }
     ck_assert_int_eq(r, 0);
-    ck_assert_int_eq(lease_take(one_more, &model->layers[0], &none), -EDQUOT);
+    ck_assert_int_eq(lease_take(one_more, &model->layers[0], NULL, &none), -EDQUOT);
     ck_assert_ptr_null(none);
     take(other, &model->layers[0]);
     ck_assert_int_eq(lease_release(holders[N_HOLDERS - 1], lease->id), 0);
     take(one_more, &model->layers[0]);
-    ck_assert_int_eq(lease_take(one_more, &model->layers[0], &none), -EDQUOT);
+    ck_assert_int_eq(lease_take(one_more, &model->layers[0], NULL, &none), -EDQUOT);
     holder_free(holders[0]);
     take(one_more, &model->layers[0]);
     for (int i = 1; i < N_HOLDERS; i++)
@@ -292,7 +292,7 @@ START_TEST(test_limits_of_runs)
     /* Where no lease is to be had, the run stays where it is. */
     const struct lease *lease;
     for (int i = 0; i < LEASES_PER_CONNECTION_MAX && r == 0; i++)
-        r = lease_take(one_more, &model->layers[0], &lease);
+        r = lease_take(one_more, &model->layers[0], NULL, &lease);
     ck_assert_int_eq(r, 0);
     ck_assert_int_eq(client_run_enter(run, 1), -EMFILE);
     ck_assert_ptr_null(run->lease);

@@ -1,0 +1,66 @@
+#include "daemon/methods/client_view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void client_views_init(struct client_views *views)
+{
+    *views = (struct client_views){0};
+    LIST_INIT(&views->list);
+}
+
+static void view_free(struct client_view *view)
+{
+    free(view->model);
+    free(view->program);
+    free(view);
+}
+
+void client_views_done(struct client_views *views)
+{
+    while (!LIST_EMPTY(&views->list))
+        client_view_end(views, LIST_FIRST(&views->list));
+}
+
+int client_view_begin(struct client_views *views, const struct client_view *view)
+{
+    if (views->n == VIEWS_PER_CONNECTION_MAX)
+        return -EMFILE;
+    struct client_view *copy = malloc(sizeof *copy);
+    if (!copy)
+        return -ENOMEM;
+    *copy = *view;
+    copy->model = strdup(view->model);
+    copy->program = strdup(view->program);
+    if (!copy->model || !copy->program) {
+        view_free(copy);
+        return -ENOMEM;
+    }
+    LIST_INSERT_HEAD(&views->list, copy, entry);
+    views->n++;
+    return 0;
+}
+
+void client_view_end(struct client_views *views, struct client_view *view)
+{
+    LIST_REMOVE(view, entry);
+    views->n--;
+    view_free(view);
+}
+
+struct client_view *client_view_find(const struct client_views *views, uint64_t id)
+{
+    struct client_view *view;
+    LIST_FOREACH (view, &views->list, entry)
+        if (view->id == id)
+            return view;
+    return NULL;
+}
+
+void client_view_count(struct client_view *view, uint64_t layer_bytes, bool hit)
+{
+    view->n_faults++;
+    view->n_hits += hit;
+    view->read_bytes += hit ? 0 : layer_bytes;
+}

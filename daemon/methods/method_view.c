@@ -1,0 +1,156 @@
+/* BeginView, EndView and Views. */
+#include "daemon/methods/acquisition.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+struct begin_parameters {
+    const char *model, *program;
+    uint64_t bytes, outside_bytes;
+};
+
+static const struct field begin_fields[] = {
+    {"model", FIELD_STRING, offsetof(struct begin_parameters, model), FIELD_REQUIRED},
+    {"program", FIELD_STRING, offsetof(struct begin_parameters, program), FIELD_REQUIRED},
+    {"bytes", FIELD_U64, offsetof(struct begin_parameters, bytes), FIELD_REQUIRED},
+    {"outsideBytes", FIELD_U64, offsetof(struct begin_parameters, outside_bytes), FIELD_REQUIRED},
+    {0},
+};
+
+void method_begin_view(struct call *call, void *context)
+{
+    struct manager *manager = context;
+    struct begin_parameters parameters = {0};
+
+    if (!call_decode(call, begin_fields, &parameters) ||
+        !manager_find_model(manager, call, parameters.model))
+        return;
+    if (strlen(parameters.program) > VIEW_PROGRAM_MAX) {
+        call_invalid_parameter(call, "program");
+        return;
+    }
+    if (parameters.outside_bytes > parameters.bytes) {
+        call_invalid_parameter(call, "outsideBytes");
+        return;
+    }
+    struct holder *holder = acquisition_find_holder(manager, call);
+    struct client_view view = {.id = ++manager->leases.last_id,
+                               .model = (char *)(uintptr_t)parameters.model,
+                               .program = (char *)(uintptr_t)parameters.program,
+                               .bytes = parameters.bytes,
+                               .outside_bytes = parameters.outside_bytes};
+    int r = holder ? client_view_begin(&holder->views, &view) : -ENOMEM;
+    if (r == -EMFILE) {
+        reply_limit(call, "views of a connection", VIEWS_PER_CONNECTION_MAX);
+    } else if (r < 0) {
+        call_io_failed(call, "view", r);
+    } else {
+        char id[24];
+        snprintf(id, sizeof id, "%" PRIu64, view.id);
+        call_reply(call, json_pack("{s:s}", "view", id));
+    }
+}
+
+struct end_parameters {
+    const char *view;
+};
+
+static const struct field end_fields[] = {
+    {"view", FIELD_STRING, offsetof(struct end_parameters, view), FIELD_REQUIRED},
+    {0},
+};
+
+void method_end_view(struct call *call, void *context)
+{
+    struct end_parameters parameters = {0};
+    struct holder *holder = call_connection_data(call);
+    (void)context;
+
+    if (!call_decode(call, end_fields, &parameters))
+        return;
+    struct client_view *view =
+        holder ? client_view_find(&holder->views, acquisition_parse_id(parameters.view)) : NULL;
+    if (!view) {
+        reply_not_found(call, "view", parameters.view);
+        return;
+    }
+    holder_end_view(holder, view);
+    call_reply(call, NULL);
+}
+
+struct view_row {
+    const char *program, *user, *model;
+    uint64_t uid, pid, bytes, outside_bytes, held_bytes, n_faults, n_hits, read_bytes;
+    char user_text[24];
+};
+
+static const struct field view_fields[] = {
+    {"program", FIELD_STRING, offsetof(struct view_row, program)},
+    {"user", FIELD_STRING, offsetof(struct view_row, user)},
+    {"uid", FIELD_U64, offsetof(struct view_row, uid)},
+    {"pid", FIELD_U64, offsetof(struct view_row, pid)},
+    {"model", FIELD_STRING, offsetof(struct view_row, model)},
+    {"bytes", FIELD_U64, offsetof(struct view_row, bytes)},
+    {"outsideBytes", FIELD_U64, offsetof(struct view_row, outside_bytes)},
+    {"heldBytes", FIELD_U64, offsetof(struct view_row, held_bytes)},
+    {"faults", FIELD_U64, offsetof(struct view_row, n_faults)},
+    {"hits", FIELD_U64, offsetof(struct view_row, n_hits)},
+    {"readBytes", FIELD_U64, offsetof(struct view_row, read_bytes)},
+    {0},
+};
+
+struct views_reply {
+    struct field_array views;
+    uint64_t total;
+};
+
+static const struct field reply_fields[] = {
+    {"views", FIELD_OBJECTS, offsetof(struct views_reply, views), 0, view_fields},
+    {"total", FIELD_U64, offsetof(struct views_reply, total)},
+    {0},
+};
+
+static void describe_view(const struct client_view *view, const struct peer *peer,
+                          struct view_row *row)
+{
+    *row = (struct view_row){.program = view->program,
+                             .user = row->user_text,
+                             .model = view->model,
+                             .uid = peer->uid,
+                             .pid = (uint64_t)peer->pid,
+                             .bytes = view->bytes,
+                             .outside_bytes = view->outside_bytes,
+                             .held_bytes = view->held_bytes,
+                             .n_faults = view->n_faults,
+                             .n_hits = view->n_hits,
+                             .read_bytes = view->read_bytes};
+    snprintf(row->user_text, sizeof row->user_text, "%u", (unsigned)peer->uid);
+}
+
+static const struct field no_fields[] = {{0}};
+
+void method_views(struct call *call, void *context)
+{
+    struct manager *manager = context;
+    const struct holder *holder;
+    const struct client_view *view;
+    size_t n = 0;
+
+    if (!call_decode(call, no_fields, NULL))
+        return;
+    struct view_row *rows = calloc(REPLY_ELEMENTS_MAX, sizeof *rows);
+    if (!rows) {
+        call_io_failed(call, "list", -ENOMEM);
+        return;
+    }
+    struct views_reply reply = {0};
+    LIST_FOREACH (holder, &manager->leases.holders, entry) {
+        LIST_FOREACH (view, &holder->views.list, entry)
+            if (reply.total++ < REPLY_ELEMENTS_MAX)
+                describe_view(view, &holder->peer, &rows[n++]);
+    }
+    reply.views = (struct field_array){rows, n, sizeof *rows};
+    call_reply_fields(call, reply_fields, &reply);
+    free(rows);
+}

@@ -1,0 +1,110 @@
+"""BeginView, EndView and Views: what a client says of its views, and what the daemon counts for them."""
+import os
+
+from harness import MIB, sized_model, wait_until
+from leasing import LeaseTestCase
+
+INVALID = "org.varlink.service.InvalidParameter"
+
+
+class Views(LeaseTestCase):
+    def setUp(self):
+        super().setUp()
+        self.daemon = self.start(capacity="4M", policy="lru")
+        self.daemon.call("LoadModel", definition=sized_model("m", *[MIB] * 5))
+
+    def begin(self, client, **parameters):
+        return client.call("BeginView", **{"model": "m", "program": "engine", "bytes": 6 * MIB,
+                                           "outsideBytes": MIB, **parameters})["view"]
+
+    def views(self):
+        reply = self.daemon.call("Views")
+        self.assertEqual(reply["total"], len(reply["views"]))
+        return sorted(reply["views"], key=lambda view: view["program"])
+
+    def test_counted(self):
+        self.assertEqual(self.views(), [])
+        client = self.client()
+        first, second = self.begin(client), self.begin(client, program="other")
+        expected = {"user": str(os.getuid()), "uid": os.getuid(), "pid": os.getpid(), "model": "m",
+                    "bytes": 6 * MIB, "outsideBytes": MIB, "heldBytes": 0, "faults": 0, "hits": 0,
+                    "readBytes": 0}
+        self.assertEqual(self.views(), [{"program": "engine", **expected},
+                                        {"program": "other", **expected}])
+        leases = [client.lease(model="m", layer=layer, view=view)
+                  for layer, view in (("l4", first), ("l0", first), ("l3", second))]
+        client.lease(model="m", layer="l2")
+        self.assertEqual(self.views(), [
+            {"program": "engine", **expected, "heldBytes": 2 * MIB, "faults": 2, "hits": 1,
+             "readBytes": MIB},
+            {"program": "other", **expected, "heldBytes": MIB, "faults": 1, "hits": 1}])
+        client.release(leases[0])
+        self.assertEqual(self.views()[0]["heldBytes"], MIB)
+        client.call("EndView", view=first)
+        self.assertEqual([view["program"] for view in self.views()], ["other"])
+        self.assertEqual(self.daemon.stats()["arena"]["leasedBytes"], 3 * MIB)
+        client.close()
+        wait_until(lambda: self.views() == [], "the view to end with its connection")
+        self.assertUnharmed()
+
+    def test_ended_while_a_layer_is_waited_for(self):
+        """Calls are answered in order, but a view may be gone when its layer comes."""
+        other, client = self.client(), self.client()
+        for layer in ("l0", "l1", "l2", "l3"):
+            other.lease(model="m", layer=layer)
+        view = self.begin(client)
+        client.send_call("Acquire", {"model": "m", "layer": "l4", "view": view,
+                                     "waitUsec": 60_000_000})
+        client.send_call("EndView", {"view": view})
+        wait_until(lambda: self.daemon.stats()["scheduler"]["waiting"] == 1, "it to wait")
+        other.close()
+        self.assertEqual(client.leased_reply()["layer"], "l4")
+        client.result("EndView")
+        self.assertEqual(self.views(), [])
+
+    def test_wrong(self):
+        client, other = self.client(), self.client()
+        view = self.begin(client)
+        for parameters, error in (
+                ({"model": "n"}, "NotFound"), ({"model": None}, INVALID),
+                ({"program": "x" * 256}, INVALID), ({"program": 1}, INVALID),
+                ({"bytes": -1}, INVALID), ({"outsideBytes": 6 * MIB + 1}, INVALID)):
+            with self.subTest(parameters=parameters):
+                self.assertVarlinkError(error, self.begin, client, **parameters)
+        for wrong in ("0", "", "x", view + "0"):
+            for method, more in (("EndView", {}), ("Acquire", {"model": "m", "layer": "l0"})):
+                found = self.assertVarlinkError("NotFound", client.call, method, view=wrong,
+                                                **more)
+                self.assertEqual(found, {"kind": "view", "name": wrong})
+        # Another connection's is none of its business.
+        self.assertVarlinkError("NotFound", other.call, "EndView", view=view)
+        self.assertVarlinkError(INVALID, client.call, "Views", model="m")
+        self.assertEqual(len(self.views()), 1)
+
+    def test_many(self):
+        client = self.client()
+        for _ in range(64):
+            self.begin(client, program="x" * 255)
+        found = self.assertVarlinkError("LimitExceeded", self.begin, client)
+        self.assertEqual(found, {"limit": "views of a connection", "maximum": 64})
+        self.assertEqual(len(self.views()), 64)
+        clients = [self.client() for _ in range(16)]
+        for one in clients:
+            for _ in range(64):
+                self.begin(one)
+        reply = self.daemon.call("Views")
+        self.assertEqual((len(reply["views"]), reply["total"]), (1000, 17 * 64))
+        self.assertUnharmed()
+
+    def test_model_goes(self):
+        """A view says what its client declared, though the model is no more."""
+        client = self.client()
+        self.begin(client)
+        self.daemon.call("UnloadModel", model="m")
+        self.assertEqual(self.views()[0]["model"], "m")
+        self.assertUnharmed()
+
+
+if __name__ == "__main__":
+    import unittest
+    unittest.main()
