@@ -1,7 +1,7 @@
 /* Owns the three places that set options: defaults, file and command line.
  *
- * Invariant: a struct config that config_load returned holds a valid value in every member. Whether
- * a group exists, or the machine has the memory, is the daemon's to find out. */
+ * Invariant: a struct config that config_load returned has a valid value in every member. Leaves to
+ * the daemon whether a group exists, or whether the machine has the memory. */
 #include "daemon/config.h"
 
 #include "common/cleanup.h"
@@ -17,7 +17,7 @@
 
 enum { FILE_BYTES_MAX = 64 << 10, VALUE_SHOWN = 64 };
 
-/* What only the command line knows. */
+/* Options of the command line only. */
 static const struct {
     const char *name, *value, *help;
 } switches[] = {
@@ -79,18 +79,18 @@ static int set_option(struct config *config, const struct option *option, const 
     return 0;
 }
 
-/* A configuration file while inih goes through it line by line. */
+/* A configuration file while inih reads it line by line. */
 struct file_parser {
     struct config *config;
     const char *path, *next, *end;
     unsigned line;
     unsigned set_in_line[N_OPTIONS];
-    int error; /* the first; then the reader says that the file has ended */
+    int error; /* the first error; after it the reader reports the end of the file */
     char *why;
 };
 
-/* Stands in for fgets, because inih would cut a long line in two and take an indented one for more
- * of the line before. */
+/* Replaces fgets, because inih would divide a long line in two, and would append an indented line
+ * to the line before it. */
 static char *parser_read_line(char *buffer, int n_bytes, void *stream)
 {
     struct file_parser *parser = stream;
@@ -132,7 +132,7 @@ static int parser_take_pair(void *user, const char *section, const char *name, c
     struct file_parser *parser = user;
     const struct option *option = option_find(name, strlen(name));
 
-    (void)section; /* the reader lets none through */
+    (void)section; /* the reader refuses sections */
     if (parser->error < 0)
         return 0;
     if (!option) {
@@ -158,7 +158,7 @@ static int parser_take_pair(void *user, const char *section, const char *name, c
     return parser->error == 0;
 }
 
-/* The whole file, malloc'ed. */
+/* Reads the whole file into malloc'ed memory. */
 static int read_file(const char *path, char **ret_text, size_t *ret_bytes, char *why)
 {
     _cleanup_(freep) char *text = NULL;
@@ -212,8 +212,8 @@ static int apply_file(struct config *config, bool may_be_missing, char *why)
     return parser.error;
 }
 
-/* One pass over the command line: what to do and which file, or else (`options_only`) the values.
- */
+/* One pass over the command line. Finds what to do and which file to read or, with `options_only`,
+ * the options' values. */
 static int apply_arguments(int argc, char **argv, bool options_only, struct config *config,
                            enum config_action *action, char *why)
 {
@@ -312,7 +312,7 @@ int config_load(int argc, char **argv, struct config *ret, enum config_action *r
     if (action == CONFIG_HELP || action == CONFIG_VERSION)
         goto take;
 
-    /* A simulation stands for some other machine, so this one's file is none of its business. */
+    /* A simulation stands for another machine, so this machine's file does not apply. */
     bool is_default = !config.file && !config.simulate;
     if (is_default) {
         config.file = strdup(CONFIG_FILE_DEFAULT);

@@ -1,4 +1,4 @@
-/* The values of all options, as option.h's table fills them in. */
+/* The values of all options. The table of option.h fills them in. */
 #pragma once
 
 #include "common/log.h"
@@ -25,7 +25,7 @@ struct config {
     uint64_t loaders;
     uint64_t monitor_interval_usec;
     uint64_t overhead_limit_bytes;
-    uint64_t lease_grace_usec; /* 0: leased layers wait for nobody */
+    uint64_t lease_grace_usec; /* 0: leased layers wait for no client */
     uint64_t max_connections;
     uint64_t max_connections_per_user;
     enum log_level log_level;

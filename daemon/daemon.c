@@ -1,5 +1,5 @@
-/* The composition root. Built in the order of struct daemon, taken down in reverse; the only file
- * that knows every part. */
+/* The composition root, the only file that knows every part. It builds the parts in the order of
+ * struct daemon, and frees them in reverse order. */
 #include "daemon/daemon.h"
 
 #include "common/clock.h"
@@ -18,7 +18,7 @@
 #include <signal.h>
 #include <string.h>
 
-/* One for each Plan that may go on, and one for the plans of runs. */
+/* A thread for each Plan that may be in progress, and one for the plans of runs. */
 enum { PLANNERS = TURNS_AT_ONCE + 2 };
 
 struct daemon {
@@ -59,7 +59,7 @@ static struct timeval timeval_of(uint64_t usec)
     return (struct timeval){(time_t)(usec / 1000000), (suseconds_t)(usec % 1000000)};
 }
 
-/* Sends the line when it changes. */
+/* Sends the status line if it has changed. */
 static void tell_status(struct daemon *daemon)
 {
     char status[STATUS_LINE_MAX];
@@ -112,7 +112,7 @@ static void on_watchdog(evutil_socket_t fd, short what, void *context)
     service_manager_watchdog();
 }
 
-/* Who has not taken a lease up again since the restart will not. */
+/* The grace period is over: leases that no client has taken up again since the restart end. */
 static void on_grace(evutil_socket_t fd, short what, void *context)
 {
     struct daemon *daemon = context;
@@ -121,7 +121,7 @@ static void on_grace(evutil_socket_t fd, short what, void *context)
     grace_end(handover_grace(daemon->handover));
 }
 
-/* What a running daemon takes over from its configuration; also done once at the start. */
+/* Applies the settings that a running daemon can change. Also called once at the start. */
 static int apply_config(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
@@ -198,7 +198,7 @@ static int take_fd(enum service_fd kind, int fd, const char *name, void *context
     return sockets_take(&daemon->sockets, fd, kind == SERVICE_LISTENING);
 }
 
-/* What the service manager passed: sockets, and what the process before has left. */
+/* Takes what the service manager passed: the sockets, and what the last process left. */
 static int take_passed(struct daemon *daemon)
 {
     daemon->handover = handover_new(daemon->config->simulate ? 0 : service_manager_store_max());
@@ -206,7 +206,7 @@ static int take_passed(struct daemon *daemon)
     return r < 0 ? fail("cannot use what the service manager passed", r) : 0;
 }
 
-/* The arena, and what works on it. */
+/* Builds the arena, and the parts that work on it. */
 static int build_memory(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
@@ -301,7 +301,7 @@ static int build_server(struct daemon *daemon)
     return 0;
 }
 
-/* An event that take_down frees; NULL when out of memory. `after` is NULL without a time. */
+/* Adds an event, which take_down frees. `after` may be NULL. Returns NULL when out of memory. */
 static struct event *watch(struct daemon *daemon, int fd, short what, event_callback_fn callback,
                            void *context, const struct timeval *after)
 {
@@ -353,13 +353,13 @@ static int build(struct daemon *daemon)
 
 static void take_down(struct daemon *daemon)
 {
-    /* The next process is to find the leases that end now with their connections. */
+    /* The leases end now, but the ledger must keep them for the next process. */
     if (daemon->scheduler)
         scheduler_set_observer(daemon->scheduler, NULL, NULL);
     sockets_done(&daemon->sockets);
-    server_free(daemon->server); /* cancels the calls, and with them the loads */
+    server_free(daemon->server); /* cancels the calls, which cancels their loads */
     workers_free(daemon->planners);
-    workers_free(daemon->workers); /* reports what was in flight */
+    workers_free(daemon->workers); /* reports the jobs that were in flight */
     while (daemon->n_watched > 0)
         event_free(daemon->watched[--daemon->n_watched]);
     waits_free(daemon->waits);
@@ -391,8 +391,8 @@ int daemon_run(struct config *config, int argc, char **argv)
         log_info("ready: %s", daemon.status);
         event_base_dispatch(daemon.base);
         service_manager_stopping();
-        /* Without a process that takes the arena over, a client that keeps its mapping would keep
-         * the memory of a whole arena. */
+        /* If no process takes the arena over, its memory must be released now: a client that keeps
+         * its mapping would keep the memory of the whole arena. */
         daemon.leaves_nothing = !service_manager_will_restart();
     }
     take_down(&daemon);

@@ -1,8 +1,8 @@
-/* Owns the sum of what a daemon with a given configuration may take.
+/* Owns the sum of the memory that a daemon with a given configuration may use.
  *
- * Invariant: the limit is never below what the daemon needs at its own overhead-limit. It is an
- * upper bound: with huge pages the kernel's part is less, and pages of the reserved pool usually do
- * not count at all. */
+ * Invariant: the limit is never less than the daemon needs when it reaches its own overhead-limit.
+ * It is an upper bound: with huge pages the kernel's part is smaller, and pages of the reserved
+ * pool usually do not count at all. */
 #include "daemon/dropin.h"
 
 #include "common/units.h"
@@ -13,7 +13,7 @@
 
 enum {
     PAGE_TABLE_ENTRY_BYTES = 8,
-    /* The memfd's pages hang in a tree of nodes with 64 slots, 576 bytes each. */
+    /* The kernel keeps the memfd's pages in a tree of nodes with 64 slots, 576 bytes each. */
     PAGE_INDEX_BYTES = 9,
     MIB = 1 << 20,
 };
@@ -37,9 +37,9 @@ int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out)
             "# The sum of these, rounded up to 1M:\n"
             "#   %-10s the arena: capacity, in whole pages\n"
             "#   %-10s what the daemon may use beyond it: overhead-limit\n"
-            "#   %-10s the kernel's books: a page table entry of %d bytes and %d bytes of the\n"
+            "#   %-10s the kernel's tables: a page table entry of %d bytes and %d bytes of the\n"
             "#   %-10s memfd's index for each page of %" PRIu64 " bytes\n"
-            "# Page cache filled by loading counts too, but gives way first.\n"
+            "# Page cache that loads fill counts, too, but the kernel drops it first.\n"
             "MemoryMax=%" PRIu64 "M\n"
             "# The arena, rounded up to 1M. %s\n"
             "LimitMEMLOCK=%" PRIu64 "M\n",

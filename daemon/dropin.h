@@ -1,4 +1,4 @@
-/* The limits that a service manager should set for a configuration, as a systemd drop-in. */
+/* Prints the limits that a service manager should set for a configuration, as a systemd drop-in. */
 #pragma once
 
 #include "daemon/config.h"
@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Prints MemoryMax= and LimitMEMLOCK= with where each figure comes from. `page_bytes` is the
- * system's page. 0; -EOVERFLOW: no limit is that large, and nothing is printed. */
+/* Prints MemoryMax= and LimitMEMLOCK=, and says where each figure comes from. `page_bytes` is the
+ * size of a system page. Returns 0; or -EOVERFLOW: no limit can be that large, and nothing is
+ * printed. */
 int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out);

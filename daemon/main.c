@@ -1,4 +1,4 @@
-/* edgemindd: options, then the daemon. */
+/* edgemindd: parses the options, then runs the daemon. */
 #include "common/json_memory.h"
 #include "daemon/daemon.h"
 #include "daemon/dropin.h"
@@ -16,7 +16,7 @@ int main(int argc, char **argv)
     enum config_action action;
     char why[CONFIG_WHY_MAX];
 
-    /* Threads share one heap: a heap each would be overhead beside the arena. */
+    /* All threads share one heap, because a heap for each would add to the overhead. */
     mallopt(M_ARENA_MAX, 1);
     json_memory_install();
     signal(SIGPIPE, SIG_IGN);
@@ -40,7 +40,7 @@ int main(int argc, char **argv)
         break;
     case CONFIG_DROPIN:
         if (dropin_print(&config, (uint64_t)sysconf(_SC_PAGESIZE), stdout) < 0) {
-            log_error("capacity and overhead-limit together are more than any limit can say");
+            log_error("capacity and overhead-limit together are larger than any limit can be");
             status = EXIT_NEVER;
         }
         break;

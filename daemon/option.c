@@ -1,6 +1,7 @@
-/* Owns the table of options and how each value is written.
+/* Owns the table of options, and the form of each value.
  *
- * Where the values come from (file, command line) and what else must hold is config.c's. */
+ * Leaves to config.c where the values come from (file, command line), and which further conditions
+ * they must meet. */
 #include "daemon/option.h"
 
 #include "common/policy_names.h"
@@ -176,7 +177,7 @@ const struct option options[N_OPTIONS] = {
      "Which layers give way."},
     {"on-full", parse_choice, MEMBER(on_full), "evict", 0, 0, true,
      "evict|ask", NULL,
-     "When the arena is full, let layers give way or answer MustUnload."},
+     "When the arena is full, evict layers or answer MustUnload."},
     {"socket", parse_string, MEMBER(socket), NULL, 0, sizeof((struct sockaddr_un){0}.sun_path) - 1,
      false, "PATH", "a path of at most 107 bytes",
      "Where to listen, unless the service manager passes a socket."},
@@ -191,7 +192,7 @@ const struct option options[N_OPTIONS] = {
      "The only directory below which clients may name files by path."},
     {"io", parse_choice, MEMBER(io), "auto", 0, 0, false,
      "auto|direct|buffered", NULL,
-     "Read weight files past the page cache when they are cold, always, or never."},
+     "Read weight files past the page cache if they are not in it, always, or never."},
     {"loaders", parse_number, MEMBER(loaders), "2", 1, 64, false,
      "N", "a number from 1 to 64",
      "Threads that load layers."},
@@ -226,7 +227,7 @@ const struct option *option_find(const char *name, size_t length)
     return NULL;
 }
 
-/* Levenshtein's, in one row of the table. */
+/* The Levenshtein distance, computed in one row of its table. */
 unsigned option_distance(const char *a, const char *b)
 {
     enum { LENGTH_MAX = 32 };

@@ -1,5 +1,5 @@
-/* The table of options: what each is called, how its value is written, what is allowed, where it
- * goes in a struct config. Read-only. */
+/* The table of options: for each its name, the form of its value, the allowed values, and its
+ * member of struct config. Read-only. */
 #pragma once
 
 #include <stdbool.h>
@@ -8,25 +8,27 @@
 
 struct option {
     const char *name;
-    /* Sets the member that `ret` points to; on failure it stays. 0, -EINVAL, -ERANGE or -ENOMEM. */
+    /* Sets the member that `ret` points to. On failure the member does not change. Returns 0,
+     * -EINVAL, -ERANGE or -ENOMEM. */
     int (*parse)(const struct option *option, const char *text, void *ret);
     size_t offset, size;      /* in struct config */
     const char *default_text; /* NULL: not set */
-    uint64_t min, max;        /* of a number, in bytes or usec; of a string, its length */
+    uint64_t min, max;        /* of a number, in bytes or usec; of a string's length */
     bool reloadable;
-    const char *value;   /* for --help; of a choice its words, in their enum's order */
-    const char *allowed; /* for an error; NULL: one of the words in `value` */
+    const char *value;   /* for --help; for a choice, its words in the order of their enum */
+    const char *allowed; /* for an error message; NULL: one of the words in `value` */
     const char *help;
 };
 
 enum { N_OPTIONS = 18 };
 extern const struct option options[N_OPTIONS];
 
-/* `name` need not end after `length` bytes. NULL if there is none. */
+/* Finds an option by the first `length` bytes of `name`. Returns NULL if there is none. */
 const struct option *option_find(const char *name, size_t length);
 
-/* The member is an owned char *. */
+/* Whether the option's member is an owned char *. */
 bool option_is_string(const struct option *option);
 
-/* Single-letter edits between two names, to guess what a misspelt one was meant to be. */
+/* The number of single-letter edits between two names. It serves to guess which option a misspelt
+ * name means. */
 unsigned option_distance(const char *a, const char *b);

@@ -1,4 +1,4 @@
-/* Owns the passed sockets until the server has them, and the file of the daemon's own socket. */
+/* Owns the passed sockets until the server gets them, and the file of the daemon's own socket. */
 #include "daemon/sockets.h"
 
 #include "common/log.h"
@@ -54,7 +54,7 @@ static int open_own(struct sockets *sockets, struct server *server, const char *
         return r;
     char *copy = path ? strdup(path) : listen_socket_default_path();
     if (!copy) {
-        log_error("where to listen? Give --socket=PATH, or set XDG_RUNTIME_DIR");
+        log_error("there is no path to listen on: give --socket=PATH, or set XDG_RUNTIME_DIR");
         return -EINVAL;
     }
     int fd = listen_socket_open(copy, gid);

@@ -1,4 +1,4 @@
-/* Owns the words of the status line. */
+/* Owns the text of the status line. */
 #include "daemon/status_line.h"
 
 #include "common/units.h"

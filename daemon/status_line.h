@@ -1,4 +1,4 @@
-/* One line about the arena for `systemctl status`. */
+/* Formats one line about the arena for `systemctl status`. */
 #pragma once
 
 #include "daemon/arena/backing.h"
@@ -7,6 +7,6 @@
 
 enum { STATUS_LINE_MAX = 256 };
 
-/* `backing` may be NULL: simulated. */
+/* `backing` is NULL in a simulation. */
 void status_line_format(const struct scheduler *scheduler, const struct backing *backing,
                         const struct sample *sample, char ret_line[static STATUS_LINE_MAX]);
