@@ -48,7 +48,7 @@ struct daemon {
 
     struct event *watched[8], *sampling; /* `sampling` is one of them */
     size_t n_watched;
-    bool leaves_nothing; /* no other process will take the arena over */
+    bool leaves_nothing; /* no other process will take over the arena */
 };
 
 static const struct server_info server_info = {"EdgeMind", "edgemindd", EDGEMIND_VERSION,

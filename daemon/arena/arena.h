@@ -57,7 +57,7 @@ int arena_footprint(const struct arena *arena, uint64_t bytes, uint64_t shift_by
  * -ENOMEM. On failure nothing changes. */
 int arena_alloc(struct arena *arena, uint64_t n_pages, struct allocation *allocation);
 
-/* Allocates ahead what the next arena_alloc may need, so that it cannot fail with -ENOMEM, whatever
+/* Allocates now what the next arena_alloc may need. So that call cannot fail with -ENOMEM, whatever
  * is released or reset before it. Returns 0 or -ENOMEM. */
 int arena_prepare(struct arena *arena);
 

@@ -78,8 +78,8 @@ int connection_new(struct connection_host *host, int fd, const struct peer *peer
  * connection's own callbacks or from a method. */
 struct connection *connection_free(struct connection *connection);
 
-/* A connection's turn in a round: reads and handles calls until there are none, the turn has had
- * its messages, or the round's time is up. */
+/* A connection's turn in a round: reads and handles calls until there are no more, or the turn has
+ * reached its number of messages, or the round's time is up. */
 void connection_serve(struct participant *participant);
 
 /* Ends the connection. The host's `closed` is called, and the host frees the connection later. Safe

@@ -1,8 +1,9 @@
 /* Owns the users, and the order in which their connections are served.
  *
  * Invariant: a user is in `waiting` as long as one of its participants is ready, and `next` is due
- * as long as anybody waits. A round serves at most as many turns as participants were ready at its
- * beginning, and begins none when its time is up. What a turn is, is left to the participants. */
+ * as long as any user waits. A round has at most as many turns as participants were ready at its
+ * beginning, and begins no turn when its time is up. Leaves to the participants what they do in a
+ * turn. */
 #include "daemon/control/rounds.h"
 
 #include "common/cleanup.h"
@@ -12,12 +13,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* What the connections of one user have in common. */
+/* What the connections of one user share. */
 struct user {
     TAILQ_ENTRY(user) entry, waiting_entry;
     uid_t uid;
     unsigned n_participants;
-    TAILQ_HEAD(participants, participant) ready; /* those that wait for their turn */
+    TAILQ_HEAD(participants, participant) ready; /* they wait for their turn */
 };
 TAILQ_HEAD(users, user);
 
@@ -27,11 +28,11 @@ struct rounds {
     bool is_due;
     struct users all, waiting;
     unsigned n_ready; /* participants */
-    bool was_root;    /* the last turn */
+    bool was_root;    /* root had the last turn */
     uint64_t round_usec, end_usec;
 };
 
-/* The user whose turn it is: root, unless root had the last one and somebody else waits. */
+/* The user who is served next: root, unless root had the last turn and another user waits. */
 static struct user *choose(const struct rounds *rounds)
 {
     struct user *user;
@@ -42,7 +43,7 @@ static struct user *choose(const struct rounds *rounds)
     return TAILQ_FIRST(&rounds->waiting);
 }
 
-/* The participant whose turn it is. Its user comes behind the others. */
+/* Takes the participant that is served next, and puts its user behind the others. */
 static struct participant *take_next(struct rounds *rounds)
 {
     struct user *user = choose(rounds);
@@ -77,7 +78,8 @@ static void on_round(evutil_socket_t fd, short what, void *context)
     rounds->is_due = false;
     if (TAILQ_EMPTY(&rounds->waiting))
         return;
-    /* Not at once: first the loop asks the system what else there is. */
+    /* The next round does not begin at once, so that the loop first asks the system for other
+     * events. */
     rounds->is_due = true;
     if (event_add(rounds->next, &(struct timeval){0}) < 0)
         event_active(rounds->next, EV_TIMEOUT, 1);

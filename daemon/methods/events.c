@@ -12,7 +12,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* A model's name, "/" and a layer's name; a longer one is cut. */
+/* For a model's name, "/" and a layer's name; a longer text is truncated. */
 enum { SUCCESSOR_TEXT_MAX = 300 };
 
 struct watcher {
@@ -160,7 +160,7 @@ static __attribute__((format(printf, 4, 5))) void emit(struct events *events, en
     tell_watchers(events, &record);
 }
 
-/* "MODEL/LAYER" of the layer that needs the place. NULL if there is none. */
+/* Returns "MODEL/LAYER" of the layer that needs the room, or NULL if there is no such layer. */
 static const char *name_successor(const struct scheduler_event *event, char *buffer, size_t n_bytes)
 {
     if (!event->successor)

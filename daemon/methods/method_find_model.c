@@ -45,7 +45,7 @@ static const struct field reply_fields[] = {
     {0},
 };
 
-/* False when there are no more. */
+/* Returns false when there are no more pieces. */
 static bool next_piece(struct finding *finding, const struct model *model,
                        struct file_piece_row *ret)
 {

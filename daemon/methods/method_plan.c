@@ -160,7 +160,7 @@ static void forecast_ended(struct job *job, int error)
     start_forecast(TAKE_PTR(planning));
 }
 
-/* Takes the planning. */
+/* Takes ownership of the planning. */
 static void start_forecasts(struct planning *planning)
 {
     _cleanup_(planning_freep) struct planning *owned = planning;
@@ -246,7 +246,7 @@ static const struct field parameter_fields[] = {
     {0},
 };
 
-/* False after an error reply. */
+/* Returns false after an error reply. */
 static bool read_request(struct manager *manager, struct call *call,
                          const struct plan_parameters *parameters, struct planning *planning)
 {
@@ -277,7 +277,7 @@ static bool read_request(struct manager *manager, struct call *call,
     return true;
 }
 
-/* False after an error reply. */
+/* Returns false after an error reply. */
 static bool read_model(struct manager *manager, struct call *call,
                        const struct plan_parameters *parameters, struct planning *planning)
 {

@@ -47,7 +47,7 @@ static int check_header(const struct ledger_reading *reading)
     return 0;
 }
 
-/* Whether a record may stand at that place. The last step's record must. */
+/* Whether `place` can be the place of a record. If not, the last step is damaged. */
 static bool is_place(const struct ledger_reading *reading, uint64_t place)
 {
     if (place % sizeof(struct ledger_record) != 0)

@@ -113,7 +113,7 @@ static int read_text(struct model_source *source, const struct byte_source *byte
     return bytes->read(bytes->context, 0, source->text, source->n_bytes);
 }
 
-/* "llama" for "dir/llama.gguf", and for its part "dir/llama-00002-of-00003.gguf". */
+/* Returns "llama" for "dir/llama.gguf", and also for its part "dir/llama-00002-of-00003.gguf". */
 static char *stem(const char *path)
 {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
@@ -151,7 +151,7 @@ static int open_named_parts(struct model_source *source, struct shards *shards, 
     return r;
 }
 
-/* The name under which a file lies on disk, in `*ret`, which stays NULL if it is not a part's. */
+/* Sets `*ret` to the file's name on disk if that is a part's name; otherwise leaves it NULL. */
 static int part_on_disk(int fd, char **ret, struct part_name *ret_name)
 {
     char link[32], path[PATH_MAX];
@@ -167,8 +167,9 @@ static int part_on_disk(int fd, char **ret, struct part_name *ret_name)
     return *ret ? 0 : -ENOMEM;
 }
 
-/* Parts of different splits with as many tensors are told by their names, which all tools write.
- * What bears another name, as a file of a cache that is named by its checksum, is not told. */
+/* Detects parts of different splits that have the same number of tensors: all tools give the parts
+ * of one split the same stem. A file with another kind of name, such as its checksum in a cache, is
+ * not checked. */
 static int check_names(const struct shards *shards, struct model_read_result *result)
 {
     _cleanup_(freep) char *first = NULL;
@@ -188,8 +189,8 @@ static int check_names(const struct shards *shards, struct model_read_result *re
             first_name = name;
         } else if (name.n_stem != first_name.n_stem || memcmp(other, first, name.n_stem) != 0) {
             return definition_refuse(&result->problem, NULL,
-                                     "a split GGUF file whose parts do not belong together, as "
-                                     "their names say: %.*s and %.*s",
+                                     "the names of this split GGUF file's parts say that they do "
+                                     "not belong together: %.*s and %.*s",
                                      utf8_prefix(first, PART_BYTES_MAX), first,
                                      utf8_prefix(other, PART_BYTES_MAX), other);
         }
