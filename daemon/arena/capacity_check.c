@@ -30,7 +30,7 @@ int capacity_check(uint64_t capacity_bytes, uint64_t missing_bytes, uint64_t pag
     struct headroom headroom;
     int r = headroom_read("/proc", "/sys/fs/cgroup", &headroom);
     if (r < 0)
-        return capacity_refuse(why, r, "cannot tell how much memory is available: %s",
+        return capacity_refuse(why, r, "cannot find out how much memory is available: %s",
                                strerror(-r));
     uint64_t needed = capacity_cost_bytes(missing_bytes, page_bytes),
              whole = capacity_cost_bytes(capacity_bytes, page_bytes);

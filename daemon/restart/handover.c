@@ -167,7 +167,7 @@ int handover_backing(struct handover *handover, const struct backing_config *con
         if (r == 0)
             return 0;
         if (is_passing(r)) {
-            log_notice("what the service manager has stored is kept for the next start");
+            log_notice("arena, ledger and weight files stay stored for the next start");
             return r;
         }
         log_notice("a cold start: %s", ret_why);
@@ -251,7 +251,7 @@ int handover_restore(struct handover *handover, struct scheduler *scheduler, str
         r = restore_layers(handover, scheduler, arena, backing, models);
     if (r < 0) {
         if (is_passing(r))
-            log_notice("what the service manager has stored is kept for the next start");
+            log_notice("arena, ledger and weight files stay stored for the next start");
         else
             forget(handover);
         return r;
