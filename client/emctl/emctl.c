@@ -27,6 +27,7 @@ static const struct verb verbs[] = {
      "hold layers (by default all) while a command runs", true},
     {"exec", "-- COMMAND [ARG...]", 0, 0, OPTION_VIEW, verb_exec,
      "run a command that maps weight files on the arena", true},
+    {"views", "", 0, 0, 0, verb_views, "show which programs map which models on the arena"},
     {"watch", "", 0, 0, 0, verb_watch, "show events as they happen"},
     {"set-policy", "[POLICY]", 0, 1, OPTION_ON_FULL, verb_set_policy,
      "show or set which layers a full arena evicts"},

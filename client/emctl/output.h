@@ -42,7 +42,7 @@ struct output_ops {
     output_function list_end;       /* ... and its end; parameters are NULL */
     /* Instead, for a list of tensors: each layer, as `list` has it, and parts of its tensors. */
     output_function list_layer, list_tensors;
-    output_function stats, event, policy, policy_set, version;
+    output_function stats, views, event, policy, policy_set, version;
     output_function plan;        /* the load, step by step ... */
     output_function plan_passes; /* ... and then, from the same reply, the run */
     /* Instead, when several policies are asked for: the load in a line and the run of each, and at
@@ -59,6 +59,7 @@ extern const struct output_ops
 
 /* The text's statistics screen, its tables and its plans, in files of their own. */
 int output_text_stats(struct output *output, const struct subject *subject, json_t *parameters);
+int output_text_views(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_list(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_list_end(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_list_layer(struct output *output, const struct subject *subject,

@@ -40,6 +40,7 @@ const struct output_ops output_json = {
     .list_layer = nothing,
     .list_tensors = print,
     .stats = print,
+    .views = print,
     .event = print,
     .policy = print,
     .policy_set = print,

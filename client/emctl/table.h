@@ -13,7 +13,7 @@ struct table_column {
     int flags; /* SCOLS_FL_ */
 };
 
-enum { TABLE_COLUMNS_MAX = 8 };
+enum { TABLE_COLUMNS_MAX = 10 };
 
 /* NULL when out of memory; owned by the caller (scols_unref_table). */
 struct libscols_table *table_new(const struct output *output, const struct table_column *columns,

@@ -81,11 +81,7 @@ static void print_must_unload(FILE *out, const json_t *parameters, const char *l
     print_layers(out, json_object_get(parameters, "victims"), total);
 }
 
-enum { USER_NAME_MAX = 64 };
-
-/* The name of the lease's user, or the user's number if there is no name; NULL if the lease has no
- * user. */
-static const char *name_user(const json_t *lease, char ret_name[static USER_NAME_MAX])
+const char *error_text_user(const json_t *lease, char ret_name[static USER_NAME_MAX])
 {
     const char *user = error_text_string(lease, "user", NULL);
     const json_t *uid = json_object_get(lease, "uid");
@@ -109,7 +105,7 @@ static void print_busy(FILE *out, const json_t *parameters)
     fputs("busy: ", out);
     json_array_foreach (leases, i, lease) {
         char name[USER_NAME_MAX];
-        const char *user = name_user(lease, name);
+        const char *user = error_text_user(lease, name);
         uint64_t pid = error_text_number(lease, "pid");
         if (i == NAMED_LAYERS)
             break;

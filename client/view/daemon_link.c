@@ -13,7 +13,8 @@
 
 enum {
     CONNECT_USEC = 5 * 1000 * 1000,
-    ANSWER_USEC = 30 * 1000 * 1000 /* of a daemon that is stopped, say */
+    ANSWER_USEC = 30 * 1000 * 1000, /* of a daemon that is stopped, say */
+    PROGRAM_MAX = 255
 };
 
 int daemon_link_connect(struct varlink **ret)
@@ -30,8 +31,10 @@ int daemon_link_connect(struct varlink **ret)
 int daemon_link_open(struct daemon_link *link)
 {
     int r = daemon_link_connect(&link->varlink);
-    if (r == 0)
+    if (r == 0) {
         own_fd_mark(varlink_fd(link->varlink));
+        link->serial++;
+    }
     return r;
 }
 
@@ -80,12 +83,57 @@ static int refusal(const char *name)
     return -ENOENT;
 }
 
-int daemon_link_acquire(struct daemon_link *link, const char *model, const char *layer,
+static bool is_declared(const struct daemon_link *link, const struct view *view)
+{
+    return view->id && view->declared == link->serial;
+}
+
+int daemon_link_declare(struct daemon_link *link, struct view *view)
+{
+    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+    char program[PROGRAM_MAX + 1];
+
+    if (view->declared == link->serial)
+        return 0;
+    free(view->id);
+    view->id = NULL;
+    view->declared = link->serial;
+    snprintf(program, sizeof program, "%s", program_invocation_short_name);
+    json_t *parameters =
+        json_pack("{s:s, s:o, s:I, s:I}", "model", view->model, "program",
+                  json_string(program) ?: json_string("?"), "bytes", (json_int_t)view->n_bytes,
+                  "outsideBytes", (json_int_t)(view->n_bytes - view->table.covered_bytes));
+    int r =
+        varlink_call(link->varlink, MANAGER_INTERFACE ".BeginView", parameters, NULL, 0, &reply);
+    json_decref(parameters);
+    if (r < 0)
+        return lose(link);
+    const char *id = json_string_value(json_object_get(reply.parameters, "view"));
+    view->id = !reply.error && id ? strdup(id) : NULL;
+    return 0;
+}
+
+static void send_oneway(struct daemon_link *link, const char *method, json_t *parameters)
+{
+    int r = varlink_send(link->varlink, method, parameters, VARLINK_ONEWAY, NULL, 0);
+    json_decref(parameters);
+    if (r < 0 || varlink_flush(link->varlink) < 0)
+        lose(link);
+}
+
+void daemon_link_end_view(struct daemon_link *link, const struct view *view)
+{
+    if (link->varlink && is_declared(link, view))
+        send_oneway(link, MANAGER_INTERFACE ".EndView", json_pack("{s:s}", "view", view->id));
+}
+
+int daemon_link_acquire(struct daemon_link *link, const struct view *view, const char *layer,
                         uint64_t wait_usec, json_int_t fill, json_t **ret)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
-    json_t *parameters = json_pack("{s:s, s:s, s:I}", "model", model, "layer", layer, "waitUsec",
-                                   (json_int_t)wait_usec);
+    json_t *parameters =
+        json_pack("{s:s, s:s, s:I, s:s*}", "model", view->model, "layer", layer, "waitUsec",
+                  (json_int_t)wait_usec, "view", is_declared(link, view) ? view->id : NULL);
     if (parameters && fill > 0)
         json_object_set_new(parameters, "fill", json_integer(fill));
     int r = varlink_call(link->varlink, MANAGER_INTERFACE ".Acquire", parameters, NULL, 0, &reply);
@@ -102,14 +150,8 @@ int daemon_link_acquire(struct daemon_link *link, const char *model, const char 
 
 void daemon_link_release(struct daemon_link *link, json_t *lease)
 {
-    if (!link->varlink)
-        return;
-    json_t *parameters = json_pack("{s:O}", "lease", lease);
-    int r = varlink_send(link->varlink, MANAGER_INTERFACE ".Release", parameters, VARLINK_ONEWAY,
-                         NULL, 0);
-    json_decref(parameters);
-    if (r < 0 || varlink_flush(link->varlink) < 0)
-        lose(link);
+    if (link->varlink)
+        send_oneway(link, MANAGER_INTERFACE ".Release", json_pack("{s:O}", "lease", lease));
 }
 
 static int add_pieces(struct view *view, json_t *reply)

@@ -9,6 +9,7 @@ struct daemon_link {
     struct varlink *varlink; /* NULL: not connected */
     int arena_fd;            /* owned; -1: none yet */
     uint64_t device, inode;  /* the arena's */
+    uint64_t serial;         /* of the connection, from 1 */
 };
 
 /* A connection of its own. 0; -EACCES; -ENOMEM; -ENOTCONN: there is no daemon. */
@@ -18,9 +19,14 @@ int daemon_link_connect(struct varlink **ret);
 int daemon_link_open(struct daemon_link *link);
 void daemon_link_close(struct daemon_link *link); /* the arena stays */
 
-/* Acquire. 0; -EBUSY, -ESTALE (the file has changed, or cannot be read), -EACCES, -ENOENT (any
- * other refusal); -EPIPE: the connection is lost, and closed. */
-int daemon_link_acquire(struct daemon_link *link, const char *model, const char *layer,
+/* Tells the daemon of the view, once over each connection. -EPIPE: the connection is lost; a
+ * refusal is none: then the daemon does not count what is leased for it. */
+int daemon_link_declare(struct daemon_link *link, struct view *view);
+void daemon_link_end_view(struct daemon_link *link, const struct view *view);
+
+/* Acquire for a view. 0; -EBUSY, -ESTALE (the file has changed, or cannot be read), -EACCES,
+ * -ENOENT (any other refusal); -EPIPE: the connection is lost, and closed. */
+int daemon_link_acquire(struct daemon_link *link, const struct view *view, const char *layer,
                         uint64_t wait_usec, json_int_t fill, json_t **ret);
 void daemon_link_release(struct daemon_link *link, json_t *lease);
 

@@ -172,6 +172,7 @@ static void *make(size_t n_bytes, int prot, int flags, int fd, off_t offset)
         view_free(view);
         return NULL;
     }
+    views_kick(); /* so that the daemon is told of it */
     tell_of_view(view);
     return at;
 }

@@ -139,8 +139,8 @@ static void resolve(struct server *server, struct view *view, uint32_t index)
 
     while (atomic_load(&unit->state) == UNIT_HOLE && server->link.varlink) {
         json_t *reply = NULL;
-        int r = daemon_link_acquire(&server->link, view->model, view->table.names[index], wait_usec,
-                                    0, &reply);
+        int r = daemon_link_acquire(&server->link, view, view->table.names[index], wait_usec, 0,
+                                    &reply);
         if (r == 0) {
             map(server, view, index, reply);
             json_decref(reply);
@@ -201,8 +201,8 @@ static void take_up(struct server *server, struct view *view, uint32_t index)
 
     if (!server->link.varlink)
         return;
-    int r = daemon_link_acquire(&server->link, view->model, view->table.names[index], 0, unit->fill,
-                                &reply);
+    int r =
+        daemon_link_acquire(&server->link, view, view->table.names[index], 0, unit->fill, &reply);
     if (r == -EPIPE)
         return;
     if (r == 0)
@@ -234,11 +234,26 @@ static void become_plain(struct server *server, struct view *view, uint32_t unit
     views_unlock();
 }
 
+/* What the daemon does not know yet. A view without a fault is no reason to look for a daemon more
+ * than once. */
+static void declare(struct server *server)
+{
+    for (unsigned i = 0; i < VIEWS_MAX; i++) {
+        struct view *view = atomic_load(&views.slots[i]);
+        if (!view || view->is_removed)
+            continue;
+        if (!server->link.varlink && (view->declared > 0 || daemon_link_open(&server->link) < 0))
+            return;
+        (void)daemon_link_declare(&server->link, view);
+    }
+}
+
 static void find_daemon(struct server *server)
 {
     if (server->lost_usec == 0)
         server->lost_usec = clock_monotonic_usec();
     if (daemon_link_open(&server->link) == 0) {
+        declare(server);
         for_units(server, is_held, take_up);
         if (server->link.varlink)
             server->lost_usec = 0;
@@ -271,7 +286,7 @@ static bool has_retired(const struct view *view)
     return false;
 }
 
-static void free_removed(void)
+static void free_removed(struct server *server)
 {
     for (unsigned i = 0; i < VIEWS_MAX; i++) {
         struct view *view = atomic_load(&views.slots[i]);
@@ -280,6 +295,7 @@ static void free_removed(void)
         atomic_store(&views.slots[i], NULL);
         while (atomic_load(&views.n_looking) != 0 || atomic_load(&view->n_faulting) != 0)
             usleep(100);
+        daemon_link_end_view(&server->link, view);
         views_lock(); /* who retired it has gone on */
         views_unlock();
         view_free(view);
@@ -322,9 +338,11 @@ static void *serve(void *context)
             daemon_link_close(&server->link);
         if (needs_daemon(server))
             find_daemon(server);
+        else
+            declare(server);
         for_units(server, is_retired, release_retired);
         for_units(server, is_wanted, resolve);
-        free_removed();
+        free_removed(server);
     }
     return NULL;
 }

@@ -35,6 +35,8 @@ struct view {
     int file_fd;     /* owned */
     char *model;
     uint64_t source;
+    char *id;          /* the daemon's name for it, or NULL; the server's */
+    uint64_t declared; /* over which connection; 0: never; the server's */
     struct unit_table table;
     struct unit *units;
     atomic_uint n_faulting; /* threads that wait for a unit */

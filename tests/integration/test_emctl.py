@@ -18,7 +18,7 @@ from harness import (EMCTL, FFN10, MIB, ROOT, TIMEOUT, TestCase, clean_environme
 from leasing import POLICIES
 
 VERBS = ("load-model", "load-layer", "unload-model", "unload-layer", "reset", "list", "stats",
-         "plan", "hold", "exec", "cat", "watch", "set-policy", "version")
+         "plan", "hold", "exec", "views", "cat", "watch", "set-policy", "version")
 
 
 class CommandLine(TestCase):

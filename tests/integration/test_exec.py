@@ -1,5 +1,6 @@
 """emctl exec: programs that only map files run on the arena; what stands in the way is said before
 they start, with emctl's exit codes."""
+import json
 import os
 import pathlib
 import shutil
@@ -172,6 +173,31 @@ class Running(TestCase):
         result = self.assertExit(0, self.exec("--verbose", "--", READER, "all", self.path))
         self.assertRegex(result.err, "(?s)^libedgemind-view: %s is a view of m: "
                          r"10\.\d MiB of 10\.\d MiB come from the arena\n$" % self.path)
+
+    def test_views(self):
+        """What runs is listed, with what it holds; what has ended is not."""
+        self.load()
+        self.assertIn("no views", self.daemon.emctl("views").out)
+        process = subprocess.Popen([str(word) for word in (EMCTL, "exec", "--", READER, "random",
+                                                           self.path, 60_000)],
+                                   env=clean_environment(EDGEMIND_SOCKET=self.daemon.socket))
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        wait_until(lambda: [v for v in self.daemon.call("Views")["views"] if v["readBytes"]],
+                   "faults")
+        result = self.assertExit(0, self.daemon.emctl("views", "--json"))
+        view, = json.loads(result.out)["views"]
+        size = self.path.stat().st_size
+        self.assertEqual((view["program"], view["pid"], view["model"], view["bytes"]),
+                         ("view_reader", process.pid, "m", size))
+        self.assertLess(view["outsideBytes"], 100_000)
+        self.assertLessEqual(view["heldBytes"], 4 * MIB)
+        self.assertGreaterEqual(view["faults"], view["hits"] + view["readBytes"] // max(SIZES))
+        text = self.assertExit(0, self.daemon.emctl("views")).out
+        for word in ("view_reader", str(process.pid), "10.2 MiB"):
+            self.assertIn(word, text)
+        process.kill()
+        wait_until(lambda: self.daemon.call("Views")["total"] == 0, "the view to end")
 
     def test_environment(self):
         """The socket is what --socket says, however the command finds it; what was preloaded

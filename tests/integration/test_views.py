@@ -47,9 +47,11 @@ class Views(RestartTestCase):
     def reader(self, mode, *words, path=None, **environment):
         process = subprocess.Popen(
             [READER, mode, path or self.path, *map(str, words)], stderr=subprocess.PIPE,
+            stdin=subprocess.PIPE,
             env=clean_environment(LD_PRELOAD=LIBRARY, EDGEMIND_SOCKET=self.daemon.socket,
                                   EDGEMIND_VIEW_FAULTS=self.faults, **environment))
         self.addCleanup(process.stderr.close)
+        self.addCleanup(process.stdin.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
@@ -129,6 +131,26 @@ class Several(Views):
         for process in readers[2:]:
             self.assertRight(process)
         self.assertServed()
+
+    def test_declared(self):
+        """The daemon is told of a view before anything is read, of its end, and again after a
+        restart."""
+        self.serve(restarts=True)
+        view = {"model": "m", "program": "view_reader", "faults": 0, "heldBytes": 0}
+
+        def views():
+            return [{key: row[key] for key in view} for row in self.daemon.call("Views")["views"]]
+        process = self.reader("stop")
+        wait_until(lambda: views() == [view], "the view")
+        self.daemon.restart(signal.SIGKILL)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        wait_until(lambda: [row for row in views() if row["faults"]], "a fault")
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        wait_until(lambda: views() == [], "the view to end with its mapping")
+        process.stdin.close()
+        self.assertRight(process)
 
     def test_daemon_killed(self):
         """Again and again, in the middle of faults."""

@@ -284,6 +284,16 @@ static void lose_file(int fd)
     read_all(fd);
 }
 
+/* Reads, and unmaps, when its standard input says so. */
+static void stop_and_read(int fd)
+{
+    expect(getchar() == '\n', "getchar");
+    read_all(fd);
+    expect(getchar() == '\n', "getchar");
+    expect(munmap((void *)(size_t)map, size) == 0, "munmap");
+    expect(getchar() == EOF, "getchar");
+}
+
 int main(int argc, char **argv)
 {
     expect(argc >= 3, "usage: view_reader MODE FILE [MILLISECONDS]");
@@ -297,6 +307,8 @@ int main(int argc, char **argv)
 
     if (strcmp(mode, "all") == 0)
         read_all(fd);
+    else if (strcmp(mode, "stop") == 0)
+        stop_and_read(fd);
     else if (strcmp(mode, "random") == 0)
         random_places();
     else if (strcmp(mode, "unmap") == 0)

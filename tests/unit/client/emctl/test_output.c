@@ -119,6 +119,26 @@ START_TEST(sentences)
 }
 END_TEST
 
+#define VIEW                                                                           \
+    "{\"program\":\"engine\",\"user\":\"4000000001\",\"uid\":4000000001,\"pid\":4711," \
+    "\"model\":\"m\",\"bytes\":3145728,\"outsideBytes\":4096,\"heldBytes\":1048576,"   \
+    "\"faults\":7,\"hits\":5,\"readBytes\":2097152}"
+
+START_TEST(views)
+{
+    static const char table[] =
+        "PROGRAM  PID MODEL    HELD    SIZE FAULTS    READ USER       HITS OUTSIDE\n"
+        "engine  4711 m     1.0 MiB 3.0 MiB      7 2.0 MiB 4000000001    5 4.0 KiB\n";
+    char more[sizeof table + 20];
+
+    expect(output_text.views, &subject, "{\"views\":[" VIEW "],\"total\":1}", table);
+    snprintf(more, sizeof more, "%sand 3 more\n", table);
+    expect(output_text.views, &subject, "{\"views\":[" VIEW "],\"total\":4}", more);
+    expect(output_text.views, &subject, "{\"views\":[],\"total\":0}",
+           "no views; 'emctl exec -- COMMAND' runs a program with views\n");
+}
+END_TEST
+
 START_TEST(tables)
 {
     const struct subject models = {0};
@@ -516,6 +536,7 @@ static const char *const wrong[] = {
     "{\"layers\":[{\"name\":\"a\",\"state\":\"absent\",\"bytes\":1.5,\"footprintBytes\":0,"
     "\"extents\":0,\"tensors\":2}],\"evicted\":1.5,\"events\":[{\"event\":\"x\",\"atUsec\":\"1\"}]"
     "}",
+    "{\"views\":[{\"program\":\"p\",\"model\":3}],\"events\":[3]}",
 };
 
 START_TEST(wrong_shapes)
@@ -523,7 +544,7 @@ START_TEST(wrong_shapes)
     const output_function functions[] = {
         output_text.load_model,  output_text.load_layer,  output_text.reset,  output_text.list,
         output_text.stats,       output_text.plan,        output_text.policy, output_text.version,
-        output_text.plan_passes, output_text.plan_policy, output_text.event};
+        output_text.plan_passes, output_text.plan_policy, output_text.views,  output_text.event};
     size_t n = sizeof functions / sizeof *functions;
 
     for (size_t i = 0; i < n; i++) {
@@ -599,6 +620,7 @@ int main(void)
 
     tcase_add_test(tests, sentences);
     tcase_add_test(tests, tables);
+    tcase_add_test(tests, views);
     tcase_add_test(tests, tensor_tables);
     tcase_add_test(tests, plans);
     tcase_add_test(tests, passes);
