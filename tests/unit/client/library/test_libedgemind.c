@@ -376,98 +376,6 @@ START_TEST(arena_without_its_descriptor)
 }
 END_TEST
 
-START_TEST(runs)
-{
-    struct edgemind_run *run;
-    struct edgemind_step step = {0};
-    int arena = new_arena(30);
-
-    say("{\"parameters\":{\"run\":\"r1\",\"layers\":2}}");
-    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), 0);
-    expect_call(CALL("BeginRun", "{\"model\":\"m\"}"));
-    ck_assert_uint_eq(edgemind_run_layers(run), 2);
-
-    /* The arena comes with the first step as with the first Acquire. */
-    say_to(server,
-           layer_reply("1", 2 * page, page, WITH_ARENA ",\"index\":0,\"pass\":0,\"hit\":false"),
-           arena);
-    say(stats_reply());
-    ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
-    expect_call(CALL("Next", "{\"run\":\"r1\"}"));
-    expect_call(CALL("Stats", "{}"));
-    ck_assert_uint_eq(first_byte(step.layer), 32);
-    ck_assert_str_eq(edgemind_layer_model(step.layer), "m");
-    ck_assert(!step.hit);
-
-    /* A refusal leaves the run where it is. */
-    say("{\"error\":\"io.edgemind.manager.Busy\"}");
-    ck_assert_int_eq(edgemind_run_next(run, 5, &step), -EBUSY);
-    expect_call(CALL("Next", "{\"run\":\"r1\",\"waitUsec\":5}"));
-    ck_assert_int_eq(edgemind_run_next(run, EDGEMIND_WAIT_USEC_MAX + 1, &step), -EINVAL);
-    say(layer_reply("2", 4 * page, page, ",\"index\":1,\"pass\":7,\"hit\":true"));
-    ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
-    hear_from(server);
-    ck_assert_uint_eq(first_byte(step.layer), 34);
-    ck_assert_uint_eq(step.index, 1);
-    ck_assert_uint_eq(step.pass, 7);
-    ck_assert(step.hit);
-
-    say("{}");
-    ck_assert_int_eq(edgemind_run_end(run), 0);
-    expect_call(CALL("EndRun", "{\"run\":\"r1\"}"));
-    ck_assert_int_eq(edgemind_run_end(NULL), 0);
-    close(arena);
-}
-END_TEST
-
-static const char *const bad_steps[] = {
-    "",
-    ",\"index\":2,\"pass\":0,\"hit\":true",
-    ",\"index\":-1,\"pass\":0,\"hit\":true",
-    ",\"index\":0,\"pass\":-1,\"hit\":true",
-    ",\"index\":0,\"pass\":0,\"hit\":1",
-    ",\"index\":0,\"pass\":0,\"hit\":true,\"bytes\":0",
-};
-
-/* The daemon is a step further than the caller: only a new connection leads back. */
-START_TEST(bad_step)
-{
-    struct edgemind_run *run;
-    struct edgemind_step step;
-    char reply[1024];
-    int arena = new_arena(0);
-    struct successor successor = {.arena = arena};
-
-    acquire_first(arena);
-    say("{\"parameters\":{\"run\":\"r1\",\"layers\":2}}");
-    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), 0);
-    hear_from(server);
-    strcpy(reply, layer_reply("2", 0, page, bad_steps[_i]));
-    if (strstr(bad_steps[_i], "bytes")) /* a layer that cannot be */
-        strcpy(reply, layer_reply("2", ARENA_PAGES * page, page, ""));
-    say(reply);
-    ck_assert_int_eq(edgemind_run_next(run, 0, &step), -EBADMSG);
-    hear_from(server);
-    expect_no_client();
-
-    will_answer(&successor, layer_reply("3", page, 10, WITH_ARENA));
-    will_answer(&successor, "{\"parameters\":{\"run\":\"r2\",\"layers\":2}}");
-    will_answer(&successor, layer_reply("4", 0, page, ",\"index\":0,\"pass\":0,\"hit\":true"));
-    start(&successor);
-    ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
-    finish(&successor, true);
-    expect_calls(&successor, CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\",\"fill\":1}"),
-                 CALL("BeginRun", "{\"model\":\"m\"}"), CALL("Next", "{\"run\":\"r2\"}"));
-    ck_assert_uint_eq(step.index, 0);
-    say("{}");
-    ck_assert_int_eq(edgemind_run_end(run), 0);
-    expect_call(CALL("EndRun", "{\"run\":\"r2\"}"));
-    say("{\"parameters\":{\"run\":\"r3\",\"layers\":0}}");
-    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), -EBADMSG);
-    close(arena);
-}
-END_TEST
-
 static const char *put(const char *name, const char *text)
 {
     static char path[256];
@@ -543,8 +451,6 @@ int main(void)
     tcase_add_test(tests, arena_kept_for_later);
     tcase_add_loop_test(tests, bad_reply, 0, (int)(sizeof bad_replies / sizeof *bad_replies));
     tcase_add_test(tests, arena_without_its_descriptor);
-    tcase_add_test(tests, runs);
-    tcase_add_loop_test(tests, bad_step, 0, (int)(sizeof bad_steps / sizeof *bad_steps));
     tcase_add_test(tests, loading);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

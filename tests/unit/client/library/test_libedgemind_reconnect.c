@@ -1,0 +1,116 @@
+/* What edgemind_reconnect gets anew, and that it gets all or nothing. */
+#include "tests/unit/restart_fixture.h"
+#include "tests/unit/run_suite.h"
+
+START_TEST(reconnect_while_all_is_well)
+{
+    int arena = new_arena(40);
+    struct edgemind_layer *layer = acquire_first(arena);
+    const void *data = edgemind_layer_data(layer);
+    const char *name = edgemind_layer_name(layer);
+    struct edgemind_run *run;
+    struct edgemind_step step;
+    struct successor successor = {.arena = arena};
+
+    say("{\"parameters\":{\"run\":\"r1\",\"layers\":2}}");
+    ck_assert_int_eq(edgemind_run_begin(em, "m", &run), 0);
+    hear_from(server);
+    say(layer_reply("2", 0, page, PLACE(0, 0)));
+    ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
+    hear_from(server);
+
+    will_answer(&successor, layer_reply("77", page, 10, WITH_ARENA));
+    will_answer(&successor, "{\"parameters\":{\"run\":\"r2\",\"layers\":2}}");
+    will_answer(&successor, layer_reply("78", 0, page, PLACE(0, 0)));
+    start(&successor);
+    ck_assert_int_eq(edgemind_reconnect(em), 0);
+    finish(&successor, true);
+    expect_calls(&successor, TAKE_UP, CALL("BeginRun", "{\"model\":\"m\"}"), TAKE_STEP("r2"));
+    ck_assert_ptr_eq(edgemind_layer_data(layer), data);
+    ck_assert_ptr_eq(edgemind_layer_name(layer), name);
+    ck_assert_uint_eq(first_byte(layer), 41);
+    ck_assert_uint_eq(first_byte(step.layer), 40);
+    say(layer_reply("79", 0, page, PLACE(1, 0)));
+    ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
+    expect_call(NEXT("r2"));
+    ck_assert_int_eq(edgemind_release(layer), 0);
+    expect_call(RELEASE("77"));
+    close(arena);
+}
+END_TEST
+
+START_TEST(reconnect_to_another_arena)
+{
+    int arena = new_arena(50), other_arena = new_arena(60);
+    struct edgemind_layer *layer = acquire_first(arena), *second;
+    struct successor successor = {.arena = other_arena};
+
+    say(layer_reply("2", 4 * page, 10, ""));
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &second), 0);
+    hang_up(); /* the daemon has died */
+    will_answer(&successor, layer_reply("7", 2 * page, 10, WITH_ARENA));
+    will_answer(&successor, stats_reply());
+    will_answer(&successor, layer_reply("8", 3 * page, 10, ""));
+    start(&successor);
+    ck_assert_int_eq(edgemind_reconnect(em), 0);
+    finish(&successor, true);
+    unsigned char bytes[] = {first_byte(layer), first_byte(second)};
+    ck_assert_uint_eq(bytes[0] + bytes[1], 62 + 63);
+    struct edgemind_tensor tensor;
+    ck_assert_int_eq(edgemind_layer_find_tensor(layer, "w", &tensor), 0);
+    ck_assert_ptr_eq(tensor.data, (const char *)edgemind_layer_data(layer) + 1);
+    close(arena);
+    close(other_arena);
+}
+END_TEST
+
+/* All or nothing. */
+START_TEST(reconnect_in_vain)
+{
+    int arena = new_arena(70);
+    struct edgemind_layer *layer = acquire_first(arena);
+    const void *data = edgemind_layer_data(layer);
+    struct successor refusing = {0}, changed = {.arena = arena};
+
+    will_answer(&refusing, REFUSAL("NotFound"));
+    start(&refusing);
+    ck_assert_int_eq(edgemind_reconnect(em), -ENOENT);
+    finish(&refusing, false);
+    will_answer(&changed, layer_reply("7", 2 * page, 11, WITH_ARENA)); /* a byte more */
+    start(&changed);
+    ck_assert_int_eq(edgemind_reconnect(em), -ESTALE);
+    finish(&changed, false);
+    ck_assert_ptr_null(edgemind_error_name(em));
+    ck_assert_ptr_eq(edgemind_layer_data(layer), data);
+    ck_assert_uint_eq(first_byte(layer), 71);
+    /* The old connection goes on. */
+    ck_assert_int_eq(edgemind_check(em), 0);
+    ck_assert_int_eq(edgemind_release(layer), 0);
+    expect_call(RELEASE("1"));
+    close(arena);
+}
+END_TEST
+
+START_TEST(never_connected)
+{
+    struct edgemind *other = edgemind_new();
+
+    ck_assert_int_eq(edgemind_check(other), -ENOTCONN);
+    ck_assert_int_eq(edgemind_connect(other, "/nowhere/at/all"), -ENOENT);
+    ck_assert_int_eq(edgemind_check(other), -ENOTCONN);
+    edgemind_free(other);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("libedgemind_reconnect");
+    TCase *tests = tcase_create("libedgemind");
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, reconnect_while_all_is_well);
+    tcase_add_test(tests, reconnect_to_another_arena);
+    tcase_add_test(tests, reconnect_in_vain);
+    tcase_add_test(tests, never_connected);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
