@@ -19,15 +19,17 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { ARENA_PAGES = 8, CALL_BYTES_MAX = 4096 };
+enum { ARENA_PAGES = 8, CALL_BYTES_MAX = 4096, ARENAS_MAX = 4 };
 
 static char directory[] = "/tmp/test-libedgemind-XXXXXX";
 static struct sockaddr_un address;
 static int listener, server;
 static size_t page;
 static struct edgemind *em;
+static int arenas[ARENAS_MAX];
+static unsigned n_arenas;
 
-/* Of pages that hold nothing but `first`, `first` + 1 ... */
+/* Of pages that hold nothing but `first`, `first` + 1 ... The fixture closes it. */
 static inline int new_arena(unsigned char first)
 {
     int fd = memfd_create("arena", MFD_CLOEXEC);
@@ -38,6 +40,8 @@ static inline int new_arena(unsigned char first)
         ck_assert_int_eq(write(fd, bytes, page), (ssize_t)page);
     }
     free(bytes);
+    ck_assert_uint_lt(n_arenas, ARENAS_MAX);
+    arenas[n_arenas++] = fd;
     return fd;
 }
 
@@ -83,6 +87,8 @@ static inline void teardown(void)
     close(listener);
     unlink(address.sun_path);
     rmdir(directory);
+    while (n_arenas > 0)
+        close(arenas[--n_arenas]);
 }
 
 /* A message, with a descriptor unless that is -1. False if the client has gone. */

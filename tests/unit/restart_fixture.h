@@ -25,12 +25,6 @@ static inline void setup_held(void)
     held = acquire_first(held_arena);
 }
 
-static inline void teardown_held(void)
-{
-    teardown();
-    close(held_arena);
-}
-
 /* What acquire_first got, over a new connection. */
 static inline void will_answer_the_same(struct successor *successor, const char *lease)
 {

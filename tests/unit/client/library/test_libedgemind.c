@@ -1,20 +1,18 @@
 /* libedgemind against a daemon that the test plays: what is asked, what comes of the answers, and
  * what is left after each kind of failure. Answers are there before the questions, so no thread is
- * needed. What comes of restarts is test_libedgemind_restart's. */
+ * needed. Runs are test_libedgemind_run's, and restarts test_libedgemind_restart's. */
+#include "tests/unit/failing_json.h"
 #include "tests/unit/played_daemon.h"
 #include "tests/unit/run_suite.h"
 
 #include <limits.h>
 #include <sys/stat.h>
 
-#include <jansson.h>
-
 START_TEST(leases)
 {
     int arena = new_arena(10);
     struct edgemind_layer *a = acquire_first(arena), *b;
 
-    close(arena);
     ck_assert_uint_eq(first_byte(a), 11);
     ck_assert_uint_eq(edgemind_layer_bytes(a), 10);
     ck_assert_str_eq(edgemind_layer_name(a), "l");
@@ -47,7 +45,6 @@ static void acquire_many(struct edgemind_layer *layers[static MANY])
     int arena = new_arena(10);
 
     layers[0] = acquire_first(arena);
-    close(arena);
     for (unsigned i = 1; i < MANY; i++) {
         char lease[8];
         snprintf(lease, sizeof lease, "%u", i + 1);
@@ -127,7 +124,6 @@ START_TEST(tensors)
     struct edgemind_layer *layer = acquire_first(arena);
     struct edgemind_tensor tensor;
 
-    close(arena);
     ck_assert_uint_eq(edgemind_layer_tensors(layer), 1);
     ck_assert_int_eq(edgemind_layer_tensor(layer, 1, &tensor), -ENOENT);
     ck_assert_int_eq(edgemind_layer_find_tensor(layer, "v", &tensor), -ENOENT);
@@ -141,13 +137,6 @@ START_TEST(tensors)
     ck_assert_str_eq(edgemind_error_text(em), "");
 }
 END_TEST
-
-static size_t n_allocations_left;
-
-static void *allocate(size_t n_bytes)
-{
-    return n_allocations_left-- > 0 ? malloc(n_bytes) : NULL;
-}
 
 /* Every allocation of jansson's fails once: that is an error, and neither a crash nor a leak. */
 START_TEST(out_of_memory)
@@ -165,16 +154,13 @@ START_TEST(out_of_memory)
         say_to(server, layer_reply("1", page, 10, WITH_ARENA), arena);
         say(stats_reply());
         say("{}");
-        n_allocations_left = n;
-        json_set_alloc_funcs(allocate, free);
+        fail_after(n);
         r = edgemind_acquire(em, "m", "l", 1, &layer);
-        json_set_alloc_funcs(malloc, free);
-        n_allocations_left = 0;
+        fail_no_more();
         if (r < 0)
             ck_assert_str_ne(edgemind_error_text(em), "");
     }
     ck_assert_uint_eq(first_byte(layer), 11);
-    close(arena);
 }
 END_TEST
 
@@ -193,7 +179,6 @@ START_TEST(end_with_leases)
     edgemind_free(em);
     em = NULL;
     edgemind_free(NULL);
-    close(arena);
 }
 END_TEST
 
@@ -335,7 +320,6 @@ START_TEST(arena_kept_for_later)
     say(stats_reply());
     ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), 0);
     ck_assert_uint_eq(first_byte(layer), 21);
-    close(arena);
 }
 END_TEST
 
@@ -363,7 +347,6 @@ START_TEST(bad_reply)
         expect_call(RELEASE("9"));
     expect_silence();
     ck_assert_uint_eq(first_byte(first), 1);
-    close(arena);
 }
 END_TEST
 

@@ -47,8 +47,6 @@ START_TEST(given_back)
     expect_calls(&successor, CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\"}"),
                  CALL("Stats", "{}"), NULL);
     ck_assert_uint_eq(sum(second), 620);
-    close(arena);
-    close(other);
 }
 END_TEST
 
@@ -71,7 +69,6 @@ START_TEST(got_anew)
     finish(&successor, true);
     ck_assert_int_eq(edgemind_check(em), 0);
     ck_assert_uint_eq(sum(layer), 3);
-    close(arena);
 }
 END_TEST
 
@@ -94,7 +91,6 @@ START_TEST(several_connections)
     hang_up();
     server = old;
     expect_lost();
-    close(arena);
 }
 END_TEST
 
@@ -118,7 +114,6 @@ START_TEST(of_a_run)
     expect_lost();
     ck_assert_int_eq(edgemind_run_next(run, 0, &step), -ESTALE);
     ck_assert_int_eq(edgemind_run_end(run), -ESTALE);
-    close(arena);
 }
 END_TEST
 

@@ -3,7 +3,7 @@
 #include "tests/unit/run_suite.h"
 
 /* What the new daemon says of the layer, and what of it is told. */
-static const struct losses {
+static const struct {
     const char *reply; /* NULL: a layer of the following */
     size_t page, bytes;
     int fill;
@@ -24,10 +24,10 @@ static const struct losses {
 
 START_TEST(lost)
 {
-    int arena = new_arena(10), other = new_arena(60),
-        given = losses[_i].other_arena ? other : arena;
-    struct edgemind_layer *layer = acquire_first(arena), *second;
-    struct successor loser = {.arena = given}, finder = {.arena = other};
+    int other = new_arena(60);
+    struct edgemind_layer *second;
+    struct successor loser = {.arena = losses[_i].other_arena ? other : held_arena};
+    struct successor finder = {.arena = other};
 
     hang_up();
     will_answer(&loser, losses[_i].reply
@@ -44,7 +44,7 @@ START_TEST(lost)
                       strstr(edgemind_error_text(em), losses[_i].text),
                   "%s", edgemind_error_text(em));
     expect_lost("layer l of model m is lost");
-    ck_assert_uint_eq(first_byte(layer), 11);
+    ck_assert_uint_eq(first_byte(held), 11);
 
     will_answer(&finder, filled_reply("8", 2 * page, 10, 5, WITH_ARENA));
     will_answer(&finder, stats_reply());
@@ -52,11 +52,9 @@ START_TEST(lost)
     ck_assert_int_eq(edgemind_reconnect(em), 0);
     finish(&finder, true);
     ck_assert_int_eq(edgemind_check(em), 0);
-    ck_assert_uint_eq(first_byte(layer), 62);
-    ck_assert_int_eq(edgemind_release(layer), 0);
+    ck_assert_uint_eq(first_byte(held), 62);
+    ck_assert_int_eq(edgemind_release(held), 0);
     expect_call(RELEASE("8"));
-    close(arena);
-    close(other);
 }
 END_TEST
 
@@ -106,16 +104,16 @@ END_TEST
 /* Told by a look at the file, though the connection stands. */
 START_TEST(the_arena_is_cut)
 {
-    int arena = new_arena(10), other = new_arena(60);
-    struct edgemind_layer *layer = acquire_first(arena), *second;
+    int other = new_arena(60);
+    struct edgemind_layer *second;
     struct successor successor = {.arena = other};
 
-    ck_assert_int_eq(ftruncate(arena, (off_t)(2 * page)), 0);
+    ck_assert_int_eq(ftruncate(held_arena, (off_t)(2 * page)), 0);
     ck_assert_int_eq(edgemind_check(em), 0); /* all that is held is there */
-    ck_assert_int_eq(ftruncate(arena, 0), 0);
+    ck_assert_int_eq(ftruncate(held_arena, 0), 0);
     expect_lost("layer l of model m is lost");
     expect_silence();
-    ck_assert_int_eq(edgemind_release(layer), -ESTALE);
+    ck_assert_int_eq(edgemind_release(held), -ESTALE);
     say(layer_reply("2", page, 10, "")); /* from a daemon that cannot be there */
     will_answer(&successor, layer_reply("7", 2 * page, 10, WITH_ARENA));
     will_answer(&successor, stats_reply());
@@ -124,15 +122,12 @@ START_TEST(the_arena_is_cut)
     expect_call(ACQUIRE_N);
     finish(&successor, true);
     ck_assert_uint_eq(first_byte(second), 62);
-    close(arena);
-    close(other);
 }
 END_TEST
 
 /* It may be cut while a thread of the old daemon still keeps the connection. */
 START_TEST(the_arena_is_cut_before_release)
 {
-
     ck_assert_int_eq(ftruncate(held_arena, 0), 0);
     ck_assert_int_eq(edgemind_release(held), -ESTALE);
     ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "layer l of model m is lost"));
@@ -144,15 +139,12 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("libedgemind_loss");
-    TCase *tests = tcase_create("libedgemind");
-    tcase_add_checked_fixture(tests, setup, teardown);
-    tcase_add_loop_test(tests, lost, 0, (int)(sizeof losses / sizeof *losses));
-    tcase_add_test(tests, the_arena_is_cut);
-    suite_add_tcase(suite, tests);
     TCase *holding = tcase_create("with a layer held");
-    tcase_add_checked_fixture(holding, setup_held, teardown_held);
+    tcase_add_checked_fixture(holding, setup_held, teardown);
+    tcase_add_loop_test(holding, lost, 0, (int)(sizeof losses / sizeof *losses));
     tcase_add_test(holding, refused_for_now);
     tcase_add_test(holding, without_the_lost);
+    tcase_add_test(holding, the_arena_is_cut);
     tcase_add_test(holding, the_arena_is_cut_before_release);
     suite_add_tcase(suite, holding);
     return run_suite(suite);

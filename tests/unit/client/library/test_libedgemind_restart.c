@@ -1,9 +1,7 @@
-/* libedgemind when its daemon goes away and comes back: what goes on as if nothing had happened,
- * what is told to be lost, and what edgemind_reconnect gets anew. */
+/* libedgemind when its daemon goes away and comes back: what goes on as if nothing had happened. */
+#include "tests/unit/failing_json.h"
 #include "tests/unit/restart_fixture.h"
 #include "tests/unit/run_suite.h"
-
-#include <jansson.h>
 
 START_TEST(goes_on)
 {
@@ -178,7 +176,6 @@ START_TEST(too_late)
     ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), 0);
     finish(&successor, true);
     expect_calls(&successor, ACQUIRE, STATS, NULL);
-    close(arena);
 }
 END_TEST
 
@@ -197,31 +194,38 @@ START_TEST(rubbish)
     start(&successor);
     ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), 0);
     finish(&successor, true);
-    close(arena);
 }
 END_TEST
 
 /* The daemon is replaced between its answer and the look at the arena. */
 START_TEST(an_answer_from_the_grave)
 {
-    int arena = new_arena(10), other = new_arena(60);
-    struct edgemind_layer *layer = acquire_first(arena);
+    int other = new_arena(60);
     struct successor successor = {.arena = other};
 
-    ck_assert_int_eq(edgemind_release(layer), 0);
+    ck_assert_int_eq(edgemind_release(held), 0);
     expect_call(RELEASE("1"));
-    ck_assert_int_eq(ftruncate(arena, 0), 0);
+    ck_assert_int_eq(ftruncate(held_arena, 0), 0);
     say(layer_reply("2", page, 10, ""));
     will_answer(&successor, layer_reply("7", 2 * page, 10, WITH_ARENA));
     will_answer(&successor, stats_reply());
     start(&successor);
-    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), 0);
+    ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &held), 0);
     expect_call(ACQUIRE);
     finish(&successor, true);
     expect_calls(&successor, ACQUIRE, STATS, NULL);
-    ck_assert_uint_eq(first_byte(layer), 62);
-    close(arena);
-    close(other);
+    ck_assert_uint_eq(first_byte(held), 62);
+}
+END_TEST
+
+START_TEST(never_connected)
+{
+    struct edgemind *other = edgemind_new();
+
+    ck_assert_int_eq(edgemind_check(other), -ENOTCONN);
+    ck_assert_int_eq(edgemind_connect(other, "/nowhere/at/all"), -ENOENT);
+    ck_assert_int_eq(edgemind_check(other), -ENOTCONN);
+    edgemind_free(other);
 }
 END_TEST
 
@@ -246,62 +250,52 @@ static void *serve(void *arena)
     return NULL;
 }
 
-static size_t n_allocations_left;
-
-static void *allocate(size_t n_bytes)
-{
-    return n_allocations_left-- > 0 ? malloc(n_bytes) : NULL;
-}
-
 /* Every allocation of jansson's fails once: an error, and what was held is taken up by a later
  * call. */
 START_TEST(out_of_memory)
 {
-    int arena = new_arena(10), r = -1;
-    struct edgemind_layer *layer = acquire_first(arena);
+    int r = -1;
     pthread_t thread;
 
     hang_up();
-    ck_assert_int_eq(pthread_create(&thread, NULL, serve, &arena), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, serve, &held_arena), 0);
     for (size_t n = 0; r < 0; n++) {
         ck_assert_uint_lt(n, 1000);
         edgemind_check(em);
-        n_allocations_left = n;
-        json_set_alloc_funcs(allocate, free);
+        fail_after(n);
         struct edgemind_run *run;
         r = edgemind_run_begin(em, "\xff", &run); /* takes up, and then cannot be said */
-        json_set_alloc_funcs(malloc, free);
+        fail_no_more();
         r = edgemind_check(em);
     }
-    ck_assert_uint_eq(first_byte(layer), 11);
-    ck_assert_int_eq(edgemind_release(layer), 0);
+    ck_assert_uint_eq(first_byte(held), 11);
+    ck_assert_int_eq(edgemind_release(held), 0);
     edgemind_free(em);
     em = NULL;
     shutdown(listener, SHUT_RDWR);
     pthread_join(thread, NULL);
-    close(arena);
 }
 END_TEST
 
 int main(void)
 {
     Suite *suite = suite_create("libedgemind_restart");
-    TCase *tests = tcase_create("libedgemind_restart");
-    TCase *holding = tcase_create("libedgemind_restart, with a layer held");
-
+    TCase *tests = tcase_create("with nothing held");
     tcase_add_checked_fixture(tests, setup, teardown);
-    tcase_add_checked_fixture(holding, setup_held, teardown_held);
+    tcase_add_test(tests, a_load_is_not_made_again);
+    tcase_add_test(tests, too_late);
+    tcase_add_test(tests, rubbish);
+    tcase_add_test(tests, never_connected);
+    suite_add_tcase(suite, tests);
+    TCase *holding = tcase_create("with a layer held");
+    tcase_add_checked_fixture(holding, setup_held, teardown);
     tcase_add_test(holding, goes_on);
     tcase_add_test(holding, made_again);
     tcase_add_test(holding, given_back);
     tcase_add_test(holding, given_back_before_the_end);
-    tcase_add_test(tests, a_load_is_not_made_again);
     tcase_add_test(holding, nobody_comes_back);
-    tcase_add_test(tests, too_late);
-    tcase_add_test(tests, rubbish);
-    tcase_add_test(tests, an_answer_from_the_grave);
-    tcase_add_test(tests, out_of_memory);
-    suite_add_tcase(suite, tests);
+    tcase_add_test(holding, an_answer_from_the_grave);
+    tcase_add_test(holding, out_of_memory);
     suite_add_tcase(suite, holding);
     return run_suite(suite);
 }

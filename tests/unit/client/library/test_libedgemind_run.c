@@ -2,10 +2,11 @@
 #include "tests/unit/restart_fixture.h"
 #include "tests/unit/run_suite.h"
 
+static struct edgemind_run *run;
+static struct edgemind_step step;
+
 START_TEST(runs)
 {
-    struct edgemind_run *run;
-    struct edgemind_step step = {0};
     int arena = new_arena(30);
 
     say("{\"parameters\":{\"run\":\"r1\",\"layers\":2}}");
@@ -42,7 +43,6 @@ START_TEST(runs)
     ck_assert_int_eq(edgemind_run_end(run), 0);
     expect_call(CALL("EndRun", "{\"run\":\"r1\"}"));
     ck_assert_int_eq(edgemind_run_end(NULL), 0);
-    close(arena);
 }
 END_TEST
 
@@ -58,8 +58,6 @@ static const char *const bad_steps[] = {
 /* The daemon is a step further than the caller: only a new connection leads back. */
 START_TEST(bad_step)
 {
-    struct edgemind_run *run;
-    struct edgemind_step step;
     char reply[1024];
     int arena = new_arena(0);
     struct successor successor = {.arena = arena};
@@ -90,19 +88,19 @@ START_TEST(bad_step)
     expect_call(CALL("EndRun", "{\"run\":\"r2\"}"));
     say("{\"parameters\":{\"run\":\"r3\",\"layers\":0}}");
     ck_assert_int_eq(edgemind_run_begin(em, "m", &run), -EBADMSG);
-    close(arena);
 }
 END_TEST
 
-/* Steps to the model's last layer of three. */
-static struct edgemind_run *run_to_the_last(int arena)
-{
-    struct edgemind_run *run;
-    struct edgemind_step step;
+static int run_arena;
 
+/* A run at the last layer of three. */
+static void setup_run(void)
+{
+    setup();
+    run_arena = new_arena(10);
     say(BEGUN("r1"));
     ck_assert_int_eq(edgemind_run_begin(em, "m", &run), 0);
-    say_to(server, layer_reply("1", page, page, WITH_ARENA PLACE(0, 0)), arena);
+    say_to(server, layer_reply("1", page, page, WITH_ARENA PLACE(0, 0)), run_arena);
     say(stats_reply());
     ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
     say(layer_reply("2", 2 * page, page, PLACE(1, 0)));
@@ -112,15 +110,11 @@ static struct edgemind_run *run_to_the_last(int arena)
     ck_assert_uint_eq(step.index, 2);
     for (int i = 0; i < 5; i++)
         hear_from(server);
-    return run;
 }
 
 START_TEST(a_run_goes_on)
 {
-    int arena = new_arena(10);
-    struct edgemind_run *run = run_to_the_last(arena);
-    struct edgemind_step step;
-    struct successor first = {.arena = arena}, second = {.arena = arena};
+    struct successor first = {.arena = run_arena}, second = {.arena = run_arena};
 
     hang_up();
     will_answer(&first, BEGUN("r2"));
@@ -149,17 +143,13 @@ START_TEST(a_run_goes_on)
     say("{}");
     ck_assert_int_eq(edgemind_run_end(run), 0);
     expect_call(CALL("EndRun", "{\"run\":\"r3\"}"));
-    close(arena);
 }
 END_TEST
 
 /* One that was refused its layer has none, and goes on with it. */
 START_TEST(a_run_between_layers)
 {
-    int arena = new_arena(10);
-    struct edgemind_run *run = run_to_the_last(arena);
-    struct edgemind_step step;
-    struct successor successor = {.arena = arena};
+    struct successor successor = {.arena = run_arena};
 
     say(REFUSAL("Busy"));
     ck_assert_int_eq(edgemind_run_next(run, 0, &step), -EBUSY);
@@ -179,17 +169,13 @@ START_TEST(a_run_between_layers)
     expect_calls(&successor, CALL("BeginRun", "{\"model\":\"m\",\"at\":1}"), NEXT("r2"), STATS);
     ck_assert_uint_eq(step.index, 1);
     ck_assert_uint_eq(step.pass, 1);
-    close(arena);
 }
 END_TEST
 
 /* The step can be done once more, with what edgemind_reconnect got. */
 START_TEST(a_run_loses_its_layer)
 {
-    int arena = new_arena(10);
-    struct edgemind_run *run = run_to_the_last(arena);
-    struct edgemind_step step;
-    struct successor loser = {.arena = arena}, finder = {.arena = arena};
+    struct successor loser = {.arena = run_arena}, finder = {.arena = run_arena};
 
     hang_up();
     will_answer(&loser, BEGUN("r2"));
@@ -209,11 +195,10 @@ START_TEST(a_run_loses_its_layer)
     ck_assert_int_eq(edgemind_run_next(run, 0, &step), 0);
     ck_assert_uint_eq(step.pass, 1);
     expect_call(NEXT("r3"));
-    close(arena);
 }
 END_TEST
 
-static const struct bad_runs {
+static const struct {
     const char *begun, *step; /* what the new daemon answers; `step` may be NULL */
     int r;
     const char *text;
@@ -228,10 +213,7 @@ static const struct bad_runs {
 
 START_TEST(a_run_that_cannot_go_on)
 {
-    int arena = new_arena(10);
-    struct edgemind_run *run = run_to_the_last(arena);
-    struct edgemind_step step;
-    struct successor successor = {.arena = arena};
+    struct successor successor = {.arena = run_arena};
     char further[256];
 
     if (_i == 0) { /* it need not have a layer to be lost */
@@ -254,22 +236,24 @@ START_TEST(a_run_that_cannot_go_on)
         expect_lost("of model m is lost");
         ck_assert_int_eq(edgemind_run_end(run), -ESTALE);
     }
-    close(arena);
 }
 END_TEST
 
 int main(void)
 {
     Suite *suite = suite_create("libedgemind_run");
-    TCase *tests = tcase_create("libedgemind");
+    TCase *tests = tcase_create("from the beginning");
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, runs);
     tcase_add_loop_test(tests, bad_step, 0, (int)(sizeof bad_steps / sizeof *bad_steps));
-    tcase_add_test(tests, a_run_goes_on);
-    tcase_add_test(tests, a_run_between_layers);
-    tcase_add_test(tests, a_run_loses_its_layer);
-    tcase_add_loop_test(tests, a_run_that_cannot_go_on, 0,
-                        (int)(sizeof bad_runs / sizeof *bad_runs));
     suite_add_tcase(suite, tests);
+    TCase *running = tcase_create("from the last layer");
+    tcase_add_checked_fixture(running, setup_run, teardown);
+    tcase_add_test(running, a_run_goes_on);
+    tcase_add_test(running, a_run_between_layers);
+    tcase_add_test(running, a_run_loses_its_layer);
+    tcase_add_loop_test(running, a_run_that_cannot_go_on, 0,
+                        (int)(sizeof bad_runs / sizeof *bad_runs));
+    suite_add_tcase(suite, running);
     return run_suite(suite);
 }
