@@ -45,7 +45,8 @@ $(BUILD)/%.o: %.c
 	@$(if $(V),,echo "  CC      $<")
 	$(Q)$(CC) $(EM_CFLAGS) -c -o $@ $<
 
-# Everything but the two main files, so that tests and fuzzers link what the programs link.
+# The libraries have everything except the two main files, so that tests and fuzzers link the same
+# code as the programs.
 $(BUILD)/proto/interface.o: proto/io.edgemind.manager.varlink
 $(BUILD)/libcommon.a: $(common_objects)
 $(BUILD)/libdaemon.a: $(daemon_objects)
@@ -60,13 +61,13 @@ link = @$(if $(V),,echo "  LINK    $@" ;) \
 $(BUILD)/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	$(call link,$(daemon_pkgs) $(common_pkgs))
 
-# For the test of the watchdog: a daemon whose loop can be told to hang.
+# For the test of the watchdog: a daemon whose loop hangs on request.
 $(BUILD)/test/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/tests/systemd/hanging_loop.o $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(call link,$(daemon_pkgs) $(common_pkgs),$(wrap_dispatch))
 wrap_dispatch := -Wl,--wrap=event_base_dispatch
 
-# For tests/faults: a daemon whose allocator fails when it is told to.
+# For tests/faults: a daemon whose allocator fails on request.
 $(BUILD)/faults/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/tests/faults/failing_allocator.o $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(call link,$(daemon_pkgs) $(common_pkgs),-rdynamic)
@@ -75,7 +76,7 @@ $(BUILD)/emctl: $(BUILD)/client/emctl/emctl.o $(BUILD)/libclient.a $(BUILD)/libc
 	$(call link,$(client_pkgs) $(common_pkgs))
 
 # The shared library exports what edgemind.h declares; in the static one everything else is local.
-# nodelete: the handler for SIGBUS stays installed, and so must outlive a dlclose.
+# nodelete: the SIGBUS handler stays installed, so its code must stay loaded after dlclose.
 shared := -shared -Wl,-soname=libedgemind.so.$(SOVERSION) -Wl,--version-script=client/library/edgemind.map -Wl,--gc-sections \
           -Wl,-z,nodelete
 $(library).$(VERSION): $(library_objects) $(BUILD)/libcommon.a client/library/edgemind.map
@@ -91,32 +92,32 @@ $(BUILD)/libedgemind.a: $(library_objects) $(BUILD)/libcommon.a
 	$(Q)$(OBJCOPY) --localize-hidden $(BUILD)/libedgemind.o
 	$(Q)rm -f $@ && $(AR) rcs $@ $(BUILD)/libedgemind.o
 
-# Preloaded by `emctl exec` into engines that map weight files. It exports the calls that it stands in front of.
+# `emctl exec` preloads it into engines that map weight files. It exports only the calls that it replaces.
 $(view_library): $(view_objects) $(library_objects) $(BUILD)/libcommon.a client/view/view.map
 	$(call link,$(common_pkgs),-shared -Wl$(comma)--version-script=client/view/view.map -Wl$(comma)--gc-sections -Wl$(comma)-z$(comma)nodelete)
 comma := ,
 
-# As its users link it, but found where it was built.
+# Links the library as its users do, but finds it in the build directory.
 rpath = -Wl,-rpath,'$$ORIGIN/$(1)'
 $(BUILD)/client/examples/%.o: EM_CFLAGS += -Iclient/library -ffp-contract=off
 $(BUILD)/examples/%: $(BUILD)/client/examples/%.o $(library)
 	@mkdir -p $(@D)
 	$(call link,,$(call rpath,..) -lm)
-# The plain network computes what the example does: neither contracts into fused multiply-adds.
+# The plain network must compute exactly what the example does, so neither uses fused multiply-adds.
 $(BUILD)/tests/integration/ffn_plain.o: EM_CFLAGS += -ffp-contract=off
 $(BUILD)/tests/integration/library_check: $(BUILD)/tests/integration/library_check.o $(library)
 	$(call link,,$(call rpath,../..))
 
-# Their allocator fails when it is told to (tests/unit/failing_allocator.h).
+# The allocator of these tests fails on request (tests/unit/failing_allocator.h).
 $(BUILD)/tests/unit/%_faults: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclient.a $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	$(call link,check $(pkgs))
 
-# It is not ours in spirit: it links nothing of ours.
+# view_reader stands for a foreign engine, so it links no code of EdgeMind.
 $(BUILD)/tests/integration/view_reader: $(BUILD)/tests/integration/view_reader.o
 	$(call link)
 
-# What unit tests need of it is linked into them; the calls that stand in front of others are not.
+# These tests link only the part of the view library that they test, not the calls that it replaces.
 $(BUILD)/tests/unit/client/view/%: $(BUILD)/tests/unit/client/view/%.o $(BUILD)/client/view/unit_table.o
 	$(call link,check)
 
@@ -130,7 +131,7 @@ unit-tests: $(unit_tests)
 examples: $(examples)
 test-programs: $(view_library) $(integration_programs) $(examples) $(BUILD)/test/edgemindd $(BUILD)/faults/edgemindd
 
-# The README's two commands. Each installs what is missing, builds in parallel and runs.
+# The README's two commands. Each installs missing packages, builds in parallel and runs.
 demo:
 	@tests/install-packages.sh demo
 	@$(MAKE) -j$$(nproc) all
@@ -141,7 +142,7 @@ check:
 	@$(MAKE) -j$$(nproc) all unit-tests test-programs
 	@tests/check.sh $(BUILD)
 
-# The parts of `make check` that need root and much of a machine, alone.
+# Only the parts of `make check` that need root and a large machine.
 check-systemd:
 	@tests/install-packages.sh check
 	@$(MAKE) -j$$(nproc) all $(BUILD)/test/edgemindd
@@ -165,7 +166,7 @@ check-arm64:
 lint: all
 	@tests/lint.sh $(BUILD)
 
-# How each source is compiled, for clang-tidy, clangd and their like.
+# The command that compiles each source, for clang-tidy and clangd.
 compile_commands.json: FORCE
 	@tests/install-packages.sh demo
 	@$(MAKE) -Bn V=1 BUILD=$(BUILD) all unit-tests test-programs 2>/dev/null | grep -E ' -c -o [^ ]+\.o [^ ]+\.c$$' | \
@@ -181,7 +182,7 @@ bench:
 	@$(MAKE) -j$$(nproc) all $(bench_programs)
 	@tests/bench/bench.sh $(BUILD)
 
-# What `make install` puts where. /etc/edgemind is fixed: the programs name it.
+# The directories of `make install`. /etc/edgemind is fixed, because the programs have it compiled in.
 datadir     := $(PREFIX)/share/edgemind
 mandir      := $(PREFIX)/share/man
 includedir  ?= $(PREFIX)/include
@@ -195,7 +196,8 @@ tmpfilesdir ?= $(call systemd_dir,tmpfilesdir,/usr/lib/tmpfiles.d)
 udevdir     ?= $(or $(shell pkg-config --variable=udevdir udev 2>/dev/null),/usr/lib/udev)
 systemd_dir = $(or $(shell pkg-config --variable=$(1) systemd 2>/dev/null),$(2))
 
-# emctl looks for models and for the library of views where they are installed, so it is built again when that changes.
+# emctl looks for models and for the view library in the directories where they are installed, so it is rebuilt
+# when these change.
 $(BUILD)/client/emctl/definition_file.o: EM_CFLAGS += -DEDGEMIND_MODELS='"$(datadir)/models"'
 $(BUILD)/client/emctl/verb_exec.o: EM_CFLAGS += -DEDGEMIND_LIBDIR='"$(libdir)"'
 $(BUILD)/client/emctl/definition_file.o $(BUILD)/client/emctl/verb_exec.o: $(BUILD)/prefix
@@ -236,7 +238,7 @@ ifeq ($(DESTDIR),)
 	! [ -e /run/udev/control ] || { udevadm control --reload; udevadm trigger --name-match=userfaultfd; }
 endif
 
-# Leaves the configuration and the user.
+# Keeps the configuration and the user.
 uninstall:
 ifeq ($(DESTDIR),)
 	-! [ -d /run/systemd/system ] || systemctl stop 'edgemindd@*.socket' 'edgemindd@*.service'
@@ -254,14 +256,14 @@ endif
 
 .PHONY: install uninstall FORCE
 
-# The last commit; the same bytes wherever and whenever it is packed.
+# Packs the last commit. The archive has the same bytes wherever and whenever it is made.
 dist:
 	@mkdir -p $(BUILD)
 	git -c tar.umask=0022 archive --format=tar --prefix=edgemind-$(VERSION)/ \
 		-o $(BUILD)/edgemind-$(VERSION).tar HEAD
 	gzip -9nf $(BUILD)/edgemind-$(VERSION).tar
 
-# The tree as it is; what dpkg-buildpackage makes lies in BUILD/deb.
+# Packs the working tree, also uncommitted changes. dpkg-buildpackage writes to BUILD/deb.
 deb_tree := $(BUILD)/deb/edgemind-$(VERSION)
 deb:
 	@tests/install-packages.sh deb

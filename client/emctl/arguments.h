@@ -23,7 +23,7 @@ enum verb_options {
 
 enum { OPERANDS_MAX = 3, MODELS_MAX = 16 };
 
-/* What a verb's command line may hold, and what runs it. */
+/* The arguments that a verb takes, and the function that runs it. */
 struct verb {
     const char *name;
     const char *operands;                /* for help: "MODEL LAYER" */
@@ -34,7 +34,8 @@ struct verb {
     bool takes_command;                  /* any number of operands, and a command after "--" */
 };
 
-/* Everything is borrowed from argv, whose words `list` reorders; NULL for what was not given. */
+/* All pointers are borrowed from argv; `list` reorders the words of argv. Options that were not
+ * given are NULL. */
 struct arguments {
     const struct verb *verb;
     const char *operands[OPERANDS_MAX];
@@ -68,8 +69,8 @@ const struct verb *arguments_find_verb(const struct verb *verbs, const char *nam
 
 bool arguments_is_policy(const char *name);
 
-/* What the user may have meant by a verb that there is none of; NULL: nobody knows. */
+/* The verb that the user may have meant by an unknown `name`, or NULL. */
 const char *arguments_guess_verb(const struct verb *verbs, const char *name);
 
-/* One line for each option that is global (`options` is 0) or in `options`. */
+/* Prints a line for each option in `options`, or for each global option if `options` is 0. */
 void arguments_print_options(FILE *out, unsigned options);

@@ -1,13 +1,13 @@
-/* Finding and opening the file that says what a model is. The daemon opens nothing on a client's
- * behalf: it gets the descriptor. */
+/* Finds and opens the file of a model. The daemon gets the descriptor, because it opens no files
+ * for clients. */
 #pragma once
 
 #include <stddef.h>
 
-/* Opens a regular file for reading. A name without '/' that is not in the current directory is
- * looked for in $EDGEMIND_PATH (directories with ':' between), by default
- * /usr/share/edgemind/models. A descriptor and, in `ret_path` (malloc'ed), what was opened. Or a
- * negative errno: -ENOENT if it is nowhere, -EISDIR or -EINVAL if it is no regular file; `ret_path`
- * then is where it failed, or for -ENOENT every path that was tried, with ", " between. NULL in it
- * when out of memory. */
+/* Opens a regular file for reading. If a name has no '/' and is not in the current directory, looks
+ * for it in $EDGEMIND_PATH (directories separated by ':'; default /usr/share/edgemind/models).
+ * Returns the descriptor, and the path of the file in `ret_path` (malloc'ed). Or returns a negative
+ * errno: -ENOENT if there is no such file, -EISDIR or -EINVAL if it is not a regular file.
+ * `ret_path` is then the path that failed, or for -ENOENT all paths that were tried, separated by
+ * ", ". `ret_path` is NULL when out of memory. */
 int definition_file_open(const char *name, char **ret_path);

@@ -1,4 +1,4 @@
-/* What both outputs share: the look at the terminal, numbers, and the stream's end. */
+/* Code that both outputs share: the check of the terminal, numbers, and flushing the stream. */
 #include "client/emctl/output.h"
 
 #include <errno.h>
@@ -29,7 +29,7 @@ void output_init(struct output *output, const struct output_ops *ops, FILE *stre
     const char *no_color = getenv("NO_COLOR"), *terminal = getenv("TERM");
 
     *output = (struct output){.ops = ops, .stream = stream, .width = output_terminal_width(stream)};
-    /* https://no-color.org: set and not empty. */
+    /* https://no-color.org: NO_COLOR counts if it is set and not empty. */
     output->color =
         output->width > 0 && !(no_color && *no_color) && terminal && strcmp(terminal, "dumb") != 0;
 }

@@ -1,5 +1,5 @@
-/* How replies are shown on standard output: tables for people, JSON for programs. Two
- * implementations of one struct of functions; verbs know only this one. */
+/* Shows replies on standard output: tables for people, JSON for programs. Both implement one struct
+ * of functions, and verbs use only this struct. */
 #pragma once
 
 #include "common/units.h"
@@ -11,36 +11,36 @@
 
 struct libscols_table;
 
-/* What the command is about, for the sake of messages; NULL where it does not apply. */
+/* What the command is about, for messages. NULL where it does not apply. */
 struct subject {
-    const char *file; /* that says what the model is, safe to show */
+    const char *file; /* the model's file, safe to show */
     const char *model;
     const char *layer;
     const char *policy;
-    uint64_t elapsed_usec; /* that a load took; 0: unknown */
-    bool has_default_name; /* the model goes by its file's name, and could go by another */
+    uint64_t elapsed_usec; /* how long a load took; 0: unknown */
+    bool has_default_name; /* the model's name comes from its file, and --name could change it */
 };
 
 struct output {
     const struct output_ops *ops;
     FILE *stream;
-    bool color;                   /* the reader is a person at a terminal who wants it */
-    unsigned width;               /* columns; 0: no limit, it is no terminal */
+    bool color;                   /* use colours, on a terminal */
+    unsigned width;               /* columns; 0: not a terminal, so there is no limit */
     struct libscols_table *table; /* of a list that comes in several replies */
 };
 
-/* Shows the parameters of one reply; text replies must have passed safe_json. 0, -ENOMEM, or
- * -EBADMSG if the reply is not what the interface describes. Errors of the stream are left to
- * output_flush. */
+/* Shows the parameters of one reply. Replies that are shown as text must have passed safe_json. 0,
+ * -ENOMEM, or -EBADMSG if the interface does not describe such a reply. output_flush reports errors
+ * of the stream. */
 typedef int (*output_function)(struct output *output, const struct subject *subject,
                                json_t *parameters);
 
 struct output_ops {
     output_function load_model, load_layer, unload, reset;
-    output_function already_loaded; /* a load that --if-absent made needless */
-    output_function list;           /* a part of the list ... */
-    output_function list_end;       /* ... and its end; parameters are NULL */
-    /* Instead, for a list of tensors: each layer, as `list` has it, and parts of its tensors. */
+    output_function already_loaded; /* --if-absent, and the daemon knows the model */
+    output_function list;           /* one reply of a list */
+    output_function list_end;       /* after the last reply; parameters are NULL */
+    /* For a list of tensors, instead of `list`: a layer, and one reply with tensors of it. */
     output_function list_layer, list_tensors;
     output_function stats, views, event, policy, policy_set, version;
     output_function plan;        /* the load, step by step ... */
@@ -54,10 +54,10 @@ struct output_ops {
 
 extern const struct output_ops output_text;
 extern const struct output_ops output_json;
-extern const struct output_ops
-    output_quiet; /* what was asked for as text, what was done not at all */
+/* Shows requested information as text, but no reports of what was done. */
+extern const struct output_ops output_quiet;
 
-/* The text's statistics screen, its tables and its plans, in files of their own. */
+/* Parts of output_text that are in other files. */
 int output_text_stats(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_views(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_list(struct output *output, const struct subject *subject, json_t *parameters);
@@ -76,18 +76,18 @@ int output_text_plan_policy(struct output *output, const struct subject *subject
 int output_text_plan_comparison(struct output *output, const struct subject *subject,
                                 json_t *replies);
 
-/* Looks at the stream, the environment's NO_COLOR, TERM and COLUMNS, and the terminal. */
+/* Sets width and colours from the stream, the terminal, and NO_COLOR, TERM and COLUMNS. */
 void output_init(struct output *output, const struct output_ops *ops, FILE *stream);
 void output_done(struct output *output);
 
-/* Hands everything to the system. 0; -EPIPE when the reader has gone; or another negative errno. */
+/* Writes everything that is buffered. 0; -EPIPE if the reader has gone; or another negative errno.
+ */
 int output_flush(struct output *output);
 
-/* A reply's number as text, and as a size; a size below zero, which no interface allows, is zero.
- */
+/* A reply's number as text, and as a size. A negative size is invalid and counts as zero. */
 enum { NUMBER_TEXT_MAX = 24 };
 const char *output_number(json_int_t value, char text[static NUMBER_TEXT_MAX]);
 const char *output_size(json_int_t bytes, char text[static SIZE_TEXT_MAX]);
 
-/* Columns of the terminal that `stream` is, or 0. */
+/* The width of the terminal if `stream` is one, otherwise 0. */
 unsigned output_terminal_width(FILE *stream);

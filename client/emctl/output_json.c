@@ -1,4 +1,4 @@
-/* The replies as they came: compact, one a line, keys in the daemon's order. */
+/* Prints the replies as they came: compact, one per line, keys in the daemon's order. */
 #include "client/emctl/output.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
-/* What a plan foresees: what the load comes to, the passes of a run, and policies side by side. The
- * steps of the load are a table in output_tables.c.
+/* Shows a plan: the load in one line, the passes of a run, and a comparison of policies.
+ * output_tables.c shows the steps of the load as a table.
  *
- * What a run comes to in the end is the mean over the second half of its passes: the first ones
- * still show what the load left behind. */
+ * A run is summed up by the mean over the second half of its passes, because the first passes still
+ * depend on what the load left in the arena. */
 #include "client/emctl/output.h"
 
 #include "client/emctl/table.h"
@@ -13,7 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-/* What the load comes to; only what happens is counted. */
+/* The load in one line, without counts that are zero. */
 struct load_request {
     const char *model, *policy;
     json_int_t capacity, loaded, hits, must_unload, out_of_memory, busy, evictions, flushes,
@@ -106,7 +106,7 @@ static const char *share(double hits, double loaded, char text[static SHARE_TEXT
     return text;
 }
 
-/* The least useful last; a run without times has no such column. */
+/* The least useful column is last. A run without times has no column of times. */
 static const struct table_column pass_columns[] = {
     {"PASS", 0},
     {"HIT-RATE", SCOLS_FL_RIGHT},
@@ -119,7 +119,7 @@ static const struct table_column pass_columns[] = {
 };
 enum { PASS_COLUMNS = sizeof pass_columns / sizeof *pass_columns, TIME_COLUMN = 3 };
 
-/* Passes `first` to `last`, counted from 1, that are all the same. */
+/* The passes `first` to `last`, counted from 1, which are all equal. */
 static int add_passes(struct libscols_table *table, size_t first, size_t last,
                       const struct pass *pass)
 {
@@ -140,7 +140,7 @@ static int add_passes(struct libscols_table *table, size_t first, size_t last,
     return table_add_line(table, cells, PASS_COLUMNS, 0, NULL);
 }
 
-/* Passes that are the same as the one before them share its line. */
+/* Consecutive equal passes share a line. */
 static int add_run(struct libscols_table *table, json_t *passes)
 {
     size_t first = 1, n_passes = json_array_size(passes);
@@ -172,7 +172,7 @@ static int print_run(const struct output *output, json_t *passes)
     return r == 0 ? table_print(output, table) : r;
 }
 
-/* Per pass, over the second half of a run. */
+/* Means per pass over the second half of a run. */
 struct mean {
     size_t first, last; /* its passes, counted from 1; last is 0: there is no run */
     double hits, loaded, bytes;
@@ -201,7 +201,7 @@ static int parse_mean(json_t *reply, struct mean *ret)
     return 0;
 }
 
-/* As text: bytes a pass, time a pass ("-" if it is not foreseen) and passes per second. */
+/* As text: bytes per pass, time per pass ("-" if it is not predicted) and passes per second. */
 struct mean_text {
     char share[SHARE_TEXT_MAX], bytes[SIZE_TEXT_MAX], time[DURATION_TEXT_MAX], pace[32];
 };
@@ -311,7 +311,7 @@ struct foreseen {
     struct mean mean;
 };
 
-/* What a policy is judged by: time if that is foreseen, or else bytes. */
+/* The figure by which policies are compared: the time if it is predicted, otherwise the bytes. */
 static double cost(const struct foreseen *foreseen)
 {
     const struct mean *mean = &foreseen->mean;

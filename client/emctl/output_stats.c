@@ -1,5 +1,6 @@
-/* The statistics screen for people: what matters most comes first, and what is zero and always
- * should be is left out. Facts are kept whole and wrapped to the terminal's width. */
+/* The statistics screen for people. The most important facts come first. Counts that should always
+ * be zero are left out while they are. Lines are wrapped to the terminal's width, but only between
+ * facts. */
 #include "client/emctl/output.h"
 
 #include "common/clock.h"
@@ -26,7 +27,7 @@ struct row {
     size_t n_bytes;
 };
 
-/* Appends a fact, unless it counts something and the count is 0. */
+/* Appends a fact if `wanted`. */
 __attribute__((format(printf, 3, 4))) static void add(struct row *row, bool wanted,
                                                       const char *format, ...)
 {
@@ -44,7 +45,7 @@ __attribute__((format(printf, 3, 4))) static void add(struct row *row, bool want
     row->n_bytes += strlen(row->facts + row->n_bytes);
 }
 
-/* Prints a row: a fact that does not fit goes on the next line. `color` may be "". */
+/* Prints a row. A fact that does not fit goes on the next line. `color` may be "". */
 static void print_row(const struct output *output, const char *label, const char *color,
                       const struct row *row)
 {
@@ -71,7 +72,7 @@ static void print_row(const struct output *output, const char *label, const char
     fprintf(output->stream, "%s\n", painted ? "\033[0m" : "");
 }
 
-/* As size, with the sign that a difference may have. */
+/* A difference of sizes as text, with its sign. */
 static const char *difference(json_int_t bytes, char text[static SIZE_TEXT_MAX + 1])
 {
     text[0] = '-';
@@ -79,7 +80,7 @@ static const char *difference(json_int_t bytes, char text[static SIZE_TEXT_MAX +
     return bytes < 0 ? text : text + 1;
 }
 
-/* Whole seconds: what the daemon has lived, and how old a sample is. */
+/* A duration in whole seconds: the daemon's uptime, or the age of a sample. */
 static const char *duration(json_int_t usec, char text[static DURATION_TEXT_MAX])
 {
     enum { USEC_PER_SEC = 1000000 };
@@ -90,7 +91,7 @@ static const char *duration(json_int_t usec, char text[static DURATION_TEXT_MAX]
     return text;
 }
 
-/* "[######..........]  63%  32.0 MiB of 50.0 MiB used": the bar takes what the width leaves. */
+/* "[######..........]  63%  32.0 MiB of 50.0 MiB used". The bar fills the rest of the width. */
 static void print_bar(const struct output *output, json_int_t used, json_int_t capacity)
 {
     char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX], bar[BAR_MAX + 1];

@@ -1,4 +1,4 @@
-/* What is there, in tables: models, layers, tensors, and the steps of a planned load. */
+/* Tables of models, layers, tensors, and the steps of a planned load. */
 #include "client/emctl/output.h"
 
 #include "client/emctl/table.h"
@@ -60,7 +60,8 @@ static int add_layer(struct libscols_table *table, json_t *layer)
     return table_add_line(table, cells, LAYER_COLUMNS, 1, color);
 }
 
-/* A long list comes in parts; its columns are aligned only when all of it is there. */
+/* A long list comes in several replies. The table is printed after the last one, because only then
+ * are the widths of its columns known. */
 int output_text_list(struct output *output, const struct subject *subject, json_t *reply)
 {
     json_t *items = json_object_get(reply, subject->model ? "layers" : "models"), *item;
@@ -118,7 +119,7 @@ int output_text_list_layer(struct output *output, const struct subject *subject,
     return table_add_line(output->table, cells, TENSOR_COLUMNS, 0, "bold");
 }
 
-/* "1024x2048"; a tensor without dimensions holds one number. */
+/* "1024x2048", or "scalar" for a tensor without dimensions. */
 static int format_shape(const json_t *shape, char *text, size_t n_bytes)
 {
     json_t *extent;

@@ -1,5 +1,5 @@
-/* Replies for people: sentences for what was done. Tables of models, layers and tensors are in
- * output_tables.c, plans in output_plan.c, the statistics screen in output_stats.c. */
+/* Replies for people: one sentence for each action. output_tables.c has the tables of models,
+ * layers and tensors, output_plan.c the plans, and output_stats.c the statistics screen. */
 #include "client/emctl/output.h"
 
 #include "common/units.h"
@@ -13,8 +13,8 @@ static const char *plural(json_int_t n)
     return n == 1 ? "" : "s";
 }
 
-/* " in 0.52 s (1.9 GiB/s)". Layers that were there already took no time: then there is no
- * rate; and a few bytes take less than the asking. */
+/* " in 0.52 s (1.9 GiB/s)". There is no rate if some layers were resident already, because those
+ * took no time. There is neither for a few bytes, because the call takes longer than the load. */
 static void show_pace(struct output *output, const struct subject *subject, json_int_t bytes,
                       bool all_loaded)
 {

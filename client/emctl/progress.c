@@ -1,4 +1,4 @@
-/* What the line says and how much of it fits, and when it is drawn. */
+/* Decides what the line says, which parts of it fit, and when it is drawn. */
 #include "client/emctl/progress.h"
 
 #include "client/emctl/output.h"
@@ -54,7 +54,7 @@ static void format_pace(const struct progress_state *state, char rate[static SIZ
     if (seconds > 100 * 3600)
         return;
     uint64_t whole = (uint64_t)seconds;
-    format_time(whole + (seconds > (double)whole), text); /* rounded up: 0:00 would be a promise */
+    format_time(whole + (seconds > (double)whole), text); /* rounded up: never 0:00 */
     snprintf(left, SIZE_TEXT_MAX + 8, "%s left", text);
 }
 
@@ -75,7 +75,7 @@ size_t progress_format(const struct progress_state *state, unsigned width,
 {
     char layers[64], bytes[2 * SIZE_TEXT_MAX + 8], rate[SIZE_TEXT_MAX + 4], left[SIZE_TEXT_MAX + 8];
     char done[SIZE_TEXT_MAX], total[SIZE_TEXT_MAX], percent[8];
-    /* In the order of the line; the numbers rank them, 0 being the most useful. */
+    /* The parts in the order of the line. The numbers are their ranks; 0 is the most useful. */
     const struct {
         const char *text;
         unsigned rank;
@@ -92,7 +92,7 @@ size_t progress_format(const struct progress_state *state, unsigned width,
              size_format(state->bytes_total, total));
     format_pace(state, rate, left);
 
-    /* As many parts as fit, from rank 0 on. */
+    /* Takes as many parts as fit, in the order of their ranks. */
     for (; n_ranks < PARTS_MAX; n_ranks++) {
         size_t wanted = 0;
         for (size_t i = 0; i < PARTS_MAX; i++)
@@ -121,7 +121,7 @@ size_t progress_format(const struct progress_state *state, unsigned width,
     return at;
 }
 
-/* An exponential average whose window grows to RATE_WINDOW_USEC: until then it is the mean. */
+/* An exponential average whose window grows to RATE_WINDOW_USEC. Until then it equals the mean. */
 void progress_rate_update(struct progress_rate *rate, uint64_t bytes, uint64_t elapsed_usec)
 {
     if (elapsed_usec <= rate->elapsed_usec)

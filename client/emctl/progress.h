@@ -13,20 +13,20 @@ struct progress_state {
 
 enum { PROGRESS_LINE_MAX = 256 };
 
-/* The line for a terminal of `width` columns: at most width - 1 of them, because some terminals
- * wrap at the last. What does not fit is left out, the least useful part first. ASCII only. Returns
- * its length. Pure. */
+/* Makes the line for a terminal of `width` columns. The line takes at most width - 1 columns,
+ * because some terminals wrap at the last one. Parts that do not fit are left out, the least useful
+ * first. ASCII only. Returns the length of the line. Pure. */
 size_t progress_format(const struct progress_state *state, unsigned width,
                        char line[static PROGRESS_LINE_MAX]);
 
-/* How fast bytes arrive: the mean since the start, and after some seconds a moving one, so that it
- * follows the disk and does not flicker. Zero-initialise. */
+/* How fast bytes arrive. At first this is the mean since the start; after some seconds it is a
+ * moving mean, which follows the disk but does not flicker. Zero-initialise. */
 struct progress_rate {
     uint64_t bytes, elapsed_usec; /* as of the last update */
     double bytes_per_second;
 };
 
-/* Pure. Neither time nor bytes should run backwards; what does counts as a standstill. */
+/* Pure. If time or bytes decrease, they count as unchanged. */
 void progress_rate_update(struct progress_rate *rate, uint64_t bytes, uint64_t elapsed_usec);
 
 struct progress {
@@ -36,10 +36,10 @@ struct progress {
     struct progress_rate rate;
 };
 
-/* Starts the clock. Draws only if `stream` is a terminal that can erase a line. */
+/* Starts the clock. Progress is drawn only if `stream` is a terminal that can erase a line. */
 void progress_start(struct progress *progress, FILE *stream);
 
-/* At most some ten times a second. `state->bytes_per_second` is filled in. */
+/* Draws the line, at most about ten times per second. Sets `state->bytes_per_second`. */
 void progress_draw(struct progress *progress, struct progress_state *state);
 
 /* Erases the line. */

@@ -6,13 +6,13 @@
 
 struct simulation {
     pid_t pid;
-    int fd; /* connected to it; the caller takes it over, and closing it ends the daemon */
+    int fd; /* connected to the daemon; owned by the caller; closing it ends the daemon */
 };
 
-/* `capacity` is a size as the daemon reads it. The program is looked for beside this one, in
- * ../sbin, and in PATH. 0; -ENOENT if it is nowhere; or another negative errno. */
+/* `capacity` is a size as the daemon reads it. Looks for edgemindd in emctl's own directory, in
+ * ../sbin, and in PATH. 0; -ENOENT if there is none; or another negative errno. */
 int simulation_start(const char *capacity, struct simulation *ret);
 
-/* Waits for its end, after `fd` was closed, and kills it if that takes too long. Its wait status.
- */
+/* Waits until the daemon ends, after `fd` was closed. Kills it if that takes too long. Returns its
+ * wait status. */
 int simulation_end(struct simulation *simulation);

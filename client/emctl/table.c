@@ -1,5 +1,5 @@
-/* A thin layer over libsmartcols, which alone would cut names to nothing before it leaves a column
- * out. */
+/* A thin layer over libsmartcols. libsmartcols would shorten names to nothing before it leaves out
+ * a column; this file leaves out columns earlier. */
 #include "client/emctl/table.h"
 
 #include <errno.h>
@@ -55,7 +55,8 @@ int table_add_line(struct libscols_table *table, const char *const *cells, size_
     return 0;
 }
 
-/* What each column needs; of names, only the part by which most of them differ. 0 or -ENOMEM. */
+/* The width that each column needs. For names this is a width at which most of them still differ. 0
+ * or -ENOMEM. */
 static int measure(struct libscols_table *table, size_t n_columns, size_t *widths)
 {
     enum { NAME_COLUMNS = 16 };
@@ -77,7 +78,7 @@ static int measure(struct libscols_table *table, size_t n_columns, size_t *width
     return 0;
 }
 
-/* Columns of a terminal that the text takes; what the locale cannot show counts by bytes. */
+/* How many columns of a terminal the text takes. If the locale cannot show it, its bytes count. */
 static size_t columns_of(const char *text)
 {
     size_t n = mbstowcs(NULL, text, 0);
@@ -89,8 +90,9 @@ static size_t columns_of(const char *text)
     return width < 0 ? strlen(text) : (size_t)width;
 }
 
-/* The text in `room` columns: its beginning and its end, by which tensors of a layer differ.
- * NULL when out of memory, or if the locale has no such characters; the table then cuts. */
+/* Shortens the text to `room` columns by removing its middle, because tensors of a layer differ in
+ * their endings. NULL when out of memory, or if the locale has no such characters; then the table
+ * cuts the text. */
 static char *shorten(const char *text, size_t room)
 {
     const wchar_t *dots = wcwidth(0x2026) == 1 ? L"\u2026" : L"...";
@@ -121,7 +123,7 @@ static char *shorten(const char *text, size_t room)
     return result;
 }
 
-/* Names that are longer than `room`. 0 or -ENOMEM. */
+/* Shortens names that are longer than `room`. 0 or -ENOMEM. */
 static int shorten_names(struct libscols_table *table, size_t room)
 {
     struct libscols_iter *iterator = scols_new_iter(SCOLS_ITER_FORWARD);
@@ -153,7 +155,7 @@ static int leave_out(const struct output *output, struct libscols_table *table)
             needed -= widths[i] + 1;
             table_hide(table, i);
         }
-    /* What the other columns leave. */
+    /* The width that the other columns leave. */
     size_t others = needed - widths[0];
     return others < output->width ? shorten_names(table, output->width - others) : 0;
 }

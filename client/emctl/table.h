@@ -29,6 +29,6 @@ void table_hide(struct libscols_table *table, size_t column);
 int table_add_line(struct libscols_table *table, const char *const *cells, size_t n_cells,
                    size_t colored, const char *color);
 
-/* Names are cut, and then columns left out from the right, until the table fits. 0 or -ENOMEM;
- * errors of the stream are left to it. */
+/* Prints the table. If it is too wide, names are shortened first, and then columns are left out
+ * from the right. 0 or -ENOMEM; the stream keeps its own errors. */
 int table_print(const struct output *output, struct libscols_table *table);

@@ -1,5 +1,5 @@
-/* The functions that run the verbs, in one file a group. The table of verbs is in emctl.c. Each
- * returns emctl's exit code. */
+/* The functions that run the verbs. Each verb_GROUP.c has one group of them; emctl.c has the table
+ * of verbs. Each function returns emctl's exit code. */
 #pragma once
 
 #include "client/emctl/session.h"

@@ -1,6 +1,6 @@
-/* Sockets that belong to the process that opened them. fork() copies descriptors: without this a
- * child could send on its parent's connection, and by its copy keep the connection, and with it the
- * leases of a parent that has died. */
+/* Sockets that belong to the process that opened them. fork() copies descriptors. Without this
+ * guard a child could send on its parent's connection. Its copy would also keep the connection open
+ * after the parent has died, and with it the parent's leases. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,8 +13,8 @@ struct guarded_socket {
     pid_t pid;
 };
 
-/* Takes the descriptor. It is closed in every child that is forked from here on. The struct must
- * not move until guarded_socket_done. */
+/* Takes ownership of the descriptor. Every child that is forked later closes its copy. The struct
+ * must not move until guarded_socket_done. */
 void guarded_socket_init(struct guarded_socket *guarded, int fd);
 void guarded_socket_done(struct guarded_socket *guarded); /* closes it */
 

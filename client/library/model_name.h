@@ -1,5 +1,5 @@
-/* What a model is called that comes from files without a name of their own. Pure, but for the
- * current directory, which a relative path begins in. */
+/* The name of a model whose file has no name in it. Pure, except that a relative path depends on
+ * the current directory. */
 #pragma once
 
 #include <stdbool.h>
@@ -10,12 +10,12 @@
  *     models--ORG--NAME/snapshots/REVISION/model.safetensors        NAME
  *     models--ORG--NAME/snapshots/REVISION/unet/model.safetensors   NAME-unet
  *     dir/model.safetensors.index.json                              dir
- * The second last two are the cache of Hugging Face's libraries, whose files are called alike in
- * every repository; a file that has a name of its own there keeps it. The name of an index says
- * nothing, and with `by_directory` neither does that of a file that is called "model" or the like,
- * because the caller named the directory. */
+ * The paths with models--ORG--NAME are in the cache of Hugging Face's libraries, where the files of
+ * every repository have the same names; a file with another name there keeps its name. The file
+ * name of an index is never used. With `by_directory` the caller named the directory, so a file
+ * name such as "model" is not used either. */
 char *model_name_of_path(const char *path, bool is_index, bool by_directory);
 
-/* `text` as a model's name: at most 255 bytes, in which controls and bytes that are no UTF-8 stand
- * as \uXXXX. A name that is fit stays as it is, so that what this returns, returns itself. */
+/* Turns `text` into a model's name of at most 255 bytes. Control characters and bytes that are not
+ * UTF-8 become \uXXXX. A valid name does not change, so the function is idempotent. */
 char *model_name_escape(const char *text);

@@ -1,6 +1,6 @@
-/* Opening what must be a file with bytes in it. */
+/* Opens regular files, and nothing else. */
 #pragma once
 
-/* A descriptor for reading `path`, or a negative errno: -EISDIR or -EINVAL if it is no regular
- * file. Never waits. */
+/* Returns a descriptor for reading `path`, or a negative errno: -EISDIR or -EINVAL if it is not a
+ * regular file. Never waits. */
 int regular_file_open(const char *path);

@@ -1,20 +1,20 @@
-/* The calls of a run over a channel, and what their replies say. */
+/* The calls of a run over a channel, and the parsing of their replies. */
 #pragma once
 
 #include "client/library/channel.h"
 
-/* BeginRun, with the layer `index` first. 0, and the caller owns the id; or a negative errno that
- * is kept. */
+/* Calls BeginRun; the run begins with the layer `index`. 0, and the caller owns the id; or a
+ * negative errno that is kept. */
 int run_calls_begin(struct channel *channel, struct last_error *last_error, const char *model,
                     uint64_t index, char **ret_id, uint64_t *ret_n_layers);
 
-/* Next. `fill` takes up the lease on that load of the layer; 0: there was none. The caller owns the
- * reply. 0, or a negative errno that is kept. */
+/* Calls Next. `fill` takes up the lease on that load of the layer; 0: there was none. The caller
+ * owns the reply. 0, or a negative errno that is kept. */
 int run_calls_next(struct channel *channel, struct last_error *last_error, const char *model,
                    const char *id, uint64_t wait_usec, json_int_t fill,
                    struct varlink_reply *reply);
 
-/* The place that a reply to Next names, with the daemon's count of passes; whether it is one of a
- * model of `n_layers`. */
+/* Reads the position from a reply to Next; the pass is the daemon's count. False if the position is
+ * not within a model of `n_layers`. */
 bool run_calls_parse_place(const json_t *reply, uint64_t n_layers, uint64_t *ret_index,
                            uint64_t *ret_pass, bool *ret_hit);
