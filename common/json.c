@@ -3,6 +3,7 @@
  * start of the token that jansson stumbled over, since jansson reports where it stopped reading. */
 #include "common/json.h"
 
+#include "common/json_matches.h"
 #include "common/json_memory.h"
 
 #include <errno.h>
@@ -154,6 +155,13 @@ static int refuse(const char *text, size_t n_bytes, json_error_t *error,
     else if (json_error_code(error) != json_error_invalid_utf8)
         stop = culprit(text, n_bytes, stop);
 
+    /* A string without memory is an invalid token, too. No other string is. */
+    if (stop < n_bytes && text[stop] == '"' &&
+        (strncmp(error->text, "invalid token", strlen("invalid token")) == 0 ||
+         strncmp(error->text, "string or '}' expected", strlen("string or '}' expected")) == 0)) {
+        set_problem(problem, text, 0, "out of memory");
+        return -ENOMEM;
+    }
     /* The text behind " near " is the peer's. */
     char *near = strstr(error->text, " near ");
     if (near)
@@ -166,6 +174,14 @@ static int refuse(const char *text, size_t n_bytes, json_error_t *error,
     return -EBADMSG;
 }
 
+/* Whether no allocation has failed since `failures` was asked for, and the text and the tree, of
+ * which one was made from the other, are the same. */
+static bool is_whole(uint64_t failures, const char *text, size_t n_bytes, const json_t *json)
+{
+    return json_memory_is_installed() ? json_memory_failures() == failures
+                                      : json_matches(text, n_bytes, json);
+}
+
 int json_parse(const char *text, size_t n_bytes, const struct json_limits *limits, json_t **ret,
                struct json_problem *ret_problem)
 {
@@ -176,7 +192,8 @@ int json_parse(const char *text, size_t n_bytes, const struct json_limits *limit
         return r;
     uint64_t failures = json_memory_failures();
     json_t *json = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &error);
-    if (json_memory_failures() != failures) { /* whatever it says, or made of the text */
+    /* Whatever it says, or made of the text. */
+    if (json_memory_failures() != failures || (json && !is_whole(failures, text, n_bytes, json))) {
         json_decref(json);
         set_problem(ret_problem, text, 0, "out of memory");
         return -ENOMEM;
@@ -185,4 +202,29 @@ int json_parse(const char *text, size_t n_bytes, const struct json_limits *limit
         return refuse(text, n_bytes, &error, ret_problem);
     *ret = json;
     return 0;
+}
+
+char *json_format(const json_t *json, size_t flags)
+{
+    uint64_t failures = json_memory_failures();
+    char *text = json_dumps(json, flags);
+
+    if (text && !is_whole(failures, text, strlen(text), json)) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+int json_read(const json_t *json, const char *format, ...)
+{
+    json_error_t error;
+    va_list arguments;
+
+    va_start(arguments, format);
+    int r = json_vunpack_ex((json_t *)(uintptr_t)json, &error, 0, format, arguments);
+    va_end(arguments);
+    if (r == 0)
+        return 0;
+    return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
 }

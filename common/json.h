@@ -1,5 +1,8 @@
 /* Bounded parsing of hostile JSON with jansson.
  *
+ * Whoever uses jansson may not get the memory that it needs; what comes of that here is always an
+ * error, whether or not its allocations are counted (json_memory.h).
+ *
  * jansson needs up to 79 bytes of memory for a byte of text, so a text is first scanned, without
  * allocating, for its length, depth and number of values. Only then is it parsed, with duplicate
  * keys and invalid UTF-8 refused. Thread-safe. */
@@ -26,3 +29,9 @@ struct json_problem {
  */
 int json_parse(const char *text, size_t n_bytes, const struct json_limits *limits, json_t **ret,
                struct json_problem *ret_problem);
+
+/* json_dumps with `flags` (of json_dumps). The whole text, for free(3), or NULL: out of memory. */
+char *json_format(const json_t *json, size_t flags);
+
+/* json_unpack. 0, -EBADMSG (`json` is not as the format says) or -ENOMEM. */
+int json_read(const json_t *json, const char *format, ...);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 static _Thread_local uint64_t n_failures;
+static bool is_installed;
 
 static void *allocate(size_t n_bytes)
 {
@@ -18,6 +19,12 @@ static void *allocate(size_t n_bytes)
 void json_memory_install(void)
 {
     json_set_alloc_funcs(allocate, free);
+    is_installed = true;
+}
+
+bool json_memory_is_installed(void)
+{
+    return is_installed;
 }
 
 uint64_t json_memory_failures(void)

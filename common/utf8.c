@@ -30,6 +30,19 @@ size_t utf8_character(const char *text, size_t n_bytes, uint32_t *ret)
     return n;
 }
 
+bool utf8_is_valid(const char *text)
+{
+    size_t n_left = strlen(text);
+
+    for (size_t n; n_left > 0; text += n, n_left -= n) {
+        uint32_t character;
+        n = utf8_character(text, n_left, &character);
+        if (n == 0)
+            return false;
+    }
+    return true;
+}
+
 bool utf8_is_control(uint32_t character)
 {
     return character < 0x20 || (character >= 0x7f && character < 0xa0);

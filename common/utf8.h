@@ -8,6 +8,9 @@
 /* Decodes the character that begins `text`. Its length, at most `n_bytes`; 0 if it is malformed. */
 size_t utf8_character(const char *text, size_t n_bytes, uint32_t *ret);
 
+/* Whether all of a NUL-terminated text is well-formed. */
+bool utf8_is_valid(const char *text);
+
 /* C0, DEL, C1. */
 bool utf8_is_control(uint32_t character);
 

@@ -160,7 +160,7 @@ void message_reply_done(struct message_reply *reply)
 /* Takes `root`, which may be incomplete (`r` < 0). */
 static int format(json_t *root, int r, char **ret_text, size_t *ret_bytes)
 {
-    char *text = r < 0 ? NULL : json_dumps(root, JSON_COMPACT);
+    char *text = r < 0 ? NULL : json_format(root, JSON_COMPACT);
 
     json_decref(root);
     if (!text)

@@ -3,6 +3,8 @@
 #include "client/library/channel.h"
 
 #include "common/cleanup.h"
+#include "common/json.h"
+#include "common/utf8.h"
 #include "proto/interface.h"
 
 #include <errno.h>
@@ -86,8 +88,11 @@ bool channel_hung_up(struct channel *channel)
     return channel->broken != 0;
 }
 
-int channel_bad_reply(struct last_error *last_error)
+int channel_bad_reply(int error, struct last_error *last_error)
 {
+    if (error != -EBADMSG)
+        return last_error_set(last_error, error, "cannot read the daemon's reply: %s",
+                              strerror(-error));
     return last_error_set(last_error, -EBADMSG,
                           "the daemon's reply is not what " MANAGER_INTERFACE
                           " describes; is it of another version?");
@@ -102,16 +107,26 @@ static int finish(struct channel *channel, int r, struct last_error *last_error)
     return r < 0 ? fail_in_use(channel, r, last_error) : 0;
 }
 
+/* Why there are no parameters. */
+static int fail_to_pack(const struct error_subject *subject, struct last_error *last_error)
+{
+    if ((subject->model && !utf8_is_valid(subject->model)) ||
+        (subject->layer && !utf8_is_valid(subject->layer)))
+        return last_error_set(last_error, -EINVAL, "an argument is not valid UTF-8");
+    return last_error_set(last_error, -ENOMEM, "cannot call the daemon: %s", strerror(ENOMEM));
+}
+
 /* `parameters` are borrowed. */
 static int send_call(struct channel *channel, const char *method, json_t *parameters,
-                     unsigned flags, const int *fds, size_t n_fds, struct last_error *last_error)
+                     unsigned flags, const int *fds, size_t n_fds,
+                     const struct error_subject *subject, struct last_error *last_error)
 {
     char name[64];
 
     if (!channel->varlink || channel->broken != 0)
         return channel_fail(channel, last_error);
     if (!parameters)
-        return last_error_set(last_error, -EINVAL, "an argument is not valid UTF-8");
+        return fail_to_pack(subject, last_error);
     snprintf(name, sizeof name, MANAGER_INTERFACE ".%s", method);
     int r = varlink_send(channel->varlink, name, parameters, flags, fds, n_fds);
     if (r == -EMSGSIZE)
@@ -127,7 +142,7 @@ int channel_call(struct channel *channel, const char *method, json_t *parameters
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
 
-    int r = send_call(channel, method, parameters, 0, fds, n_fds, last_error);
+    int r = send_call(channel, method, parameters, 0, fds, n_fds, subject, last_error);
     json_decref(parameters);
     if (r == 0)
         r = finish(channel, varlink_receive(channel->varlink, &reply), last_error);
@@ -144,7 +159,8 @@ int channel_release(struct channel *channel, json_t *lease, struct last_error *l
 {
     json_t *parameters = json_pack("{s:O}", "lease", lease);
 
-    int r = send_call(channel, "Release", parameters, VARLINK_ONEWAY, NULL, 0, last_error);
+    int r = send_call(channel, "Release", parameters, VARLINK_ONEWAY, NULL, 0,
+                      &(struct error_subject){0}, last_error);
     json_decref(parameters);
     return r == 0 ? finish(channel, varlink_flush(channel->varlink), last_error) : r;
 }
@@ -184,12 +200,14 @@ static int map_arena(struct channel *channel, struct last_error *last_error)
                          last_error, &reply);
     if (r < 0)
         return r;
-    if (json_unpack(reply.parameters, "{s:{s:I}}", "arena", "capacityBytes", &capacity_bytes) < 0 ||
-        capacity_bytes < 0)
-        return channel_bad_reply(last_error);
+    r = json_read(reply.parameters, "{s:{s:I}}", "arena", "capacityBytes", &capacity_bytes);
+    if (r == 0 && capacity_bytes < 0)
+        r = -EBADMSG;
+    if (r < 0)
+        return channel_bad_reply(r, last_error);
     r = arena_map_new(channel->arena_fd, (uint64_t)capacity_bytes, &channel->map);
     if (r == -EBADMSG)
-        return channel_bad_reply(last_error);
+        return channel_bad_reply(r, last_error);
     if (r < 0)
         return last_error_set(last_error, r, "cannot map the arena: %s", strerror(-r));
     channel->arena_fd = -1;
@@ -202,13 +220,13 @@ int channel_map(struct channel *channel, struct varlink_reply *reply, struct las
 {
     int r = take_arena(channel, reply);
     if (r < 0)
-        return channel_bad_reply(last_error);
+        return channel_bad_reply(r, last_error);
     r = map_arena(channel, last_error);
     if (r < 0)
         return r;
     r = mapped_layer_init(ret, reply->parameters, channel->map);
     if (r == -EBADMSG)
-        return channel_bad_reply(last_error);
+        return channel_bad_reply(r, last_error);
     if (r == -ENODATA)
         return fail_in_use(channel, channel->broken = r, last_error);
     return r < 0 ? last_error_set(last_error, r, "cannot map the layer: %s", strerror(-r)) : 0;

@@ -33,9 +33,9 @@ bool channel_hung_up(struct channel *channel);
 /* Keeps the reason why the channel is broken or not connected, and returns its errno. */
 int channel_fail(const struct channel *channel, struct last_error *last_error);
 
-/* Calls `method` of io.edgemind.manager. Takes ownership of `parameters`; NULL means that one of
- * them was not UTF-8. 0, and the caller owns the reply, which is not an error reply; or a negative
- * errno that is kept. */
+/* Calls `method` of io.edgemind.manager. Takes ownership of `parameters`; NULL means that memory ran
+ * out, or that the subject's model or layer is not UTF-8. 0, and the caller owns the reply, which is
+ * not an error reply; or a negative errno that is kept. */
 int channel_call(struct channel *channel, const char *method, json_t *parameters, const int *fds,
                  size_t n_fds, const struct error_subject *subject, struct last_error *last_error,
                  struct varlink_reply *ret);
@@ -48,8 +48,9 @@ int channel_release(struct channel *channel, json_t *lease, struct last_error *l
  * memory, or if `parameters` is NULL. */
 json_t *channel_add(json_t *parameters, const char *key, json_int_t number);
 
-/* Keeps the error that the interface does not describe a reply. Returns -EBADMSG. */
-int channel_bad_reply(struct last_error *last_error);
+/* Keeps the error that the interface does not describe a reply (-EBADMSG), or another one that kept
+ * the reply from being read. Returns `error`. */
+int channel_bad_reply(int error, struct last_error *last_error);
 
 /* Maps the layer that a reply to Acquire or Next describes. 0, or a negative errno that is kept;
  * then the lease is still held on the daemon's side. -ENODATA means that the arena ends before the

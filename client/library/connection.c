@@ -119,10 +119,12 @@ static int take_run(struct edgemind_run *run, struct channel *channel, struct ta
                        run->layer.mapped.fill, &reply);
     if (r == 0)
         r = channel_map(channel, &reply, last_error, &ret->mapped);
-    if (r == 0 && (!run_calls_parse_place(reply.parameters, n_layers, &index, &pass, &hit) ||
-                   index != run->index || pass != 0))
-        r = channel_bad_reply(last_error);
-    return r;
+    if (r < 0)
+        return r;
+    r = run_calls_parse_place(reply.parameters, n_layers, &index, &pass, &hit);
+    if (r == 0 && (index != run->index || pass != 0))
+        r = -EBADMSG;
+    return r < 0 ? channel_bad_reply(r, last_error) : 0;
 }
 
 /* Has everything that is held over another connection as well: `taken` in the order of the lists.

@@ -4,6 +4,7 @@
 #include "client/library/error_text.h"
 
 #include "common/error.h"
+#include "common/json.h"
 #include "common/units.h"
 
 #include <inttypes.h>
@@ -225,7 +226,7 @@ static void print(FILE *out, const char *wire_name, const json_t *parameters, co
                 error_text_string(parameters, "parameter", "?"));
         break;
     case ERROR_COUNT: {
-        char *text = json_dumps(parameters, JSON_COMPACT);
+        char *text = json_format(parameters, JSON_COMPACT);
         fprintf(out, "the daemon reports %s %s", wire_name, text ? text : "");
         free(text);
         break;

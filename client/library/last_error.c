@@ -6,6 +6,7 @@
 #include "client/library/safe_text.h"
 #include "common/cleanup.h"
 #include "common/error.h"
+#include "common/json.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -73,7 +74,7 @@ int last_error_set_reply(struct last_error *last_error, const struct varlink_rep
     last_error_done(last_error);
     last_error->error = errno_of(reply->error);
     last_error->name = strdup(reply->error);
-    last_error->parameters = json_dumps(reply->parameters, JSON_COMPACT);
+    last_error->parameters = json_format(reply->parameters, JSON_COMPACT);
     last_error->text = text ? safe_text(text) : NULL;
     return last_error->error;
 }

@@ -10,6 +10,7 @@
 #include "client/library/socket_path.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/utf8.h"
 
 #include <errno.h>
 #include <string.h>
@@ -141,13 +142,16 @@ int edgemind_load(struct edgemind *em, const char *path, const char *name, const
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
 
     int r = connection_check_process(em);
+    if (r == 0 && on_full && !utf8_is_valid(on_full))
+        r = last_error_set(&em->last_error, -EINVAL, "on_full is not valid UTF-8");
     if (r == 0)
         r = open_files(em, path, name, &files);
     if (r < 0)
         return r;
     const struct error_subject subject = {.file = path, .model = files.name};
-    json_t *parameters = json_pack("{s:s*}", "onFull", on_full);
-    if (parameters && model_files_describe(&files, parameters) < 0) {
+    json_t *parameters = json_object();
+    if ((on_full && json_object_set_new(parameters, "onFull", json_string(on_full)) < 0) ||
+        model_files_describe(&files, parameters) < 0) {
         json_decref(parameters);
         parameters = NULL;
     }

@@ -59,10 +59,12 @@ static int enter(struct edgemind_run *run, struct varlink_reply *reply, struct e
     int r = channel_map(&em->channel, reply, &em->last_error, &run->layer.mapped);
     if (r < 0)
         return r;
-    if (!run_calls_parse_place(reply->parameters, run->n_layers, &index, &pass, &hit) ||
-        __builtin_add_overflow(pass, run->first_pass, &pass)) {
+    r = run_calls_parse_place(reply->parameters, run->n_layers, &index, &pass, &hit);
+    if (r == 0 && __builtin_add_overflow(pass, run->first_pass, &pass))
+        r = -EBADMSG;
+    if (r < 0) {
         mapped_layer_done(&run->layer.mapped);
-        return channel_bad_reply(&em->last_error);
+        return channel_bad_reply(r, &em->last_error);
     }
     run->index = index;
     run->pass = pass;

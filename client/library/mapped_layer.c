@@ -4,6 +4,7 @@
 
 #include "common/cleanup.h"
 #include "common/definition/dtype.h"
+#include "common/json.h"
 
 #include <errno.h>
 #include <string.h>
@@ -142,16 +143,18 @@ int mapped_layer_init(struct mapped_layer *mapped, json_t *reply, struct arena_m
     json_int_t bytes;
 
     *mapped = (struct mapped_layer){0};
-    if (json_unpack(reply, "{s:o, s:s, s:I, s:I, s:o, s:o}", "lease", &lease, "layer",
-                    &mapped->layer, "bytes", &bytes, "fill", &mapped->fill, "segments",
-                    &segment_array, "tensors", &tensor_array) < 0 ||
-        !json_is_string(lease) || bytes <= 0 || !json_is_array(segment_array) ||
+    int r = json_read(reply, "{s:o, s:s, s:I, s:I, s:o, s:o}", "lease", &lease, "layer",
+                      &mapped->layer, "bytes", &bytes, "fill", &mapped->fill, "segments",
+                      &segment_array, "tensors", &tensor_array);
+    if (r < 0)
+        return r;
+    if (!json_is_string(lease) || bytes <= 0 || !json_is_array(segment_array) ||
         !json_is_array(tensor_array))
         return -EBADMSG;
     if ((uint64_t)bytes > SIZE_MAX)
         return -ENOMEM;
     mapped->bytes = (size_t)bytes;
-    int r = parse_segments(segment_array, mapped->bytes, &segments, &n_segments);
+    r = parse_segments(segment_array, mapped->bytes, &segments, &n_segments);
     if (r == 0)
         r = arena_range_init(&mapped->range, map, segments, n_segments);
     if (r == 0)

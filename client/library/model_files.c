@@ -121,17 +121,18 @@ static int add_named_files(struct model_files *files, const char *path, const ch
         .max_values = DEFINITION_VALUES_MAX,
     };
     static const char key[] = "\"weights\"";
-    int r = 0;
+    int r = shard_index_detect(text, n_bytes);
 
-    if (shard_index_detect(text, n_bytes)) {
+    if (r > 0) {
         _cleanup_(shard_index_done) struct shard_index index = {0};
         struct definition_problem problem;
         files->name = model_name_of_path(path, true, by_directory);
         if (!files->name || shard_index_parse(text, n_bytes, &index, &problem) == -ENOMEM)
             return -ENOMEM;
+        r = 0;
         for (uint32_t i = 0; i < index.n_files && r == 0; i++)
             r = add_named(files, path, index.files[i], failure);
-    } else if (memmem(text, n_bytes, key, sizeof key - 1)) {
+    } else if (r == 0 && memmem(text, n_bytes, key, sizeof key - 1)) {
         struct json_problem problem;
         json_t *root = NULL;
         if (json_parse(text, n_bytes, &limits, &root, &problem) == -ENOMEM)

@@ -2,6 +2,7 @@
 #include "client/library/run_calls.h"
 
 #include "common/cleanup.h"
+#include "common/json.h"
 
 #include <errno.h>
 #include <string.h>
@@ -14,14 +15,15 @@ int run_calls_begin(struct channel *channel, struct last_error *last_error, cons
     const char *id;
     json_int_t n_layers;
 
-    json_t *parameters = json_pack("{s:s, s:o*}", "model", model, "at",
-                                   index > 0 ? json_integer((json_int_t)index) : NULL);
+    json_t *parameters = channel_add(json_pack("{s:s}", "model", model), "at", (json_int_t)index);
     int r = channel_call(channel, "BeginRun", parameters, NULL, 0, &subject, last_error, &reply);
     if (r < 0)
         return r;
-    if (json_unpack(reply.parameters, "{s:s, s:I}", "run", &id, "layers", &n_layers) < 0 ||
-        n_layers <= 0 || (uint64_t)n_layers <= index)
-        return channel_bad_reply(last_error);
+    r = json_read(reply.parameters, "{s:s, s:I}", "run", &id, "layers", &n_layers);
+    if (r == 0 && (n_layers <= 0 || (uint64_t)n_layers <= index))
+        r = -EBADMSG;
+    if (r < 0)
+        return channel_bad_reply(r, last_error);
     char *copy = strdup(id);
     if (!copy)
         return last_error_set(last_error, -ENOMEM, "%s", strerror(ENOMEM));
@@ -30,20 +32,21 @@ int run_calls_begin(struct channel *channel, struct last_error *last_error, cons
     return 0;
 }
 
-bool run_calls_parse_place(const json_t *reply, uint64_t n_layers, uint64_t *ret_index,
-                           uint64_t *ret_pass, bool *ret_hit)
+int run_calls_parse_place(const json_t *reply, uint64_t n_layers, uint64_t *ret_index,
+                          uint64_t *ret_pass, bool *ret_hit)
 {
     json_int_t index, pass;
     int hit;
 
-    if (json_unpack((json_t *)(uintptr_t)reply, "{s:I, s:I, s:b}", "index", &index, "pass", &pass,
-                    "hit", &hit) < 0 ||
-        index < 0 || (uint64_t)index >= n_layers || pass < 0)
-        return false;
+    int r = json_read(reply, "{s:I, s:I, s:b}", "index", &index, "pass", &pass, "hit", &hit);
+    if (r < 0)
+        return r;
+    if (index < 0 || (uint64_t)index >= n_layers || pass < 0)
+        return -EBADMSG;
     *ret_index = (uint64_t)index;
     *ret_pass = (uint64_t)pass;
     *ret_hit = hit;
-    return true;
+    return 0;
 }
 
 int run_calls_next(struct channel *channel, struct last_error *last_error, const char *model,

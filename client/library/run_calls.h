@@ -14,7 +14,7 @@ int run_calls_next(struct channel *channel, struct last_error *last_error, const
                    const char *id, uint64_t wait_usec, json_int_t fill,
                    struct varlink_reply *reply);
 
-/* Reads the position from a reply to Next; the pass is the daemon's count. False if the position is
- * not within a model of `n_layers`. */
-bool run_calls_parse_place(const json_t *reply, uint64_t n_layers, uint64_t *ret_index,
-                           uint64_t *ret_pass, bool *ret_hit);
+/* Reads the position from a reply to Next; the pass is the daemon's count. 0; -EBADMSG if the
+ * position is not within a model of `n_layers`; -ENOMEM. */
+int run_calls_parse_place(const json_t *reply, uint64_t n_layers, uint64_t *ret_index,
+                          uint64_t *ret_pass, bool *ret_hit);
