@@ -33,9 +33,9 @@ bool channel_hung_up(struct channel *channel);
 /* Keeps the reason why the channel is broken or not connected, and returns its errno. */
 int channel_fail(const struct channel *channel, struct last_error *last_error);
 
-/* Calls `method` of io.edgemind.manager. Takes ownership of `parameters`; NULL means that memory ran
- * out, or that the subject's model or layer is not UTF-8. 0, and the caller owns the reply, which is
- * not an error reply; or a negative errno that is kept. */
+/* Calls `method` of io.edgemind.manager. Takes ownership of `parameters`; NULL means that memory
+ * ran out, or that the subject's model or layer is not UTF-8. 0, and the caller owns the reply,
+ * which is not an error reply; or a negative errno that is kept. */
 int channel_call(struct channel *channel, const char *method, json_t *parameters, const int *fds,
                  size_t n_fds, const struct error_subject *subject, struct last_error *last_error,
                  struct varlink_reply *ret);
