@@ -138,7 +138,8 @@ class HeldOpen(LeaseTestCase):
         client.kill()
         self.assertNothingLeft(self.n_fds)
         os.kill(child, 0)  # the child is still there, and so is its copy of the socket
-        self.assertIn("process %d, which leased, has ended" % client.pid, self.daemon.read_log())
+        self.assertIn("process %d has ended, but another process" % client.pid,
+                      self.daemon.read_log())
         os.kill(child, signal.SIGKILL)
 
     def test_not_by_a_child_that_ends(self):

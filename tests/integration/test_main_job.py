@@ -89,7 +89,8 @@ class Ffn10(TestCase):
     def test_hit_unload_reset(self):
         self.assertExit(0, self.load())
         hit = self.daemon.call("LoadLayer", model="ffn10", layer="dense_9")
-        self.assertEqual(hit, {"hit": True, "bytes": ODD, "mustUnload": False, "evicted": 0})
+        self.assertEqual(hit, {"hit": True, "bytes": ODD, "mustUnload": False, "evicted": 0,
+                               "zeroBytes": ODD})
         self.assertExit(0, self.daemon.emctl("unload-layer", "ffn10", "dense_7"))
         self.assertExit(0, self.daemon.emctl("unload-layer", "ffn10", "dense_7"))  # no error
         self.assertEqual(resident(self.daemon, "ffn10"), ["dense_6", "dense_8", "dense_9"])
@@ -100,7 +101,8 @@ class Ffn10(TestCase):
         self.assertEqual(arena["largestFreeBytes"], 50 * MIB)
         self.assertEqual(self.daemon.call("Reset"), {"evicted": 0})
         miss = self.daemon.call("LoadLayer", model="ffn10", layer="dense_0")
-        self.assertEqual(miss, {"hit": False, "bytes": EVEN, "mustUnload": False, "evicted": 0})
+        self.assertEqual(miss, {"hit": False, "bytes": EVEN, "mustUnload": False, "evicted": 0,
+                                "zeroBytes": EVEN})
         self.assertExit(0, self.daemon.emctl("unload-model", "ffn10"))
         self.assertEqual(self.daemon.call("List")["models"], [])
         self.assertExit(0, self.load())
