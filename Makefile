@@ -210,6 +210,7 @@ install: all
 	install -D -m 755 $(BUILD)/emctl $(DESTDIR)$(bindir)/emctl
 	install -D -m 644 daemon/edgemindd.8 $(DESTDIR)$(mandir)/man8/edgemindd.8
 	install -D -m 644 client/emctl/emctl.1 $(DESTDIR)$(mandir)/man1/emctl.1
+	install -D -m 644 client/view/edgemind-view.7 $(DESTDIR)$(mandir)/man7/edgemind-view.7
 	install -D -m 644 client/emctl/emctl.bash-completion $(DESTDIR)$(completionsdir)/emctl
 	install -D -m 644 $(library).$(VERSION) $(DESTDIR)$(libdir)/libedgemind.so.$(VERSION)
 	ln -sf libedgemind.so.$(VERSION) $(DESTDIR)$(libdir)/libedgemind.so.$(SOVERSION)
@@ -245,7 +246,7 @@ ifeq ($(DESTDIR),)
 	-! [ -d /run/systemd/system ] || systemctl disable --now edgemindd.service edgemindd.socket
 endif
 	rm -f $(addprefix $(DESTDIR),$(sbindir)/edgemindd $(bindir)/emctl $(mandir)/man8/edgemindd.8 \
-		$(mandir)/man1/emctl.1 $(mandir)/man3/libedgemind.3 $(includedir)/edgemind.h $(libdir)/libedgemind.a \
+		$(mandir)/man1/emctl.1 $(mandir)/man7/edgemind-view.7 $(mandir)/man3/libedgemind.3 $(includedir)/edgemind.h $(libdir)/libedgemind.a \
 		$(libdir)/libedgemind.so $(libdir)/libedgemind.so.$(SOVERSION) $(libdir)/libedgemind.so.$(VERSION) \
 		$(libdir)/pkgconfig/edgemind.pc $(completionsdir)/emctl $(addprefix $(unitdir)/,$(units)) \
 		$(sysusersdir)/edgemind.conf $(tmpfilesdir)/edgemind.conf $(udevdir)/rules.d/60-edgemind.rules)

@@ -117,7 +117,7 @@ policies_documented() {
     done
 }
 hangs() { strings -a "$build/edgemindd" | grep -E '^__wrap_|hanging_loop'; }
-manuals() { mandoc -T lint -W warning daemon/edgemindd.8 client/emctl/emctl.1 client/library/libedgemind.3 2>&1; }
+manuals() { mandoc -T lint -W warning daemon/edgemindd.8 client/emctl/emctl.1 client/library/libedgemind.3 client/view/edgemind-view.7 2>&1; }
 
 rule 'every file is in a room, and includes only from rooms above it' room_order
 rule 'no includes in a circle' include_circles

@@ -91,12 +91,28 @@ static int start_thread(int uffd)
     return -r;
 }
 
-static int start_uffd(struct faults *faults)
+/* By the device, for those who may open it, also system calls that meet a hole wait for its bytes;
+ * by the system call they fail, but any user may make it. Or a negative errno. */
+static int open_uffd(bool by_device)
+{
+    int fd, device = by_device ? open("/dev/userfaultfd", O_RDWR | O_CLOEXEC) : -1;
+
+    if (!by_device)
+        fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+    else
+        fd = device < 0 ? -1 : ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC);
+    int error = errno;
+    if (device >= 0)
+        real_close(device);
+    return fd < 0 ? -error : fd;
+}
+
+static int start_uffd(struct faults *faults, bool by_device)
 {
     struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMAP};
-    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+    int fd = open_uffd(by_device);
     if (fd < 0)
-        return -errno;
+        return fd;
     int high = fcntl(fd, F_DUPFD_CLOEXEC, 600);
     if (high >= 0) {
         real_close(fd);
@@ -163,8 +179,13 @@ static int start_signal(struct faults *faults)
 int faults_start(struct faults *faults, const char *forced, fault_reporter report)
 {
     reporter = report;
-    int r = forced && strcmp(forced, "sigsegv") == 0 ? -ENOSYS : start_uffd(faults);
-    if (r < 0 && !(forced && strcmp(forced, "uffd") == 0))
+    int r = -ENOSYS;
+
+    if (!forced || strcmp(forced, "device") == 0)
+        r = start_uffd(faults, true);
+    if (r < 0 && (!forced || strcmp(forced, "uffd") == 0))
+        r = start_uffd(faults, false);
+    if (r < 0 && (!forced || strcmp(forced, "sigsegv") == 0))
         r = start_signal(faults);
     return r;
 }

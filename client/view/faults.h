@@ -18,8 +18,8 @@ struct faults {
  * is in no hole. With `wait` it returns when what lies there has changed. */
 typedef bool (*fault_reporter)(const void *address, bool wait);
 
-/* `forced` is "uffd", "sigsegv" or NULL. 0 or a negative errno. Starts a thread where that is
- * needed. */
+/* `forced` is "device", "uffd" or "sigsegv"; NULL: the first of these that works. 0 or a negative
+ * errno. Starts a thread where that is needed. */
 int faults_start(struct faults *faults, const char *forced, fault_reporter report);
 
 /* One call replaces what lies there. 0 or a negative errno. */

@@ -174,6 +174,17 @@ class Running(TestCase):
         self.assertRegex(result.err, "(?s)^libedgemind-view: %s is a view of m: "
                          r"10\.\d MiB of 10\.\d MiB come from the arena\n$" % self.path)
 
+    def test_python(self):
+        """Python's module mmap, read-only: the manual's recipe."""
+        script = ("import mmap, sys; file = open(sys.argv[1], 'rb');"
+                  "view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ);"
+                  "assert view[:] == file.read()")
+        result = self.exec("--auto", "--verbose", "--", sys.executable, "-S", "-c", script,
+                           self.path)
+        self.assertExit(0, result)
+        self.assertIn("is a view of model", result.err)
+        self.assertGreaterEqual(self.fills(), sum(SIZES))
+
     def test_views(self):
         """What runs is listed, with what it holds; what has ended is not."""
         self.load()

@@ -33,7 +33,7 @@ class Views(RestartTestCase):
 
     def setUp(self):
         super().setUp()
-        if self.faults == "uffd" and not has_userfaultfd():
+        if self.faults != "sigsegv" and not has_userfaultfd():
             self.skipTest("needs userfaultfd")
 
     def serve(self, capacity="4M", restarts=False):
@@ -177,6 +177,13 @@ class Several(Views):
 
 class BySignal(Several):
     faults = "sigsegv"
+
+
+@unittest.skipUnless(os.access("/dev/userfaultfd", os.R_OK | os.W_OK), "needs /dev/userfaultfd")
+class ByDevice(Views):
+    """For whom the udev rule lets: what a system call meets is read, too."""
+    faults = "device"
+    test_gather = test_of("gather")
 
 
 del Views  # its tests are Several's

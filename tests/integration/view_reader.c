@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -284,6 +285,21 @@ static void lose_file(int fd)
     read_all(fd);
 }
 
+/* By a call that nothing stands in front of. */
+static void gather_out(int fd)
+{
+    FILE *file = tmpfile();
+
+    expect(file != NULL, "tmpfile");
+    for (size_t done = 0; done < size;) {
+        struct iovec bytes = {(void *)(size_t)(map + done), size - done};
+        ssize_t n = writev(fileno(file), &bytes, 1);
+        expect(n > 0, "writev");
+        done += (size_t)n;
+    }
+    compare(fd, map_file(fileno(file), size, 0, MAP_PRIVATE), 0, size);
+}
+
 /* Reads, and unmaps, when its standard input says so. */
 static void stop_and_read(int fd)
 {
@@ -307,6 +323,8 @@ int main(int argc, char **argv)
 
     if (strcmp(mode, "all") == 0)
         read_all(fd);
+    else if (strcmp(mode, "gather") == 0)
+        gather_out(fd);
     else if (strcmp(mode, "stop") == 0)
         stop_and_read(fd);
     else if (strcmp(mode, "random") == 0)

@@ -28,7 +28,7 @@ check 'the configuration is a conffile' bash -c \
 check 'emctl load-model ffn10.json' emctl load-model ffn10.json
 check 'four layers are resident' stats '.scheduler.layersLoaded == 4'
 check 'the manuals are there' bash -c \
-    'for page in edgemindd.8 emctl.1 libedgemind.3; do ls /usr/share/man/man?/$page.gz || exit 1; done'
+    'for page in edgemindd.8 emctl.1 libedgemind.3 edgemind-view.7; do ls /usr/share/man/man?/$page.gz || exit 1; done'
 check 'a program runs on the arena, through the packaged library' bash -c \
     'emctl exec -- env | grep -E "^LD_PRELOAD=/usr/lib/[^/]+/edgemind/libedgemind-view.so$"'
 check 'the completion is there' bash -c '. /usr/share/bash-completion/completions/emctl && complete -p emctl'
