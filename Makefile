@@ -148,13 +148,13 @@ check-systemd:
 	@$(MAKE) -j$$(nproc) all $(BUILD)/test/edgemindd
 	@tests/systemd/boot.sh $(BUILD)
 
-# A prebuilt llama.cpp from npm on the arena; part of `make check` where npm answers.
+# Runs a prebuilt llama.cpp from npm on the arena. It is a part of `make check` if npm answers.
 check-engines:
 	@tests/install-packages.sh check
 	@$(MAKE) -j$$(nproc) all
 	@BUILD=$(BUILD) python3 tests/engines/llama.py
 
-# Every allocation of the daemon's life fails once, and once with all that follow; `make check` takes samples.
+# Each allocation of the daemon fails once alone, and once together with all that follow. `make check` only samples them.
 check-faults:
 	@tests/install-packages.sh check
 	@$(MAKE) -j$$(nproc) $(BUILD)/faults/edgemindd
@@ -280,9 +280,9 @@ help:
 	@echo 'make examples   build/examples: programs that use the library'
 	@echo 'make demo       the main job, step by step, on a private daemon'
 	@echo 'make check      every test that this machine allows'
-	@echo 'make bench      timings beside the peers'
-	@echo 'make check-systemd, make check-arm64, make check-engines: parts of it, alone'
-	@echo 'make check-faults: all faults of memory, of which make check takes samples'
+	@echo 'make bench      timings, compared with other programs'
+	@echo 'make check-systemd, make check-arm64, make check-engines: single parts of make check'
+	@echo 'make check-faults: each allocation fails once; make check only samples them'
 	@echo 'make lint       the rules that a program can check'
 	@echo 'make coverage   which share of the lines the tests reach, by room'
 	@echo 'make compile_commands.json: for clangd and clang-tidy'

@@ -43,10 +43,11 @@ struct output_ops {
     /* For a list of tensors, instead of `list`: a layer, and one reply with tensors of it. */
     output_function list_layer, list_tensors;
     output_function stats, views, event, policy, policy_set, version;
-    output_function plan;        /* the load, step by step ... */
-    output_function plan_passes; /* ... and then, from the same reply, the run */
-    /* Instead, when several policies are asked for: the load in a line and the run of each, and at
-     * the end all of them beside each other; its parameters are an array of the replies. */
+    output_function plan;        /* the load, step by step */
+    output_function plan_passes; /* after `plan`, from the same reply: the run */
+    /* For a plan with several policies, instead of `plan`: `plan_policy` shows the load of one
+     * policy in a line, and its run. `plan_comparison` then compares all policies; its parameters
+     * are the array of the replies. */
     output_function plan_policy, plan_comparison;
     /* {"error": wire name, "parameters": ...}; the message for people goes to standard error. */
     output_function error;

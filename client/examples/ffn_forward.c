@@ -1,11 +1,11 @@
 /* Runs a feed-forward network (linear layers with bias and ReLU, as ffn10.json) through an arena of
- * any size: the daemon brings each layer when its turn comes, and none is copied.
+ * any size. The daemon loads each layer when the network needs it, and no layer is copied.
  *
  *   ffn_forward [-s SOCKET] [-n PASSES] [-p] MODEL
  *
- * Every pass begins with the same input. -p prints the output, a number a line; how fast the passes
- * went goes to standard error. Each output is summed up in the order of its inputs, so that the
- * result is the same everywhere, bit by bit. */
+ * Every pass begins with the same input. -p prints the output, one number per line. The rate of the
+ * passes goes to standard error. Each output is summed up in the order of its inputs, so every
+ * machine gets the same bits. */
 #include <edgemind.h>
 
 #include <err.h>
@@ -41,7 +41,7 @@ static struct linear find_linear(const struct edgemind_layer *layer)
     return (struct linear){weight.data, bias.data, weight.shape[1], weight.shape[0]};
 }
 
-/* Rows are summed up side by side: one after the other would wait for each addition. */
+/* Sums up several rows at a time, because a single sum would wait for each addition. */
 static void forward(const struct linear *layer, const float *input, float *output)
 {
     for (size_t row = 0; row < layer->n_out; row += ROWS) {

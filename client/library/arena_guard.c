@@ -1,5 +1,5 @@
-/* Owns the process's handler for SIGBUS and the table that it looks into. There is one handler a
- * process, in whatever thread a reader faults: these are the library's only mutable globals. */
+/* Owns the process's SIGBUS handler and the handler's table. They are global, because a process has
+ * only one handler for all threads. */
 #include "client/library/arena_guard.h"
 
 #include <errno.h>
@@ -8,12 +8,12 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
-/* A process may have some 65,530 mappings, of which a view is two at least. */
+/* A process may have about 65,530 mappings, and a view takes at least two. */
 enum { GUARDS_MAX = 32768 };
 
-/* A range of addresses that is mapped from an arena. Written by one thread at a time and read by
- * any, in a signal handler, without a lock: a reader skips an entry that is being written. That is
- * never the entry that it looks for, which stays mapped while it is read. */
+/* A range of addresses that maps an arena. One thread at a time writes an entry. The signal handler
+ * reads entries in any thread, without a lock, and skips an entry that is being written. It never
+ * skips the entry that it looks for, because that range stays mapped while it is read. */
 struct arena_guard {
     atomic_uint state; /* modulo 4: GUARD_FREE ...; it only grows */
     atomic_uintptr_t begin;
@@ -27,10 +27,10 @@ static struct arena_guard guards[GUARDS_MAX];
 static atomic_size_t n_guards; /* from the first on; the rest was never used */
 static struct sigaction previous;
 
-/* Puts zeros in place of a whole mapping: what is left of the file is of no use to a layer that has
- * lost its end, and more holes would soon be more mappings than a process may have. The pages take
- * no memory. mmap is not on POSIX's list for signal handlers, but on Linux it is a system call and
- * nothing more. False if the address is in no arena. */
+/* Replaces a whole mapping by zeros. The rest of the file is useless for a layer that has lost its
+ * end, and single holes would soon need more mappings than a process may have. The zeros take no
+ * memory. mmap is not on POSIX's list for signal handlers, but on Linux it is a plain system call.
+ * False if the address is in no arena. */
 static bool give_zeros(uintptr_t address)
 {
     size_t n = atomic_load(&n_guards);
@@ -43,14 +43,14 @@ static bool give_zeros(uintptr_t address)
         if (state % GUARD_STATES != GUARD_USED || address < begin || address - begin >= n_bytes ||
             atomic_load(&guard->state) != state)
             continue;
-        atomic_store(is_lost, true); /* first: no reader gets zeros unnoticed */
+        atomic_store(is_lost, true); /* first, so that no reader gets zeros unnoticed */
         return mmap((void *)begin, n_bytes, PROT_READ,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
     }
     return false;
 }
 
-/* Signals that a fault raises cannot be ignored, and come again when the handler returns. */
+/* A signal from a fault cannot be ignored. It comes again when the handler returns. */
 static void pass_on(int number, siginfo_t *info, void *context)
 {
     bool is_fault = info->si_code > 0;
@@ -79,7 +79,7 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
 
 static void install_handler(void)
 {
-    /* Asked for first: the handler may run as soon as it is there. */
+    /* Read before the handler is installed, because the handler may run at once and needs it. */
     sigaction(SIGBUS, NULL, &previous);
     struct sigaction action = {.sa_sigaction = on_bus_error,
                                .sa_mask = previous.sa_mask,

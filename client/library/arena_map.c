@@ -1,6 +1,6 @@
-/* Invariant: the first `capacity_bytes` from `base` are the file's, whatever its size: what it
- * gains later is there without another mmap. Idle views come last-used first; together they map no
- * more than the capacity, and have no more than IDLE_SEGMENTS_MAX segments. */
+/* Invariant: `capacity_bytes` from `base` are mapped from the file, whatever its size. If the file
+ * grows, no other mmap is needed. Idle views are in the order of their last use, the latest first.
+ * Together they map at most the capacity, and have at most IDLE_SEGMENTS_MAX segments. */
 #include "client/library/arena_map.h"
 
 #include "client/library/arena_guard.h"
@@ -16,17 +16,17 @@
 
 enum {
     IDLE_SEGMENTS_MAX = 4096, /* of 65,530 mappings that a process may have */
-    HUGE_PAGE_BYTES = 2 << 20 /* the larger page of most machines: one fault for so much */
+    HUGE_PAGE_BYTES = 2 << 20 /* the huge page of most machines; one fault then maps all of it */
 };
 
 struct arena_view {
-    TAILQ_ENTRY(arena_view) entry; /* in the list of the used or of the idle ones */
+    TAILQ_ENTRY(arena_view) entry; /* in the list of used or of idle views */
     struct arena_guard *guard;
     unsigned n_users;
     unsigned char *base; /* of its first segment's first page */
     size_t n_bytes;      /* whole pages */
     size_t n_segments;
-    struct arena_segment segments[]; /* as they were asked for */
+    struct arena_segment segments[]; /* as requested */
 };
 
 TAILQ_HEAD(view_list, arena_view);
@@ -34,17 +34,19 @@ TAILQ_HEAD(view_list, arena_view);
 struct arena_map {
     unsigned n_refs;
     int fd;
-    uint64_t page_bytes; /* of the file: more than the system's where pages are reserved */
+    uint64_t page_bytes; /* of the file; larger than the system's page if huge pages are reserved */
     uint64_t capacity_bytes;
     unsigned char *base;
     struct arena_guard *guard;
-    atomic_bool is_lost; /* a reader has met the file's end: there are zeros in place of the file */
+    atomic_bool
+        is_lost; /* a thread has read beyond the file's end: zeros have replaced the mapping */
     struct view_list used, idle;
     uint64_t idle_bytes;
     size_t n_idle_segments;
 };
 
-/* Address space for `n_bytes` from a multiple of `align_bytes`, a power of two; NULL with errno. */
+/* Reserves address space for `n_bytes`, aligned to `align_bytes`, a power of two; NULL with errno.
+ */
 static unsigned char *reserve(size_t n_bytes, size_t align_bytes)
 {
     size_t n_more;
@@ -64,8 +66,8 @@ static unsigned char *reserve(size_t n_bytes, size_t align_bytes)
     return begin + before;
 }
 
-/* A part of the file in place of reserved address space. A crash must not write the arena to disk,
- * and who only reads needs no huge pages set aside for writing. 0 or a negative errno. */
+/* Maps a part of the file over reserved address space. A core dump must not contain the arena, and
+ * a read-only mapping must not reserve huge pages for writing. 0 or a negative errno. */
 static int map_at(const struct arena_map *map, unsigned char *address, uint64_t offset_bytes,
                   size_t n_bytes)
 {
@@ -103,7 +105,7 @@ int arena_map_new(int fd, uint64_t capacity_bytes, struct arena_map **ret)
         r = map->guard ? 0 : -ENOMEM;
     }
     if (r < 0) {
-        map->fd = -1; /* stays the caller's */
+        map->fd = -1; /* still owned by the caller */
         arena_map_unref(map);
         return r;
     }
@@ -168,9 +170,9 @@ static bool has(const struct arena_map *map, uint64_t end_bytes)
            end_bytes <= (uint64_t)status.st_size;
 }
 
-/* Every segment inside the capacity and the file; between segments only whole pages. `ret_bytes` is
- * the sum with the first page's beginning and the last page's end, `ret_end_bytes` where the last
- * one in the file ends. */
+/* Checks that every segment is within the capacity and the file, and that segments meet at page
+ * boundaries. `ret_bytes` is the sum of their lengths, rounded to whole pages at both ends.
+ * `ret_end_bytes` is the highest end of a segment in the file. */
 static int check(const struct arena_map *map, const struct arena_segment *segments,
                  size_t n_segments, uint64_t *ret_bytes, uint64_t *ret_end_bytes)
 {
@@ -208,7 +210,7 @@ static struct arena_view *find(struct view_list *list, const struct arena_segmen
     return NULL;
 }
 
-/* `n_bytes` is what `check` said of the segments. */
+/* `n_bytes` is from `check`. */
 static int view_new(struct arena_map *map, const struct arena_segment *segments, size_t n_segments,
                     uint64_t n_bytes, struct arena_view **ret)
 {

@@ -1,5 +1,5 @@
-/* Leaves to others: what is held (libedgemind.c), and what replies to other calls than Stats,
- * Acquire and Next mean. */
+/* Leaves to others: which layers are held (connection.c), and the meaning of replies, except those
+ * to Stats, Acquire and Next. */
 #include "client/library/channel.h"
 
 #include "common/cleanup.h"
@@ -11,7 +11,7 @@
 #include <poll.h>
 #include <string.h>
 
-/* A daemon that is well takes a connection at once. */
+/* A healthy daemon accepts a connection at once. */
 enum { CONNECT_USEC = 30 * 1000 * 1000 };
 
 static int fail_to_connect(const char *path, int error, struct last_error *last_error)
@@ -98,8 +98,8 @@ int channel_bad_reply(int error, struct last_error *last_error)
                           " describes; is it of another version?");
 }
 
-/* A reply that does not come in time would be taken for the next one's, and a call that is sent in
- * part cannot be taken back: whatever fails once a call is on its way ends the connection. */
+/* Any failure after a call has begun breaks the connection. A late reply would otherwise count as
+ * the reply to the next call, and a call that is partly sent cannot be withdrawn. */
 static int finish(struct channel *channel, int r, struct last_error *last_error)
 {
     if (r < 0)
@@ -165,7 +165,7 @@ int channel_release(struct channel *channel, json_t *lease, struct last_error *l
     return r == 0 ? finish(channel, varlink_flush(channel->varlink), last_error) : r;
 }
 
-/* The arena's descriptor comes once: it is kept until it has been mapped. */
+/* The arena's descriptor comes only once, so it is kept until the arena is mapped. */
 static int take_arena(struct channel *channel, struct varlink_reply *reply)
 {
     const json_t *index = json_object_get(reply->parameters, "arenaFileDescriptor");
@@ -232,7 +232,7 @@ int channel_map(struct channel *channel, struct varlink_reply *reply, struct las
     return r < 0 ? last_error_set(last_error, r, "cannot map the layer: %s", strerror(-r)) : 0;
 }
 
-/* What cannot be used is not held either. The failure that led here is the one that is kept. */
+/* Releases a layer that could not be mapped. The failure to map it stays the kept error. */
 static void give_back(struct channel *channel, const struct varlink_reply *acquired)
 {
     _cleanup_(last_error_done) struct last_error ignored = {0};

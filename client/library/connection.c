@@ -1,6 +1,6 @@
-/* The renewal of a lost connection, with everything that is held over it.
+/* Renews a lost connection, with all its leases and runs.
  *
- * Invariant: all of it is held over one connection, or, while that is lost, nothing is. */
+ * Invariant: one connection has all leases and runs; while it is lost, there are none. */
 #include "client/library/connection.h"
 
 #include "client/library/run_calls.h"
@@ -18,9 +18,9 @@ enum {
 
 static const char why_lost[] = "the daemon no longer has it as it was acquired";
 
-/* What has been had for a handle over another connection. */
+/* What was acquired for a handle over the new connection. */
 struct taken {
-    char *run_id; /* NULL: of a layer */
+    char *run_id; /* NULL: for a layer */
     struct mapped_layer mapped;
 };
 
@@ -41,10 +41,10 @@ void connection_free_run(struct edgemind_run *run)
     free(run);
 }
 
-/* The daemon has given other bytes in place of a layer, or none. */
+/* The daemon gave other bytes for a held layer, or refused it. */
 static int lose(struct edgemind *em, struct edgemind_layer *layer, const char *why)
 {
-    const char *name = layer->mapped.layer; /* NULL: of a run that had none */
+    const char *name = layer->mapped.layer; /* NULL: for a run that held no layer */
 
     layer->is_lost = em->has_lost = true;
     return last_error_set(&em->last_error, -ESTALE, "%s%s%s of model %s is lost: %s",
@@ -83,12 +83,13 @@ int connection_find_lost(struct edgemind *em, bool look)
     return lost ? lose(em, lost, why_lost) : 0;
 }
 
-/* `r` is what came of having `taken` in place of a layer. With `same` it must be the same bytes at
- * the same addresses, else the same tensors. 0, or a negative errno that is kept. */
+/* Checks `taken`, which was acquired for a held layer; `r` is the result of that call. With `same`,
+ * `taken` must have the same bytes at the same addresses; otherwise it must have the same tensors.
+ * 0, or a negative errno that is kept. */
 static int verify(struct edgemind *em, struct edgemind_layer *layer, int r,
                   const struct mapped_layer *taken, bool same)
 {
-    /* A refusal says that the layer is not held, and cannot be, unless it is about the client. */
+    /* If the daemon refuses a layer, the layer is lost, unless the refusal is about the client. */
     if (r < 0 && same && (r == -ESTALE || (em->last_error.name && r != -EDQUOT)))
         return lose(em, layer, last_error_text(&em->last_error));
     if (r < 0 || !taken->reply)
@@ -127,8 +128,8 @@ static int take_run(struct edgemind_run *run, struct channel *channel, struct ta
     return r < 0 ? channel_bad_reply(r, last_error) : 0;
 }
 
-/* Has everything that is held over another connection as well: `taken` in the order of the lists.
- */
+/* Acquires everything that is held over the new connection as well. `taken` is in the order of the
+ * lists. */
 static int take_all(struct edgemind *em, struct channel *channel, struct taken *taken, bool same)
 {
     struct edgemind_layer *layer;
@@ -151,7 +152,8 @@ static int take_all(struct edgemind *em, struct channel *channel, struct taken *
     return 0;
 }
 
-/* Where the bytes are the same, all that was said of them stays where it is. */
+/* If the bytes are the same, the old names and tensors stay, so that pointers to them stay valid.
+ */
 static void replace(struct edgemind_layer *layer, struct mapped_layer *taken)
 {
     layer->is_lost = false;
@@ -229,7 +231,7 @@ static void note_loss(struct edgemind *em)
         em->try_until_usec = clock_monotonic_usec() + usec;
 }
 
-/* Before every try but the first. */
+/* Waits before every try except the first. */
 static void wait_a_little(struct edgemind *em)
 {
     uint64_t now_usec = clock_monotonic_usec();
@@ -242,8 +244,8 @@ static void wait_a_little(struct edgemind *em)
                                                            : PAUSE_MAX_USEC;
 }
 
-/* Errors that pass while a daemon ends and the next one begins: there is no socket, nobody listens
- * on it, its permissions are not set yet, or the daemon hangs up again. */
+/* Errors that are temporary while a daemon ends and the next one starts: there is no socket, no
+ * process listens on it, its permissions are not set yet, or the daemon hangs up again. */
 static bool may_pass(const struct edgemind *em, int r)
 {
     return !em->last_error.name && (r == -ENOENT || r == -ECONNREFUSED || r == -EACCES ||

@@ -1,9 +1,9 @@
-/* Owns the process's list of guarded sockets: a fork is the process's, whatever thread calls it, so
- * the list and its lock are globals. fork() takes the lock, so that the child finds the list whole.
+/* Owns the process's list of guarded sockets. The list and its lock are global, because a fork
+ * affects all threads. fork() takes the lock, so that the child's list is consistent.
  *
  * Invariant: a socket in the list is open, or its `fd` is -1. vfork() and posix_spawn() run no
- * handlers; there close-on-exec closes the copies. A raw clone(2) runs none either: only the
- * process id then tells the child. */
+ * handlers; after them close-on-exec closes the copies. A raw clone(2) runs no handlers either;
+ * then only the process id shows that this is a child. */
 #include "client/library/fork_guard.h"
 
 #include <pthread.h>
@@ -23,7 +23,7 @@ static void in_parent(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* The parent's descriptor stays open, and the connection with it. */
+/* Runs in the child. The parent's descriptor and the connection stay open. */
 static void in_child(void)
 {
     struct guarded_socket *guarded;

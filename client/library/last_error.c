@@ -1,5 +1,4 @@
-/* Invariant: the text holds nothing that a terminal would take for an instruction, whoever wrote
- * the names in it. */
+/* Invariant: the text has no control characters, even if names in it had some. */
 #include "client/library/last_error.h"
 
 #include "client/library/error_text.h"
@@ -20,7 +19,7 @@ void last_error_done(struct last_error *last_error)
     *last_error = (struct last_error){0};
 }
 
-/* Names in the text may come from the caller, who has them from anywhere. */
+/* The text may have names from the caller, and their origin is unknown. */
 int last_error_set(struct last_error *last_error, int error, const char *format, ...)
 {
     _cleanup_(freep) char *text = NULL;

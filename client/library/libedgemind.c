@@ -1,6 +1,5 @@
-/* The functions of edgemind.h about a connection as a whole: it is made, ended, looked after, and
- * models are loaded over it. Those about layers and runs are in library_layer.c and library_run.c.
- */
+/* The functions of edgemind.h for a whole connection: they make it, end it, check it, and load
+ * models. library_layer.c and library_run.c have the functions for layers and runs. */
 #include "client/library/edgemind.h"
 
 #include "client/library/connection.h"
@@ -92,7 +91,7 @@ int edgemind_check(struct edgemind *em)
     return r;
 }
 
-/* The files' failure in words. */
+/* Keeps a failure to open the model's files, with a text. */
 static int fail_to_open(struct edgemind *em, const char *path,
                         const struct model_files_failure *failed, int error)
 {
@@ -163,7 +162,7 @@ int edgemind_load(struct edgemind *em, const char *path, const char *name, const
                          &em->last_error, &reply);
     else
         json_decref(parameters);
-    connection_again(em, r); /* but not this: the daemon may have come to know the model */
+    connection_again(em, r); /* the load is not repeated: the daemon may know the model now */
     if (r < 0 || !ret_model)
         return r;
     const char *model = json_string_value(json_object_get(reply.parameters, "model"));

@@ -1,5 +1,4 @@
-/* Layers that are held. The bytes and tensors are those of mapped_layer; what is in the daemon is
- * channel's. */
+/* Held layers. mapped_layer.c has their bytes and tensors; channel.c makes the calls. */
 #include "client/library/connection.h"
 
 #include "common/cleanup.h"

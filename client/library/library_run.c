@@ -1,7 +1,7 @@
 /* Runs: a model's layers in order, again and again.
  *
- * Invariant: a run knows its place, so that it can go on over another connection: the layer that it
- * has mapped, or the one that comes next. */
+ * Invariant: a run knows its place, which is the layer that it has mapped or else the next layer.
+ * So it can continue over another connection. */
 #include "client/library/connection.h"
 #include "client/library/run_calls.h"
 
@@ -37,7 +37,7 @@ int edgemind_run_begin(struct edgemind *em, const char *model, struct edgemind_r
     return 0;
 }
 
-/* The layer was given back. */
+/* Unmaps the run's layer, which the daemon has released. */
 static void leave(struct edgemind_run *run)
 {
     if (!run->layer.mapped.reply)
@@ -49,7 +49,7 @@ static void leave(struct edgemind_run *run)
     }
 }
 
-/* Maps what Next gave. */
+/* Maps the layer in the reply to Next. */
 static int enter(struct edgemind_run *run, struct varlink_reply *reply, struct edgemind_step *ret)
 {
     struct edgemind *em = run->em;
@@ -84,8 +84,7 @@ static int step(struct edgemind_run *run, uint64_t wait_usec, struct edgemind_st
     leave(run);
     if (r == 0) {
         r = enter(run, &reply, ret);
-        /* The daemon is a step further than the caller has seen: only a new connection can go
-         * back. */
+        /* The daemon's run is now one step ahead of this one. Only a new connection can go back. */
         if (r < 0 && em->channel.broken == 0)
             em->channel.broken = r;
     }

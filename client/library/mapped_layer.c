@@ -1,5 +1,5 @@
-/* Invariant: every tensor lies inside the layer's bytes, and where its type is known its shape
- * makes just as many. */
+/* Invariant: every tensor is within the layer's bytes. If its type is known, its size agrees with
+ * its shape. */
 #include "client/library/mapped_layer.h"
 
 #include "common/cleanup.h"
@@ -19,7 +19,7 @@ void mapped_layer_done(struct mapped_layer *mapped)
     *mapped = (struct mapped_layer){0};
 }
 
-/* Two keys that hold sizes. */
+/* Reads two sizes. */
 static bool parse_sizes(const json_t *object, const char *key_a, uint64_t *ret_a, const char *key_b,
                         uint64_t *ret_b)
 {
@@ -33,7 +33,7 @@ static bool parse_sizes(const json_t *object, const char *key_a, uint64_t *ret_a
     return true;
 }
 
-/* Segments that follow each other in the arena become one. */
+/* Segments that are adjacent in the arena become one. */
 static int parse_segments(const json_t *array, uint64_t layer_bytes,
                           struct arena_segment **ret_segments, size_t *ret_n_segments)
 {
@@ -64,8 +64,7 @@ static int parse_segments(const json_t *array, uint64_t layer_bytes,
     return 0;
 }
 
-/* Whether elements of that type and number take so many bytes; also if the type is of a newer
- * daemon. */
+/* Whether the elements take `n_bytes`. True for an unknown type, which a newer daemon may have. */
 static bool fits(const struct edgemind_tensor *tensor)
 {
     uint64_t n_elements = 1, n_bytes;
@@ -83,7 +82,7 @@ static bool fits(const struct edgemind_tensor *tensor)
     return !too_many && dtype_bytes(type, n_elements, &n_bytes) == 0 && n_bytes == tensor->bytes;
 }
 
-/* `shape` has room. */
+/* `shape` has enough room. */
 static bool parse_tensor(const json_t *object, const struct mapped_layer *mapped, uint64_t *shape,
                          struct edgemind_tensor *ret)
 {

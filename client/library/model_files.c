@@ -1,5 +1,6 @@
-/* Invariant: a weight file's descriptor is fds[i] where its entry in `weights` says i. Which paths
- * may be opened is definition_path_valid's to say: nothing outside of the file's own directory. */
+/* Invariant: if the entry of a weight file in `weights` has the index i, its descriptor is fds[i].
+ * definition_path_valid decides which paths may be opened: none outside of the main file's
+ * directory. */
 #include "client/library/model_files.h"
 
 #include "client/library/model_name.h"
@@ -38,7 +39,8 @@ static int length_of_directory(const char *path)
     return slash ? (int)(slash - path) + 1 : 0;
 }
 
-/* Opens `named`, beside `path`. The descriptor, or a negative errno with the failure set. */
+/* Opens `named`, relative to the directory of `path`. Returns the descriptor, or a negative errno
+ * with the failure set. */
 static int open_beside(const char *path, const char *named, struct model_files_failure *failure)
 {
     _cleanup_(freep) char *beside = NULL;
@@ -53,7 +55,7 @@ static int open_beside(const char *path, const char *named, struct model_files_f
     return fd;
 }
 
-/* Opens the weight file `named`, beside `path`. */
+/* Opens the weight file `named`, relative to the directory of `path`, and adds it to `weights`. */
 static int add_weights(struct model_files *files, const char *path, const char *named,
                        struct model_files_failure *failure)
 {
@@ -67,8 +69,8 @@ static int add_weights(struct model_files *files, const char *path, const char *
     return json_array_append_new(files->weights, entry) < 0 ? -ENOMEM : 0;
 }
 
-/* The parts of a split GGUF file: whichever of them `path` is, the first one leads and the others
- * follow in their order. */
+/* Opens all parts of a split GGUF file, whichever part `path` is. The first part becomes the main
+ * file; the others follow in their order. */
 static int add_parts(struct model_files *files, const char *path,
                      struct model_files_failure *failure)
 {
@@ -110,8 +112,8 @@ static int add_named(struct model_files *files, const char *path, const char *na
     return r;
 }
 
-/* An index names its shards, a definition at most one file. What is wrong with the text is found by
- * the daemon again, which says where. */
+/* Opens the files that the text names: an index names its shards, a definition at most one file.
+ * Errors in the text are ignored here, because the daemon finds them and reports where they are. */
 static int add_named_files(struct model_files *files, const char *path, const char *text,
                            size_t n_bytes, bool by_directory, struct model_files_failure *failure)
 {
@@ -146,7 +148,7 @@ static int add_named_files(struct model_files *files, const char *path, const ch
     return r;
 }
 
-/* The text that fds[0] holds. */
+/* Reads the text of fds[0]. */
 static int add_text(struct model_files *files, const char *path, bool by_directory,
                     struct model_files_failure *failure)
 {
@@ -157,7 +159,7 @@ static int add_text(struct model_files *files, const char *path, bool by_directo
     struct byte_source bytes = {byte_source_pread, &files->fds[0], (uint64_t)status.st_size};
     int r;
     if (bytes.size_bytes == 0 || bytes.size_bytes > DEFINITION_BYTES_MAX)
-        return 0; /* whatever it is, the daemon refuses it */
+        return 0; /* the daemon refuses it */
     _cleanup_(freep) char *text = malloc(bytes.size_bytes);
     if (!text)
         return -ENOMEM;
@@ -165,7 +167,8 @@ static int add_text(struct model_files *files, const char *path, bool by_directo
     return r < 0 ? r : add_named_files(files, path, text, bytes.size_bytes, by_directory, failure);
 }
 
-/* A shard of several says nothing of the others: the index beside it takes its place. */
+/* If `path` is a shard, replaces it by the index in the same directory, because a shard does not
+ * name the other shards. */
 static int add_by_index(struct model_files *files, const char *path, const struct part_name *name,
                         bool by_directory, struct model_files_failure *failure)
 {

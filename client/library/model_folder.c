@@ -1,5 +1,5 @@
-/* What a folder's files are is told by their names alone: their content is looked at when one of
- * them is opened. */
+/* Only the names of the files in a folder decide here. Their content is checked when one is opened.
+ */
 #include "client/library/model_folder.h"
 
 #include "client/library/regular_file.h"
@@ -18,7 +18,7 @@ enum { NAMED_MAX = 3 };
 DEFINE_CLEANUP(DIR *, closedir);
 
 struct found {
-    char *chosen; /* owned; the first of the alphabet, an index before all else */
+    char *chosen; /* owned; an index if there is one, otherwise the first in alphabetical order */
     bool is_index;
     unsigned n_indexes, n_weights;
     char *names[NAMED_MAX]; /* owned; some of the weight files */
@@ -47,7 +47,7 @@ static int note(struct found *found, const char *file)
     if (*file == '.' || (!is_index && !is_weights))
         return 0;
     if (is_weights && part_name_parse(file, ".gguf", &name) && name.part > 1)
-        return 0; /* the first stands for all */
+        return 0; /* the first part stands for all parts */
     if (is_weights) {
         if (found->n_weights < NAMED_MAX && !(found->names[found->n_weights] = strdup(file)))
             return -ENOMEM;

@@ -53,7 +53,7 @@ static char *stem_of(const char *base)
     return strndup(base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
 }
 
-/* Names that files have in every repository. */
+/* Names that files have in every repository, so that they do not tell models apart. */
 static bool is_generic(const char *stem)
 {
     enum { HASH_CHARACTERS = 40 };
@@ -62,7 +62,7 @@ static bool is_generic(const char *stem)
                                         "ggml-model"};
 
     if (strlen(stem) >= HASH_CHARACTERS && strspn(stem, "0123456789abcdef") == strlen(stem))
-        return true; /* of the cache's files proper */
+        return true; /* names of the cache's own files, which are hashes */
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         size_t n = strlen(words[i]);
         if (strncmp(stem, words[i], n) == 0 && (!stem[n] || strchr(".-_", stem[n])))
@@ -71,9 +71,9 @@ static bool is_generic(const char *stem)
     return false;
 }
 
-/* From "/", without looking at what is there: a link of the cache leads to a file without a name.
- * `path` is malloc'ed and loses "//", "." and "..". NULL when out of memory, or if there is no
- * current directory. */
+/* Makes an absolute path without following links, because a link of the cache leads to a file whose
+ * name is a hash. Removes "//", "." and "..". The result is malloc'ed; NULL when out of memory, or
+ * if there is no current directory. */
 static char *absolute(const char *path)
 {
     _cleanup_(freep) char *current = *path == '/' ? strdup("") : getcwd(NULL, 0);
@@ -98,8 +98,8 @@ static char *absolute(const char *path)
     return whole;
 }
 
-/* NAME, or NAME-SUBFOLDER, of a path in the cache; NULL if it is in none, or memory is short. The
- * repository's folder and REVISION are named by the path, whatever else does. */
+/* Returns NAME, or NAME-SUBFOLDER, for a path in the cache. NULL if the path is not in a cache, or
+ * when out of memory. */
 static char *repository_of(char *path)
 {
     static const char prefix[] = "models--";

@@ -1,4 +1,4 @@
-/* Invariant: a place that is handed out lies in the run's model. */
+/* Invariant: a position that a function returns is within the run's model. */
 #include "client/library/run_calls.h"
 
 #include "common/cleanup.h"

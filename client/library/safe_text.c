@@ -1,5 +1,5 @@
-/* Invariant: the result holds no byte below 0x20, no 0x7f and no C1 control, so that no terminal
- * takes any of it for an instruction. */
+/* Invariant: the result has no byte below 0x20, no 0x7f and no C1 control character, so a terminal
+ * finds no escape sequence in it. */
 #include "client/library/safe_text.h"
 
 #include "common/utf8.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Controls, and what reorders or ends the line in the eyes of whoever displays it. */
+/* Control characters, and characters that make a display reorder or end the line. */
 static bool unsafe(uint32_t character)
 {
     return utf8_is_control(character) || character == 0x061c || character == 0x200e ||
@@ -40,7 +40,7 @@ char *safe_text(const char *text)
             to += n;
             continue;
         }
-        if (n == 0) { /* no UTF-8: the byte itself */
+        if (n == 0) { /* not UTF-8: the byte itself */
             character = (unsigned char)*text;
             n = 1;
         }

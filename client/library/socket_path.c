@@ -9,7 +9,7 @@
 
 #define SYSTEM_SOCKET "/run/edgemind/io.edgemind.manager"
 
-/* One that may not be looked at is there, too. */
+/* A path that exists but that this user may not see counts as existing. */
 static bool exists(const char *path)
 {
     struct stat status;

@@ -1,8 +1,8 @@
 /* Owns a connected socket, its reader and its writer, and counts the calls that wait for a reply.
  *
- * Invariant: once `error` is set the connection is broken, and every later call returns it. A child
- * of the process that made the connection neither sends nor receives on it.
- * Framing is left to proto/frame, the JSON of messages to proto/message. */
+ * Invariant: once `error` is set, the connection is broken, and every later call returns this
+ * error. A child of the process that made the connection neither sends nor receives on it.
+ * proto/frame does the framing, and proto/message the JSON of messages. */
 #include "client/library/varlink.h"
 
 #include "client/library/fork_guard.h"
@@ -25,13 +25,13 @@ struct varlink {
     struct frame_reader *reader;
     struct frame_writer *writer;
     uint64_t timeout_usec;
-    uint64_t n_waiting; /* calls whose last reply has not come */
-    bool streaming;     /* the last of them may have several */
-    int send_error;     /* nothing can be sent any more; replies may still arrive */
+    uint64_t n_waiting; /* calls that still wait for a reply */
+    bool streaming;     /* the last of these calls may get several replies */
+    int send_error;     /* sending has failed; replies may still arrive */
     int error;
 };
 
-/* When to give up, or VARLINK_FOREVER. */
+/* The time at which to give up, or VARLINK_FOREVER. */
 static uint64_t deadline_usec(const struct varlink *varlink)
 {
     uint64_t deadline;
@@ -84,7 +84,7 @@ int varlink_connect(const char *path, uint64_t timeout_usec, struct varlink **re
     _cleanup_(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    /* A blocking connect waits for a place in a full backlog; a non-blocking one fails at once. */
+    /* If the backlog is full, a blocking connect waits, but a non-blocking one fails at once. */
     if (timeout_usec != VARLINK_FOREVER) {
         struct timeval timeout = {.tv_sec = (time_t)(timeout_usec / USEC_PER_SEC),
                                   .tv_usec = (suseconds_t)(timeout_usec % USEC_PER_SEC)};
@@ -134,14 +134,14 @@ bool varlink_is_parents(const struct varlink *varlink)
     return guarded_socket_is_parents(&varlink->socket);
 }
 
-/* What keeps the connection from being used; 0: nothing. */
+/* The errno because of which the connection cannot be used; 0 if it can. */
 static int check(const struct varlink *varlink)
 {
     return varlink_is_parents(varlink) ? -ECHILD : varlink->error;
 }
 
-/* Sends what the socket takes. A failure is kept, not returned: the server may have answered before
- * it hung up, and that answer says more. */
+/* Sends as much as the socket accepts. Keeps a failure but does not return it: the server may have
+ * answered before it hung up, and that answer says more. */
 static void send_some(struct varlink *varlink)
 {
     if (varlink->send_error != 0)
@@ -156,7 +156,7 @@ static bool unsent(const struct varlink *varlink)
     return varlink->send_error == 0 && frame_writer_pending_bytes(varlink->writer) > 0;
 }
 
-/* Waits until the socket can be read or written as asked. 0, -ETIMEDOUT, -EINTR or another. */
+/* Waits until the socket is ready for `events`. 0, -ETIMEDOUT, -EINTR or another negative errno. */
 static int wait_ready(struct varlink *varlink, short events, uint64_t deadline)
 {
     struct pollfd fds[] = {{.fd = varlink->socket.fd, .events = events},
@@ -176,7 +176,8 @@ static int wait_ready(struct varlink *varlink, short events, uint64_t deadline)
             return -ETIMEDOUT;
         if (n > 0)
             return fds[1].revents ? -EINTR : 0;
-        /* A signal that has a handler is no reason to stop; the interrupt descriptor is. */
+        /* The wait continues after a signal that has a handler; only the interrupt descriptor ends
+         * it. */
         if (errno != EINTR)
             return -errno;
     }
@@ -229,7 +230,7 @@ int varlink_flush(struct varlink *varlink)
     }
 }
 
-/* Makes a reply of a message and books it to the first waiting call. 0, -EBADMSG or -ENOMEM. */
+/* Parses a reply, and counts it for the first waiting call. 0, -EBADMSG or -ENOMEM. */
 static int accept_reply(struct varlink *varlink, struct varlink_reply *reply)
 {
     struct message_reply message;

@@ -1,4 +1,4 @@
-"""EdgeMind from Python: one file, the standard library, and NumPy where it is there.
+"""EdgeMind from Python: one file that needs the standard library, and uses NumPy if it is installed.
 
     import edgemind
 
@@ -10,37 +10,37 @@
         with daemon.run("model") as run:
             for layer in run.layers():                # one pass
                 ...
-        daemon.call("Stats")["arena"]["usedBytes"]    # any method, as the interface file says
+        daemon.call("Stats")["arena"]["usedBytes"]    # any method of the interface file
 
-What a layer hands out is read-only and lies in the arena, which every process of the machine
-shares. It may be used until the layer is given back: by release() or the end of its `with`, by a
-run's next layer or end, or by the connection's end. `data` and the memoryviews in `tensors` then
-raise ValueError. NumPy arrays, and slices that the caller made, cannot be taken back: they then
-show whatever comes to lie there next. Copy what is needed longer.
+A layer's `data` and `tensors` are read-only and point into the arena, which all processes of the
+machine share. They may be used until the layer is released: by release(), by the end of its `with`,
+by the next layer of a run or the run's end, or by the connection's end. After that, `data` and the
+memoryviews in `tensors` raise ValueError. NumPy arrays, and slices that the caller has made, stay
+usable, but then show whatever the daemon puts into the same memory. Copy data that is needed longer.
 
-When the daemon is restarted the connection ends with it: the next call raises ConnectionError, and
-what was read since the last one may have been something else. A new Connection may acquire the same
-layers; none is taken up by itself. If the daemon did not keep its arena it cuts it to nothing, and
-reading what is left of a layer ends the process by SIGBUS. (libedgemind takes leases up again, and
-turns the signal into an error.)
+When the daemon is restarted, its connections end. The next call raises ConnectionError, and bytes
+that were read since the call before may be wrong. A new Connection may acquire the same layers;
+nothing is acquired again automatically. If the daemon did not keep its arena, it truncates the old
+one to zero bytes, and a process that still reads a layer in it is killed by SIGBUS. (libedgemind
+takes leases up again, and turns the signal into an error.)
 
-Tensors are as in their file, little-endian as is every machine that this is for. With NumPy they
-are arrays of the tensor's shape, else memoryviews of it. Types that these have no name for come as
-flat bytes (uint8, or format "B"), and `layout` has type and shape. These are BF16, the 8-bit
-floats and everything smaller, and the quantised ones; without NumPy also F16 and C64, and a tensor
-of no elements.
+Tensors have the bytes of their file, which are little-endian, as are all supported machines. With
+NumPy, tensors are arrays with the tensor's shape; without NumPy, they are memoryviews with that
+shape. Some types have no equivalent: BF16, the 8-bit floats, all smaller types, and the quantised
+types; without NumPy also F16, C64, and tensors without elements. Such tensors are flat bytes (uint8,
+or format "B"), and `layout` has their type and shape.
 
-An error reply raises the class of its name, below Error. A connection that cannot be made, or
-breaks, raises OSError (mostly ConnectionError), ends, and takes its leases and runs with it.
+An error reply raises the subclass of Error with its name. If a connection cannot be made or breaks,
+OSError (usually ConnectionError) is raised, and the connection ends with its leases and runs.
 
-A connection and what came from it are for one thread at a time; threads take a connection each.
+Only one thread at a time may use a connection and its objects. Each thread should have its own.
 
-After a fork they are the parent's, and each process makes its own Connection. In the child whatever
-would use the parent's raises ChildProcessError (an OSError) and sends nothing; close() and the end
-of a `with` do nothing there, so that the parent keeps what it holds. The child's copy of the socket
-is closed as it is forked: the parent's leases end with the parent. Arrays and memoryviews that the
-parent had made before may be read in the child for as long as the parent holds the layer; nothing
-tells the child when that ends.
+After a fork the connection and its objects belong to the parent, and each process makes its own
+Connection. In the child, everything that would use the parent's connection raises ChildProcessError
+(an OSError) and sends nothing. close() and the end of a `with` do nothing there, so that the parent
+keeps its leases. During the fork the child's copy of the socket is closed, so the parent's leases end
+with the parent. The child may read arrays and memoryviews from before the fork for as long as the
+parent holds the layer. Nothing tells the child when the parent releases it.
 """
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ SYSTEM_SOCKET = "/run/edgemind/" + MANAGER
 CALL_BYTES_MAX = 64 << 10
 DEFINITION_BYTES_MAX = 16 << 20
 NAME_BYTES_MAX = 255
-FDS_MAX = 253  # that a call carries
-SEGMENTS_CACHED_MAX = 8192  # each is a mapping, of which a process may have some 65,000
+FDS_MAX = 253  # in one call
+SEGMENTS_CACHED_MAX = 8192  # each is a mapping; a process may have about 65,000 mappings
 
-# By dtype: what NumPy, and what memoryview.cast calls it.
+# For each dtype: its name in NumPy, and its name for memoryview.cast.
 FORMATS = {
     "F64": ("<f8", "d"), "F32": ("<f4", "f"), "F16": ("<f2", None), "C64": ("<c8", None),
     "I64": ("<i8", "q"), "I32": ("<i4", "i"), "I16": ("<i2", "h"), "I8": ("i1", "b"),
@@ -90,7 +90,7 @@ FORMATS = {
 
 
 class Error(Exception):
-    """An error reply: `name` as on the wire, `parameters` as the interface file says."""
+    """An error reply: its full `name`, and its `parameters` as the interface file describes them."""
 
     def __init__(self, name: str, parameters: dict):
         super().__init__(name, parameters)
@@ -106,11 +106,11 @@ class OutOfMemory(Error):
 
 
 class MustUnload(Error):
-    """The arena is full: the victims would have to give way."""
+    """The arena is full: the victims would have to be evicted."""
 
 
 class Busy(Error):
-    """Clients hold, or the daemon is loading, the layers that would have to give way."""
+    """The layers that would have to be evicted are being loaded, or clients hold them."""
 
 
 class NotFound(Error):
@@ -134,7 +134,7 @@ class LimitExceeded(Error):
 
 
 class IOFailed(Error):
-    """The operating system refused something to the daemon."""
+    """The daemon could not read a file, or another system call of the daemon failed."""
 
 
 class PermissionDenied(Error):
@@ -142,7 +142,7 @@ class PermissionDenied(Error):
 
 
 class InvalidParameter(Error):
-    """The method has no such parameter, or not of this value."""
+    """The method does not have this parameter, or does not accept its value."""
 
 
 class InterfaceNotFound(Error):
@@ -170,11 +170,11 @@ ERRORS.update((f"{SERVICE}.{error.__name__}", error) for error in (
 
 
 class Tensor(NamedTuple):
-    """Where a tensor lies in its layer, and what it is."""
+    """A tensor's type and shape, and its place in the layer."""
     name: str
     dtype: str
     shape: Tuple[int, ...]  # outermost first
-    offset: int  # in bytes, from the layer's first
+    offset: int  # in bytes, from the layer's first byte
     nbytes: int
 
 
@@ -182,7 +182,7 @@ _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """In the child: closes its copies of the parent's sockets; the parent's stay open."""
+    """Runs in the child. Closes its copies of the parent's sockets, which stay open in the parent."""
     for connection in list(_connections):
         connection._socket.close()
 
@@ -191,7 +191,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 _PART = r"(?<=[^/])-(\d{5})-of-(\d{5})\.gguf$"
 _SHARD = _PART.replace("gguf", "safetensors")
-# What files are called in every repository, or by their hash.
+# Names that files have in every repository, and names that are hashes.
 _GENERIC = (r"(model|pytorch_model|diffusion_pytorch_model|adapter_model|consolidated|weights|"
             r"ggml-model)($|[._-])|[0-9a-f]{40,}$")
 # https://huggingface.co/docs/huggingface_hub/guides/manage-cache
@@ -201,13 +201,13 @@ _CACHED = (r"/models--((?:[^/](?!--))*[^/]?)(?:--([^/]*))?/"
 Segments = Sequence[Tuple[int, int]]  # offset and length, in bytes of the arena's file
 
 _libc = ctypes.CDLL(None, use_errno=True)
-# Where off_t may have 32 bits there is mmap64.
+# If off_t has 32 bits, libc has mmap64.
 _mmap = _libc.mmap64 if hasattr(_libc, "mmap64") else _libc.mmap
 _mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int,
                   ctypes.c_int64]
 _mmap.restype = ctypes.c_void_p
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_PROT_NONE, _MAP_FIXED = 0, 0x10  # what the module mmap leaves out
+_PROT_NONE, _MAP_FIXED = 0, 0x10  # the module mmap does not have these
 _MAP_FAILED = ctypes.c_void_p(-1).value
 _HUGE_PAGE = 2 << 20
 
@@ -221,8 +221,8 @@ def _map(address: Optional[int], length: int, protection: int, flags: int, fd: i
 
 
 class _Arena:
-    """The arena's file: mapped whole, once, and again for each layer that lies in several segments.
-    A mapping lasts as long as anything looks through it."""
+    """The arena's file. The whole file is mapped once, and each layer in several segments is mapped
+    again. A mapping lasts as long as an object uses it."""
 
     def __init__(self, fd: int):
         self.file = open(fd, "rb", buffering=0)
@@ -236,12 +236,12 @@ class _Arena:
         self.contiguous.clear()
 
     def view(self, segments: Segments) -> memoryview:
-        """The segments' bytes as one range; a new view of the same memory each time."""
+        """The segments' bytes as one range. Each call makes a new view of the same memory."""
         end = max(offset + length for offset, length in segments)
         if end > len(self.whole):  # with commit=load the file grows
             size = os.fstat(self.file.fileno()).st_size
             if end > size:
-                raise ConnectionError("the arena is shorter than the daemon says")
+                raise ConnectionError("the layer is beyond the end of the arena")
             self.whole = self.map([(0, size)])
         if len(segments) == 1:
             offset, length = segments[0]
@@ -260,14 +260,14 @@ class _Arena:
         n_bytes = sum(length for _, length in segments)
         room = sum(ends) - sum(starts)
         if skip + n_bytes + ends[-1] - sum(segments[-1]) != room:
-            raise ConnectionError("the layer's segments do not meet at pages")
-        # So that the kernel can map huge pages of the arena as such.
+            raise ConnectionError("the layer's segments do not begin and end at pages")
+        # Aligned, so that the kernel can map huge pages of the arena as huge pages.
         align = max(self.page, _HUGE_PAGE) if len(segments) == 1 else self.page
         reserved = _map(None, room + align, _PROT_NONE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         address = -(-reserved // align) * align
         bytes_ = (ctypes.c_ubyte * n_bytes).from_address(address + skip)
         unmap = weakref.finalize(bytes_, _libc.munmap, reserved, room + align)
-        unmap.atexit = False  # something may still look through it then
+        unmap.atexit = False  # other objects may still use the mapping then
         for start, end in zip(starts, ends):
             _map(address, end - start, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED,
                  self.file.fileno(), start)
@@ -276,7 +276,7 @@ class _Arena:
 
 
 class Layer:
-    """A layer that is held in the arena: `name`, `nbytes` and `layout`, a Tensor by its name."""
+    """A held layer: its `name`, its size `nbytes`, and `layout`, which maps names to Tensors."""
 
     def __init__(self, connection: Connection, reply: dict):
         self._connection = connection
@@ -296,14 +296,14 @@ class Layer:
         """The layer's bytes."""
         self._connection._check_process()
         if self.released:
-            raise ValueError("the layer has been given back")
+            raise ValueError("the layer has been released")
         if self._data is None:
             self._data = self._connection._view(self._segments)
         return self._data
 
     @property
     def tensors(self) -> dict:
-        """An array or memoryview by the tensor's name. Empty once the layer was given back."""
+        """Maps each tensor's name to its array or memoryview. Empty after the layer's release."""
         data = self.data
         if self._tensors is None:
             self._tensors = {name: _tensor(data, tensor) for name, tensor in self.layout.items()}
@@ -317,14 +317,14 @@ class Layer:
             self._tensors.clear()
         for view in views:
             if isinstance(view, memoryview):
-                with contextlib.suppress(BufferError):  # an array that the caller made of it
+                with contextlib.suppress(BufferError):  # the caller has made an array of it
                     view.release()
 
 
 def _tensor(data: memoryview, tensor: Tensor) -> Any:
     data = data[tensor.offset:tensor.offset + tensor.nbytes]
     array_type, view_format = FORMATS.get(tensor.dtype, (None, None))
-    if numpy is not None:  # not numpy.ndarray(), which lets the caller make it writable
+    if numpy is not None:  # not numpy.ndarray(), whose arrays the caller could make writable
         flat = numpy.frombuffer(data, array_type or "u1")
         return flat.reshape(tensor.shape) if array_type else flat
     return data.cast(view_format, tensor.shape) if view_format and data else data
@@ -334,7 +334,7 @@ class Lease(Layer):
     """A layer of acquire(). A context manager."""
 
     def release(self) -> None:
-        """Gives the layer back. No error if that has been done, or the connection has ended."""
+        """Releases the layer. It is not an error if the layer is released or the connection ended."""
         self._connection._check_process()
         if not self.released:
             self._connection.call("Release", lease=self.lease)
@@ -349,9 +349,9 @@ class Lease(Layer):
 
 
 class RunLayer(Layer):
-    """A layer of a run, held until the run's next. `index`: its place in the model; `pass_`: how
-    often the run has come to the model's end, both from 0; `hit`: it was not loaded for this use,
-    be it ahead."""
+    """A layer of a run, held until the run's next layer. `index` is its index in the model, and `pass_`
+    is how often the run has reached the model's end, both from 0. `hit` is False if the layer was
+    loaded for this use, even if it was read ahead."""
 
     def __init__(self, connection: Connection, reply: dict):
         super().__init__(connection, reply)
@@ -361,9 +361,9 @@ class RunLayer(Layer):
 
 
 class Run:
-    """Goes through a model's layers, `n_layers` of them, again and again. A context manager, and an
-    iterator without end: each layer is held until the next one is asked for. After an error, the
-    next layer may be asked for again."""
+    """Goes through a model's `n_layers` layers again and again. A context manager, and an iterator
+    without end, which holds each layer until the next call. After an error the caller may request
+    the next layer again."""
 
     def __init__(self, connection: Connection, model: str, wait: Optional[float]):
         self._connection = connection
@@ -382,21 +382,21 @@ class Run:
         self._connection._check_process()
         if self._run is None:
             raise ValueError("the run has ended")
-        self._drop_layer()  # whatever comes of the call
+        self._drop_layer()  # even if the call fails
         reply = self._connection.call("Next", run=self._run, waitUsec=_usec(self.wait))
         self._layer = RunLayer(self._connection, reply)
         return self._layer
 
     def layers(self) -> Iterator[RunLayer]:
-        """The layers up to the model's end: one pass, or the rest of one. The last one is held
-        until the run goes on."""
+        """The layers up to the model's end: one pass, or the rest of a pass. The last layer is held
+        until the run continues or ends."""
         for layer in self:
             yield layer
             if layer.index == self.n_layers - 1:
                 return
 
     def end(self) -> None:
-        """Gives the layer back and ends the run. No error if that has been done."""
+        """Releases the layer and ends the run. It is not an error if the run has ended."""
         self._connection._check_process()
         if self._run is not None:
             self._connection.call("EndRun", run=self._run)
@@ -425,7 +425,7 @@ def _usec(wait: Optional[float]) -> Optional[int]:
 
 
 def find_socket() -> str:
-    """Where the daemon listens: $EDGEMIND_SOCKET, the system's, or the user's own."""
+    """The daemon's socket: $EDGEMIND_SOCKET, the system's, or the user's own."""
     given, runtime = os.environ.get("EDGEMIND_SOCKET"), os.environ.get("XDG_RUNTIME_DIR")
     if given:
         return given
@@ -436,7 +436,7 @@ def find_socket() -> str:
 def _exists(path: str) -> bool:
     try:
         os.stat(path)
-    except PermissionError:  # one that may not be looked at is there, too
+    except PermissionError:  # it exists, but this user may not see it
         pass
     except OSError:
         return False
@@ -446,8 +446,9 @@ def _exists(path: str) -> bool:
 class Connection:
     """A connection to the daemon at the socket `path` (default: find_socket()). A context manager.
 
-    `timeout`: so many seconds without an answer end the connection with socket.timeout. It must be
-    longer than every `wait` and than a layer takes to load. Default: as long as it takes."""
+    If the daemon does not answer for `timeout` seconds, the connection ends with socket.timeout. The
+    timeout must be longer than every `wait` and longer than the load of a layer. By default there is
+    no timeout."""
 
     def __init__(self, path: Optional[os.PathLike] = None, timeout: Optional[float] = None):
         self._arena: Optional[_Arena] = None
@@ -467,7 +468,7 @@ class Connection:
             raise
 
     def close(self) -> None:
-        """Ends the connection, and with it its leases and runs."""
+        """Ends the connection with its leases and runs."""
         if self._is_parents():
             return
         self._socket.close()
@@ -486,15 +487,15 @@ class Connection:
 
     def call(self, method: str, /, *, fds: Sequence[int] = (), **parameters: Any) -> dict:
         """Calls a method of io.edgemind.manager, or of another interface by its full name, and
-        returns the reply's parameters. A parameter that is None is left out. `fds` are passed along
-        and stay the caller's."""
+        returns the reply's parameters. Parameters that are None are not sent. The descriptors `fds`
+        are sent, too; the caller still owns them."""
         self._send(method, fds, parameters, more=False)
         return self._receive()
 
     def stream(self, method: str, /, *, fds: Sequence[int] = (), **parameters: Any
                ) -> Iterator[dict]:
-        """Calls with `more` and yields the parameters of each reply. Nothing else can be called
-        meanwhile; leaving before the last reply ends the connection."""
+        """Calls with `more` and yields the parameters of each reply. No other call is possible
+        meanwhile. If the caller stops before the last reply, the connection ends."""
         self._send(method, fds, parameters, more=True)
         self._streaming = more = True
         try:
@@ -509,12 +510,14 @@ class Connection:
     def load_model(self, path: os.PathLike, name: Optional[str] = None,
                    on_full: Optional[str] = None,
                    progress: Optional[Callable[[dict], Any]] = None) -> dict:
-        """Loads the model of a definition, a safetensors or GGUF file or the index of a sharded
-        one, with the weight files that it names or its other parts, and returns LoadModel's final
-        reply. `path` may also be the folder of an index or of a single weight file. `name` is for
-        weights; they are otherwise called as their file, an index as its directory, and what lies
-        in the cache of Hugging Face's libraries as its repository. `on_full`: "evict" or "ask". `progress` gets each reply; if it raises, the load is cancelled and the
-        connection ends."""
+        """Loads a model and returns LoadModel's final reply. `path` is a definition, a safetensors or
+        GGUF file, the index of sharded safetensors, or a folder with one index or one weight file.
+        The weight files that belong to it are opened, too.
+
+        `name` is the model's name in a weight file or an index. By default this is the name of the
+        file, of the index's directory, or, in the cache of Hugging Face's libraries, of the
+        repository. `on_full` is "evict" or "ask". `progress` is called with each reply; if it raises,
+        the load is cancelled and the connection ends."""
         with contextlib.ExitStack() as stack:
             def opened(beside: str) -> int:
                 fd = _open_regular(beside)
@@ -539,13 +542,13 @@ class Connection:
             return reply
 
     def acquire(self, model: str, layer: str, wait: Optional[float] = None) -> Lease:
-        """Holds a layer, which is loaded if it is missing. If other clients hold
-        the layers that would have to give way: Busy at once, or after `wait` seconds. The layer is held until it is released, whatever
-        becomes of the Lease, or until the connection ends."""
+        """Holds a layer, and loads it first if it is not resident. If other clients hold the layers
+        that would have to be evicted, raises Busy at once, or after `wait` seconds. The layer is held
+        until its release or the connection's end, even if the Lease is garbage-collected."""
         return Lease(self, self.call("Acquire", model=model, layer=layer, waitUsec=_usec(wait)))
 
     def run(self, model: str, wait: Optional[float] = None) -> Run:
-        """Begins a run over a model's layers. `wait` as for acquire(), for each layer."""
+        """Begins a run over a model's layers. `wait` is as for acquire(), for each layer."""
         return Run(self, model, wait)
 
     def _is_parents(self) -> bool:
@@ -554,12 +557,12 @@ class Connection:
 
     def _check_process(self) -> None:
         if self._is_parents():
-            raise ChildProcessError(errno.ECHILD, "the connection is that of the process that this "
-                                    "one was forked from; make one in this process")
+            raise ChildProcessError(errno.ECHILD, "the connection belongs to the parent process; make "
+                                    "a new one in this process")
 
     def _view(self, segments: Segments) -> memoryview:
         if self._arena is None:
-            raise ValueError("a daemon that simulates has no bytes")
+            raise ValueError("the daemon only simulates, so its layers have no bytes")
         return self._arena.view(segments)
 
     def _send(self, method: str, fds: Sequence[int], parameters: dict, more: bool) -> None:
@@ -574,10 +577,10 @@ class Connection:
             call["more"] = True
         message = json.dumps(call, ensure_ascii=False, allow_nan=False).encode()
         if len(message) > CALL_BYTES_MAX:
-            raise ValueError("the call is longer than the 64 KiB that a daemon takes")
+            raise ValueError("the call is longer than the 64 KiB that a daemon accepts")
         message += b"\0"
         try:
-            if fds:  # they ride on the first byte
+            if fds:  # the descriptors go with the first byte
                 message = message[socket.send_fds(self._socket, [message], fds):]
             self._socket.sendall(message)
         except BrokenPipeError:
@@ -587,7 +590,8 @@ class Connection:
             raise
 
     def _receive(self) -> dict:
-        """The next reply's parameters. A stream goes on if more replies follow."""
+        """Receives the next reply and returns its parameters. Says in _streaming whether more replies
+        follow."""
         self._check_process()
         try:
             message = json.loads(self._message())
@@ -600,7 +604,7 @@ class Connection:
             self._streaming = bool(message.get("continues"))
         except (ValueError, TypeError, AttributeError, IndexError) as error:
             self.close()
-            raise ConnectionError("the daemon's reply makes no sense") from error
+            raise ConnectionError("the daemon's reply is invalid") from error
         except BaseException:
             self.close()
             raise
@@ -640,7 +644,8 @@ def _open_regular(path: str) -> int:
 
 
 def _in_folder(folder: str) -> str:
-    """The folder's index, or else its only weight file; parts of one file count as one."""
+    """The folder's index, or, if it has none, its only weight file. The parts of a split GGUF file
+    count as one file."""
     folder = os.fsdecode(folder)
     names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     found = [name for name in names if name.endswith(".safetensors.index.json")]
@@ -656,7 +661,8 @@ def _in_folder(folder: str) -> str:
 
 
 def _whole(path: str) -> str:
-    """A shard of several says nothing of the others: the index beside it takes its place."""
+    """The index of the shard `path`, because a shard does not name the others; any other path
+    unchanged."""
     shard = re.search(_SHARD, path)
     if not shard or int(shard[2]) < 2:
         return path
@@ -664,7 +670,7 @@ def _whole(path: str) -> str:
 
 
 def _parts(path: str) -> list:
-    """All parts of the split GGUF file that `path` is one of; empty if it is none."""
+    """All parts of the split GGUF file that `path` belongs to; empty if it belongs to none."""
     part = re.search(_PART, path)
     if not part or not 1 <= int(part[1]) <= int(part[2]) <= FDS_MAX:
         return []
@@ -673,10 +679,10 @@ def _parts(path: str) -> list:
 
 
 def _describe(path: str, fd: int, by_directory: bool) -> Tuple[Optional[str], list]:
-    """What the file's model is called (None: a definition has its own name), and the weight files
-    that it names. The daemon says what is wrong with them."""
+    """The name of the file's model (None: a definition has its own name), and the weight files that
+    it names. The daemon checks the content."""
     head, size = os.pread(fd, 9, 0), os.fstat(fd).st_size
-    # No JSON text has a zero byte, and no safetensors header is so long that its length has none.
+    # JSON text never has a zero byte. The length of a safetensors header always has one.
     if head[:4] == b"GGUF" or (0 in head[:8] and head[8:] in (b"", b"{")):
         return _name_of(path, False, by_directory), []
     if size > DEFINITION_BYTES_MAX:
@@ -695,7 +701,7 @@ def _describe(path: str, fd: int, by_directory: bool) -> Tuple[Optional[str], li
 
 
 def _name_of(path: str, is_index: bool, by_directory: bool) -> str:
-    """What the model in a file is called, as libedgemind and emctl call it."""
+    """The default name of the model in a file, the same as in libedgemind and emctl."""
     stem = os.path.splitext(re.sub(_PART, ".gguf", os.path.basename(path)))[0]
     if not is_index and not re.match(_GENERIC, stem):
         return _text(stem)
@@ -709,7 +715,8 @@ def _name_of(path: str, is_index: bool, by_directory: bool) -> str:
 
 
 def _text(name: str) -> str:
-    """As a model's name: controls and bytes that are no UTF-8 as \\uXXXX, and not too long."""
+    """A valid model name: control characters and bytes that are not UTF-8 become \\uXXXX, and the name
+    is cut to the maximum length."""
     fit = ""
     for character in name:
         code = ord(character) - 0xdc00 if 0xdc80 <= ord(character) <= 0xdcff else ord(character)
@@ -722,6 +729,7 @@ def _text(name: str) -> str:
 
 
 def _is_inside(path: Any) -> bool:
-    """Whether a weight file may be called so: beside the file that names it, or below."""
+    """Whether the path of a weight file is allowed: it must be in or below the directory of the file
+    that names it."""
     return (isinstance(path, str) and path != "" and not path.startswith("/") and "\0" not in path
             and ".." not in path.split("/"))
