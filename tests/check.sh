@@ -78,7 +78,7 @@ unit() (
     mkdir -p "$directory/passed" "$directory/failed"
     for test in $(find "$1"/tests/unit -type f -perm /100 -name 'test_*' | sort); do
         case $test in
-        *_backing* | *_headroom | *_loader | *_loader_files | *_monitor*) alone+=("$test") ;;
+        *_backing* | *_headroom | *_loader* | *_monitor*) alone+=("$test") ;;
         *) others+=("$test") ;;
         esac
     done
