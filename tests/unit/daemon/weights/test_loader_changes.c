@@ -1,100 +1,65 @@
 /* What a file that changes or cannot be read does to a load. */
 #include "daemon/weights/loader.h"
-#include "tests/unit/loader_fixture.h"
+#include "tests/unit/loader_files_fixture.h"
 #include "tests/unit/run_suite.h"
 
 #include <errno.h>
 
-static void expect_stale(struct bench *bench, struct layer *layer)
+static void expect_stale(struct layer *layer)
 {
-    ck_assert_int_eq(fill(bench, layer), -ESTALE);
-    arena_release(bench->arena, &layer->allocation);
+    ck_assert_int_eq(fill(layer), -ESTALE);
+    release(layer);
 }
 
 START_TEST(a_file_that_changed)
 {
-    struct bench *bench = bench_new(io_modes[_i], 2);
-    struct weight_file *file = &bench->files[0];
+    begin_with_files(io_modes[_i], 2);
+    struct weight_file *file = &bench.files[0];
     struct piece piece = {100, 0, 3 * MIB, 0};
 
-    add_file(bench, file_bytes);
-    struct layer *layer = define(bench, 11, &piece, 1);
-    ck_assert_int_eq(fill(bench, layer), 0);
-    arena_release(bench->arena, &layer->allocation);
+    add_file(file_bytes);
+    struct layer *layer = define(11, &piece, 1);
+    ck_assert_int_eq(fill(layer), 0);
+    release(layer);
 
     int writer = reopen_for_writing(file);
     struct timespec times[] = {file->modified, file->modified};
     times[1].tv_nsec ^= 1;
     ck_assert_int_eq(futimens(writer, times), 0);
-    expect_stale(bench, layer);
+    expect_stale(layer);
     times[1] = file->modified;
     /* Written to, with its time put back. */
     ck_assert_int_eq(pwrite(writer, "other", 5, 200), 5);
     ck_assert_int_eq(futimens(writer, times), 0);
-    expect_stale(bench, layer);
+    expect_stale(layer);
     ck_assert_int_eq(ftruncate(writer, (off_t)file_bytes + 1), 0);
     ck_assert_int_eq(futimens(writer, times), 0);
-    expect_stale(bench, layer);
+    expect_stale(layer);
     /* Even where the layer itself lies before the new end. */
     ck_assert_int_eq(ftruncate(writer, (off_t)file_bytes - 1), 0);
     ck_assert_int_eq(futimens(writer, times), 0);
-    expect_stale(bench, layer);
+    expect_stale(layer);
     ck_assert_int_eq(ftruncate(writer, 0), 0);
     ck_assert_int_eq(futimens(writer, times), 0);
-    expect_stale(bench, layer);
+    expect_stale(layer);
     close(writer);
-    bench_free(bench);
 }
 END_TEST
 
-/* Holds the only worker, step by step. */
-struct hold {
-    struct job job;
-    sem_t entered, proceed;
-    bool is_done;
-};
-
-static int hold_step(struct job *job, uint64_t index)
-{
-    struct hold *hold = (struct hold *)job;
-    (void)index;
-    sem_post(&hold->entered);
-    sem_wait(&hold->proceed);
-    return 0;
-}
-
-static void hold_done(struct job *job, int error)
-{
-    ck_assert_int_eq(error, 0);
-    ((struct hold *)job)->is_done = true;
-}
-
 /* One thread takes turns: the fill's first chunk lies between the hold's second step and its third,
  * and what `change` does to the file falls there, in the middle of the layer. */
-static int change_in_the_middle(struct bench *bench, struct layer *layer,
-                                void (*change)(const struct weight_file *file))
+static int change_in_the_middle(struct layer *layer, void (*change)(const struct weight_file *file))
 {
-    struct hold hold = {.job = {.n_steps = 3, .step = hold_step, .done = hold_done}};
-    sem_init(&hold.entered, 0, 0);
-    sem_init(&hold.proceed, 0, 0);
-    workers_submit(bench->workers, &hold.job);
-    sem_wait(&hold.entered);
-    start(bench, layer);
+    hold_begin(3);
+    start(layer);
     for (unsigned i = 0; i < 2; i++) {
         ck_assert_uint_eq(loader_progress_bytes(layer), 0);
-        sem_post(&hold.proceed);
-        sem_wait(&hold.entered);
+        hold_next_step();
     }
     ck_assert_uint_eq(loader_progress_bytes(layer), MIB);
-    change(&bench->files[0]);
-    sem_post(&hold.proceed);
-    int r = await(bench, layer);
-    while (!hold.is_done)
-        workers_dispatch(bench->workers);
-    sem_destroy(&hold.entered);
-    sem_destroy(&hold.proceed);
-    arena_release(bench->arena, &layer->allocation);
-    return r;
+    change(&bench.files[0]);
+    hold_end();
+    return await(layer);
 }
 
 static void truncate_it(const struct weight_file *file)
@@ -130,12 +95,11 @@ START_TEST(a_file_that_changes_meanwhile)
         {replace_it, 0}, /* the open file is still what it was */
     };
     for (unsigned i = 0; i < sizeof changes / sizeof changes[0]; i++) {
-        struct bench *bench = bench_new(io_modes[_i], 1);
+        begin_with_files(io_modes[_i], 1);
         struct piece piece = {0, 0, 3 * MIB, 0};
-        add_file(bench, file_bytes);
-        struct layer *layer = define(bench, 11, &piece, 1);
-        ck_assert_int_eq(change_in_the_middle(bench, layer, changes[i].change), changes[i].result);
-        bench_free(bench);
+        add_file(file_bytes);
+        struct layer *layer = define(11, &piece, 1);
+        ck_assert_int_eq(change_in_the_middle(layer, changes[i].change), changes[i].result);
     }
 }
 END_TEST
@@ -143,29 +107,27 @@ END_TEST
 /* A read that fails ends the load with its errno, and the layer's other chunks are not read. */
 START_TEST(a_read_that_fails)
 {
-    struct bench *bench = bench_new(IO_BUFFERED, 1);
+    begin_with_files(IO_BUFFERED, 1);
     struct piece pieces[] = {{0, 0, 2 * MIB, 0}, {0, 0, 2 * MIB, 1}};
 
-    add_file(bench, file_bytes);
-    add_file(bench, file_bytes);
-    struct layer *layer = define(bench, 11, pieces, 2);
-    int readable = bench->files[0].fd;
-    bench->files[0].fd = open(bench->files[0].path, O_WRONLY | O_CLOEXEC);
-    ck_assert_int_eq(fill(bench, layer), -EBADF);
-    ck_assert_uint_eq(backing_base(bench->backing)[2 * MIB], GUARD);
-    forget(bench, layer);
+    add_file(file_bytes);
+    add_file(file_bytes);
+    struct layer *layer = define(11, pieces, 2);
+    int readable = bench.files[0].fd;
+    bench.files[0].fd = open(bench.files[0].path, O_WRONLY | O_CLOEXEC);
+    ck_assert_int_eq(fill(layer), -EBADF);
+    ck_assert_uint_eq(backing_base(bench.backing)[2 * MIB], GUARD);
+    forget(layer);
     /* Once it can be read, so can the layer. */
-    close(bench->files[0].fd);
-    bench->files[0].fd = readable;
-    ck_assert_int_eq(fill(bench, layer), 0);
-    check_bytes(bench, layer);
-    bench_free(bench);
+    close(bench.files[0].fd);
+    bench.files[0].fd = readable;
+    ck_assert_int_eq(fill(layer), 0);
+    check_bytes(layer);
 }
 END_TEST
 
 int main(void)
 {
-    page = (uint64_t)sysconf(_SC_PAGESIZE);
     Suite *suite = suite_create("loader_changes");
     TCase *tcase = tcase_create("loader_changes");
     tcase_set_timeout(tcase, 300);

@@ -4,31 +4,26 @@
 #include "daemon/weights/loader.h"
 
 #include "common/clock.h"
-#include "tests/unit/loader_fixture.h"
+#include "tests/unit/loader_files_fixture.h"
 #include "tests/unit/run_suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <poll.h>
-#include <semaphore.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 /* Leaves holes of less than a MiB and nothing else. */
-static void fragment(struct bench *bench)
+static void fragment(void)
 {
     static const uint64_t sizes[] = {1, 1, 200, 1, 250, 1, 250, 1, 250};
     enum { N = sizeof sizes / sizeof sizes[0] };
     for (unsigned i = 0; i < N; i++)
         ck_assert_int_eq(
-            arena_alloc(bench->arena, sizes[i] * 4096 / page + 1, &bench->layers[i].allocation), 0);
+            arena_alloc(bench.arena, sizes[i] * 4096 / page + 1, &bench.layers[i].allocation), 0);
     ck_assert_int_eq(
-        arena_alloc(bench->arena, arena_free_pages(bench->arena), &bench->layers[N].allocation), 0);
+        arena_alloc(bench.arena, arena_free_pages(bench.arena), &bench.layers[N].allocation), 0);
     for (unsigned i = 0; i < N; i += 2)
-        arena_release(bench->arena, &bench->layers[i].allocation);
+        arena_release(bench.arena, &bench.layers[i].allocation);
 }
 
 /* One of each kind: aligned, just beside, a sector, odd; a byte, a block, many chunks; and all of
@@ -41,31 +36,30 @@ START_TEST(every_place)
         N_OFFSETS = sizeof offsets / sizeof offsets[0],
         N_SIZES = sizeof sizes / sizeof sizes[0]
     };
-    struct bench *bench = bench_new(io_modes[_i], 2);
+    begin_with_files(io_modes[_i], 2);
 
-    add_file(bench, file_bytes);
+    add_file(file_bytes);
     for (unsigned fragmented = 0; fragmented < 2; fragmented++) {
         if (fragmented)
-            fragment(bench);
+            fragment();
         for (unsigned i = fragmented ? N_SIZES - 1 : 0; i < N_SIZES; i++)
             for (unsigned j = 0; j <= N_OFFSETS; j++) {
                 bool is_last = j == N_OFFSETS;
                 struct piece piece = {is_last ? file_bytes - sizes[i] : offsets[j], 0, sizes[i], 0};
-                struct layer *layer = define(bench, 11, &piece, 1);
-                ck_assert_int_eq(fill(bench, layer), 0);
+                struct layer *layer = define(11, &piece, 1);
+                ck_assert_int_eq(fill(layer), 0);
                 if (fragmented)
                     ck_assert_ptr_nonnull(layer->allocation.extents->next);
-                check_bytes(bench, layer);
-                forget(bench, layer);
+                check_bytes(layer);
+                forget(layer);
             }
     }
-    bench_free(bench);
 }
 END_TEST
 
 START_TEST(many_pieces_of_two_files)
 {
-    struct bench *bench = bench_new(io_modes[_i], 2);
+    begin_with_files(io_modes[_i], 2);
     struct piece pieces[] = {
         {file_bytes - 100, 0, 100, 1}, /* begins late in its page */
         {4095, 0, 2, 0},
@@ -76,16 +70,15 @@ START_TEST(many_pieces_of_two_files)
         {0, 0, 4096, 0},
     };
 
-    add_file(bench, file_bytes);
-    add_file(bench, file_bytes);
-    struct layer *layer = define(bench, 11, pieces, sizeof pieces / sizeof pieces[0]);
-    ck_assert_int_eq(fill(bench, layer), 0);
-    check_bytes(bench, layer);
-    forget(bench, layer);
-    fragment(bench);
-    ck_assert_int_eq(fill(bench, layer), 0);
-    check_bytes(bench, layer);
-    bench_free(bench);
+    add_file(file_bytes);
+    add_file(file_bytes);
+    struct layer *layer = define(11, pieces, sizeof pieces / sizeof pieces[0]);
+    ck_assert_int_eq(fill(layer), 0);
+    check_bytes(layer);
+    forget(layer);
+    fragment();
+    ck_assert_int_eq(fill(layer), 0);
+    check_bytes(layer);
 }
 END_TEST
 
@@ -94,17 +87,16 @@ START_TEST(ends_of_files)
 {
     static const uint64_t sizes[] = {1, 4095, 4096, 2 * 1048576, 2 * 1048576 + 1};
     for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        struct bench *bench = bench_new(io_modes[_i], 2);
+        begin_with_files(io_modes[_i], 2);
         struct piece piece = {0, 0, sizes[i], 0};
-        add_file(bench, sizes[i]);
-        struct layer *layer = define(bench, 11, &piece, 1);
-        ck_assert_int_eq(fill(bench, layer), 0);
-        check_bytes(bench, layer);
+        add_file(sizes[i]);
+        struct layer *layer = define(11, &piece, 1);
+        ck_assert_int_eq(fill(layer), 0);
+        check_bytes(layer);
         /* What a direct read leaves behind the file's end is not shown. */
-        const unsigned char *base = backing_base(bench->backing);
+        const unsigned char *base = backing_base(bench.backing);
         for (uint64_t at = sizes[i]; at < layer->allocation.n_pages * page; at++)
             ck_assert_uint_eq(base[at], 0);
-        bench_free(bench);
     }
 }
 END_TEST
@@ -143,14 +135,13 @@ static bool takes_direct(const struct weight_file *file)
 START_TEST(the_mode_that_was_asked_for)
 {
     for (unsigned i = 1; i < N_IO_MODES; i++) {
-        struct bench *bench = bench_new(io_modes[i], 2);
+        begin_with_files(io_modes[i], 2);
         struct piece piece = {0, 0, file_bytes, 0};
-        add_file(bench, file_bytes);
-        if (takes_direct(&bench->files[0])) {
-            ck_assert_int_eq(fill(bench, define(bench, 11, &piece, 1)), 0);
-            ck_assert_int_eq(is_direct(&bench->files[0]), io_modes[i] == IO_DIRECT);
+        add_file(file_bytes);
+        if (takes_direct(&bench.files[0])) {
+            ck_assert_int_eq(fill(define(11, &piece, 1)), 0);
+            ck_assert_int_eq(is_direct(&bench.files[0]), io_modes[i] == IO_DIRECT);
         }
-        bench_free(bench);
     }
 }
 END_TEST
@@ -162,17 +153,17 @@ static void drop_from_cache(int fd)
 
 /* Whether so many loads of a cold file all read past the page cache. Tries more than once: on a
  * busy machine a look that is held up sees what it has itself brought in. */
-static bool stays_cold(struct bench *bench, struct layer *layer, int fd, unsigned n_loads)
+static bool stays_cold(struct layer *layer, int fd, unsigned n_loads)
 {
-    const struct weight_file *file = &bench->files[0];
+    const struct weight_file *file = &bench.files[0];
     enum { TRIES = 100 };
     for (unsigned i = 0; i < TRIES; i++) {
         unsigned n_direct = 0;
         drop_from_cache(fd);
         while (n_direct < n_loads) {
-            ck_assert_int_eq(fill(bench, layer), 0);
-            check_bytes(bench, layer);
-            forget(bench, layer);
+            ck_assert_int_eq(fill(layer), 0);
+            check_bytes(layer);
+            forget(layer);
             if (!is_direct(file))
                 break;
             n_direct++;
@@ -185,43 +176,42 @@ static bool stays_cold(struct bench *bench, struct layer *layer, int fd, unsigne
 
 START_TEST(auto_follows_the_page_cache)
 {
-    struct bench *bench = bench_new(IO_AUTO, 2);
-    struct weight_file *file = &bench->files[0];
+    begin_with_files(IO_AUTO, 2);
+    struct weight_file *file = &bench.files[0];
     struct piece piece = {0, 0, file_bytes, 0};
 
-    add_file(bench, file_bytes);
+    add_file(file_bytes);
     if (takes_direct(file) && resident_pages(file) == 0) {
-        struct layer *layer = define(bench, 11, &piece, 1);
+        struct layer *layer = define(11, &piece, 1);
         int reader = reopen_for_writing(file);
         /* Cold, again and again: looking must not make it warm. */
-        ck_assert(stays_cold(bench, layer, reader, 3));
+        ck_assert(stays_cold(layer, reader, 3));
 
         /* Somebody reads it: warm. */
         char *bytes = malloc(file_bytes);
         ck_assert_int_eq(pread(reader, bytes, file_bytes, 0), file_bytes);
         free(bytes);
-        ck_assert_int_eq(fill(bench, layer), 0);
+        ck_assert_int_eq(fill(layer), 0);
         ck_assert(!is_direct(file));
-        check_bytes(bench, layer);
-        forget(bench, layer);
+        check_bytes(layer);
+        forget(layer);
 
         /* Not looked at again: a run has just read from it. */
         file->probed_usec = clock_monotonic_usec() + 3600 * UINT64_C(1000000);
         layer->ahead = 1;
         drop_from_cache(reader);
-        ck_assert_int_eq(fill(bench, layer), 0);
+        ck_assert_int_eq(fill(layer), 0);
         ck_assert(!is_direct(file));
-        check_bytes(bench, layer);
-        forget(bench, layer);
+        check_bytes(layer);
+        forget(layer);
         file->probed_usec = 0;
 
         /* And cold again. */
         drop_from_cache(reader);
         if (resident_pages(file) == 0)
-            ck_assert(stays_cold(bench, layer, reader, 1));
+            ck_assert(stays_cold(layer, reader, 1));
         close(reader);
     }
-    bench_free(bench);
 }
 END_TEST
 
@@ -242,19 +232,18 @@ START_TEST(falls_back_where_direct_is_refused)
     if (n_bytes > 3 * MIB)
         n_bytes = 3 * MIB;
     for (unsigned i = 0; i < N_IO_MODES; i++) {
-        struct bench *bench = bench_new(io_modes[i], 2);
+        begin_with_files(io_modes[i], 2);
         struct piece piece = {77, 0, n_bytes, 0};
-        ck_assert_int_eq(weight_file_init(&bench->files[0], dup(fd), path), 0);
-        bench->definition.n_files = 1;
-        ck_assert_int_eq(fill(bench, define(bench, 11, &piece, 1)), 0);
-        unsigned char *bytes = bench->images[0] = malloc(n_bytes);
+        ck_assert_int_eq(weight_file_init(&bench.files[0], dup(fd), path), 0);
+        bench.definition.n_files = 1;
+        ck_assert_int_eq(fill(define(11, &piece, 1)), 0);
+        unsigned char *bytes = bench.images[0] = malloc(n_bytes);
         for (size_t n = 0; n < n_bytes;) {
             ssize_t n_read = pread(fd, bytes + n, n_bytes - n, (off_t)(77 + n));
             ck_assert_int_gt(n_read, 0);
             n += (size_t)n_read;
         }
-        ck_assert_int_eq(memcmp(bytes, backing_base(bench->backing) + 77, n_bytes), 0);
-        bench_free(bench);
+        ck_assert_int_eq(memcmp(bytes, backing_base(bench.backing) + 77, n_bytes), 0);
     }
     close(fd);
 }
@@ -263,70 +252,65 @@ END_TEST
 /* Two layers of one file at once, by two threads: both choose how the file is read. */
 START_TEST(two_at_once)
 {
-    struct bench *bench = bench_new(io_modes[_i], 2);
+    begin_with_files(io_modes[_i], 2);
     const uint64_t bytes = MIB + MIB / 2;
     struct piece pieces[] = {{1, 0, bytes, 0}, {MIB + 1, 0, bytes, 0}};
 
-    add_file(bench, file_bytes);
+    add_file(file_bytes);
     for (unsigned round = 0; round < 4; round++) {
-        struct layer *one = define(bench, 10, &pieces[0], 1),
-                     *other = define(bench, 11, &pieces[1], 1);
-        start(bench, one);
-        start(bench, other);
-        ck_assert_int_eq(await(bench, one), 0);
-        ck_assert_int_eq(await(bench, other), 0);
-        const unsigned char *base = backing_base(bench->backing);
+        struct layer *one = define(10, &pieces[0], 1), *other = define(11, &pieces[1], 1);
+        start(one);
+        start(other);
+        ck_assert_int_eq(await(one), 0);
+        ck_assert_int_eq(await(other), 0);
+        const unsigned char *base = backing_base(bench.backing);
         uint64_t at = other->allocation.extents->first_page * page + 1;
-        ck_assert_int_eq(memcmp(base + 1, bench->images[0] + 1, bytes), 0);
-        ck_assert_int_eq(memcmp(base + at, bench->images[0] + MIB + 1, bytes), 0);
-        forget(bench, one);
-        forget(bench, other);
+        ck_assert_int_eq(memcmp(base + 1, bench.images[0] + 1, bytes), 0);
+        ck_assert_int_eq(memcmp(base + at, bench.images[0] + MIB + 1, bytes), 0);
+        forget(one);
+        forget(other);
     }
-    bench_free(bench);
 }
 END_TEST
 
 /* A layer with weights and one without: nothing of what lay there shows through either. */
 START_TEST(zeros_between_and_behind)
 {
-    struct bench *bench = bench_new(IO_BUFFERED, 2);
+    begin_with_files(IO_BUFFERED, 2);
     struct piece pieces[] = {{4000, 0, 10, 0}, {3 * MIB + 10, 0, 5, 0}};
 
-    add_file(bench, file_bytes);
-    struct layer *layer = define(bench, 11, pieces, 2);
-    ck_assert_int_eq(fill(bench, layer), 0);
-    check_bytes(bench, layer);
-    bench_free(bench);
+    add_file(file_bytes);
+    struct layer *layer = define(11, pieces, 2);
+    ck_assert_int_eq(fill(layer), 0);
+    check_bytes(layer);
 }
 END_TEST
 
 START_TEST(cancelled_while_it_reads)
 {
-    struct bench *bench = bench_new(io_modes[_i], 2);
+    begin_with_files(io_modes[_i], 2);
     struct piece piece = {3, 0, 3 * MIB, 0};
 
-    add_file(bench, file_bytes);
-    struct layer *layer = define(bench, 11, &piece, 1);
+    add_file(file_bytes);
+    struct layer *layer = define(11, &piece, 1);
     for (unsigned round = 0; round < 8; round++) {
-        start(bench, layer);
+        start(layer);
         while (round % 2 && loader_progress_bytes(layer) == 0)
             continue;
-        loader_cancel(bench->loader, layer);
-        int r = await(bench, layer);
+        loader_cancel(bench.loader, layer);
+        int r = await(layer);
         ck_assert_msg(r == -ECANCELED || r == 0, "%d", r);
         if (r == 0)
-            check_bytes(bench, layer);
-        forget(bench, layer);
+            check_bytes(layer);
+        forget(layer);
     }
-    ck_assert_int_eq(fill(bench, layer), 0);
-    check_bytes(bench, layer);
-    bench_free(bench);
+    ck_assert_int_eq(fill(layer), 0);
+    check_bytes(layer);
 }
 END_TEST
 
 int main(void)
 {
-    page = (uint64_t)sysconf(_SC_PAGESIZE);
     Suite *suite = suite_create("loader_files");
     TCase *tcase = tcase_create("loader_files");
     tcase_set_timeout(tcase, 300);
