@@ -6,6 +6,7 @@
 #include "daemon/control/server.h"
 #include "daemon/methods/deleted_files.h"
 #include "daemon/methods/methods.h"
+#include "daemon/reload.h"
 #include "daemon/restart/handover.h"
 #include "daemon/sockets.h"
 #include "daemon/status_line.h"
@@ -122,15 +123,19 @@ static void on_grace(evutil_socket_t fd, short what, void *context)
 }
 
 /* Applies the settings that a running daemon can change. Also called once at the start. */
-static int apply_config(struct daemon *daemon)
+static int apply_config(void *context)
 {
+    struct daemon *daemon = context;
     const struct config *config = daemon->config;
     struct timeval interval = timeval_of(config->monitor_interval_usec);
     gid_t admin_gid;
     int r = group_find(config->admin_group, "admin-group", &admin_gid);
+    if (r == 0 && event_add(daemon->sampling, &interval) < 0)
+        r = -ENOMEM;
     if (r < 0)
         return r;
 
+    /* From here on nothing fails: a reload that fails must change nothing. */
     daemon->rules.admin_gid = admin_gid;
     server_set_rules(daemon->server, &daemon->rules);
     server_set_limits(daemon->server, &(struct server_limits){config->max_connections,
@@ -143,42 +148,17 @@ static int apply_config(struct daemon *daemon)
     if (scheduler_policy(daemon->scheduler) != config->policy)
         scheduler_set_policy(daemon->scheduler, config->policy);
     log_set_level(config->log_level);
-    return event_add(daemon->sampling, &interval) < 0 ? -ENOMEM : 0;
+    return 0;
 }
 
 static void on_reload(evutil_socket_t signal, short what, void *context)
 {
     struct daemon *daemon = context;
-    struct config next;
-    enum config_action action;
-    char why[CONFIG_WHY_MAX];
     (void)signal;
     (void)what;
-
     service_manager_reloading();
-    int r = config_load(daemon->argc, daemon->argv, &next, &action, why);
-    if (r < 0) {
-        log_error("the old configuration stays: %s", why);
-        service_manager_ready(daemon->status);
-        return;
-    }
-
-    bool reloadable;
-    unsigned cursor = 0;
-    for (const char *name;
-         (name = config_next_difference(daemon->config, &next, &cursor, &reloadable));)
-        if (!reloadable)
-            log_warn("%s changed, but takes effect only at the next start", name);
-    struct config previous = *daemon->config;
-    *daemon->config = next;
-    if (apply_config(daemon) < 0) {
-        log_error("the old configuration stays");
-        *daemon->config = previous;
-        config_done(&next);
-    } else {
-        config_done(&previous);
+    if (config_reload(daemon->config, daemon->argc, daemon->argv, apply_config, daemon) == 0)
         events_on_reload(daemon->events);
-    }
     service_manager_ready(daemon->status);
 }
 
