@@ -118,7 +118,7 @@ $(BUILD)/tests/integration/view_reader: $(BUILD)/tests/integration/view_reader.o
 	$(call link)
 
 # These tests link only the part of the view library that they test, not the calls that it replaces.
-$(BUILD)/tests/unit/client/view/%: $(BUILD)/tests/unit/client/view/%.o $(BUILD)/client/view/unit_table.o
+$(BUILD)/tests/unit/client/view/%: $(BUILD)/tests/unit/client/view/%.o $(BUILD)/client/view/unit_table.o $(BUILD)/client/view/copy_watch.o
 	$(call link,check)
 
 $(BUILD)/tests/integration/%: $(BUILD)/tests/integration/%.o $(BUILD)/libclient.a $(BUILD)/libdaemon.a $(BUILD)/libcommon.a

@@ -131,6 +131,14 @@ static void give_up(struct view *view, uint32_t unit, bool is_bad)
     views_unlock();
 }
 
+static void look_for_copies(struct view *view, uint32_t unit)
+{
+    if (copy_watch_note(&view->copy_watch, view_unit_bytes(view, unit), view->table.covered_bytes))
+        notice_about(view->file_fd, "is copied by the program into its own memory, which the "
+                                    "arena's capacity does not limit; edgemind-view(7) says how "
+                                    "programs map their weights");
+}
+
 /* Makes the unit readable, unless the connection is lost: then it stays wanted. */
 static void resolve(struct server *server, struct view *view, uint32_t index)
 {
@@ -142,6 +150,7 @@ static void resolve(struct server *server, struct view *view, uint32_t index)
         int r = daemon_link_acquire(&server->link, view, view->table.names[index], wait_usec, 0,
                                     &reply);
         if (r == 0) {
+            look_for_copies(view, index);
             map(server, view, index, reply);
             json_decref(reply);
             return;

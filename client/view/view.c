@@ -97,7 +97,7 @@ static int map_piece(struct view *view, uint32_t unit, const json_t *row, int ar
     return 0;
 }
 
-static uint64_t unit_bytes(const struct view *view, uint32_t unit)
+uint64_t view_unit_bytes(const struct view *view, uint32_t unit)
 {
     uint64_t bytes = 0;
 
@@ -118,7 +118,7 @@ int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int are
         if (r < 0)
             return r;
     }
-    if (bytes != unit_bytes(view, unit))
+    if (bytes != view_unit_bytes(view, unit))
         return -EBADMSG;
     atomic_store(&view->units[unit].state, UNIT_MAPPED);
     return 0;

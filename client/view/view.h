@@ -5,6 +5,7 @@
  * threads that fault; they take no lock. */
 #pragma once
 
+#include "client/view/copy_watch.h"
 #include "client/view/unit_table.h"
 
 #include <jansson.h>
@@ -35,13 +36,16 @@ struct view {
     int file_fd;     /* owned */
     char *model;
     uint64_t source;
-    char *id;          /* the daemon's name for it, or NULL; the server's */
-    uint64_t declared; /* over which connection; 0: never; the server's */
+    char *id;                     /* the daemon's name for it, or NULL; the server's */
+    struct copy_watch copy_watch; /* the server's */
+    uint64_t declared;            /* over which connection; 0: never; the server's */
     struct unit_table table;
     struct unit *units;
     atomic_uint n_faulting; /* threads that wait for a unit */
     bool is_removed;        /* no page is left: the server frees it */
 };
+
+uint64_t view_unit_bytes(const struct view *view, uint32_t unit);
 
 /* Frees it; touches no mapping. */
 void view_free(struct view *view);

@@ -82,7 +82,7 @@ def test_of(mode):
 
 
 for word in ("all", "random", "unmap", "fork", "close", "twice", "block", "handler", "write",
-             "change", "lose-arena", "lose-file"):
+             "change", "lose-arena", "lose-file", "allocate"):
     setattr(Views, "test_" + word.replace("-", "_"), test_of(word))
 
 
@@ -131,6 +131,12 @@ class Several(Views):
         for process in readers[2:]:
             self.assertRight(process)
         self.assertServed()
+
+    def test_copied(self):
+        """A program that copies the weights is told, once, that the cap does not hold for that."""
+        self.serve(capacity="20M")
+        self.assertRight(self.reader("copy"), b"%s is copied by the program into its own memory" %
+                         bytes(self.path))
 
     def test_declared(self):
         """The daemon is told of a view before anything is read, of its end, and again after a

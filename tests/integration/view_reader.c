@@ -285,6 +285,30 @@ static void lose_file(int fd)
     read_all(fd);
 }
 
+/* As an engine does that arranges its weights anew. */
+static void copy_all(int fd)
+{
+    unsigned char *copy = malloc(size);
+
+    expect(copy != NULL, "malloc");
+    for (size_t done = 0; done < size; done += BLOCK)
+        memcpy(copy + done, map + done, size - done < BLOCK ? size - done : BLOCK);
+    compare(fd, copy, 0, size);
+    free(copy);
+}
+
+/* Allocates as much, but once, and copies nothing. */
+static void allocate(int fd)
+{
+    compare(fd, map, 0, size / 4);
+    unsigned char *cache = malloc(size);
+    expect(cache != NULL, "malloc");
+    memset(cache, 1, size);
+    read_all(fd);
+    expect(cache[size / 2] == 1, "the cache");
+    free(cache);
+}
+
 /* By a call that nothing stands in front of. */
 static void gather_out(int fd)
 {
@@ -323,6 +347,10 @@ int main(int argc, char **argv)
 
     if (strcmp(mode, "all") == 0)
         read_all(fd);
+    else if (strcmp(mode, "copy") == 0)
+        copy_all(fd);
+    else if (strcmp(mode, "allocate") == 0)
+        allocate(fd);
     else if (strcmp(mode, "gather") == 0)
         gather_out(fd);
     else if (strcmp(mode, "stop") == 0)
