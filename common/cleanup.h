@@ -1,5 +1,6 @@
-/* Scope-bound release of locals. Declares nothing but the attribute and the cleaners of libc types;
- * a module that owns a type defines its own `x_freep` beside `x_free` with DEFINE_CLEANUP. */
+/* Releases locals at the end of their scope. This file has only the attribute and the cleaners for
+ * libc's types. A module that owns a type defines `x_freep` next to `x_free` with DEFINE_CLEANUP.
+ */
 #pragma once
 
 #include <stdio.h>
@@ -8,7 +9,8 @@
 
 #define _cleanup_(function) __attribute__((cleanup(function)))
 
-/* Defines `function##p`, which releases the pointer that it is given the address of, if any. */
+/* Defines `function##p`, which takes the address of a pointer and releases the pointer unless it is
+ * empty. */
 #define DEFINE_CLEANUP(type, function)            \
     static inline void function##p(type *pointer) \
     {                                             \
@@ -30,7 +32,7 @@ static inline void closep(int *fd)
 
 DEFINE_CLEANUP(FILE *, fclose);
 
-/* Takes the value out of a `_cleanup_` variable and leaves `empty` (NULL or -1) behind. */
+/* Returns the value of a `_cleanup_` variable and sets the variable to `empty` (NULL or -1). */
 #define TAKE(variable, empty)                     \
     ({                                            \
         __typeof__(variable) taken_ = (variable); \

@@ -1,4 +1,4 @@
-/* The two clocks of the house, in microseconds. */
+/* The two clocks that are used, in microseconds. */
 #pragma once
 
 #include <stdint.h>
@@ -17,7 +17,7 @@ static inline uint64_t clock_monotonic_usec(void)
     return clock_usec_(CLOCK_MONOTONIC);
 }
 
-/* For people: since 1970. */
+/* For people: the time since 1970. */
 static inline uint64_t clock_realtime_usec(void)
 {
     return clock_usec_(CLOCK_REALTIME);

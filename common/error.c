@@ -1,5 +1,5 @@
-/* Owns the table of domain errors: the only place where an error's wire name, text and exit code
- * stand. Every enum value but ERROR_NONE has a row. */
+/* Owns the table of domain errors, with the wire name, text and exit code of each. Every enum value
+ * except ERROR_COUNT has a row. */
 #include "common/error.h"
 
 #include <stddef.h>

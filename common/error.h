@@ -1,5 +1,5 @@
-/* The refusals that belong to the domain: one enum and one table for the wire name, emctl's exit
- * code and the text. Failures of the system stay negative errno and are not listed here. */
+/* The errors of the domain: one enum, and one table with wire name, emctl's exit code and text.
+ * Failures of system calls are negative errnos and are not in the table. */
 #pragma once
 
 enum error {

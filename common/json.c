@@ -1,6 +1,7 @@
-/* Scan, then parse. The scan reads tokens, not grammar: it counts at least as many values as
- * jansson will make of a well-formed text, and leaves malformed ones to jansson. It also finds the
- * start of the token that jansson stumbled over, since jansson reports where it stopped reading. */
+/* First scans, then parses. The scan knows only tokens, not the grammar. For a well-formed text it
+ * counts at least as many values as jansson will make; jansson detects malformed texts. The scan
+ * also finds the start of the token at which jansson failed, because jansson reports only where it
+ * stopped reading. */
 #include "common/json.h"
 
 #include "common/json_matches.h"
@@ -39,7 +40,8 @@ static bool is_punctuation(char c)
     return c == '{' || c == '}' || c == '[' || c == ']' || c == ',' || c == ':';
 }
 
-/* Moves `*offset` behind the next token and returns the token's start, n_bytes if there is none. */
+/* Moves `*offset` to the end of the next token and returns the token's start; n_bytes if there is
+ * none. */
 static size_t next_token(const char *text, size_t n_bytes, size_t *offset)
 {
     size_t i = *offset;
@@ -102,7 +104,7 @@ static int scan(const char *text, size_t n_bytes, const struct json_limits *limi
     }
 }
 
-/* Where a reader should look, when jansson stopped at `stop`: inside a string that very byte, else
+/* The place to report if jansson stopped at `stop`: that byte if it is inside a string, otherwise
  * the start of the token that was read last. */
 static size_t culprit(const char *text, size_t n_bytes, size_t stop)
 {
@@ -141,7 +143,7 @@ static int refuse(const char *text, size_t n_bytes, json_error_t *error,
     };
     size_t stop = error->position < 0 ? 0 : (size_t)error->position;
 
-    /* jansson says nothing when an allocation fails. */
+    /* jansson does not report a failed allocation. */
     if (error->text[0] == '\0' || json_error_code(error) == json_error_out_of_memory) {
         set_problem(problem, text, 0, "out of memory");
         return -ENOMEM;
@@ -151,7 +153,7 @@ static int refuse(const char *text, size_t n_bytes, json_error_t *error,
     if (json_error_code(error) == json_error_premature_end_of_input)
         stop = n_bytes;
     else if (strncmp(error->text, "invalid escape", strlen("invalid escape")) == 0)
-        stop--; /* only here jansson has already read the culprit */
+        stop--; /* only here jansson has already read past the wrong token */
     else if (json_error_code(error) != json_error_invalid_utf8)
         stop = culprit(text, n_bytes, stop);
 
@@ -162,7 +164,7 @@ static int refuse(const char *text, size_t n_bytes, json_error_t *error,
         set_problem(problem, text, 0, "out of memory");
         return -ENOMEM;
     }
-    /* The text behind " near " is the peer's. */
+    /* The text after " near " comes from the peer. */
     char *near = strstr(error->text, " near ");
     if (near)
         *near = '\0';

@@ -3,9 +3,9 @@
  * Whoever uses jansson may not get the memory that it needs; what comes of that here is always an
  * error, whether or not its allocations are counted (json_memory.h).
  *
- * jansson needs up to 79 bytes of memory for a byte of text, so a text is first scanned, without
- * allocating, for its length, depth and number of values. Only then is it parsed, with duplicate
- * keys and invalid UTF-8 refused. Thread-safe. */
+ * jansson needs up to 79 bytes of memory per byte of text. So a scan, which allocates nothing,
+ * first checks the text's length, depth and number of values. Only then jansson parses it.
+ * Duplicate keys and invalid UTF-8 are refused. Thread-safe. */
 #pragma once
 
 #include <jansson.h>
@@ -14,18 +14,19 @@
 struct json_limits {
     size_t max_bytes;
     size_t max_depth;  /* `[[1]]` has depth 2 */
-    size_t max_values; /* every scalar, array, object and object key counts one */
+    size_t max_values; /* each scalar, array, object and object key counts as one */
 };
 
-/* Where and why a text was refused. line and column count from 1; column in bytes. */
+/* Where and why a text was refused. line and column count from 1; column is in bytes. */
 struct json_problem {
     unsigned line;
     unsigned column;
     char message[160];
 };
 
-/* Parses `n_bytes` bytes (no NUL needed, none allowed inside) holding one object or array.
- * 0 and a new reference; -E2BIG (a limit), -EBADMSG (malformed) or -ENOMEM, with `ret_problem` set.
+/* Parses `n_bytes` bytes with one object or array. They need not end with a NUL, and must not have
+ * one. 0 and a new reference; -E2BIG (a limit), -EBADMSG (malformed) or -ENOMEM, with `ret_problem`
+ * set.
  */
 int json_parse(const char *text, size_t n_bytes, const struct json_limits *limits, json_t **ret,
                struct json_problem *ret_problem);

@@ -1,4 +1,5 @@
-/* Owns one counter a thread. jansson takes functions without a context, hence the variable. */
+/* Owns one counter per thread. It is a global variable because jansson's functions get no context.
+ */
 #include "common/json_memory.h"
 
 #include <jansson.h>

@@ -1,16 +1,16 @@
-/* Memory for jansson, with an account of what it did not get.
+/* Memory for jansson, with a count of failed allocations.
  *
- * jansson goes on after a failed allocation in places: a text loses bytes or is reported as
- * malformed, an object lacks a key. So whoever parses, or makes a text, compares this account
- * before and after. Its numbers are a thread's own; other threads never wait for it. */
+ * In some places jansson continues after a failed allocation: then a text lacks bytes, an object
+ * lacks a key, or a text is reported as malformed. So code that parses or makes a text compares
+ * this count before and after. Each thread has its own count; threads never wait for each other. */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Makes jansson allocate through this account, in the whole process; before its first use. Without
- * it nothing is ever counted. A library must not: the process is not its own; there json.h compares
- * what was made with what it was made of (json_matches.h). */
+/* Makes jansson count its allocations, in the whole process. Must be called before the first use of
+ * jansson; otherwise nothing is counted. A library must not call this, because it would affect the
+ * whole process. In a library json.h compares the result with the text instead (json_matches.h). */
 void json_memory_install(void);
 bool json_memory_is_installed(void);
 

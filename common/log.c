@@ -1,5 +1,5 @@
-/* The log. Owns level and sink, and that an entry is one line: control characters become '?', so
- * that a name chosen by a peer cannot forge an entry or drive a terminal. */
+/* The log. Owns the level and the sink. Invariant: an entry is one line. Control characters become
+ * '?', so that a name that a peer has chosen cannot forge an entry or control a terminal. */
 #include "common/log.h"
 
 #include <errno.h>
@@ -19,9 +19,9 @@ static const char *const level_names[] = {
     [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_DEBUG] = "debug",
 };
 
-/* One write(2), so that entries of several threads or processes do not mix. Nobody waits for a
- * reader: where a pipe or a terminal takes nothing now, the entry is lost. What polls as writable
- * takes as much as a pipe writes at once (PIPE_BUF), and an entry is shorter. */
+/* Uses one write(2), so that entries of several threads or processes do not mix. It never waits for
+ * a reader: if a pipe or a terminal accepts nothing now, the entry is lost. A writable pipe accepts
+ * PIPE_BUF bytes at once, and an entry is shorter. */
 static void write_to_stderr(enum log_level level, const char *line, const struct log_field *fields,
                             size_t n_fields)
 {
@@ -34,7 +34,7 @@ static void write_to_stderr(enum log_level level, const char *line, const struct
     int n = snprintf(text, sizeof text, "%.48s: %s\n", program_invocation_short_name, line);
     if (poll(&stream, 1, 0) == 0)
         return;
-    /* Nobody is left to be told that the log itself failed. */
+    /* A failure of the log itself cannot be reported. */
     if (write(STDERR_FILENO, text, (size_t)n) < 0)
         return;
 }
@@ -72,11 +72,11 @@ static void clean(char *line)
     for (unsigned char *p = (unsigned char *)line; *p; p++)
         if (*p < 0x20 || *p == 0x7f)
             *p = '?';
-        else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* C1 controls in UTF-8 */
+        else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* C1 control characters in UTF-8 */
             p[0] = p[1] = '?';
 }
 
-/* Ends a line that was too long in "...", at a character's boundary. */
+/* Cuts a line that is too long between characters, and ends it with "...". */
 static void mark_cut(char line[static LINE_MAX_BYTES])
 {
     size_t end = LINE_MAX_BYTES - sizeof "...";

@@ -1,8 +1,9 @@
-/* The log of a program: one line an entry, with a priority and, where a journal takes it, fields.
+/* The log of a program. Each entry is one line with a priority and, if the log goes to the journal,
+ * with fields.
  *
- * Level and sink are process-wide (the one mutable global of the house): both are set by main
- * before threads start, and the level again on reload. Every function may be called from any
- * thread and keeps errno. Lower layers do not log; see the style. */
+ * Level and sink are global: main sets both before threads start, and the level again on reload.
+ * Any thread may call every function, and errno is preserved. Only the method handlers and main
+ * log; lower layers return errors. */
 #pragma once
 
 #include <stdbool.h>
@@ -23,7 +24,7 @@ struct log_field {
     const char *value;
 };
 
-/* Takes one finished line without newline. `fields` may be NULL. Must be thread-safe. */
+/* Writes one finished line without newline. `fields` may be NULL. Must be thread-safe. */
 typedef void (*log_sink)(enum log_level level, const char *line, const struct log_field *fields,
                          size_t n_fields);
 
@@ -34,7 +35,7 @@ const char *log_level_name(enum log_level level);
 /* Entries less important than `level` are dropped. Default: info. */
 void log_set_level(enum log_level level);
 
-/* NULL restores the default: standard error, prefixed with the program's name. */
+/* NULL restores the default sink: standard error, with the program's name before each line. */
 void log_set_sink(log_sink sink);
 
 void log_write(enum log_level level, const struct log_field *fields, size_t n_fields,

@@ -1,5 +1,5 @@
-/* The names of the eviction policies, in the order in which they are listed to people. What each
- * one does is said in daemon/scheduler/policy.h; the client only has to know the names. */
+/* The names of the eviction policies, in the order of lists for people. daemon/scheduler/policy.h
+ * says what each policy does; the client needs only the names. */
 #pragma once
 
 /* As a list in words: POLICY_NAMES(", ", " and "). */

@@ -1,5 +1,5 @@
-/* Sizes and durations as text. Everything is integer arithmetic; a fraction is cut off below one
- * byte or one microsecond. Locale plays no part. */
+/* Sizes and durations as text. All arithmetic is on integers; fractions of a byte or of a
+ * microsecond are cut off. The locale does not matter. */
 #include "common/units.h"
 
 #include <errno.h>
@@ -41,8 +41,8 @@ static size_t digits(const char *text)
     return strspn(text, "0123456789");
 }
 
-/* Reads one number and its unit at `*text`, and moves behind them. `ret_bare` tells that the unit
- * was the empty one. */
+/* Reads one number and its unit at `*text`, and moves `*text` to their end. `ret_bare`: there was
+ * no unit. */
 static int parse_quantity(const char **text, const struct unit *units, uint64_t *ret, int *ret_bare)
 {
     const char *p = *text;
@@ -62,7 +62,7 @@ static int parse_quantity(const char **text, const struct unit *units, uint64_t 
     }
 
     size_t n_blank = strspn(p, " ");
-    if (p[n_blank] >= 'A') /* "50 M", but nothing of "50 " */
+    if (p[n_blank] >= 'A') /* "50 M" is valid, but "50 " is not */
         p += n_blank;
     size_t n_unit = strcspn(p, " .0123456789");
     const struct unit *unit = units;
@@ -119,7 +119,7 @@ char *size_format(uint64_t bytes, char text[static SIZE_TEXT_MAX])
     for (unsigned i = 0;; i++) {
         uint64_t unit = UINT64_C(1) << (10 * (i + 1));
         uint64_t tenths = bytes / unit * 10 + (bytes % unit * 10 + unit / 2) / unit;
-        /* What rounds to 1024.0 belongs to the next unit. */
+        /* If the number rounds to 1024.0, the next unit is used. */
         if (tenths < 10240 || prefixes[i + 1] == '\0') {
             snprintf(text, SIZE_TEXT_MAX, "%u.%u %ciB", (unsigned)(tenths / 10),
                      (unsigned)(tenths % 10), prefixes[i]);
@@ -149,11 +149,11 @@ int duration_parse(const char *text, uint64_t *ret_usec)
     return 0;
 }
 
-/* `usec` in `unit_usec`, below 1000 of them, with three digits. */
+/* Formats `usec` in units of `unit_usec`, with three digits. It must be less than 1000 units. */
 static void format_three_digits(uint64_t usec, uint64_t unit_usec, const char *unit,
                                 char text[static DURATION_TEXT_MAX])
 {
-    uint64_t scale = 100; /* parts of the unit that are told apart */
+    uint64_t scale = 100; /* fractions of the unit that are shown */
     unsigned decimals = 2;
 
     for (; scale > 1 && (usec * scale + unit_usec / 2) / unit_usec >= 1000; scale /= 10)
@@ -172,7 +172,7 @@ char *duration_format(uint64_t usec, char text[static DURATION_TEXT_MAX])
 
     if (usec < 1000)
         snprintf(text, DURATION_TEXT_MAX, "%" PRIu64 " us", usec);
-    else if (usec < 999500) /* what rounds to 1000 ms is a second */
+    else if (usec < 999500) /* if it rounds to 1000 ms, it is shown as a second */
         format_three_digits(usec, 1000, "ms", text);
     else if (seconds < 60)
         format_three_digits(usec, 1000000, "s", text);

@@ -1,4 +1,4 @@
-/* Well-formedness is RFC 3629's: no overlong forms, no surrogates, nothing above U+10FFFF. */
+/* Well-formed means RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. */
 #include "common/utf8.h"
 
 #include <string.h>

@@ -5,15 +5,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Decodes the character that begins `text`. Its length, at most `n_bytes`; 0 if it is malformed. */
+/* Decodes the first character of `text`. Returns its length, at most `n_bytes`; 0 if it is
+ * malformed. */
 size_t utf8_character(const char *text, size_t n_bytes, uint32_t *ret);
 
 /* Whether all of a NUL-terminated text is well-formed. */
 bool utf8_is_valid(const char *text);
 
-/* C0, DEL, C1. */
+/* Whether it is a control character: C0, DEL or C1. */
 bool utf8_is_control(uint32_t character);
 
-/* Bytes of the longest prefix of well-formed `text` that has at most `max_bytes` and cuts no
- * character: a precision for "%.*s". */
+/* The length of the longest prefix of well-formed `text` that has at most `max_bytes` and ends
+ * between characters, as a precision for "%.*s". */
 int utf8_prefix(const char *text, int max_bytes);

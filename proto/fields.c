@@ -1,8 +1,8 @@
-/* JSON objects <-> plain structs, by table.
+/* Converts JSON objects to plain structs and back, by table.
  *
- * Nothing is copied or allocated while decoding: strings and JSON values are borrowed, and the
- * struct is written member by member, so after a failure it may be half filled. What a value means
- * is left to the methods. */
+ * Decoding copies and allocates nothing: strings and JSON values are borrowed. The struct is
+ * written member by member, so after a failure it may be incomplete. The methods interpret the
+ * values. */
 #include "proto/fields.h"
 
 #include <assert.h>
@@ -186,7 +186,7 @@ struct text {
     size_t n_bytes, n_allocated;
 };
 
-/* Room for `n_bytes` more and the NUL at the end. */
+/* Makes room for `n_bytes` more and the NUL at the end. */
 static int reserve(struct text *text, size_t n_bytes)
 {
     size_t n_allocated;
@@ -217,7 +217,7 @@ static int append(const char *bytes, size_t n_bytes, void *context)
     return 0;
 }
 
-/* Takes `value`. */
+/* Takes ownership of `value`. */
 static int append_json(struct text *text, json_t *value)
 {
     int r = json_dump_callback(value, append, text, JSON_COMPACT | JSON_ENCODE_ANY);
@@ -240,7 +240,7 @@ static int append_integer(struct text *text, json_int_t number)
     return append(first, (size_t)(digits + sizeof digits - first), text);
 }
 
-/* Most strings are plain; the escapes and the check for UTF-8 are jansson's. */
+/* Most strings need no escapes. For all others jansson makes the escapes and checks the UTF-8. */
 static int append_string(struct text *text, const char *string)
 {
     size_t n_bytes = 0;
@@ -300,7 +300,7 @@ static int append_value(struct text *text, const struct field *field, const void
     return -1;
 }
 
-/* Keys are the tables', so nothing in them needs an escape. */
+/* Keys come from the tables, so they need no escapes. */
 static int append_key(struct text *text, char separator, const char *key)
 {
     size_t n_bytes = strlen(key);

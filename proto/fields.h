@@ -1,5 +1,5 @@
-/* JSON objects <-> plain structs, by table. A method's parameters are decoded by its table before
- * any logic runs; replies are encoded by the same kind of table. */
+/* Converts JSON objects to plain structs and back, by table. A method's parameters are decoded by
+ * its table before the method runs; replies are encoded by the same kind of table. */
 #pragma once
 
 #include <jansson.h>
@@ -23,8 +23,8 @@ struct field_array {
 };
 
 enum field_flags {
-    FIELD_REQUIRED = 1 << 0, /* decoding fails without it */
-    FIELD_NULLABLE = 1 << 1 /* encoding leaves out a NULL string or JSON, and a U64 of UINT64_MAX */
+    FIELD_REQUIRED = 1 << 0, /* decoding fails if it is absent */
+    FIELD_NULLABLE = 1 << 1  /* encoding leaves out NULL strings and JSON, and U64s of UINT64_MAX */
 };
 
 struct field {
@@ -35,16 +35,16 @@ struct field {
     const struct field *fields; /* FIELD_OBJECT, FIELD_OBJECTS: ends with a NULL key */
 };
 
-/* Decodes `object` (NULL and JSON null count as {}) into the zero-initialised struct `ret`. An
- * absent or null key leaves its member untouched, so that defaults can be set beforehand. Strings
- * may not hold NUL. 0, or -EINVAL with the first missing, unknown, wrongly typed or out-of-range
- * key in `ret_key` (borrowed from the table or the object). */
+/* Decodes `object` (NULL and JSON null count as {}) into the zero-initialised struct `ret`. If a
+ * key is absent or null, its member does not change, so that the caller can set defaults
+ * beforehand. Strings must not have a NUL. 0, or -EINVAL with the first missing, unknown, wrongly
+ * typed or out-of-range key in `ret_key` (borrowed from the table or the object). */
 int fields_decode(const struct field *fields, json_t *object, void *ret, const char **ret_key);
 
 /* A new object, or NULL when out of memory. A U64 above 2^63-1 is encoded as 2^63-1. */
 json_t *fields_encode(const struct field *fields, const void *source);
 
-/* The same as a malloc'ed compact text, without making JSON values in between, and with `before`
- * and `after` put around it. 0 or -ENOMEM. */
+/* Encodes directly into a malloc'ed compact text, between `before` and `after`, without making JSON
+ * values. 0 or -ENOMEM. */
 int fields_format(const struct field *fields, const void *source, const char *before,
                   const char *after, char **ret_text, size_t *ret_bytes);

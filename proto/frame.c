@@ -1,7 +1,7 @@
 /* Owns the bytes and descriptors of one message that is being read.
  *
- * Invariant: what the reader holds belongs to one message only, because it never receives beyond a
- * NUL. What the text means is left to message, waiting and clocks to the caller. */
+ * Invariant: the reader's descriptors belong to one message only, because with descriptors it never
+ * receives beyond a NUL. message.c interprets the text; the caller waits and has the clocks. */
 #include "proto/frame.h"
 
 #include <assert.h>
@@ -13,12 +13,12 @@
 
 struct frame_reader {
     size_t max_bytes;
-    char *text; /* what came of a message; with its NUL only while frame_read runs */
+    char *text; /* the received part of a message; its NUL is there only while frame_read runs */
     size_t n_bytes, n_allocated;
     int fds[FRAME_FDS_MAX];
     size_t n_fds;
     bool fds_lost;
-    char *ahead; /* received behind the last message: the n_ahead bytes at ahead + ahead_offset */
+    char *ahead; /* received after the last message: the n_ahead bytes at ahead + ahead_offset */
     size_t ahead_offset, n_ahead;
     bool reads_ahead;
     bool socket_more; /* false only if a peek has just shown that the socket holds no more */
@@ -75,7 +75,7 @@ bool frame_reader_more(const struct frame_reader *reader)
     return reader->n_ahead > 0 || reader->socket_more;
 }
 
-/* Makes room for `n_text` bytes more and, if they end the message, its NUL. 0, -EMSGSIZE or
+/* Makes room for `n_text` more bytes, and for the NUL if they end the message. 0, -EMSGSIZE or
  * -ENOMEM. */
 static int reserve(struct frame_reader *reader, size_t n_text, bool whole)
 {
@@ -115,8 +115,8 @@ static void take_fds(struct frame_reader *reader, struct msghdr *header)
         reader->fds_lost = true;
 }
 
-/* Adds bytes up to and with the first NUL to the message. How many that are, or a negative errno.
- */
+/* Adds the bytes up to the first NUL, inclusive, to the message. Returns their number, or a
+ * negative errno. */
 static ssize_t add(struct frame_reader *reader, const char *bytes, size_t n_bytes)
 {
     const char *nul = memchr(bytes, '\0', n_bytes);
@@ -140,8 +140,8 @@ static ssize_t receive_message(int fd, struct msghdr *header, int flags)
     return n < 0 ? -errno : n;
 }
 
-/* Receives what belongs to the message and not a byte beyond it, so that descriptors that come are
- * its own. `peeked` is what lies in the socket. */
+/* Receives only bytes of the present message, so that the descriptors that come with them belong to
+ * it. `peeked` has the next bytes of the socket. */
 static ssize_t receive_exactly(struct frame_reader *reader, int fd, const char *peeked,
                                size_t n_peeked)
 {
@@ -169,8 +169,8 @@ static ssize_t receive_exactly(struct frame_reader *reader, int fd, const char *
     return n;
 }
 
-/* Receives bytes that come without descriptors, into where they were peeked to; what is not the
- * message's is kept for later. */
+/* Receives bytes without descriptors into the buffer of the peek. Bytes after the message are kept
+ * for later. */
 static ssize_t receive_plain(struct frame_reader *reader, int fd, char *bytes, size_t n_peeked)
 {
     struct iovec part = {.iov_base = bytes, .iov_len = n_peeked};
@@ -192,7 +192,8 @@ static ssize_t receive_plain(struct frame_reader *reader, int fd, char *bytes, s
     return n;
 }
 
-/* Takes bytes from the socket. How many, 0 at the end of the stream, or a negative errno. */
+/* Receives bytes from the socket. Returns their number, 0 at the end of the stream, or a negative
+ * errno. */
 static ssize_t receive(struct frame_reader *reader, int fd)
 {
     char peeked[FRAME_PEEK_BYTES];
@@ -203,8 +204,8 @@ static ssize_t receive(struct frame_reader *reader, int fd)
     if (n <= 0)
         return n;
     size_t n_peeked = (size_t)n;
-    /* Without a control buffer the flag tells that descriptors ride on these bytes, and none is
-     * installed. A peek stops behind them, whatever follows. */
+    /* Without a control buffer, the flag says that descriptors belong to these bytes, but none is
+     * installed. A peek stops after such bytes. */
     bool with_fds = header.msg_flags & MSG_CTRUNC;
     if (with_fds || !reader->reads_ahead)
         n = receive_exactly(reader, fd, part.iov_base, n_peeked);
@@ -214,7 +215,7 @@ static ssize_t receive(struct frame_reader *reader, int fd)
     return n;
 }
 
-/* Goes on with what was received ahead. */
+/* Continues with the bytes that were received ahead. */
 static ssize_t take_ahead(struct frame_reader *reader)
 {
     ssize_t n = add(reader, reader->ahead + reader->ahead_offset, reader->n_ahead);
@@ -223,13 +224,13 @@ static ssize_t take_ahead(struct frame_reader *reader)
         return n;
     reader->ahead_offset += (size_t)n;
     reader->n_ahead -= (size_t)n;
-    reader->socket_more = true; /* for all that was seen of it */
+    reader->socket_more = true; /* the socket may have more */
     if (reader->n_ahead == 0)
         free(TAKE_PTR(reader->ahead));
     return n;
 }
 
-/* Hands the whole message over and makes the reader ready for the next one. */
+/* Passes the complete message to the caller and prepares the reader for the next one. */
 static int finish(struct frame_reader *reader, struct frame *ret)
 {
     bool fds_lost = reader->fds_lost;

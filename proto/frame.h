@@ -1,11 +1,11 @@
-/* Bytes and descriptors <-> one message, over a non-blocking Unix stream socket.
+/* Sends and receives messages, with descriptors, over a non-blocking Unix stream socket.
  *
- * A message is one JSON text and one NUL. Descriptors ride on the first byte of their message, and
- * the kernel may merge a preceding message into the same recvmsg. So the reader peeks, without a
- * control buffer: that tells whether there are descriptors, and takes none. If there are, it
- * receives exactly up to the first NUL, and they can belong to no other message; if not, it
- * receives all that it has seen. Where there is no NUL it consumes what came, so that polling
- * cannot spin. Source of the framing: https://varlink.org and UAPI.20. */
+ * A message is one JSON text and one NUL. Its descriptors are sent with its first byte, but one
+ * recvmsg may also return the message before. So the reader first peeks without a control buffer,
+ * which shows whether there are descriptors but receives none. If there are, it receives exactly up
+ * to the first NUL, so they cannot belong to another message. Otherwise it receives all bytes that
+ * the peek showed. If there is no NUL, it also receives them, so that polling cannot spin. Source
+ * of the framing: https://varlink.org and UAPI.20. */
 #pragma once
 
 #include "common/cleanup.h"
@@ -26,54 +26,54 @@ struct frame {
     size_t n_fds;
 };
 
-/* Frees the text and closes every descriptor that was not taken. Safe on a zeroed frame. */
+/* Frees the text and closes every descriptor that was not taken. A zeroed frame is allowed. */
 void frame_done(struct frame *frame);
 
 struct frame_reader;
-/* `max_bytes` bounds a message without its NUL. NULL when out of memory. */
+/* `max_bytes` is the maximum length of a message without its NUL. NULL when out of memory. */
 struct frame_reader *frame_reader_new(size_t max_bytes);
 struct frame_reader *
 frame_reader_free(struct frame_reader *reader); /* closes pending descriptors */
 
-/* From now on messages are received many at a time, where no descriptors forbid it. The caller must
- * then ask frame_reader_more before it waits for the socket. */
+/* From now on the reader receives many messages at a time, unless there are descriptors. The caller
+ * must then call frame_reader_more before it waits for the socket. */
 void frame_reader_read_ahead(struct frame_reader *reader);
 
-/* Reads one message from `fd`, or what was received ahead of it. Always the same `fd`.
- *   1  a message, owned by the caller
- *   0  the peer has ended its side, at a message's end
- *   -EAGAIN   nothing whole yet
+/* Reads one message from `fd`, or from the bytes that were received ahead. `fd` must always be the
+ * same. 1  a message, owned by the caller 0  the peer has ended its side after a complete message
+ *   -EAGAIN   no complete message yet
  *   -EMSGSIZE the message is longer than max_bytes
- *   -EBADMSG  a message whose descriptors were lost (MSG_CTRUNC, or more than FRAME_FDS_MAX): `ret`
+ *   -EBADMSG  descriptors of the message were lost (MSG_CTRUNC, or more than FRAME_FDS_MAX): `ret`
  *             has its text, owned by the caller, and no descriptor; those that arrived are closed
- *   -ECONNRESET the peer ended inside a message, or another negative errno */
+ *   -ECONNRESET the peer ended within a message, or another negative errno */
 int frame_read(struct frame_reader *reader, int fd, struct frame *ret);
 
-/* Whether part of a message has been read: the caller's clock for slow peers. */
+/* Whether a message has been read in part. The caller uses this to limit the time of slow peers. */
 bool frame_reader_partial(const struct frame_reader *reader);
 
-/* Whether more may follow the message that the last frame_read returned, in the reader or in the
- * socket. If false, there was not a byte beyond it (the end of the stream is not looked for). */
+/* Whether the reader or the socket may have more bytes after the message that the last frame_read
+ * returned. If false, there were none. This does not look for the end of the stream. */
 bool frame_reader_more(const struct frame_reader *reader);
 
 struct frame_writer;
 struct frame_writer *frame_writer_new(void);
 struct frame_writer *frame_writer_free(struct frame_writer *writer);
 
-/* Queues one message: `text` (malloc'ed, NUL-terminated; taken, also on failure) and duplicates of
- * `fds`, at most FRAME_FDS_MAX. 0, -ENOMEM or -EMFILE. */
+/* Queues one message: `text` (malloc'ed, NUL-terminated; ownership is taken, also on failure) and
+ * duplicates of `fds`, at most FRAME_FDS_MAX. 0, -ENOMEM or -EMFILE. */
 int frame_write(struct frame_writer *writer, char *text, size_t n_bytes, const int *fds,
                 size_t n_fds);
 
-/* Likewise, but with `fds` themselves, which are taken, also on failure. 0 or -ENOMEM. */
+/* The same, but takes ownership of `fds` instead of duplicating them, also on failure. 0 or
+ * -ENOMEM. */
 int frame_write_taking(struct frame_writer *writer, char *text, size_t n_bytes, const int *fds,
                        size_t n_fds);
 
-/* Sends what the socket takes. 0 when nothing is left, -EAGAIN, or another negative errno.
+/* Sends as much as the socket accepts. 0 if nothing is left, -EAGAIN, or another negative errno.
  * Never raises SIGPIPE. */
 int frame_flush(struct frame_writer *writer, int fd);
 
-/* Bytes queued and not yet sent. */
+/* How many queued bytes are not sent yet. */
 uint64_t frame_writer_pending_bytes(const struct frame_writer *writer);
 
 DEFINE_CLEANUP(struct frame_reader *, frame_reader_free);

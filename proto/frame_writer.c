@@ -1,6 +1,6 @@
 /* Owns the messages that wait to be sent.
  *
- * Invariant: descriptors go with the first byte of their message, in a sendmsg of their own, and
+ * Invariant: descriptors are sent with the first byte of their message, in a separate sendmsg. They
  * are closed as soon as that byte is sent. */
 #include "proto/frame.h"
 
@@ -106,7 +106,7 @@ int frame_write(struct frame_writer *writer, char *text, size_t n_bytes, const i
     return frame_write_taking(writer, text, n_bytes, copies, n_fds);
 }
 
-/* Books what a sendmsg took: frees what is sent whole. */
+/* Counts the bytes that a sendmsg has sent, and frees the messages that are completely sent. */
 static void advance(struct frame_writer *writer, size_t n_sent)
 {
     writer->pending_bytes -= n_sent;
@@ -127,7 +127,8 @@ static void advance(struct frame_writer *writer, size_t n_sent)
     }
 }
 
-/* Sends a batch: a message with descriptors alone, else as many without as there are. */
+/* Sends a batch: a single message with descriptors, or all messages up to the next one with
+ * descriptors. */
 static ssize_t send_batch(const struct frame_writer *writer, int fd)
 {
     union {

@@ -1,4 +1,4 @@
-/* Embeds io.edgemind.manager.varlink; make knows that this object depends on it. */
+/* Embeds io.edgemind.manager.varlink. The Makefile has this dependency. */
 #include "proto/interface.h"
 
 __asm__(".pushsection .rodata\n"

@@ -1,4 +1,4 @@
-/* The interface file's text, which the daemon serves and which is the protocol's documentation. */
+/* The text of the interface file, which documents the protocol. The daemon serves it. */
 #pragma once
 
 #define MANAGER_INTERFACE "io.edgemind.manager"

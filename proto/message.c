@@ -1,7 +1,7 @@
 /* Varlink calls and replies as JSON texts.
  *
- * A parsed message owns its JSON; everything else in it is borrowed from there. The transport and
- * the methods' meaning are left to others. */
+ * A parsed message owns its JSON, and everything else in it is borrowed from the JSON. frame.c is
+ * the transport, and the callers know the methods. */
 #include "proto/message.h"
 
 #include "common/json.h"
@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* A reply may hold 1,000 elements of some ten members each; the rest is room. It bounds what the
- * parser allocates. */
+/* Bounds the parser's memory. A reply may have 1,000 elements with about ten members each, so this
+ * is more than enough. */
 enum { REPLY_VALUES_MAX = 1 << 20 };
 
 /* 0 and the object, or a negative errno. */
@@ -157,7 +157,7 @@ void message_reply_done(struct message_reply *reply)
     *reply = (struct message_reply){0};
 }
 
-/* Takes `root`, which may be incomplete (`r` < 0). */
+/* Takes ownership of `root`, which may be incomplete (`r` < 0). */
 static int format(json_t *root, int r, char **ret_text, size_t *ret_bytes)
 {
     char *text = r < 0 ? NULL : json_format(root, JSON_COMPACT);

@@ -1,5 +1,5 @@
-/* Varlink calls and replies as JSON texts. Both sides use it; neither transport nor methods are
- * known here. */
+/* Varlink calls and replies as JSON texts, for both sides. This file knows neither the transport
+ * nor the methods. */
 #pragma once
 
 #include "proto/fields.h"
@@ -28,16 +28,17 @@ struct message_reply {
     bool continues;
 };
 
-/* 0; -EBADMSG for whatever must close the connection: malformed JSON, a non-object, a missing or
- * non-string method, an unknown key, a flag that is not a boolean, two flags; -E2BIG; -ENOMEM. */
+/* 0; -EBADMSG if the connection must be closed: for malformed JSON, a non-object, a missing or
+ * non-string method, an unknown key, a flag that is not a boolean, or two flags; -E2BIG; -ENOMEM.
+ */
 int message_parse_call(const char *text, size_t n_bytes, struct message_call *ret);
 int message_parse_reply(const char *text, size_t n_bytes, struct message_reply *ret);
 
 void message_call_done(struct message_call *call);
 void message_reply_done(struct message_reply *reply);
 
-/* New malloc'ed compact text and its length without NUL; `parameters` (may be NULL) is borrowed.
- * 0 or -ENOMEM. */
+/* Makes a malloc'ed compact text; the length is without NUL. `parameters` (may be NULL) is
+ * borrowed. 0 or -ENOMEM. */
 int message_format_call(const char *method, json_t *parameters, bool oneway, bool more,
                         char **ret_text, size_t *ret_bytes);
 int message_format_reply(const char *error, json_t *parameters, bool continues, char **ret_text,

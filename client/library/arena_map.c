@@ -38,8 +38,7 @@ struct arena_map {
     uint64_t capacity_bytes;
     unsigned char *base;
     struct arena_guard *guard;
-    atomic_bool
-        is_lost; /* a thread has read beyond the file's end: zeros have replaced the mapping */
+    atomic_bool is_lost; /* a thread has read beyond the file's end and gets zeros */
     struct view_list used, idle;
     uint64_t idle_bytes;
     size_t n_idle_segments;

@@ -1,4 +1,4 @@
-/* A model's definition once it is made: its references, and its layers by name. */
+/* A finished definition of a model: its references, and the lookup of layers by name. */
 #include "common/definition/definition.h"
 
 #include "common/definition/definition_pool.h"

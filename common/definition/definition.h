@@ -1,7 +1,7 @@
-/* A model's definition: its layers in execution order, each with its tensors or just its size.
+/* A model's definition: its layers in execution order, each with its tensors or only its size.
  *
- * Made on any thread; immutable afterwards and shared by reference.
- * Any thread may take and give back references. */
+ * Any thread may make a definition. It is immutable afterwards and shared by references. Any thread
+ * may take and release references. */
 #pragma once
 
 #include "common/cleanup.h"
@@ -14,10 +14,10 @@
 
 enum {
     DEFINITION_BYTES_MAX = 16 << 20,
-    DEFINITION_VALUES_MAX = 600000, /* jansson then needs at most some 120 MiB while parsing */
+    DEFINITION_VALUES_MAX = 600000, /* jansson needs at most about 120 MiB for these */
     DEFINITION_DEPTH_MAX = 32,
     DEFINITION_LAYERS_MAX = 100000,
-    DEFINITION_TENSORS_MAX = 250000, /* a short text can ask for many: num_layers of an lstm */
+    DEFINITION_TENSORS_MAX = 250000, /* a short text can define many: num_layers of an lstm */
     DEFINITION_NAME_MAX = 255,       /* bytes of a model's, layer's or tensor's name */
     DEFINITION_RANK_MAX = 8
 };
@@ -25,17 +25,17 @@ enum {
 struct tensor {
     const char *name;
     const uint64_t *shape; /* n_dims numbers, outermost first, as the frameworks print them */
-    uint64_t offset_bytes; /* in the layer; without weights tensors follow each other closely */
+    uint64_t offset_bytes; /* in the layer; without weights there are no gaps between tensors */
     uint64_t bytes;
     uint8_t n_dims;
     dtype type;
 };
 
-/* A run of a layer's bytes that lies in one piece in a weight file.
+/* Bytes of a layer that are consecutive in a weight file.
  *
- * A layer starts `shift_bytes` into its first page, and pieces are placed so that arena offset and
- * file offset agree modulo PIECE_ALIGN_BYTES, each in blocks of that size that it shares with no
- * other piece: then a direct read of whole blocks needs no bounce buffer and overwrites nobody. */
+ * A layer starts `shift_bytes` into its first page. Pieces are placed so that arena offset and file
+ * offset agree modulo PIECE_ALIGN_BYTES. No two pieces share a block of that size. So a direct read
+ * of whole blocks needs no bounce buffer and overwrites no other piece. */
 struct piece {
     uint64_t file_offset_bytes;
     uint64_t layer_offset_bytes; /* of its first byte, in the layer */
@@ -63,13 +63,13 @@ struct definition {
     uint32_t n_layers;            /* > 0 */
     uint32_t *by_name;            /* indices into layers, ordered by name, which is unique */
     uint64_t bytes;               /* of all layers; does not overflow */
-    struct definition_pool *pool; /* owns every name, shape and tensor above */
-    struct weight_file *files;    /* what the pieces' `source` counts; owned, closed at the end */
+    struct definition_pool *pool; /* owns all names, shapes and tensors above */
+    struct weight_file *files;    /* indexed by the pieces' `source`; owned, closed at the end */
     uint32_t n_files;
 };
 
-/* Why a definition was refused: line and column for a syntax error (path is then ""), else the path
- * to the value, as "layers[3].in_features" (line and column are then 0). */
+/* Why a definition was refused. A syntax error has line and column, and path is "". Any other error
+ * has the path to the value, as "layers[3].in_features", and line and column are 0. */
 struct definition_problem {
     unsigned line;
     unsigned column;
@@ -77,7 +77,7 @@ struct definition_problem {
     char message[256];
 };
 
-/* Whether a path may name a weight file: relative, not empty, without "..". */
+/* Whether a weight file may have this path: it must be relative, not empty, and without "..". */
 bool definition_path_valid(const char *path);
 
 struct definition *definition_ref(struct definition *definition);

@@ -1,5 +1,5 @@
-/* The builder. Everything that the definition keeps goes to its pool; a layer's tensors are
- * collected in an array first, because their number is not known when the layer begins. */
+/* The builder. Everything that the definition keeps goes to its pool. A layer's tensors are first
+ * collected in an array, because their number is unknown when the layer begins. */
 #include "common/definition/definition_builder.h"
 
 #include "common/definition/definition_pool.h"

@@ -1,9 +1,9 @@
-/* Makes a definition layer by layer, whatever it is read from: copies names and shapes, computes
- * offsets and sums, and refuses what overflows or stands there twice.
+/* Makes a definition layer by layer, for readers of all formats. Copies names and shapes, computes
+ * offsets and sums, and refuses overflows and duplicate names.
  *
  * Order of calls: init, begin, then for each layer begin_layer, tensor or size, end_layer; then
- * end. Each returns 0, -EBADMSG with the problem set, or -ENOMEM; after a failure only done is
- * left. */
+ * end. Each returns 0, -EBADMSG with the problem set, or -ENOMEM. After a failure only done may be
+ * called. */
 #pragma once
 
 #include "common/definition/definition.h"
@@ -18,7 +18,7 @@ struct definition_builder {
     uint32_t n_layers_max;
     size_t n_tensors_total;
 
-    /* The layer that has begun. The arrays are kept from layer to layer. */
+    /* The present layer. The arrays are reused for the next layer. */
     const struct place *place; /* borrowed until end_layer */
     const char *name;
     uint64_t bytes;
@@ -37,7 +37,7 @@ int definition_builder_begin(struct definition_builder *builder, const char *nam
 int definition_builder_begin_layer(struct definition_builder *builder, const char *name,
                                    const struct place *place);
 
-/* `place` is where an impossible size is reported. No size in `shape` is 0. */
+/* `place` is for the report of an impossible size. No size in `shape` is 0. */
 int definition_builder_tensor(struct definition_builder *builder, const char *name, dtype type,
                               const uint64_t *shape, unsigned n_dims, const struct place *place);
 

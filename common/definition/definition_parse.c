@@ -1,6 +1,6 @@
-/* Reads a definition from its JSON text. This file knows the keys of a model, a layer and a tensor;
- * layer_type knows what a layer's type means, definition_value how a value is checked, and
- * definition_builder how it all adds up. */
+/* Reads a definition from its JSON text. This file has the keys of a model, a layer and a tensor.
+ * layer_type has the types of layers, definition_value checks values, and definition_builder
+ * computes offsets and sums. */
 #include "common/definition/definition_parse.h"
 
 #include "common/definition/definition_builder.h"
@@ -32,7 +32,7 @@ struct tensor_keys {
     struct value_shape shape;
 };
 
-/* Texts name a layer MODEL/LAYER, so a model's name has no '/'. A layer's may have some. */
+/* Messages name a layer MODEL/LAYER, so a model's name must not have a '/'. A layer's name may. */
 static int value_model_name(json_t *value, const struct place *place, void *ret,
                             struct definition_problem *problem)
 {
@@ -79,7 +79,7 @@ static const struct value_key tensor_keys[] = {
     {.name = NULL},
 };
 
-/* Names a typed layer's tensors as a state_dict does: after the layer. */
+/* Prefixes the tensors of a typed layer with the layer's name, as a state_dict does. */
 struct type_sink {
     struct tensor_sink sink; /* first */
     struct definition_builder *builder;
@@ -126,7 +126,7 @@ static int parse_tensors(struct definition_builder *builder, json_t *array, dtyp
     return 0;
 }
 
-/* Which of three kinds a layer is, told by the one of these keys that it has. */
+/* A layer has exactly one of these keys, which decides its kind. */
 enum layer_kind { KIND_TYPE, KIND_BYTES, KIND_TENSORS, KIND_NONE };
 static const char *const kind_keys[] = {"type", "bytes", "tensors"};
 

@@ -1,4 +1,4 @@
-/* From JSON text to a definition: the keys are those of design section 9. Thread-safe. */
+/* Parses the JSON text of a definition. Thread-safe. */
 #pragma once
 
 #include "common/definition/definition.h"

@@ -1,6 +1,6 @@
-/* A bump allocator over a list of chunks. In a chunk, aligned pieces grow up from the front and
- * strings grow down from the back, so that neither needs padding. Only the newest chunk of the
- * usual size has room; what is larger gets a chunk of its own behind it. */
+/* A bump allocator over a list of chunks. In a chunk, aligned pieces grow from the front and
+ * strings from the back, so that neither needs padding. Only the newest chunk of the usual size has
+ * room. A larger piece gets its own chunk, behind that chunk in the list. */
 #include "common/definition/definition_pool.h"
 
 #include <stdint.h>
@@ -9,7 +9,7 @@ enum { CHUNK_BYTES = 16 * 1024 };
 
 struct chunk {
     struct chunk *next;
-    size_t front, back; /* what lies between them is free */
+    size_t front, back; /* the bytes between them are free */
     max_align_t bytes[];
 };
 
@@ -35,7 +35,7 @@ struct definition_pool *definition_pool_free(struct definition_pool *pool)
     return NULL;
 }
 
-/* A chunk with `n_bytes` free bytes. */
+/* Makes a chunk with `n_bytes` free bytes. */
 static struct chunk *find_room(struct definition_pool *pool, size_t n_bytes)
 {
     struct chunk *first = pool->chunks;

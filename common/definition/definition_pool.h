@@ -1,4 +1,4 @@
-/* Memory of one definition: many small pieces, freed together. */
+/* The memory of one definition: many small pieces, which are freed together. */
 #pragma once
 
 #include "common/cleanup.h"
@@ -14,5 +14,5 @@ DEFINE_CLEANUP(struct definition_pool *, definition_pool_free);
 /* `n_bytes` uninitialised bytes, aligned to 8. NULL when out of memory. */
 void *definition_pool_alloc(struct definition_pool *pool, size_t n_bytes);
 
-/* Room for a string of `n_bytes` bytes and its NUL, which is written; not aligned. */
+/* Room for a string of `n_bytes` bytes and its NUL, not aligned. Writes the NUL. */
 char *definition_pool_string(struct definition_pool *pool, size_t n_bytes);

@@ -1,5 +1,5 @@
-/* Reads values and words refusals. Knows what a size, a name or a shape is; which key has which is
- * the callers' matter. */
+/* Reads values and makes the messages for refusals. This file defines what a size, a name or a
+ * shape is; the callers decide which key has which of them. */
 #include "common/definition/definition_value.h"
 
 #include <errno.h>
@@ -29,13 +29,13 @@ int definition_refuse(struct definition_problem *problem, const struct place *pl
     problem->line = problem->column = 0;
     path[0] = '\0';
     if (append_path(place, path, sizeof problem->path) >= sizeof problem->path) {
-        /* Cut at a character's boundary. */
+        /* Cut between characters. */
         size_t end = sizeof problem->path - sizeof "...";
         while (end > 0 && ((unsigned char)path[end] & 0xc0) == 0x80)
             end--;
         memcpy(path + end, "...", sizeof "...");
     }
-    /* An unknown key can hold anything. */
+    /* An unknown key may have any characters. */
     for (char *p = path; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             *p = '?';

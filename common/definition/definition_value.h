@@ -1,5 +1,5 @@
-/* Checked reading of a definition's JSON values into plain structs. Whatever is refused is refused
- * with its place. */
+/* Reads a definition's JSON values into plain structs, and checks them. Each refusal has the place
+ * of the value. */
 #pragma once
 
 #include "common/definition/definition.h"
@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Where a value stands: an object's key, or an array's index if `key` is NULL. Places live on the
- * stack of whoever descends; they are spelled out only when something is refused. NULL is the whole
- * document. */
+/* The place of a value: an object's key, or an array's index if `key` is NULL. Places are on the
+ * stacks of the functions that descend into the document; only a refusal turns them into text. NULL
+ * is the whole document. */
 struct place {
     const struct place *parent;
     const char *key;
@@ -21,15 +21,15 @@ struct place {
 int definition_refuse(struct definition_problem *problem, const struct place *place,
                       const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* Checks `value` and stores what it says in `ret`. 0 or -EBADMSG with `problem` set. */
+/* Checks `value` and stores it in `ret`. 0 or -EBADMSG with `problem` set. */
 typedef int value_reader(json_t *value, const struct place *place, void *ret,
                          struct definition_problem *problem);
 
-/* An object's key and where its value goes in a struct. A table ends with a NULL name. */
+/* An object's key, and the member of a struct for its value. A table ends with a NULL name. */
 struct value_key {
     const char *name;
     value_reader *read;
-    size_t offset; /* VALUE_CHECKED: the value is checked and not kept */
+    size_t offset; /* VALUE_CHECKED: the value is checked but not kept */
     bool required;
 };
 #define VALUE_CHECKED SIZE_MAX
@@ -39,8 +39,8 @@ struct value_table {
     void *ret;
 };
 
-/* Reads an object whose keys the tables name; no key stands in both. An absent key leaves its
- * member as it was. */
+/* Reads an object whose keys are in the tables; no key is in both. If a key is absent, its member
+ * does not change. */
 int value_object(json_t *value, const struct place *place, const struct value_table *tables,
                  size_t n_tables, struct definition_problem *problem);
 

@@ -1,7 +1,7 @@
-/* The table of element types. Names and packing are those of safetensors: an element of less than a
- * byte has no padding of its own, but a tensor fills whole bytes, so 4 elements of 6 bits make a
- * block of 3 bytes. Quantised types are ggml's (ggml_type_name in upper case): rows with longer
- * blocks, whose sizes are those of the structs in ggml-common.h. */
+/* The table of element types. Names and packing are those of safetensors. An element smaller than a
+ * byte has no padding, but a tensor has whole bytes, so 4 elements of 6 bits make a block of 3
+ * bytes. Quantised types are ggml's (ggml_type_name in upper case). Their rows have longer blocks,
+ * whose sizes are those of the structs in ggml-common.h. */
 #include "common/definition/dtype.h"
 
 #include <errno.h>

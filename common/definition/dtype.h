@@ -1,5 +1,5 @@
-/* Element types of tensors: names and sizes. Sizes are in blocks, so that types of less than a
- * byte and quantised ones fit the same table. Pure functions. */
+/* Element types of tensors: names and sizes. Sizes are in blocks, so that one table has small,
+ * ordinary and quantised types. Pure functions. */
 #pragma once
 
 #include <stdint.h>
@@ -11,5 +11,6 @@ typedef uint8_t dtype;
 int dtype_parse(const char *name, dtype *ret);
 const char *dtype_name(dtype type);
 
-/* Bytes of `n_elements` elements. 0, -EOVERFLOW, or -EINVAL if they do not fill whole blocks. */
+/* The size of `n_elements` elements in bytes. 0, -EOVERFLOW, or -EINVAL if they do not fill whole
+ * blocks. */
 int dtype_bytes(dtype type, uint64_t n_elements, uint64_t *ret_bytes);

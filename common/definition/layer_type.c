@@ -1,5 +1,5 @@
-/* One block a layer type: its parameters, then its tensors; the table of types is at the end.
- * Source of names and shapes: the PyTorch reference, torch.nn. */
+/* One section for each layer type: its parameters, then its tensors. The table of types is at the
+ * end. Source of names and shapes: the PyTorch reference, torch.nn. */
 #include "common/definition/layer_type.h"
 
 #include <inttypes.h>
@@ -52,7 +52,7 @@ static int linear_tensors(const union layer_parameters *parameters, struct tenso
     return r;
 }
 
-/* uint64_t[2]: [height, width], or one number for both, each read by `read`. */
+/* uint64_t[2]: [height, width], or one number for both. `read` reads each number. */
 static int read_pair(json_t *value, const struct place *place, uint64_t pair[2], value_reader *read,
                      struct definition_problem *problem)
 {

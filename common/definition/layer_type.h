@@ -1,8 +1,8 @@
-/* The layer types of a definition: which parameters each has and which tensors follow from them.
+/* The layer types of a definition: their parameters, and the tensors that follow from these.
  *
  * Parameters, their defaults and the tensors' names, order and shapes are those of the PyTorch
  * module of the same name (torch.nn.Linear, Conv2d, Embedding, LayerNorm, LSTM) and its state_dict.
- * Parameters that do not change a size are checked and not kept. */
+ * Parameters that do not change a size are checked but not kept. */
 #pragma once
 
 #include "common/definition/definition_value.h"
@@ -41,13 +41,13 @@ struct layer_type {
     const char *name;
     const struct value_key *keys; /* into union layer_parameters */
     union layer_parameters defaults;
-    /* Checks what no parameter tells alone, and adds the tensors. 0, -EBADMSG with the sink's
-     * problem set, or what `add` failed with. */
+    /* Checks conditions on several parameters, and adds the tensors. 0, -EBADMSG with the sink's
+     * problem set, or an error of `add`. */
     int (*tensors)(const union layer_parameters *parameters, struct tensor_sink *sink);
 };
 
 /* NULL if there is none of that name. */
 const struct layer_type *layer_type_find(const char *name);
 
-/* The known names, for messages. */
+/* A list of all names, for messages. */
 #define LAYER_TYPE_NAMES "linear, conv2d, embedding, layer_norm, lstm"

@@ -1,4 +1,4 @@
-/* Weight files: opened by whoever may, checked here, read by the loader. */
+/* Checks weight files. Clients or the daemon open them, and the loader reads them. */
 #include "common/definition/weight_file.h"
 
 #include "common/cleanup.h"

@@ -1,6 +1,6 @@
-/* Told by the first bytes alone, which each of these formats has for that purpose; ONNX has none,
- * but begins with the number of its version and a text in protobuf's encoding.
- * Sources: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md;
+/* The first bytes of a file decide. Most formats have fixed bytes for this purpose. ONNX has none,
+ * but begins with a version number and a text in protobuf's encoding. Sources:
+ * https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md;
  * https://github.com/onnx/onnx/blob/main/onnx/onnx.proto; tensorflow/lite/schema/schema.fbs;
  * https://docs.python.org/3/library/pickle.html; ggml's and llama.cpp's headers. */
 #include "common/formats/file_kind.h"
@@ -48,7 +48,8 @@ static bool is_pickle(const unsigned char *head, size_t n)
     return n > 2 && head[0] == PROTOCOL && head[1] >= PROTOCOL_MIN && head[1] <= PROTOCOL_MAX;
 }
 
-/* ir_version, a small number, and then a producer, a domain, a version, a text or the graph. */
+/* ir_version, a small number, is followed by a producer, a domain, a version, a text or the graph.
+ */
 static bool is_onnx(const unsigned char *head, size_t n)
 {
     enum { VERSION = 0x08, VERSION_MAX = 32 };

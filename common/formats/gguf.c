@@ -1,5 +1,6 @@
-/* Reads a GGUF header through a small window. Metadata is skipped: of all its values only the
- * alignment and the model's name are kept, so memory does not grow with the vocabulary. */
+/* Reads a GGUF header through a small window. Most of the metadata is skipped, so memory does not
+ * grow with the vocabulary: only a few values, such as the alignment and the model's name, are
+ * kept. */
 #include "common/formats/gguf.h"
 
 #include "common/definition/definition_pool.h"
@@ -26,20 +27,20 @@ enum value_type {
     VALUE_ARRAY = 9,
     N_VALUE_TYPES = 13
 };
-/* By value type; 0 where a value tells its own size. */
+/* Sizes by value type; 0 if the size depends on the value. */
 static const uint8_t value_bytes[N_VALUE_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 struct reader {
     struct tensor_file_builder *builder;
-    uint64_t offset_bytes; /* of the byte that is read next */
-    uint64_t end_bytes;    /* reading stops here: the file's end, or too much of this part */
+    uint64_t offset_bytes; /* of the next byte to read */
+    uint64_t end_bytes;    /* reading stops here: the file's end, or this part's limit */
     const char *part;
     uint32_t part_bytes_max;
     uint64_t window_offset_bytes;
     size_t window_used_bytes;
     char *window; /* owned; WINDOW_BYTES */
     dtype dtypes[GGUF_TYPES];
-    uint32_t alignment; /* 0: not told */
+    uint32_t alignment; /* 0: the file does not say */
 };
 
 static void begin_part(struct reader *reader, const char *part, uint32_t bytes_max)
@@ -80,7 +81,7 @@ static int read_bytes(struct reader *reader, void *ret, size_t n_bytes)
         return refuse_end(reader);
     while (n_bytes > 0) {
         uint64_t at = reader->offset_bytes - reader->window_offset_bytes;
-        if (at >= reader->window_used_bytes) { /* only ever forward */
+        if (at >= reader->window_used_bytes) { /* only forwards */
             uint64_t n_left = reader->end_bytes - reader->offset_bytes;
             size_t n_window = n_left < WINDOW_BYTES ? (size_t)n_left : WINDOW_BYTES;
             int r = source->read(source->context, reader->offset_bytes, reader->window, n_window);
@@ -138,8 +139,8 @@ static int skip_string(struct reader *reader)
     return r < 0 ? r : skip(reader, n_bytes);
 }
 
-/* `key` is for refusals. Recursion is bounded by GGUF_ARRAY_DEPTH_MAX, loops by the bytes that each
- * element takes at least. */
+/* `key` is for refusals. GGUF_ARRAY_DEPTH_MAX bounds the recursion. Loops are bounded because each
+ * element takes a minimum of bytes. */
 static int skip_array(struct reader *reader, const char *key, unsigned depth)
 {
     uint32_t type;
@@ -184,7 +185,7 @@ static int read_alignment(struct reader *reader, uint32_t type)
     return 0;
 }
 
-/* Which part of a split file this is, from 0, or how many there are. */
+/* The index of this part of a split file, from 0, or the number of parts. */
 static int read_part(struct reader *reader, const char *key, uint32_t type, uint32_t *ret)
 {
     uint64_t number;
@@ -196,7 +197,7 @@ static int read_part(struct reader *reader, const char *key, uint32_t type, uint
     return r;
 }
 
-/* As much of it as a definition's name may have. What it says is not checked. */
+/* Reads at most as many bytes as a definition's name may have. The content is not checked. */
 static int read_model_name(struct reader *reader)
 {
     struct tensor_file *file = reader->builder->file;
@@ -219,7 +220,7 @@ static int read_model_name(struct reader *reader)
 static int read_metadatum(struct reader *reader)
 {
     struct tensor_file *file = reader->builder->file;
-    char key[64]; /* longer ones are cut: they are none that is looked for */
+    char key[64]; /* longer keys are cut, because no key of interest is longer */
     uint64_t n_key;
     uint32_t type = 0;
 
@@ -234,7 +235,7 @@ static int read_metadatum(struct reader *reader)
         r = read_u32(reader, &type);
     if (r < 0)
         return r;
-    /* Keys are ASCII; whatever stands there instead shall not reach a reply. */
+    /* Keys are ASCII. Other bytes must not reach a reply. */
     for (size_t i = 0; i < n_kept; i++)
         if (key[i] < 0x20 || key[i] > 0x7e)
             key[i] = '?';
@@ -351,7 +352,7 @@ static int read_header(struct reader *reader, uint64_t *ret_data_offset_bytes)
         r = read_u64(reader, &n_tensors);
     if (r == 0)
         r = read_u64(reader, &n_metadata);
-    /* Memory only for as many tensors as the file can describe. */
+    /* Allocates memory for at most as many tensors as the file has room to describe. */
     if (r == 0 && n_tensors <= TENSOR_FILE_TENSORS_MAX &&
         n_tensors > reader->builder->source->size_bytes / TENSOR_INFO_BYTES_MIN)
         r = refuse_end(reader);

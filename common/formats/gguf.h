@@ -6,8 +6,8 @@
 #include "common/formats/tensor_file_builder.h"
 
 enum {
-    /* More than TENSOR_FILE_HEADER_MAX, which bounds the rest of the header: most of the metadata
-     * is the tokenizer's vocabulary, some 16 MiB with half a million merges. It is skipped and
+    /* More than TENSOR_FILE_HEADER_MAX, which bounds the rest of the header. Most of the metadata
+     * is the tokenizer's vocabulary, about 16 MiB with half a million merges. It is skipped and
      * takes no memory. */
     GGUF_METADATA_MAX = 64 << 20,
     GGUF_ARRAY_DEPTH_MAX = 8

@@ -8,5 +8,5 @@ enum { GGUF_TYPES = 43 };
 
 extern const char *const gguf_type_names[GGUF_TYPES];
 
-/* Whether the type was dropped from the format; its number is not used again. */
+/* Whether the type was removed from the format. Its number is not used again. */
 bool gguf_type_is_removed(uint32_t type);

@@ -1,4 +1,4 @@
-/* Five digits each, as all tools write them. */
+/* Both numbers have five digits, because all tools write them so. */
 #include "common/formats/part_name.h"
 
 #include <stdlib.h>

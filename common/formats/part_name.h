@@ -1,4 +1,4 @@
-/* The names of files that are parts of one model. Pure.
+/* Parses the names of files that are parts of one model. Pure.
  * Sources: gguf-split of https://github.com/ggml-org/llama.cpp; save_pretrained of
  * https://github.com/huggingface/transformers. */
 #pragma once
@@ -11,6 +11,6 @@ struct part_name {
     unsigned part, n_parts; /* from 1 */
 };
 
-/* Whether a file's name, as "x-00002-of-00003.gguf", says that it is a part; `extension` is ".gguf"
- * or ".safetensors". */
+/* Whether a file's name, as "x-00002-of-00003.gguf", is that of a part. `extension` is ".gguf" or
+ * ".safetensors". */
 bool part_name_parse(const char *base, const char *extension, struct part_name *ret);

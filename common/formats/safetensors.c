@@ -1,9 +1,9 @@
 /* Reads a safetensors header.
  *
- * A header of 16 MiB would cost jansson some hundred MiB as a whole. So the outermost object is
- * split into its members, and each is parsed alone: beside the text and the resulting entries
- * memory is needed for one tensor at a time. The split looks at strings and brackets only; whether
- * a member is well-formed is jansson's verdict. */
+ * jansson would need hundreds of MiB for a whole header of 16 MiB. So the outermost object is split
+ * into its members, and each member is parsed alone. Beside the text and the resulting entries,
+ * this needs memory for only one tensor at a time. The split looks only at strings and brackets;
+ * jansson decides whether a member is well-formed. */
 #include "common/formats/safetensors.h"
 
 #include "common/definition/definition_pool.h"
@@ -17,7 +17,7 @@
 
 enum { LENGTH_BYTES = 8 };
 
-/* The format's element types, all that its reference implementation names. */
+/* The format's element types: all types of the reference implementation. */
 static const char *const dtype_names[] = {
     "BOOL",    "F4",          "F6_E2M3",     "F6_E3M2", "U8",  "I8",  "F8_E5M2", "F8_E4M3",
     "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I16",     "U16", "F16", "BF16",    "I32",
@@ -27,7 +27,7 @@ enum { N_DTYPES = sizeof dtype_names / sizeof dtype_names[0] };
 
 struct header {
     struct tensor_file_builder *builder;
-    char *text; /* owned; changed while it is read */
+    char *text; /* owned; reading changes it */
     size_t n_bytes;
     dtype dtypes[N_DTYPES]; /* of dtype_names */
     bool has_metadata;
@@ -51,7 +51,7 @@ static int refuse_at(const struct header *header, size_t at, const char *message
                               LENGTH_BYTES + at, message);
 }
 
-/* Where the member that begins at `at` ends: the index of the ',' or '}' behind it. */
+/* Finds the end of the member that begins at `at`: the index of the ',' or '}' after it. */
 static int member_end(const struct header *header, size_t at, size_t *ret)
 {
     const char *text = header->text;
@@ -78,8 +78,8 @@ static int member_end(const struct header *header, size_t at, size_t *ret)
     return refuse_at(header, header->n_bytes, "the header ends too early");
 }
 
-/* Parses the member in [begin, end) as an object of its own; the characters around it, which
- * separate it from others, become its braces. */
+/* Parses the member in [begin, end) as a separate object. The separators around it are overwritten
+ * by braces. */
 static int parse_member(struct header *header, size_t begin, size_t end, json_t **ret)
 {
     static const struct json_limits limits = {
@@ -101,7 +101,8 @@ static int parse_member(struct header *header, size_t begin, size_t end, json_t 
     return refuse_at(header, (size_t)(line - header->text) + syntax.column - 1, syntax.message);
 }
 
-/* Calls `read` for each member of the object that begins at `at`. `*ret_end` is behind it. */
+/* Calls `read` for each member of the object that begins at `at`. `*ret_end` is the index after the
+ * object. */
 static int each_member(struct header *header, size_t at, size_t *ret_end,
                        int (*read)(struct header *header, size_t begin, size_t end))
 {
@@ -144,7 +145,7 @@ static int read_metadatum(struct header *header, size_t begin, size_t end)
     return r;
 }
 
-/* Whether the member's key is __metadata__. `*ret_value` is the index behind its colon. */
+/* Whether the member's key is __metadata__. `*ret_value` is the index after its colon. */
 static bool is_metadata(const struct header *header, size_t begin, size_t end, size_t *ret_value)
 {
     static const char key[] = "\"__metadata__\"";
@@ -191,7 +192,7 @@ static int read_dtype(const struct header *header, const char *tensor, json_t *j
                               utf8_prefix(name, 32), name);
 }
 
-/* Reads an array of at most `n_max` integers from 0. */
+/* Reads an array of at most `n_max` non-negative integers. */
 static int read_sizes(const struct header *header, const char *tensor, const char *key,
                       json_t *json, size_t n_max, uint64_t *ret, size_t *ret_n)
 {
@@ -213,7 +214,7 @@ static int read_sizes(const struct header *header, const char *tensor, const cha
     return 0;
 }
 
-/* Keys beyond these three are ignored, as the reference does. */
+/* All keys except these three are ignored, as in the reference implementation. */
 static int add_tensor(struct header *header, const char *name, json_t *json)
 {
     uint64_t shape[DEFINITION_RANK_MAX], offsets[2];
@@ -337,7 +338,7 @@ static int read_header(struct header *header)
     return 0;
 }
 
-/* The format allows no holes and nothing behind the last tensor. */
+/* The format allows no gaps and no bytes after the last tensor. */
 static int check_cover(const struct tensor_file_builder *builder, uint64_t data_offset_bytes)
 {
     const struct tensor_file *file = builder->file;

@@ -1,11 +1,12 @@
-/* The safetensors format: 8 bytes of little-endian header length, a JSON object that names every
- * tensor's dtype, shape and place, then the data, which the tensors cover exactly.
+/* The safetensors format: the header's length in 8 little-endian bytes, a JSON object with every
+ * tensor's dtype, shape and place, and then the data. The tensors cover the data exactly.
  *
- * The object's __metadata__ maps strings to strings. save_model of the reference's Python module
- * keeps one of several tensors that share their bytes, and notes there {"removed": "kept"} for each
- * of the others. So each pair becomes an alias; weights.h says which of them hold.
+ * The object's __metadata__ maps strings to strings. If several tensors share their bytes,
+ * save_model of the reference Python module keeps one of them and writes {"removed": "kept"} to
+ * __metadata__ for each of the others. So each pair becomes an alias; weights.h says which aliases
+ * are valid.
  *
- * Source: https://github.com/huggingface/safetensors, whose reader this one agrees with. */
+ * Source: https://github.com/huggingface/safetensors. This reader accepts the same files. */
 #pragma once
 
 #include "common/formats/tensor_file_builder.h"

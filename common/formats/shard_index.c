@@ -1,4 +1,4 @@
-/* The index says which files there are; the files' own headers say what is in them. */
+/* The index names the files. Their own headers describe the content. */
 #include "common/formats/shard_index.h"
 
 #include "common/definition/definition_value.h"

@@ -1,4 +1,4 @@
-/* The index of sharded safetensors (model.safetensors.index.json): which file holds which tensor.
+/* The index of sharded safetensors (model.safetensors.index.json): which file has which tensor.
  * Source: https://huggingface.co/docs/safetensors, "sharded" models of the transformers library. */
 #pragma once
 
@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-enum { SHARD_INDEX_FILES_MAX = 240 }; /* what one message can carry, and some room */
+enum { SHARD_INDEX_FILES_MAX = 240 }; /* less than the descriptors of one message */
 
 struct shard_index {
     json_t *root;       /* owns the strings */

@@ -1,5 +1,5 @@
-/* A weight file's table of contents once it is made: its lifetime and look-up, and where its bytes
- * come from. */
+/* A finished table of contents of a weight file: its lifetime, the lookup of tensors, and the
+ * source of its bytes. */
 #include "common/formats/tensor_file.h"
 
 #include "common/definition/definition_pool.h"

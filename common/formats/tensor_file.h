@@ -1,19 +1,19 @@
-/* A weight file's table of contents: which tensors it holds and where their bytes lie.
+/* A weight file's table of contents: its tensors and the places of their bytes.
  *
- * Formats, told apart by their first bytes:
+ * The first bytes decide which format a file has:
  *   safetensors  https://github.com/huggingface/safetensors (format section of its README)
  *   GGUF v2, v3  https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
- * Headers are hostile input: at most TENSOR_FILE_HEADER_MAX bytes (GGUF's metadata apart, which is
- * skipped), every offset and product checked, ranges inside the file and without overlap, names
- * unique. The file's data is never looked at here. Thread-safe. */
+ * Headers are hostile input. A header has at most TENSOR_FILE_HEADER_MAX bytes, without GGUF's
+ * metadata, which is skipped. Every offset and product is checked; ranges must be within the file
+ * and must not overlap; names must be unique. The file's data is never read here. Thread-safe. */
 #pragma once
 
 #include "common/definition/definition.h"
 
 enum { TENSOR_FILE_HEADER_MAX = 16 << 20, TENSOR_FILE_TENSORS_MAX = 250000 };
 
-/* Where the bytes come from: a descriptor, or memory in tests. `read` fills the whole buffer or
- * returns a negative errno; it is never asked for bytes beyond `size_bytes`. */
+/* The source of the bytes: a descriptor, or memory in tests. `read` fills the whole buffer or
+ * returns a negative errno. It is never called for bytes beyond `size_bytes`. */
 struct byte_source {
     int (*read)(void *context, uint64_t offset_bytes, void *buffer, size_t n_bytes);
     void *context;
@@ -25,15 +25,15 @@ int byte_source_pread(void *fd, uint64_t offset_bytes, void *buffer, size_t n_by
 
 struct tensor_entry {
     const char *name;
-    const uint64_t *shape;      /* outermost first (GGUF stores it the other way round) */
+    const uint64_t *shape;      /* outermost first (GGUF has it innermost first) */
     uint64_t file_offset_bytes; /* absolute */
     uint64_t bytes;
     uint8_t n_dims;
     dtype type;
 };
 
-/* What a file says beside its tensors: `name` is another name of the tensor `kept`, which may be in
- * another file of the model, or nowhere. */
+/* An alias in a file: `name` is another name of the tensor `kept`, which may be in another file of
+ * the model or missing. */
 struct tensor_alias {
     const char *name, *kept;
     const struct tensor_alias *next;
@@ -42,13 +42,13 @@ struct tensor_alias {
 struct tensor_file {
     struct tensor_entry *entries; /* by file offset */
     uint32_t *by_name;            /* indices into entries, ordered by name */
-    uint32_t n_entries;           /* > 0, but for a part of several */
+    uint32_t n_entries;           /* > 0, except in a part of a split file */
     uint32_t n_aliases;
     const struct tensor_alias *aliases;
-    uint32_t part, n_parts;       /* of a split GGUF file, from 0; n_parts is 0: it is whole */
-    uint64_t n_parts_entries;     /* of all parts together, as this one says; 0: it does not */
-    const char *model_name;       /* GGUF's general.name, as it stands there; NULL: none */
-    struct definition_pool *pool; /* owns entries and what they point to */
+    uint32_t part, n_parts;       /* of a split GGUF file, from 0; n_parts is 0: not split */
+    uint64_t n_parts_entries;     /* of all parts, according to this part; 0: it does not say */
+    const char *model_name;       /* GGUF's general.name, unchecked; NULL: none */
+    struct definition_pool *pool; /* owns the entries and everything that they point to */
 };
 
 struct tensor_file *tensor_file_free(struct tensor_file *file);

@@ -1,5 +1,5 @@
-/* The checks that do not depend on the format. Figures in refusals count from the start of the
- * data, as the formats' own do. */
+/* The checks that do not depend on the format. Offsets in refusals count from the start of the
+ * data, as in the formats. */
 #include "common/formats/tensor_file_builder.h"
 
 #include "common/definition/definition_pool.h"
@@ -12,7 +12,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* Of another tensor's name in a message: leaves room for the figures. */
+/* The maximum length of another tensor's name in a message, which also needs room for figures. */
 enum { QUOTED_BYTES_MAX = 80 };
 
 int tensor_file_refuse(const struct tensor_file_builder *builder, const char *path,
@@ -25,7 +25,7 @@ int tensor_file_refuse(const struct tensor_file_builder *builder, const char *pa
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    /* It may quote the file. */
+    /* The message may quote the file. */
     for (char *c = message; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = '?';
@@ -87,7 +87,7 @@ int tensor_file_add(struct tensor_file_builder *builder, const struct tensor_ent
     assert(file->n_entries < builder->n_entries_max);
     assert(entry->n_dims <= DEFINITION_RANK_MAX);
     for (unsigned i = 0; i < entry->n_dims; i++) {
-        /* Sizes travel as JSON integers. */
+        /* Sizes must be valid JSON integers. */
         if (entry->shape[i] > INT64_MAX)
             return tensor_file_refuse(builder, entry->name,
                                       "a dimension of %" PRIu64 " is too large", entry->shape[i]);

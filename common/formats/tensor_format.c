@@ -1,5 +1,5 @@
-/* Tells weight files' formats apart. Reading is left to safetensors and gguf, the common checks to
- * tensor_file_builder. */
+/* Recognises the format of a weight file. safetensors.c and gguf.c read it, and
+ * tensor_file_builder.c makes the common checks. */
 #include "common/formats/tensor_format.h"
 
 #include "common/definition/definition_pool.h"
@@ -23,7 +23,8 @@ int tensor_format_detect(const struct byte_source *source, enum tensor_format *r
     *ret = TENSOR_FORMAT_NONE;
     if (n >= 4 && memcmp(bytes, "GGUF", 4) == 0)
         *ret = TENSOR_FORMAT_GGUF;
-    /* No header is so long that its length has no zero byte, and no JSON text has one. */
+    /* The length of a header always has a zero byte, because headers are short. JSON text never has
+     * one. */
     else if (memchr(bytes, '\0', n < 8 ? n : 8) && (n < sizeof bytes || bytes[8] == '{'))
         *ret = TENSOR_FORMAT_SAFETENSORS;
     return 0;

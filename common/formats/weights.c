@@ -1,5 +1,5 @@
-/* Binds a definition's layers to the bytes of weight files and places these in the layer. Which
- * tensors make a layer is the definition's matter, or weights_group's. */
+/* Binds a definition's layers to the bytes of weight files, and places these bytes in the layer.
+ * The definition, or weights_group.c, decides which tensors make a layer. */
 #include "common/formats/weights.h"
 
 #include "common/definition/definition_pool.h"
@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* A tensor of the layer that is being bound. */
+/* A tensor of the present layer. */
 struct member {
     struct tensor *tensor;
     const struct weights_tensor *found;
@@ -21,8 +21,8 @@ struct binding {
     struct definition *definition;
     const struct weights_index *index;
     struct definition_problem *problem;
-    struct member *members; /* as many as the largest layer has tensors */
-    struct piece *pieces;   /* at most one a member */
+    struct member *members; /* room for the tensors of the largest layer */
+    struct piece *pieces;   /* at most one per member */
 };
 
 /* "F32 [64, 2]"; cut if it is too long. */
@@ -57,7 +57,7 @@ static int find_member(const struct binding *binding, struct tensor *tensor,
     return 0;
 }
 
-/* By file and place in it: the order of the entries, except among empty ones. */
+/* Orders by file, and by place in the file: the order of the entries, except for empty ones. */
 static int compare_members(const void *a, const void *b)
 {
     const struct weights_tensor *x = ((const struct member *)a)->found,
@@ -68,8 +68,8 @@ static int compare_members(const void *a, const void *b)
     return (x->entry > y->entry) - (x->entry < y->entry);
 }
 
-/* Whether nothing but padding lies between the two, so that they make one piece. `next` stands
- * behind `previous`, both have bytes. */
+/* Whether there is only padding between the two, so that they make one piece. `next` comes after
+ * `previous`, and both have bytes. */
 static bool touch(const struct weights_tensor *previous, const struct weights_tensor *next)
 {
     if (previous->source != next->source)
@@ -83,8 +83,8 @@ static bool touch(const struct weights_tensor *previous, const struct weights_te
     return true;
 }
 
-/* The first offset in the layer that is congruent with `file_offset_bytes` and in a block behind
- * that of the byte before `end_bytes`. 0 or -EOVERFLOW. */
+/* Finds the first offset in the layer that agrees with `file_offset_bytes` modulo PIECE_ALIGN_BYTES
+ * and is in a later block than the byte before `end_bytes`. 0 or -EOVERFLOW. */
 static int next_block(const struct layer_definition *layer, uint64_t end_bytes,
                       uint64_t file_offset_bytes, uint64_t *ret)
 {
@@ -155,7 +155,8 @@ static int bind_layer(struct binding *binding, struct layer_definition *layer,
                                  "has no tensors, but the model has weights");
     for (uint32_t i = 0; i < layer->n_tensors; i++) {
         struct place here = {.parent = &array, .index = i};
-        /* The pool's memory, const only for those who share the definition. */
+        /* The pool's memory is writable here. It is const only for the users of the finished
+         * definition. */
         struct tensor *tensor = (struct tensor *)&layer->tensors[i];
         int r = find_member(binding, tensor, &here, &binding->members[i]);
         if (r < 0)

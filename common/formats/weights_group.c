@@ -11,24 +11,24 @@
 #include <string.h>
 
 enum {
-    NUMBER_DIGITS_MAX = 9, /* longer ones are hashes, not blocks */
-    FAMILIES_MAX = 64      /* with more, modules stand outside of all: bounds the comparisons */
+    NUMBER_DIGITS_MAX = 9, /* longer numbers are hashes, not numbers of blocks */
+    FAMILIES_MAX = 64      /* if there are more, modules belong to no family: bounds comparisons */
 };
 
 struct item {
     const struct tensor_entry *entry;
     const char *alias; /* NULL: the tensor under its own name */
     uint32_t position; /* in the order of the files */
-    uint16_t n_prefix; /* bytes of the name that tell the family or the module */
+    uint16_t n_prefix; /* length of the part of the name that identifies the family or the module */
     uint16_t n_layer;  /* ... the layer */
     int32_t number;    /* of the block; -1: a module */
 };
 
-/* A layer to be: items[first] and those that follow. */
+/* A future layer: items[first] and the items after it. */
 struct group {
     uint32_t first, n_items;
     uint32_t position; /* of its first tensor */
-    uint32_t rank;     /* groups stand by rank, then by number, then by position */
+    uint32_t rank;     /* groups are ordered by rank, then by number, then by position */
 };
 
 struct family {
@@ -89,7 +89,7 @@ static bool same_prefix(const struct item *x, const struct item *y)
     return x->n_prefix == y->n_prefix && memcmp(x->entry->name, y->entry->name, x->n_prefix) == 0;
 }
 
-/* Sorted items fall into groups, and blocks with the same prefix into families. */
+/* Divides the sorted items into groups, and blocks with the same prefix into families. */
 static void find_groups(struct grouping *grouping)
 {
     for (uint32_t i = 0; i < grouping->n_items; i++) {
@@ -128,7 +128,7 @@ static int compare_families(const void *a, const void *b)
     return (x->position > y->position) - (x->position < y->position);
 }
 
-/* Bytes of the leading components that a module's name and a family's prefix share. */
+/* The length of the leading components that a module's name and a family's prefix share. */
 static size_t shared_components(const char *name, size_t n_name, const struct family *family)
 {
     size_t shared = 0;
@@ -143,7 +143,7 @@ static size_t shared_components(const char *name, size_t n_name, const struct fa
     }
 }
 
-/* Ranks: what stands before all families, each family's phases, what stands behind them. */
+/* Ranks: groups before all families, then the phases of each family, then groups after them. */
 static uint32_t rank_module(const struct grouping *grouping, const struct item *item,
                             uint32_t first_block)
 {
@@ -226,9 +226,8 @@ static int add_tensors(struct definition_builder *builder, const struct grouping
     return r;
 }
 
-/* Groups whose tensors are all empty are no layers of their own: their tensors stand in the layer
- * that comes next, or in the last one.
- * From the groups [begin, end), of which `named` is the one that has bytes. */
+/* Makes a layer from the groups [begin, end), of which only `named` has bytes. Groups without bytes
+ * are not layers: their tensors go to the next layer, or, if there is none, to the last one. */
 static int build_layer(struct definition_builder *builder, const struct grouping *grouping,
                        uint32_t begin, uint32_t named, uint32_t end, const struct place *place)
 {
@@ -243,7 +242,7 @@ static int build_layer(struct definition_builder *builder, const struct grouping
     return r < 0 ? r : definition_builder_end_layer(builder);
 }
 
-/* As much of `name` as a model's name can be. */
+/* Makes a valid model name from `name`, which is cut if it is too long. */
 static void clean_name(const char *name, char ret[DEFINITION_NAME_MAX + 1])
 {
     size_t used = 0, n_name = strlen(name);
@@ -298,7 +297,7 @@ static int build(const struct grouping *grouping, const char *model_name,
     return r;
 }
 
-/* Under its own name, or under an alias. */
+/* Adds the tensor with its own name or with an alias. */
 static void add_item(struct grouping *grouping, const struct weights_tensor *tensor,
                      const char *alias)
 {

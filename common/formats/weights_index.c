@@ -1,4 +1,4 @@
-/* Invariant: tensors and aliases are sorted by name each, and no name stands twice. */
+/* Invariant: tensors and aliases are each sorted by name, and no name occurs twice. */
 #include "common/formats/weights_index.h"
 
 #include "common/definition/definition_value.h"

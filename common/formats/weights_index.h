@@ -1,4 +1,4 @@
-/* All tensors of a model's files, by name. Private to weights*.c. */
+/* The index of all tensors of a model's files, by name. Private to weights*.c. */
 #pragma once
 
 #include "common/formats/tensor_file.h"
@@ -17,20 +17,20 @@ struct weights_alias {
 
 struct weights_index {
     struct weights_tensor *tensors; /* owned */
-    struct weights_alias *aliases;  /* those that hold; owned */
+    struct weights_alias *aliases;  /* the valid aliases; owned */
     uint32_t n_tensors, n_aliases;
 };
 
-/* Refuses more than DEFINITION_TENSORS_MAX, names that stand in two files, and aliases of two
+/* Refuses more than DEFINITION_TENSORS_MAX, a name that is in two files, and an alias of two
  * tensors. 0; -EBADMSG; -ENOMEM. The index borrows the files. */
 int weights_index_init(struct weights_index *index, struct tensor_file *const *files,
                        uint32_t n_files, struct definition_problem *problem);
 void weights_index_done(struct weights_index *index);
 
-/* By name or alias. NULL if there is none. O(log n). */
+/* Finds a tensor by name or alias. NULL if there is none. O(log n). */
 const struct weights_tensor *weights_index_find(const struct weights_index *index,
                                                 const char *name);
 
-/* weights_bind with an index. */
+/* As weights_bind, but with an index. */
 int weights_bind_index(struct definition *definition, const struct weights_index *index,
                        struct definition_problem *problem);

@@ -1,4 +1,4 @@
-/* Owns the table of words by which modules are known. */
+/* Owns the table of words that identify kinds of modules. */
 #include "common/formats/weights_words.h"
 
 #include <string.h>
@@ -36,7 +36,7 @@ static const struct {
     {"score", BEGINS, PHASE_LAST},
 };
 
-/* The component of a name that begins at `text`, as text of its own; cut if it is too long. */
+/* Copies the component of a name that begins at `text`. It is cut if it is too long. */
 static size_t take_component(const char *text, size_t n_text, char component[64])
 {
     const char *dot = memchr(text, '.', n_text);
