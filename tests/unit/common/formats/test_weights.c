@@ -1,143 +1,10 @@
-/* Grouping by names, binding to a definition, and that every layer's bytes are placed so that they
- * can be read directly. */
-#include "common/definition/definition_parse.h"
+/* Grouping by names, and that every layer's bytes are placed so that they can be read directly. */
 #include "common/formats/weights.h"
 #include "tests/unit/case_step.h"
 #include "tests/unit/run_suite.h"
-#include "tests/unit/weight_bytes.h"
+#include "tests/unit/weights_fixture.h"
 
 #include <stdio.h>
-
-enum { FILES_MAX = 4 };
-
-/* "name bytes name bytes ...": one file's tensors, U8, as they follow each other. */
-static struct tensor_file *make_file(const char *spec)
-{
-    char *header = calloc(1, strlen(spec) * 20 + 100);
-    uint64_t offset = 0;
-    int n_read, n_used = 1;
-    char name[256];
-    uint64_t n;
-
-    ck_assert_ptr_nonnull(header);
-    strcpy(header, "{");
-    for (; sscanf(spec, "%255s %" SCNu64 "%n", name, &n, &n_read) == 2; spec += n_read) {
-        n_used += sprintf(header + n_used,
-                          "%s\"%s\":{\"dtype\":\"U8\",\"shape\":[%" PRIu64
-                          "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
-                          n_used > 1 ? "," : "", name, n, offset, offset + n);
-        offset += n;
-    }
-    /* The data begins at byte 4096, which makes offsets easy to tell. */
-    strcpy(header + n_used, "}");
-    n_used++;
-    ck_assert_int_le(n_used, 4088);
-    header = realloc(header, 4089);
-    memset(header + n_used, ' ', (size_t)(4088 - n_used));
-    header[4088] = '\0';
-
-    struct bytes bytes = safetensors_bytes(header, offset);
-    struct definition_problem problem;
-    struct tensor_file *file = NULL;
-    int r = bytes_parse(&bytes, &file, &problem);
-    ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
-    free(bytes.at);
-    free(header);
-    return file;
-}
-
-/* The same as GGUF: I8 tensors, each at the next multiple of `alignment`. */
-static struct tensor_file *make_gguf(const char *spec, uint32_t alignment)
-{
-    struct bytes bytes = {0}, infos = {0};
-    uint64_t offset = 0, n_tensors = 0, n, end = 0;
-    int n_read;
-    char name[256];
-
-    for (; sscanf(spec, "%255s %" SCNu64 "%n", name, &n, &n_read) == 2; spec += n_read) {
-        gguf_tensor(&infos, name, 1, &n, 24, offset);
-        end = offset + n;
-        offset = (end + alignment - 1) / alignment * alignment;
-        n_tensors++;
-    }
-    gguf_header(&bytes, 3, n_tensors, 1);
-    gguf_key(&bytes, "general.alignment", GGUF_U32);
-    bytes_number(&bytes, alignment, 4);
-    bytes_add(&bytes, infos.at, infos.n);
-    gguf_data(&bytes, alignment, end);
-    struct definition_problem problem;
-    struct tensor_file *file = NULL;
-    int r = bytes_parse(&bytes, &file, &problem);
-    ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
-    free(infos.at);
-    free(bytes.at);
-    return file;
-}
-
-static void free_files(struct tensor_file **files, uint32_t n_files)
-{
-    for (uint32_t i = 0; i < n_files; i++)
-        tensor_file_free(files[i]);
-}
-
-/* What must hold of every bound layer, whatever it is made of. */
-static void check_layer(const struct layer_definition *layer, struct tensor_file *const *files)
-{
-    uint64_t end = 0;
-
-    REQUIRE(layer->bytes > 0);
-    REQUIRE(layer->n_pieces > 0);
-    REQUIRE(layer->pieces[0].layer_offset_bytes == 0);
-    REQUIRE(layer->shift_bytes < PIECE_ALIGN_BYTES);
-    for (uint32_t i = 0; i < layer->n_pieces; i++) {
-        const struct piece *piece = &layer->pieces[i];
-        uint64_t place = layer->shift_bytes + piece->layer_offset_bytes;
-        REQUIRE(piece->bytes > 0);
-        REQUIRE(place % PIECE_ALIGN_BYTES == piece->file_offset_bytes % PIECE_ALIGN_BYTES);
-        if (i > 0) {
-            uint64_t last = layer->shift_bytes + end - 1;
-            REQUIRE(place / PIECE_ALIGN_BYTES > last / PIECE_ALIGN_BYTES);
-            REQUIRE(place / PIECE_ALIGN_BYTES - last / PIECE_ALIGN_BYTES <= 1);
-        }
-        end = piece->layer_offset_bytes + piece->bytes;
-    }
-    REQUIRE(layer->bytes == end);
-
-    for (uint32_t i = 0; i < layer->n_tensors; i++) {
-        const struct tensor *tensor = &layer->tensors[i];
-        uint32_t p = 0, source = 0;
-        int64_t index = -ENOENT;
-        for (; index < 0; source++)
-            index = tensor_file_find(files[source], tensor->name);
-        const struct tensor_entry *entry = &files[--source]->entries[index];
-        REQUIRE(tensor->bytes == entry->bytes);
-        REQUIRE(tensor->n_dims == entry->n_dims);
-        REQUIRE(tensor->offset_bytes <= layer->bytes);
-        if (tensor->bytes == 0)
-            continue;
-        while (tensor->offset_bytes >= layer->pieces[p].layer_offset_bytes + layer->pieces[p].bytes)
-            REQUIRE(++p < layer->n_pieces);
-        const struct piece *piece = &layer->pieces[p];
-        uint64_t in_piece = tensor->offset_bytes - piece->layer_offset_bytes;
-        REQUIRE(tensor->offset_bytes >= piece->layer_offset_bytes);
-        REQUIRE(in_piece + tensor->bytes <= piece->bytes);
-        REQUIRE(piece->file_offset_bytes + in_piece == entry->file_offset_bytes);
-        REQUIRE(piece->source == source);
-    }
-}
-
-static void check_definition(const struct definition *definition, struct tensor_file *const *files)
-{
-    uint64_t bytes = 0;
-
-    REQUIRE(definition->n_layers > 0);
-    for (uint32_t i = 0; i < definition->n_layers; i++) {
-        check_layer(&definition->layers[i], files);
-        bytes += definition->layers[i].bytes;
-        REQUIRE(definition_find_layer(definition, definition->layers[i].name) == i);
-    }
-    REQUIRE(bytes == definition->bytes);
-}
 
 static struct definition *group(struct tensor_file *const *files, uint32_t n_files)
 {
@@ -521,93 +388,6 @@ START_TEST(model_name)
 }
 END_TEST
 
-static struct definition *parse(const char *text)
-{
-    struct definition_problem problem;
-    struct definition *definition = NULL;
-
-    int r = definition_parse(text, strlen(text), &definition, &problem);
-    ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
-    return definition;
-}
-
-START_TEST(binds)
-{
-    struct tensor_file *files[] = {make_file("w 10 z 6 x.weight 100 tied 32 gap 5 x.bias 10"),
-                                   make_file("y 4096")};
-    struct definition *definition =
-        parse("{\"name\":\"m\",\"weights\":\"f\",\"dtype\":\"u8\",\"layers\":["
-              "{\"name\":\"x\",\"type\":\"linear\",\"in_features\":10,\"out_features\":10},"
-              "{\"name\":\"l\",\"tensors\":[{\"name\":\"y\",\"shape\":[4096]},"
-              "{\"name\":\"tied\",\"shape\":[32]},{\"name\":\"w\",\"shape\":[10]}]},"
-              "{\"name\":\"k\",\"tensors\":[{\"name\":\"tied\",\"shape\":[32]}]}]}");
-    struct definition_problem problem;
-
-    /* x.weight is a row of 100 in the file. */
-    ck_assert_int_eq(weights_bind(definition, files, 2, &problem), -EBADMSG);
-    ck_assert_str_eq(problem.path, "layers[0].tensors[0]");
-    ck_assert_str_eq(problem.message, "is U8 [10, 10], but U8 [100] in the weights");
-    definition_unref(definition);
-
-    definition = parse("{\"name\":\"m\",\"weights\":\"f\",\"dtype\":\"u8\",\"layers\":["
-                       "{\"name\":\"l\",\"tensors\":[{\"name\":\"y\",\"shape\":[4096]},"
-                       "{\"name\":\"tied\",\"shape\":[32]},{\"name\":\"w\",\"shape\":[10]},"
-                       "{\"name\":\"z\",\"shape\":[6]}]},"
-                       "{\"name\":\"k\",\"tensors\":[{\"name\":\"tied\",\"shape\":[32]}]}]}");
-    ck_assert_int_eq(weights_bind(definition, files, 2, &problem), 0);
-    check_definition(definition, files);
-    const struct layer_definition *layer = &definition->layers[0];
-    /* The definition's order, the files' places. */
-    static const uint64_t offsets[] = {8192, 4212, 0, 10};
-    ck_assert_uint_eq(layer->n_pieces, 3);
-    for (int i = 0; i < COUNT(offsets); i++)
-        ck_assert_uint_eq(layer->tensors[i].offset_bytes, offsets[i]);
-    ck_assert_str_eq(layer->tensors[0].name, "y");
-    ck_assert_uint_eq(layer->bytes, 8192 + 4096);
-    ck_assert_uint_eq(definition->layers[1].shift_bytes, 116);
-    ck_assert_uint_eq(definition->bytes, layer->bytes + 32);
-    definition_unref(definition);
-    free_files(files, 2);
-}
-END_TEST
-
-START_TEST(does_not_bind)
-{
-    static const struct {
-        const char *layers, *path, *message;
-    } cases[] = {
-        {"{\"tensors\":[{\"name\":\"w\",\"shape\":[10]},{\"name\":\"v\",\"shape\":[1]}]}",
-         "layers[0].tensors[1]", "no weight file has this tensor"},
-        {"{\"tensors\":[{\"name\":\"w\",\"shape\":[10],\"dtype\":\"i8\"}]}", "layers[0].tensors[0]",
-         "is I8 [10], but U8 [10] in the weights"},
-        {"{\"tensors\":[{\"name\":\"w\",\"shape\":[10,1]}]}", "layers[0].tensors[0]",
-         "is U8 [10, 1], but U8 [10] in the weights"},
-        {"{\"tensors\":[{\"name\":\"w\",\"shape\":[9]}]}", "layers[0].tensors[0]",
-         "is U8 [9], but U8 [10] in the weights"},
-        {"{\"tensors\":[{\"name\":\"w\",\"shape\":[10]}]},{\"bytes\":5}", "layers[1]",
-         "has no tensors, but the model has weights"},
-        {"{\"type\":\"linear\",\"in_features\":3,\"out_features\":1,\"bias\":false}",
-         "layers[0].tensors[0]", "no weight file has this tensor"},
-    };
-    struct tensor_file *file = make_file("w 10");
-
-    for (int i = 0; i < COUNT(cases); i++) {
-        char text[512];
-        snprintf(text, sizeof text,
-                 "{\"name\":\"m\",\"weights\":\"f\",\"dtype\":\"u8\",\"layers\":[%s]}",
-                 cases[i].layers);
-        struct definition *definition = parse(text);
-        struct definition_problem problem = {.line = 77};
-        ck_assert_int_eq(weights_bind(definition, &file, 1, &problem), -EBADMSG);
-        ck_assert_str_eq(problem.path, cases[i].path);
-        ck_assert_str_eq(problem.message, cases[i].message);
-        ck_assert_uint_eq(problem.line, 0);
-        definition_unref(definition);
-    }
-    tensor_file_free(file);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("weights");
@@ -623,8 +403,6 @@ int main(void)
     tcase_add_test(tests, too_many_layers);
     tcase_add_test(tests, many_families);
     tcase_add_test(tests, model_name);
-    tcase_add_test(tests, binds);
-    tcase_add_test(tests, does_not_bind);
     tcase_set_timeout(tests, 300);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
