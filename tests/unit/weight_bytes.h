@@ -115,6 +115,19 @@ static inline void gguf_key(struct bytes *bytes, const char *key, uint32_t type)
     bytes_number(bytes, type, 4);
 }
 
+/* Of an array: its elements follow. */
+static inline void gguf_elements(struct bytes *bytes, uint32_t type, uint64_t n)
+{
+    bytes_number(bytes, type, 4);
+    bytes_number(bytes, n, 8);
+}
+
+static inline void gguf_array(struct bytes *bytes, const char *key, uint32_t type, uint64_t n)
+{
+    gguf_key(bytes, key, GGUF_ARRAY);
+    gguf_elements(bytes, type, n);
+}
+
 /* `dims` as they stand in the file: innermost first. */
 static inline void gguf_tensor(struct bytes *bytes, const char *name, uint32_t n_dims,
                                const uint64_t *dims, uint32_t type, uint64_t offset)

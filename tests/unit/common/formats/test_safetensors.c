@@ -1,25 +1,9 @@
 /* Every element type, every way in which a header can be wrong, and that memory stays bounded. */
 #include "common/formats/tensor_format.h"
-#include "tests/unit/case_step.h"
+#include "tests/unit/header_fixture.h"
 #include "tests/unit/run_suite.h"
-#include "tests/unit/weight_bytes.h"
 
-#include <fcntl.h>
 #include <jansson.h>
-
-/* Accepts or fails the test; the caller frees. */
-static struct tensor_file *accept_header(const char *header, uint64_t n_data)
-{
-    struct bytes bytes = safetensors_bytes(header, n_data);
-    struct definition_problem problem;
-    struct tensor_file *file = NULL;
-
-    int r = bytes_parse(&bytes, &file, &problem);
-    ck_assert_msg(r == 0, "%s: %s: %s", header, problem.path, problem.message);
-    check_tensor_file(file, bytes.size_bytes);
-    free(bytes.at);
-    return file;
-}
 
 /* One element of each side of a block, and sizes that the format's text gives. */
 static const struct {
@@ -47,14 +31,14 @@ START_TEST(every_dtype)
              "{\"t\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[5,%" PRIu64
              "]},\"a\":{\"dtype\":\"U8\",\"shape\":[5],\"data_offsets\":[0,5]}}",
              dtypes[_i].name, dtypes[_i].shape, 5 + dtypes[_i].bytes);
-    struct tensor_file *file = accept_header(header, 5 + dtypes[_i].bytes);
+    begin_safetensors(header, 5 + dtypes[_i].bytes);
+    accept();
     ck_assert_uint_eq(file->n_entries, 2);
     const struct tensor_entry *entry = &file->entries[1];
     ck_assert_str_eq(entry->name, "t");
     ck_assert_str_eq(dtype_name(entry->type), dtypes[_i].name);
     ck_assert_uint_eq(entry->bytes, dtypes[_i].bytes);
     ck_assert_uint_eq(entry->file_offset_bytes, 8 + strlen(header) + 5);
-    tensor_file_free(file);
 }
 END_TEST
 
@@ -70,7 +54,8 @@ START_TEST(contents)
 
     strcpy(text, header);
     memcpy(strstr(text, "[0,16]"), "[0,8] ", 6);
-    struct tensor_file *file = accept_header(text, 40);
+    begin_safetensors(text, 40);
+    accept();
     static const char *const names[] = {"a", "empty", "c", "b.\xc3\xa9"};
     static const uint64_t offsets[] = {0, 8, 8, 16};
     ck_assert_uint_eq(file->n_entries, COUNT(names));
@@ -85,12 +70,8 @@ START_TEST(contents)
     ck_assert_ptr_null(file->model_name);
     ck_assert_int_eq(tensor_file_find(file, "b"), -ENOENT);
     ck_assert_int_eq(tensor_file_find(file, ""), -ENOENT);
-    tensor_file_free(file);
 }
 END_TEST
-
-#define T(name, dtype, shape, offsets) \
-    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 
 static const struct {
     const char *header;
@@ -196,18 +177,8 @@ static const struct {
 
 START_TEST(refuses)
 {
-    struct bytes bytes = safetensors_bytes(bad[_i].header, bad[_i].n_data);
-    struct definition_problem problem;
-    struct tensor_file *file = NULL;
-
-    int r = bytes_parse(&bytes, &file, &problem);
-    ck_assert_msg(r == -EBADMSG, "%s: %d", bad[_i].header, r);
-    ck_assert_ptr_null(file);
-    ck_assert_uint_eq(problem.line, 0);
-    ck_assert_uint_eq(problem.column, 0);
-    ck_assert_str_eq(problem.message, bad[_i].message);
-    ck_assert_str_eq(problem.path, bad[_i].path);
-    free(bytes.at);
+    begin_safetensors(bad[_i].header, bad[_i].n_data);
+    refuse(bad[_i].path, bad[_i].message);
 }
 END_TEST
 
@@ -227,102 +198,11 @@ START_TEST(header_length)
     };
 
     for (int i = 0; i < COUNT(cases); i++) {
-        struct definition_problem problem;
-        struct tensor_file *file = NULL;
-        struct bytes bytes = {0};
+        begin();
         bytes_number(&bytes, cases[i].length, 8);
         bytes_add(&bytes, "{}      ", 8);
-        ck_assert_int_eq(bytes_parse(&bytes, &file, &problem), -EBADMSG);
-        ck_assert_str_eq(problem.path, "header");
-        ck_assert_str_eq(problem.message, cases[i].message);
-        free(bytes.at);
+        refuse("header", cases[i].message);
     }
-}
-END_TEST
-
-/* A valid file with all that the format has. */
-static struct bytes sample(void)
-{
-    static const char data[37];
-    struct bytes bytes = safetensors_bytes(
-        "{\"__metadata__\":{\"format\":\"pt\",\"note\":\"\\\"}\"}," T(
-            "a.0", "F32", "[2,2]",
-            "[0,16]") "," T("a.1", "BF16", "[10]",
-                            "[16,36]") "," T("z", "U8", "[0]", "[36,36]") "," T("\xc3\xa9", "U8",
-                                                                                "[]",
-                                                                                "[36,37]") "}   ",
-        0);
-
-    bytes_add(&bytes, data, sizeof data);
-    return bytes;
-}
-
-START_TEST(truncated_everywhere)
-{
-    struct bytes whole = sample();
-    struct definition_problem problem;
-    struct tensor_file *file = NULL;
-
-    for (size_t n = 0; n < whole.n; n++) {
-        struct bytes bytes = {0};
-        bytes_add(&bytes, whole.at, n);
-        int r = bytes_parse(&bytes, &file, &problem);
-        ck_assert_msg(r == -EBADMSG, "%zu bytes: %d", n, r);
-        ck_assert_ptr_null(file);
-        ck_assert_msg(problem.line == 0 && problem.path[0] && problem.message[0], "%zu bytes", n);
-        free(bytes.at);
-    }
-    ck_assert_int_eq(bytes_parse(&whole, &file, &problem), 0);
-    check_tensor_file(file, whole.n);
-    tensor_file_free(file);
-    free(whole.at);
-}
-END_TEST
-
-START_TEST(random_mutations)
-{
-    unsigned seed = test_seed(), state = seed;
-    int n_good = 0, n_bad = 0;
-
-    printf("seed %u\n", seed);
-    for (int round = 0; round < 5000; round += case_step()) {
-        struct bytes bytes = sample();
-        struct definition_problem problem;
-        struct tensor_file *file = NULL;
-        mutate(&bytes, &state);
-        int r = bytes_parse(&bytes, &file, &problem);
-        ck_assert_msg(r == 0 || (r == -EBADMSG && problem.line == 0 && problem.message[0]),
-                      "seed %u, round %d: %d", seed, round, r);
-        if (r == 0)
-            check_tensor_file(file, bytes.size_bytes);
-        n_good += r == 0;
-        n_bad += r < 0;
-        tensor_file_free(file);
-        free(bytes.at);
-    }
-    ck_assert_msg(n_good > 0 && n_bad > 0, "seed %u", seed);
-}
-END_TEST
-
-START_TEST(reads_fail)
-{
-    struct bytes bytes = sample();
-    struct byte_source source = {bytes_read, &bytes, bytes.size_bytes};
-    struct definition_problem problem;
-    struct tensor_file *file = NULL;
-    int n = 0;
-
-    for (;; n++) {
-        bytes.n_reads_left = n;
-        int r = tensor_file_read(&source, &file, &problem);
-        if (r == 0)
-            break;
-        ck_assert_int_eq(r, -EIO);
-        ck_assert_ptr_null(file);
-    }
-    ck_assert_int_gt(n, 1);
-    tensor_file_free(file);
-    free(bytes.at);
 }
 END_TEST
 
@@ -352,11 +232,11 @@ static void counting_free(void *pointer)
 }
 
 /* Tensors without bytes, named by seven digits: 58 bytes of header each. */
-static struct bytes many_tensors(int n)
+static void many_tensors(int n)
 {
     static const char text[] = "," T("0000000", "U8", "[0]", "[0,0]");
-    struct bytes bytes = {0};
 
+    begin();
     bytes_number(&bytes, (uint64_t)n * (sizeof text - 1) + 1, 8);
     for (int i = 0; i < n; i++) {
         bytes_add(&bytes, text, sizeof text - 1);
@@ -366,7 +246,6 @@ static struct bytes many_tensors(int n)
     }
     bytes.at[8] = '{';
     bytes_add(&bytes, "}", 1);
-    return bytes;
 }
 
 static long allocations_left;
@@ -379,31 +258,24 @@ static void *failing_malloc(size_t n)
 /* The sanitizers' and valgrind's leak report is the verdict on what is left behind. */
 START_TEST(failing_allocations)
 {
-    struct definition_problem problem;
-    struct bytes bytes = sample();
+    safetensors_sample();
     int r = -ENOMEM;
 
     json_set_alloc_funcs(failing_malloc, free);
     for (long n = 0; n < 2000 && r < 0; n++) {
-        struct tensor_file *file = NULL;
         allocations_left = n;
         r = bytes_parse(&bytes, &file, &problem);
         ck_assert(r == 0 || r == -ENOMEM);
         ck_assert(r == 0 || !file);
-        tensor_file_free(file);
     }
     json_set_alloc_funcs(malloc, free);
     ck_assert_int_eq(r, 0);
-    free(bytes.at);
 }
 END_TEST
 
 START_TEST(many_small_tensors)
 {
-    struct bytes bytes = many_tensors(50000);
-    struct definition_problem problem;
-    struct tensor_file *file = NULL;
-
+    many_tensors(50000);
     json_set_alloc_funcs(counting_malloc, counting_free);
     int r = bytes_parse(&bytes, &file, &problem);
     json_set_alloc_funcs(malloc, free);
@@ -412,26 +284,19 @@ START_TEST(many_small_tensors)
     ck_assert_msg(json_bytes_max < 64 << 10, "%zu", json_bytes_max);
     ck_assert_uint_eq(file->n_entries, 50000);
     ck_assert_int_eq(tensor_file_find(file, "0031415"), 31415);
-    tensor_file_free(file);
-    free(bytes.at);
 
-    bytes = many_tensors(TENSOR_FILE_TENSORS_MAX + 1);
+    many_tensors(TENSOR_FILE_TENSORS_MAX + 1);
     ck_assert_int_eq(bytes_parse(&bytes, &file, &problem), -EBADMSG);
     ck_assert_str_eq(problem.message, "names 250001 tensors, more than 250000");
-    free(bytes.at);
 }
 END_TEST
 
 START_TEST(a_million_tensors)
 {
-    struct bytes bytes = many_tensors(1000000);
-    struct definition_problem problem;
-    struct tensor_file *file = NULL;
-
+    many_tensors(1000000);
     ck_assert_int_eq(bytes_parse(&bytes, &file, &problem), -EBADMSG);
     ck_assert_ptr_nonnull(strstr(problem.message, "bytes long, more than 16777216"));
     ck_assert_uint_le(bytes.n_read_max, 16);
-    free(bytes.at);
 }
 END_TEST
 
@@ -448,67 +313,11 @@ START_TEST(large_metadata)
     strcpy(header + used - 1, "}," T("a", "U8", "[1]", "[0,1]") "}");
     json_bytes_max = 0;
     json_set_alloc_funcs(counting_malloc, counting_free);
-    struct tensor_file *file = accept_header(header, 1);
+    begin_safetensors(header, 1);
+    accept();
     json_set_alloc_funcs(malloc, free);
     ck_assert_msg(json_bytes_max < 64 << 10, "%zu", json_bytes_max);
-    tensor_file_free(file);
     free(header);
-}
-END_TEST
-
-static void check_format(const char *text, size_t n, enum tensor_format expected)
-{
-    struct bytes bytes = {.n_reads_left = -1};
-    enum tensor_format format = 77;
-
-    bytes_add(&bytes, text, n);
-    struct byte_source source = {bytes_read, &bytes, bytes.n};
-    ck_assert_int_eq(tensor_format_detect(&source, &format), 0);
-    ck_assert_int_eq(format, expected);
-    free(bytes.at);
-}
-
-START_TEST(detection)
-{
-    check_format("", 0, TENSOR_FORMAT_NONE);
-    check_format("{", 1, TENSOR_FORMAT_NONE);
-    check_format("{\"name\": \"x\", \"layers\": []}", 27, TENSOR_FORMAT_NONE);
-    check_format("        {}", 10, TENSOR_FORMAT_NONE);
-    check_format("GGU", 3, TENSOR_FORMAT_NONE);
-    check_format("GGUF", 4, TENSOR_FORMAT_GGUF);
-    check_format("GGUF\3\0\0\0", 8, TENSOR_FORMAT_GGUF);
-    check_format("\x10\0\0\0\0\0\0\0{}", 10, TENSOR_FORMAT_SAFETENSORS);
-    check_format("\0\0\0\0\0\0\0\x80{}", 10, TENSOR_FORMAT_SAFETENSORS);
-    check_format("\x10\0\0\0", 4, TENSOR_FORMAT_SAFETENSORS);
-    check_format("PK\3\4\0\0\0\0\0\0", 10, TENSOR_FORMAT_NONE);
-}
-END_TEST
-
-START_TEST(descriptor)
-{
-    char path[] = "/tmp/edgemind-test-XXXXXX";
-    struct bytes bytes = sample();
-    struct definition_problem problem;
-    struct tensor_file *file = NULL;
-    char byte;
-
-    int fd = mkstemp(path);
-    ck_assert_int_ge(fd, 0);
-    unlink(path);
-    ck_assert_int_eq(write(fd, bytes.at, bytes.n), (int)bytes.n);
-    struct byte_source source = {byte_source_pread, &fd, bytes.n};
-    ck_assert_int_eq(tensor_file_read(&source, &file, &problem), 0);
-    ck_assert_uint_eq(file->n_entries, 4);
-    tensor_file_free(file);
-    file = NULL;
-
-    /* Shorter than it was when its size was taken. */
-    ck_assert_int_eq(ftruncate(fd, 100), 0);
-    ck_assert_int_eq(tensor_file_read(&source, &file, &problem), -EIO);
-    close(fd);
-    ck_assert_int_eq(byte_source_pread(&fd, 0, &byte, 1), -EBADF);
-    ck_assert_ptr_null(file);
-    free(bytes.at);
 }
 END_TEST
 
@@ -521,16 +330,12 @@ int main(void)
     tcase_add_test(tests, contents);
     tcase_add_loop_test(tests, refuses, 0, COUNT(bad));
     tcase_add_test(tests, header_length);
-    tcase_add_test(tests, truncated_everywhere);
-    tcase_add_test(tests, random_mutations);
-    tcase_add_test(tests, reads_fail);
     tcase_add_test(tests, failing_allocations);
     tcase_add_test(tests, many_small_tensors);
     tcase_add_test(tests, a_million_tensors);
     tcase_add_test(tests, large_metadata);
-    tcase_add_test(tests, detection);
-    tcase_add_test(tests, descriptor);
     tcase_set_timeout(tests, 300);
+    tcase_add_checked_fixture(tests, NULL, begin);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
