@@ -64,7 +64,7 @@ static void print_help(void)
         "  3  no daemon                              9    permission denied\n"
         "  4  out of memory: larger than the arena   10   the model is known already\n"
         "  5  must unload, and --on-full=ask         130  the load was interrupted\n"
-        "  126, 127  hold and exec: the command cannot be run, there is none\n");
+        "  126, 127  hold and exec: cannot run the command, no such command\n");
     printf("\n'emctl VERB --help' shows a verb's own options; emctl(1) explains all.\n");
 }
 

@@ -1,7 +1,8 @@
-/* exec: runs a command with libedgemind-view preloaded, in place of emctl. The process is the
- * command's own, and so are its signals, its exit status and its descriptors.
+/* exec: replaces emctl by a command with libedgemind-view preloaded, so that signals, the exit
+ * status and descriptors are those of the command.
  *
- * What the library would find missing is looked for here, where a script sees the exit code. */
+ * emctl checks beforehand for everything that the library needs, because a script sees emctl's exit
+ * code. */
 #include "client/emctl/command.h"
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
@@ -16,13 +17,13 @@
 
 #define LIBRARY "libedgemind-view.so"
 
-/* Where `make install` puts it. */
+/* The directory in which `make install` puts the library. */
 #ifndef EDGEMIND_LIBDIR
 #define EDGEMIND_LIBDIR "/usr/lib"
 #endif
 #define INSTALLED EDGEMIND_LIBDIR "/edgemind/" LIBRARY
 
-/* The library that was built with this emctl, or else the installed one. */
+/* Finds the library that was built with this emctl, or else the installed one. */
 static int find_library(char path[static PATH_MAX])
 {
     ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - sizeof LIBRARY);
@@ -50,7 +51,7 @@ static int preload(const char *library)
     const char *others = getenv("LD_PRELOAD");
     _cleanup_(freep) char *all = NULL;
 
-    /* The loader takes these for separators and variables, and knows no quotes. */
+    /* For the loader these are separators and variables, and it has no quotes. */
     if (strpbrk(library, " :$"))
         return error_message_print(EXIT_OTHER,
                                    "%s cannot be preloaded: its path has a space, a colon or a "
@@ -63,8 +64,8 @@ static int preload(const char *library)
     return set("LD_PRELOAD", all);
 }
 
-/* What the library reads; socket_path_find takes the socket. The command may change its directory.
- */
+/* Sets the variables that the library reads. The socket's path becomes absolute, because the
+ * command may change its directory. */
 static int set_environment(const struct session *session)
 {
     const struct arguments *arguments = session->arguments;
@@ -79,15 +80,16 @@ static int set_environment(const struct session *session)
     return r;
 }
 
-/* A command that takes no library may yet start others that do. */
+/* With --or-file the variables stay set, because the command may start other programs that can have
+ * the library. */
 static int check_command(char **command)
 {
     static const char *const reasons[] = {
         [PRELOADING_STATIC] = "is linked statically, so that no library can be preloaded into it",
         [PRELOADING_PRIVILEGED] =
-            "runs with the rights of its file, so that no library of ours is preloaded into it",
+            "runs with the rights of its file, so that the library cannot be preloaded into it",
         [PRELOADING_FOREIGN] =
-            "is of another architecture than emctl, so that its library cannot be preloaded into "
+            "is for another architecture than emctl, so that the library cannot be preloaded into "
             "it",
     };
     _cleanup_(freep) char *path = NULL;
@@ -104,7 +106,7 @@ static int check_command(char **command)
                                shown ? shown : command[0], reason);
 }
 
-/* Views, or the reason why there are none. */
+/* Prepares views, or reports why there can be none. */
 static int prepare(struct session *session)
 {
     char library[PATH_MAX];

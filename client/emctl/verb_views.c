@@ -1,4 +1,4 @@
-/* views: the mappings of all programs that have the arena's pages in them. */
+/* views: shows the views of all programs. */
 #include "client/emctl/verb.h"
 
 int verb_views(struct session *session)

@@ -1,5 +1,5 @@
-/* A file that is known is not loaded: its layers come when they are touched. One that is not is
- * loaded as far as there is room, and nothing gives way for it. */
+/* A known file is not loaded here: its layers are loaded when the command reads them. Of an unknown
+ * file, as many layers are loaded as there is room for; none is evicted. */
 #include "client/emctl/view_models.h"
 
 #include "client/emctl/error_message.h"
@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* EXIT_NOT_FOUND, without a message, if it is no model's. */
+/* Finds the file's model. EXIT_NOT_FOUND, without a message, if there is none. */
 static int find(struct session *session, int fd)
 {
     bool last = false;
@@ -55,8 +55,8 @@ static int make_known(struct session *session, const char *model)
     return r;
 }
 
-/* Members may look, but not load: SetPolicy, which changes nothing here, is asked whether this user
- * may. */
+/* Checks whether this user may load. This calls SetPolicy without parameters, which changes nothing
+ * but needs the same permission. */
 static int may_load(struct session *session)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
@@ -75,7 +75,7 @@ static int any_is_known(struct session *session)
     if (r == EXIT_DONE && json_integer_value(json_object_get(reply.parameters, "total")) == 0)
         r = error_message_print(EXIT_NOT_FOUND,
                                 "the daemon knows no model. Name one with --model NAME=FILE, or "
-                                "let the command's files be made known with --auto.");
+                                "register the command's files with --auto.");
     return r;
 }
 
