@@ -1,0 +1,310 @@
+/* What is read ahead for runs, what gives way to it, and how it counts. */
+#include "tests/unit/run_suite.h"
+#include "tests/unit/runs_fixture.h"
+
+START_TEST(test_reads_the_next_missing_layer)
+{
+    struct fixture fixture;
+    setup(&fixture, 8 * PAGE, &policy_next_use);
+    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1, 1, 1);
+    struct run *run = begin(&fixture, model);
+    ck_assert_int_eq(enter(&fixture, run), OUTCOME_RESERVED);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1); /* without a plan, nothing */
+
+    load(&fixture, &model->layers[1], 0);
+    plan(&fixture, model, "-----", 1, 1);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1); /* 2 is too far away */
+    plan(&fixture, model, "-----", 2, 1);
+    scheduler_set_policy(fixture.scheduler, &policy_lru);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
+    scheduler_set_policy(fixture.scheduler, &policy_next_use);
+    ck_assert_int_eq(read_ahead(&fixture, run), 2);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1); /* one at a time, being read ... */
+    scheduler_complete(fixture.scheduler, &model->layers[2], 1);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1); /* ... or waiting to be used */
+    plan(&fixture, model, "-----", UINT32_MAX, 1);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
+    leave(&fixture, run, &model->layers[0]);
+    enter(&fixture, run);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
+    leave(&fixture, run, &model->layers[1]);
+    ck_assert_int_eq(enter(&fixture, run), OUTCOME_HIT); /* 2 is used */
+    ck_assert_int_eq(read_ahead(&fixture, run), 3);
+    scheduler_complete(fixture.scheduler, &model->layers[3], 1);
+    leave(&fixture, run, &model->layers[2]);
+    enter(&fixture, run);
+    ck_assert_int_eq(read_ahead(&fixture, run), 4);
+    scheduler_complete(fixture.scheduler, &model->layers[4], 1);
+    leave(&fixture, run, &model->layers[3]);
+    enter(&fixture, run);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1); /* nothing is missing */
+    ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &model->layers[1]), 0);
+    ck_assert_int_eq(read_ahead(&fixture, run), 1); /* in the next pass */
+    scheduler_complete(fixture.scheduler, &model->layers[1], 1);
+    scheduler_free(fixture.scheduler);
+}
+END_TEST
+
+START_TEST(test_two_deep)
+{
+    struct fixture fixture;
+    setup(&fixture, 8 * PAGE, &policy_next_use);
+    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1, 1, 1, 1);
+    struct run *run = begin(&fixture, model);
+    plan(&fixture, model, "------", UINT32_MAX, 2);
+    enter(&fixture, run);
+    ck_assert_int_eq(read_ahead(&fixture, run), 1);
+    ck_assert_int_eq(read_ahead(&fixture, run), 2); /* while 1 is being read */
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
+    scheduler_complete(fixture.scheduler, &model->layers[1], 1);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
+    scheduler_complete(fixture.scheduler, &model->layers[2], 1);
+    leave(&fixture, run, &model->layers[0]);
+    ck_assert_int_eq(enter(&fixture, run), OUTCOME_HIT);
+    ck_assert_int_eq(read_ahead(&fixture, run), 3);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
+    scheduler_complete(fixture.scheduler, &model->layers[3], 1);
+    scheduler_free(fixture.scheduler);
+}
+END_TEST
+
+/* A layer that was read ahead before, and is so again, takes one place of two. */
+START_TEST(test_two_deep_and_once_more)
+{
+    struct fixture fixture;
+    setup(&fixture, 8 * PAGE, &policy_next_use);
+    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1);
+    struct run *run = begin(&fixture, model);
+    plan(&fixture, model, "---", UINT32_MAX, 2);
+    for (unsigned pass = 0; pass < 3; pass++) {
+        enter(&fixture, run);
+        ck_assert_int_eq(read_ahead(&fixture, run), 1);
+        ck_assert_int_eq(read_ahead(&fixture, run), 2);
+        scheduler_complete(fixture.scheduler, &model->layers[1], 1);
+        scheduler_complete(fixture.scheduler, &model->layers[2], 1);
+        for (uint32_t i = 0; i < 3; i++) {
+            leave(&fixture, run, &model->layers[i]);
+            if (i < 2)
+                ck_assert_int_eq(enter(&fixture, run), OUTCOME_HIT);
+        }
+        /* The one that was read second is now read first. */
+        ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &model->layers[1]), 0);
+        ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &model->layers[2]), 0);
+        enter(&fixture, run);
+        load(&fixture, &model->layers[1], 1);
+        ck_assert_int_eq(read_ahead(&fixture, run), 2);
+        ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &model->layers[1]), 0);
+        ck_assert_int_eq(read_ahead(&fixture, run), 1);
+        ck_assert_int_eq(read_ahead(&fixture, run), -1);
+        scheduler_complete(fixture.scheduler, &model->layers[1], 1);
+        scheduler_complete(fixture.scheduler, &model->layers[2], 1);
+        leave(&fixture, run, &model->layers[0]);
+        for (uint32_t i = 1; i < 3; i++) {
+            enter(&fixture, run);
+            leave(&fixture, run, &model->layers[i]);
+        }
+        ck_assert_int_eq(scheduler_reset(fixture.scheduler), 0);
+    }
+    scheduler_free(fixture.scheduler);
+}
+END_TEST
+
+START_TEST(test_takes_only_what_is_used_later)
+{
+    struct fixture fixture;
+    setup(&fixture, 4 * PAGE, &policy_next_use);
+    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1, 1, 2);
+    struct run *run = begin(&fixture, model);
+    for (uint32_t i = 0; i < 4; i++)
+        load(&fixture, &model->layers[i], i);
+    plan(&fixture, model, "-----", UINT32_MAX, 1);
+    enter(&fixture, run);
+    /* 4 is next to be missed; all that is there is used sooner, and 0 is held. */
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
+    leave(&fixture, run, &model->layers[0]);
+    enter(&fixture, run);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1); /* 0 is one page */
+    leave(&fixture, run, &model->layers[1]);
+    plan(&fixture, model, "k----", UINT32_MAX, 1);
+    enter(&fixture, run);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1); /* and now it is kept */
+    plan(&fixture, model, "-----", UINT32_MAX, 1);
+    fixture.log[0] = '\0';
+    ck_assert_int_eq(read_ahead(&fixture, run), 4);
+    assert_log(&fixture, "e l1; e l0; r l4; ");
+    ck_assert_uint_eq(stats_of(&fixture).evictions, 2);
+    ck_assert_uint_eq(stats_of(&fixture).decisions[DECISION_MUST_UNLOAD], 1);
+    scheduler_complete(fixture.scheduler, &model->layers[4], 1);
+    scheduler_free(fixture.scheduler);
+}
+END_TEST
+
+/* Two passes take turns. Layer 0 is the lowest bit. */
+START_TEST(test_schedule)
+{
+    static const bool keep[4];
+    static const uint8_t schedule[] = {13, 14, 13, 9, /* then */ 11, 2, 4, 8};
+    struct fixture fixture, copy = {0};
+    setup(&fixture, 3 * PAGE, &policy_next_use);
+    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1, 1);
+    struct run *run = begin(&fixture, model);
+    scheduler_set_run_plan(fixture.scheduler, model,
+                           &(struct run_plan){keep, UINT32_MAX, RUN_DEPTH_MAX, schedule, 2});
+    enter(&fixture, run);
+    for (int index = 2; index <= 3; index++) { /* not 1 */
+        ck_assert_int_eq(read_ahead(&fixture, run), index);
+        scheduler_complete(fixture.scheduler, &model->layers[index], 1);
+    }
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
+    leave(&fixture, run, &model->layers[0]);
+    ck_assert_int_eq(enter(&fixture, run), OUTCOME_RESERVED);
+    assert_state(&fixture, &model->layers[0], LAYER_ABSENT);
+    leave(&fixture, run, &model->layers[1]);
+    ck_assert_int_eq(enter(&fixture, run), OUTCOME_HIT);
+    /* Layer 1 gives way, although it is used sooner than 3. */
+    fixture.log[0] = '\0';
+    ck_assert_int_eq(read_ahead(&fixture, run), 0);
+    assert_log(&fixture, "e l1; r l0; ");
+    scheduler_complete(fixture.scheduler, &model->layers[0], 1);
+    leave(&fixture, run, &model->layers[2]);
+    ck_assert_int_eq(enter(&fixture, run), OUTCOME_HIT);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
+    leave(&fixture, run, &model->layers[3]);
+
+    /* In the other pass layer 1 is wanted, and 3 only for now: it would be gone before its use. */
+    scheduler_unload_layer(fixture.scheduler, &model->layers[3]);
+    ck_assert_int_eq(enter(&fixture, run), OUTCOME_HIT);
+    ck_assert_int_eq(read_ahead(&fixture, run), 1);
+    scheduler_complete(fixture.scheduler, &model->layers[1], 1);
+    scheduler_unload_layer(fixture.scheduler, &model->layers[2]);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
+
+    ck_assert_int_eq(scheduler_clone(fixture.scheduler, &copy.scheduler), 0);
+    struct model *copied = scheduler_find_model(copy.scheduler, "m");
+    ck_assert_uint_eq(copied->period, 2);
+    ck_assert_mem_eq(copied->schedule, schedule, sizeof schedule);
+    scheduler_free(copy.scheduler);
+    scheduler_set_run_plan(fixture.scheduler, model,
+                           &(struct run_plan){keep, UINT32_MAX, 2, NULL, 0});
+    ck_assert_uint_eq(model->period, 0);
+    ck_assert_int_eq(read_ahead(&fixture, run), 2);
+    scheduler_complete(fixture.scheduler, &model->layers[2], 1);
+    scheduler_free(fixture.scheduler);
+}
+END_TEST
+
+START_TEST(test_what_is_read_ahead_is_a_miss_once)
+{
+    struct fixture fixture;
+    setup(&fixture, 8 * PAGE, &policy_next_use);
+    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1);
+    struct run *run = begin(&fixture, model);
+    plan(&fixture, model, "---", 1, 1);
+    enter(&fixture, run);
+    ck_assert_uint_eq(stats_of(&fixture).misses, 1);
+    ck_assert_int_eq(read_ahead(&fixture, run), 1);
+    ck_assert_uint_eq(stats_of(&fixture).misses, 2);
+
+    /* Used while it is being read: nothing more. */
+    struct verdict verdict =
+        ask(&fixture, &model->layers[1], ON_FULL_ASK, 5, OUTCOME_LOADING, DECISION_LOADED);
+    ck_assert(verdict.ahead);
+    verdict_done(&verdict);
+    ck_assert_int_eq(model->layers[1].ahead, 0);
+    ck_assert_uint_eq(stats_of(&fixture).misses, 2);
+    /* A second client asks as well: a miss like any other. */
+    verdict = ask(&fixture, &model->layers[1], ON_FULL_ASK, 5, OUTCOME_LOADING, DECISION_LOADED);
+    ck_assert(!verdict.ahead);
+    verdict_done(&verdict);
+    ck_assert_uint_eq(stats_of(&fixture).misses, 3);
+    scheduler_complete(fixture.scheduler, &model->layers[1], 6);
+    ck_assert_uint_eq(stats_of(&fixture).decisions[DECISION_LOADED], 2);
+    ck_assert_uint_eq(stats_of(&fixture).hits, 0);
+
+    /* Used when it has been read: nothing more, and then a hit. */
+    leave(&fixture, run, &model->layers[0]);
+    enter(&fixture, run);
+    ck_assert_uint_eq(stats_of(&fixture).hits, 1);
+    ck_assert_int_eq(read_ahead(&fixture, run), 2);
+    scheduler_complete(fixture.scheduler, &model->layers[2], 7);
+    verdict = ask(&fixture, &model->layers[2], ON_FULL_ASK, 8, OUTCOME_HIT, DECISION_LOADED);
+    ck_assert(verdict.ahead);
+    verdict_done(&verdict);
+    ck_assert_uint_eq(stats_of(&fixture).hits, 1);
+    ck_assert_uint_eq(stats_of(&fixture).decisions[DECISION_LOADED], 3 + 1);
+    hit(&fixture, &model->layers[2], 9);
+    ck_assert_uint_eq(stats_of(&fixture).hits, 2);
+    ck_assert_uint_eq(stats_of(&fixture).decisions[DECISION_LOADED], 3 + 2);
+    scheduler_free(fixture.scheduler);
+}
+END_TEST
+
+START_TEST(test_what_was_read_ahead_goes_again)
+{
+    struct fixture fixture;
+    setup(&fixture, 8 * PAGE, &policy_next_use);
+    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1);
+    struct run *run = begin(&fixture, model);
+    plan(&fixture, model, "---", 1, 1);
+    enter(&fixture, run);
+    ck_assert_int_eq(read_ahead(&fixture, run), 1);
+    scheduler_abandon(fixture.scheduler, &model->layers[1]);
+    ck_assert_int_eq(read_ahead(&fixture, run), 1); /* once more */
+    scheduler_complete(fixture.scheduler, &model->layers[1], 1);
+    ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &model->layers[1]), 0);
+    ck_assert_int_eq(read_ahead(&fixture, run), 1);
+    scheduler_abandon(fixture.scheduler, &model->layers[1]);
+    /* Loaded on demand it is a miss, and then a hit. */
+    struct verdict verdict =
+        ask(&fixture, &model->layers[1], ON_FULL_ASK, 5, OUTCOME_RESERVED, DECISION_LOADED);
+    ck_assert(!verdict.ahead);
+    verdict_done(&verdict);
+    ck_assert_int_eq(model->layers[1].ahead, 0);
+    scheduler_complete(fixture.scheduler, &model->layers[1], 6);
+    verdict = ask(&fixture, &model->layers[1], ON_FULL_ASK, 7, OUTCOME_HIT, DECISION_LOADED);
+    ck_assert(!verdict.ahead);
+    verdict_done(&verdict);
+
+    /* Whether one is being read ahead is known by the loader's work on it. */
+    leave(&fixture, run, &model->layers[0]);
+    enter(&fixture, run);
+    ck_assert(!run_is_loading(run));
+    ck_assert_int_eq(read_ahead(&fixture, run), 2);
+    model->layers[2].fill = (struct fill *)(void *)&fixture;
+    ck_assert(run_is_loading(run));
+    model->layers[2].fill = NULL;
+    scheduler_complete(fixture.scheduler, &model->layers[2], 8);
+    ck_assert(!run_is_loading(run));
+
+    /* The run has come to it: what is next is read ahead before it is there. */
+    ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &model->layers[2]), 0);
+    leave(&fixture, run, &model->layers[1]);
+    verdict = ask(&fixture, &model->layers[2], ON_FULL_EVICT, 9, OUTCOME_RESERVED, DECISION_LOADED);
+    verdict_done(&verdict);
+    ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &model->layers[0]), 0);
+    model->layers[2].fill = (struct fill *)(void *)&fixture;
+    ck_assert(run_is_loading(run));
+    ck_assert_int_eq(read_ahead(&fixture, run), 0);
+    scheduler_complete(fixture.scheduler, &model->layers[0], 10);
+    model->layers[2].fill = NULL;
+    scheduler_complete(fixture.scheduler, &model->layers[2], 11);
+    enter(&fixture, run);
+    ck_assert_int_eq(read_ahead(&fixture, run), -1);
+    scheduler_free(fixture.scheduler);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("read_ahead");
+    TCase *tcase = tcase_create("read_ahead");
+    tcase_add_test(tcase, test_reads_the_next_missing_layer);
+    tcase_add_test(tcase, test_two_deep);
+    tcase_add_test(tcase, test_two_deep_and_once_more);
+    tcase_add_test(tcase, test_takes_only_what_is_used_later);
+    tcase_add_test(tcase, test_schedule);
+    tcase_add_test(tcase, test_what_is_read_ahead_is_a_miss_once);
+    tcase_add_test(tcase, test_what_was_read_ahead_goes_again);
+    suite_add_tcase(suite, tcase);
+    return run_suite(suite);
+}
