@@ -56,3 +56,22 @@ static inline void leave(struct fixture *fixture, struct run *run, struct layer 
     scheduler_unpin(fixture->scheduler, layer);
     scheduler_run_leave(fixture->scheduler, run, 1);
 }
+
+/* What most tests are about: a model and a run through it. */
+static struct fixture fixture;
+static struct model *model;
+static struct run *run;
+
+/* An arena of `n_pages`, and a model of layers of these sizes in pages. */
+#define BEGIN(n_pages, ...)                                \
+    do {                                                   \
+        setup(&fixture, (n_pages)*PAGE, &policy_next_use); \
+        model = ADD_MODEL(&fixture, "m", __VA_ARGS__);     \
+        ck_assert_ptr_null(model->begins_bytes);           \
+        run = begin(&fixture, model);                      \
+    } while (0)
+
+static inline void teardown(void)
+{
+    fixture.scheduler = scheduler_free(fixture.scheduler);
+}

@@ -4,10 +4,7 @@
 
 START_TEST(test_reads_the_next_missing_layer)
 {
-    struct fixture fixture;
-    setup(&fixture, 8 * PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1, 1, 1);
-    struct run *run = begin(&fixture, model);
+    BEGIN(8, 1, 1, 1, 1, 1);
     ck_assert_int_eq(enter(&fixture, run), OUTCOME_RESERVED);
     ck_assert_int_eq(read_ahead(&fixture, run), -1); /* without a plan, nothing */
 
@@ -41,16 +38,12 @@ START_TEST(test_reads_the_next_missing_layer)
     ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &model->layers[1]), 0);
     ck_assert_int_eq(read_ahead(&fixture, run), 1); /* in the next pass */
     scheduler_complete(fixture.scheduler, &model->layers[1], 1);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
 START_TEST(test_two_deep)
 {
-    struct fixture fixture;
-    setup(&fixture, 8 * PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1, 1, 1, 1);
-    struct run *run = begin(&fixture, model);
+    BEGIN(8, 1, 1, 1, 1, 1, 1);
     plan(&fixture, model, "------", UINT32_MAX, 2);
     enter(&fixture, run);
     ck_assert_int_eq(read_ahead(&fixture, run), 1);
@@ -64,17 +57,13 @@ START_TEST(test_two_deep)
     ck_assert_int_eq(read_ahead(&fixture, run), 3);
     ck_assert_int_eq(read_ahead(&fixture, run), -1);
     scheduler_complete(fixture.scheduler, &model->layers[3], 1);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
 /* A layer that was read ahead before, and is so again, takes one place of two. */
 START_TEST(test_two_deep_and_once_more)
 {
-    struct fixture fixture;
-    setup(&fixture, 8 * PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1);
-    struct run *run = begin(&fixture, model);
+    BEGIN(8, 1, 1, 1);
     plan(&fixture, model, "---", UINT32_MAX, 2);
     for (unsigned pass = 0; pass < 3; pass++) {
         enter(&fixture, run);
@@ -105,16 +94,12 @@ START_TEST(test_two_deep_and_once_more)
         }
         ck_assert_int_eq(scheduler_reset(fixture.scheduler), 0);
     }
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
 START_TEST(test_takes_only_what_is_used_later)
 {
-    struct fixture fixture;
-    setup(&fixture, 4 * PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1, 1, 2);
-    struct run *run = begin(&fixture, model);
+    BEGIN(4, 1, 1, 1, 1, 2);
     for (uint32_t i = 0; i < 4; i++)
         load(&fixture, &model->layers[i], i);
     plan(&fixture, model, "-----", UINT32_MAX, 1);
@@ -135,7 +120,6 @@ START_TEST(test_takes_only_what_is_used_later)
     ck_assert_uint_eq(stats_of(&fixture).evictions, 2);
     ck_assert_uint_eq(stats_of(&fixture).decisions[DECISION_MUST_UNLOAD], 1);
     scheduler_complete(fixture.scheduler, &model->layers[4], 1);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
@@ -144,10 +128,8 @@ START_TEST(test_schedule)
 {
     static const bool keep[4];
     static const uint8_t schedule[] = {13, 14, 13, 9, /* then */ 11, 2, 4, 8};
-    struct fixture fixture, copy = {0};
-    setup(&fixture, 3 * PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1, 1);
-    struct run *run = begin(&fixture, model);
+    struct fixture copy = {0};
+    BEGIN(3, 1, 1, 1, 1);
     scheduler_set_run_plan(fixture.scheduler, model,
                            &(struct run_plan){keep, UINT32_MAX, RUN_DEPTH_MAX, schedule, 2});
     enter(&fixture, run);
@@ -189,16 +171,12 @@ START_TEST(test_schedule)
     ck_assert_uint_eq(model->period, 0);
     ck_assert_int_eq(read_ahead(&fixture, run), 2);
     scheduler_complete(fixture.scheduler, &model->layers[2], 1);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
 START_TEST(test_what_is_read_ahead_is_a_miss_once)
 {
-    struct fixture fixture;
-    setup(&fixture, 8 * PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1);
-    struct run *run = begin(&fixture, model);
+    BEGIN(8, 1, 1, 1);
     plan(&fixture, model, "---", 1, 1);
     enter(&fixture, run);
     ck_assert_uint_eq(stats_of(&fixture).misses, 1);
@@ -235,16 +213,12 @@ START_TEST(test_what_is_read_ahead_is_a_miss_once)
     hit(&fixture, &model->layers[2], 9);
     ck_assert_uint_eq(stats_of(&fixture).hits, 2);
     ck_assert_uint_eq(stats_of(&fixture).decisions[DECISION_LOADED], 3 + 2);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
 START_TEST(test_what_was_read_ahead_goes_again)
 {
-    struct fixture fixture;
-    setup(&fixture, 8 * PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1);
-    struct run *run = begin(&fixture, model);
+    BEGIN(8, 1, 1, 1);
     plan(&fixture, model, "---", 1, 1);
     enter(&fixture, run);
     ck_assert_int_eq(read_ahead(&fixture, run), 1);
@@ -290,7 +264,6 @@ START_TEST(test_what_was_read_ahead_goes_again)
     scheduler_complete(fixture.scheduler, &model->layers[2], 11);
     enter(&fixture, run);
     ck_assert_int_eq(read_ahead(&fixture, run), -1);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
@@ -298,6 +271,7 @@ int main(void)
 {
     Suite *suite = suite_create("read_ahead");
     TCase *tcase = tcase_create("read_ahead");
+    tcase_add_checked_fixture(tcase, NULL, teardown);
     tcase_add_test(tcase, test_reads_the_next_missing_layer);
     tcase_add_test(tcase, test_two_deep);
     tcase_add_test(tcase, test_two_deep_and_once_more);

@@ -5,11 +5,8 @@
 
 START_TEST(test_goes_round)
 {
-    struct fixture fixture;
-    setup(&fixture, 9 * PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 1, 2, 3);
-    ck_assert_ptr_null(model->begins_bytes);
-    struct run *run = begin(&fixture, model), *other = begin(&fixture, model);
+    BEGIN(9, 1, 2, 3);
+    struct run *other = begin(&fixture, model);
     ck_assert_uint_eq(model->n_runs, 2);
     ck_assert_uint_eq(stats_of(&fixture).n_runs, 2);
     ck_assert_uint_eq(model->begins_bytes[0], 0);
@@ -30,16 +27,12 @@ START_TEST(test_goes_round)
     ck_assert_ptr_null(scheduler_end_run(fixture.scheduler, NULL));
     ck_assert_uint_eq(model->n_runs, 0);
     ck_assert_uint_eq(stats_of(&fixture).n_runs, 0);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
 START_TEST(test_a_model_of_one_layer)
 {
-    struct fixture fixture;
-    setup(&fixture, 2 * PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 2);
-    struct run *run = begin(&fixture, model);
+    BEGIN(2, 2);
     plan(&fixture, model, "-", UINT32_MAX, 2);
     for (uint64_t i = 1; i < 4; i++) {
         ck_assert_int_eq(enter(&fixture, run), i == 1 ? OUTCOME_RESERVED : OUTCOME_HIT);
@@ -47,16 +40,12 @@ START_TEST(test_a_model_of_one_layer)
         ck_assert_int_eq(read_ahead(&fixture, run), -1);
         leave(&fixture, run, &model->layers[0]);
     }
-    scheduler_free(fixture.scheduler); /* with a run */
 }
 END_TEST
 
 START_TEST(test_compute_time)
 {
-    struct fixture fixture;
-    setup(&fixture, 9 * PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 1, 1);
-    struct run *run = begin(&fixture, model);
+    BEGIN(9, 1, 1);
     struct scheduler *scheduler = fixture.scheduler;
     scheduler_run_leave(scheduler, run, 50); /* there is nothing to leave */
     scheduler_run_enter(scheduler, run, 100);
@@ -74,17 +63,13 @@ START_TEST(test_compute_time)
     scheduler_run_enter(scheduler, run, 3001);
     scheduler_run_leave(scheduler, run, 3003);
     ck_assert_uint_eq(model->compute_usec, (3 * 37 + 3) / 4); /* lately */
-    scheduler_free(scheduler);
 }
 END_TEST
 
 /* A pass that begins in the middle takes less: it is no measure of a whole one. */
 START_TEST(test_compute_time_from_the_middle)
 {
-    struct fixture fixture;
-    setup(&fixture, 9 * PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1);
-    struct run *run = begin(&fixture, model);
+    BEGIN(9, 1, 1, 1);
     struct scheduler *scheduler = fixture.scheduler;
     uint64_t now_usec = 1;
 
@@ -97,16 +82,14 @@ START_TEST(test_compute_time_from_the_middle)
     }
     ck_assert_uint_eq(run->n_passes, 2);
     ck_assert_uint_eq(model->compute_usec, 30);
-    scheduler_free(scheduler);
 }
 END_TEST
 
 START_TEST(test_limit)
 {
-    struct fixture fixture;
     setup(&fixture, PAGE, &policy_next_use);
     struct model *models[] = {ADD_MODEL(&fixture, "a", 1), ADD_MODEL(&fixture, "b", 1)};
-    struct run *run = NULL, *one_more = NULL;
+    struct run *one_more = NULL;
     int r = 0;
     for (unsigned i = 0; i < SCHEDULER_RUNS_MAX && r == 0; i++)
         r = scheduler_begin_run(fixture.scheduler, models[i % 2], &run);
@@ -118,30 +101,22 @@ START_TEST(test_limit)
     scheduler_end_runs(fixture.scheduler);
     ck_assert_uint_eq(stats_of(&fixture).n_runs, 0);
     ck_assert_uint_eq(models[0]->n_runs + models[1]->n_runs, 0);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
 START_TEST(test_a_model_with_runs_stays)
 {
-    struct fixture fixture;
-    setup(&fixture, PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 1);
-    struct run *run = begin(&fixture, model);
+    BEGIN(1, 1);
     ck_assert_int_eq(scheduler_remove_model(fixture.scheduler, model), -EBUSY);
     scheduler_end_run(fixture.scheduler, run);
     ck_assert_int_eq(scheduler_remove_model(fixture.scheduler, model), 0);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
 /* A run and its copy go on alike. */
 START_TEST(test_a_copy_goes_on_alike)
 {
-    struct fixture fixture;
-    setup(&fixture, 4 * PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 1, 2, 1, 1, 2, 1);
-    struct run *run = begin(&fixture, model);
+    BEGIN(4, 1, 2, 1, 1, 2, 1);
     plan(&fixture, model, "k-----", UINT32_MAX, 2);
     struct layer *used = NULL;
     for (unsigned i = 0; i < 8; i++) {
@@ -188,14 +163,12 @@ START_TEST(test_a_copy_goes_on_alike)
                              scheduler_layer_state(copy.scheduler, &copied->layers[j]));
     }
     scheduler_free(copy.scheduler);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
 /* Of two layers that are used equally late, the copy evicts the same. */
 START_TEST(test_a_copy_chooses_alike)
 {
-    struct fixture fixture;
     setup(&fixture, 6 * PAGE, &policy_next_use);
     struct model *models[] = {ADD_MODEL(&fixture, "a", 1, 1), ADD_MODEL(&fixture, "b", 1, 1),
                               ADD_MODEL(&fixture, "c", 1, 1)};
@@ -222,7 +195,6 @@ START_TEST(test_a_copy_chooses_alike)
     ck_assert_uint_eq(of_copy.victims.layers[0]->index, 1);
     verdict_done(&verdict);
     verdict_done(&of_copy);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
@@ -230,10 +202,8 @@ END_TEST
  * ahead only once. */
 START_TEST(test_two_runs_share)
 {
-    struct fixture fixture;
-    setup(&fixture, 3 * PAGE, &policy_next_use);
-    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1, 1, 1);
-    struct run *run = begin(&fixture, model), *other = begin(&fixture, model);
+    BEGIN(3, 1, 1, 1, 1, 1);
+    struct run *other = begin(&fixture, model);
     plan(&fixture, model, "-----", UINT32_MAX, 1);
     for (uint32_t i = 0; i < 20; i++) {
         struct layer *layer = run->next;
@@ -251,7 +221,6 @@ START_TEST(test_two_runs_share)
     ck_assert_uint_eq(stats_of(&fixture).misses * PAGE, stats_of(&fixture).loaded_bytes);
     /* Four passes of five layers by two runs, and one layer each for the fifth. */
     ck_assert_uint_le(stats_of(&fixture).misses, 4 * 5 + 2);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
@@ -259,6 +228,7 @@ int main(void)
 {
     Suite *suite = suite_create("runs");
     TCase *tcase = tcase_create("runs");
+    tcase_add_checked_fixture(tcase, NULL, teardown);
     tcase_add_test(tcase, test_goes_round);
     tcase_add_test(tcase, test_a_model_of_one_layer);
     tcase_add_test(tcase, test_compute_time);
