@@ -6,6 +6,7 @@
 #include "daemon/control/server.h"
 #include "daemon/methods/deleted_files.h"
 #include "daemon/methods/methods.h"
+#include "daemon/overhead.h"
 #include "daemon/reload.h"
 #include "daemon/restart/handover.h"
 #include "daemon/sockets.h"
@@ -145,6 +146,7 @@ static int apply_config(void *context)
     daemon->manager.on_full = config->on_full;
     daemon->manager.model_dir = config->model_dir;
     daemon->manager.overhead_limit_bytes = config->overhead_limit_bytes;
+    server_set_pending_limit(daemon->server, overhead_pending_bytes(config->overhead_limit_bytes));
     if (scheduler_policy(daemon->scheduler) != config->policy)
         scheduler_set_policy(daemon->scheduler, config->policy);
     log_set_level(config->log_level);

@@ -345,7 +345,9 @@ int fields_format(const struct field *fields, const void *source, const char *be
         return -ENOMEM;
     }
     text.bytes[text.n_bytes] = '\0';
-    *ret_text = text.bytes;
+    /* A reply may wait for its peer: it takes no more than it needs. */
+    char *exact = realloc(text.bytes, text.n_bytes + 1);
+    *ret_text = exact ? exact : text.bytes;
     *ret_bytes = text.n_bytes;
     return 0;
 }

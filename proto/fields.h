@@ -45,6 +45,6 @@ int fields_decode(const struct field *fields, json_t *object, void *ret, const c
 json_t *fields_encode(const struct field *fields, const void *source);
 
 /* Encodes directly into a malloc'ed compact text, between `before` and `after`, without making JSON
- * values. 0 or -ENOMEM. */
+ * values. The text takes no more memory than its length needs. 0 or -ENOMEM. */
 int fields_format(const struct field *fields, const void *source, const char *before,
                   const char *after, char **ret_text, size_t *ret_bytes);

@@ -86,6 +86,8 @@ static int reserve(struct frame_reader *reader, size_t n_text, bool whole)
         return 0;
     if (!whole && needed < 2 * reader->n_allocated)
         needed = 2 * reader->n_allocated;
+    if (needed > reader->max_bytes + 1)
+        needed = reader->max_bytes + 1;
     char *text = realloc(reader->text, needed);
     if (!text)
         return -ENOMEM;

@@ -76,5 +76,9 @@ int frame_flush(struct frame_writer *writer, int fd);
 /* How many queued bytes are not sent yet. */
 uint64_t frame_writer_pending_bytes(const struct frame_writer *writer);
 
+/* Bytes of memory that the queued messages take; a message takes all of its own until it is sent
+ * whole. */
+uint64_t frame_writer_allocated_bytes(const struct frame_writer *writer);
+
 DEFINE_CLEANUP(struct frame_reader *, frame_reader_free);
 DEFINE_CLEANUP(struct frame_writer *, frame_writer_free);

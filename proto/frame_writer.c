@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -24,7 +25,7 @@ struct output {
 
 struct frame_writer {
     struct output *first, **end;
-    uint64_t pending_bytes;
+    uint64_t pending_bytes, allocated_bytes;
 };
 
 static void close_each(const int *fds, size_t n_fds)
@@ -46,6 +47,12 @@ struct frame_writer *frame_writer_new(void)
     if (writer)
         writer->end = &writer->first;
     return writer;
+}
+
+/* What a message takes of the heap, with the heap's own word for each block. */
+static uint64_t output_allocated_bytes(struct output *output)
+{
+    return malloc_usable_size(output) + malloc_usable_size(output->text) + 2 * sizeof(size_t);
 }
 
 static void output_free(struct output *output)
@@ -85,6 +92,7 @@ int frame_write_taking(struct frame_writer *writer, char *text, size_t n_bytes, 
     *writer->end = output;
     writer->end = &output->next;
     writer->pending_bytes += output->n_bytes;
+    writer->allocated_bytes += output_allocated_bytes(output);
     return 0;
 }
 
@@ -123,6 +131,7 @@ static void advance(struct frame_writer *writer, size_t n_sent)
         writer->first = output->next;
         if (!writer->first)
             writer->end = &writer->first;
+        writer->allocated_bytes -= output_allocated_bytes(output);
         output_free(output);
     }
 }
@@ -175,4 +184,9 @@ int frame_flush(struct frame_writer *writer, int fd)
 uint64_t frame_writer_pending_bytes(const struct frame_writer *writer)
 {
     return writer->pending_bytes;
+}
+
+uint64_t frame_writer_allocated_bytes(const struct frame_writer *writer)
+{
+    return writer->allocated_bytes;
 }

@@ -38,6 +38,11 @@ uint64_t call_pending_bytes(const struct call *call)
     return frame_writer_pending_bytes(call->connection->writer);
 }
 
+bool call_may_continue(struct call *call)
+{
+    return connection_may_continue(call->connection);
+}
+
 bool call_decode(struct call *call, const struct field *fields, void *ret)
 {
     const char *key;
@@ -110,9 +115,24 @@ static int format_no_memory(char **ret_text, size_t *ret_bytes)
     return 0;
 }
 
-/* Queues a reply. If there is no memory for the reply, the call gets an error instead. The
- * connection ends if there is no memory for the error either, if the reply is an intermediate one,
- * or if it would announce what the connection now holds (a lease). */
+/* Formats the error that replaces a reply that is too long beside what already waits to be read. */
+static int format_no_room(char **ret_text, size_t *ret_bytes)
+{
+    int n = asprintf(ret_text,
+                     "{\"error\":\"%s\",\"parameters\":"
+                     "{\"limit\":\"bytes of unread replies\",\"maximum\":%d}}",
+                     error_wire_name(ERROR_LIMIT_EXCEEDED), CALL_PENDING_MAX);
+
+    if (n < 0)
+        return -ENOMEM;
+    *ret_bytes = (size_t)n;
+    return 0;
+}
+
+/* Queues a reply. If there is no memory for the reply, or no room beside what already waits to be
+ * read, the call gets an error instead. The connection ends if there is no memory for the error
+ * either, if the reply is an intermediate one, or if it would announce what the connection now
+ * holds (a lease). */
 static void send_reply(struct call *call, const char *error, const struct parameters *parameters,
                        bool continues)
 {
@@ -135,6 +155,11 @@ static void send_reply(struct call *call, const char *error, const struct parame
         r = -ENOMEM;
         if (!continues && (error || !call->connection->data))
             r = format_no_memory(&text, &n_bytes);
+    } else if (r == 0 && !connection_has_room(call->connection, n_bytes)) {
+        free(text);
+        r = -ENOBUFS;
+        if (!continues && (error || !call->connection->data))
+            r = format_no_room(&text, &n_bytes);
     }
     if (r < 0)
         connection_close(call->connection);

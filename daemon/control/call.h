@@ -63,6 +63,10 @@ void call_continue_fields(struct call *call, const struct field *fields, const v
 void call_error_fields(struct call *call, enum error error, const struct field *fields,
                        const void *source);
 
-/* Bytes that are queued to the peer and not yet sent. A method with many replies pauses above
- * CALL_PENDING_MAX, and continues in its `drained` hook. */
+/* Bytes that are queued to the peer and not yet sent. */
 uint64_t call_pending_bytes(const struct call *call);
+
+/* Whether a method with many replies may make one more now. If not, its `drained` hook runs when it
+ * may: the peer has then read what was queued, its user holds no more than a fair share of memory,
+ * and others have had their turns. The hook makes at least one reply. */
+bool call_may_continue(struct call *call);

@@ -7,9 +7,11 @@
 #include "daemon/control/connection.h"
 
 #include "common/json_memory.h"
+#include "common/log.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 
 static void set_state(struct connection *connection, enum connection_state state)
@@ -53,10 +55,24 @@ static uint64_t pending_bytes(const struct connection *connection)
     return frame_writer_pending_bytes(connection->writer);
 }
 
-static bool may_read(const struct connection *connection)
+/* Whether the connection wants a turn. Whether it gets one is the rounds' affair. */
+static bool wants_read(const struct connection *connection)
 {
     return connection->state == CONNECTION_READING && connection->readable &&
-           pending_bytes(connection) <= CALL_PENDING_MAX;
+           frame_writer_allocated_bytes(connection->writer) <= CALL_PENDING_MAX;
+}
+
+static bool may_read(const struct connection *connection)
+{
+    return wants_read(connection) &&
+           rounds_admits(connection->host->rounds, &connection->participant);
+}
+
+/* Tells the rounds what waits for the peer: the replies, and the parameters of the open call. */
+static void count_held(struct connection *connection)
+{
+    rounds_hold(connection->host->rounds, &connection->participant,
+                frame_writer_allocated_bytes(connection->writer) + connection->call_bytes);
 }
 
 static bool is_armed(const struct event *event)
@@ -80,6 +96,7 @@ static void flush(struct connection *connection)
     bool was_blocked = is_armed(connection->write_event);
 
     int r = frame_flush(connection->writer, connection->fd);
+    count_held(connection);
     if (r < 0 && r != -EAGAIN) {
         connection_close(connection);
         return;
@@ -94,8 +111,12 @@ static void flush(struct connection *connection)
     }
     if (!was_blocked)
         arm(connection, connection->write_event, 0);
-    if (!was_blocked || pending_bytes(connection) < before_bytes)
+    uint64_t n_taken = before_bytes - pending_bytes(connection);
+    connection->due_bytes -= n_taken < connection->due_bytes ? n_taken : connection->due_bytes;
+    if (!was_blocked || connection->due_bytes == 0) {
+        connection->due_bytes = pending_bytes(connection);
         arm(connection, connection->write_stall, connection->host->stall_usec);
+    }
 }
 
 /* The read_stall timer runs while part of a message is here, and only the peer delays the rest. */
@@ -103,7 +124,7 @@ static void set_read_clock(struct connection *connection)
 {
     bool wanted = frame_reader_partial(connection->reader) &&
                   connection->state == CONNECTION_READING &&
-                  pending_bytes(connection) <= CALL_PENDING_MAX;
+                  frame_writer_allocated_bytes(connection->writer) <= CALL_PENDING_MAX;
 
     if (wanted == is_armed(connection->read_stall))
         return;
@@ -124,7 +145,7 @@ void connection_settle(struct connection *connection)
     if (connection->state == CONNECTION_CLOSED)
         return;
     set_read_clock(connection);
-    if (connection->drain_due || may_read(connection))
+    if (connection->drain_due || wants_read(connection))
         rounds_add(connection->host->rounds, &connection->participant);
 }
 
@@ -139,6 +160,26 @@ void connection_send(struct connection *connection, char *text, size_t n_bytes)
     int sent = TAKE_FD(fd);
     if (frame_write_taking(connection->writer, text, n_bytes, &sent, sent >= 0) < 0)
         connection_close(connection);
+    count_held(connection);
+}
+
+bool connection_has_room(const struct connection *connection, size_t n_bytes)
+{
+    return rounds_has_room(connection->host->rounds, &connection->participant, n_bytes);
+}
+
+bool connection_may_continue(struct connection *connection)
+{
+    if (frame_writer_allocated_bytes(connection->writer) <= CALL_PENDING_MAX &&
+        rounds_admits(connection->host->rounds, &connection->participant) &&
+        !(connection->in_turn && rounds_time_is_up(connection->host->rounds)))
+        return true;
+    /* What waits to be sent brings the hook about by itself. */
+    if (pending_bytes(connection) == 0 && connection->call.hooks.drained) {
+        connection->drain_due = true;
+        connection_settle(connection);
+    }
+    return false;
 }
 
 static void release_call(struct connection *connection)
@@ -151,6 +192,8 @@ static void release_call(struct connection *connection)
     connection->attached_fd = -1;
     message_call_done(&call->message);
     frame_done(&call->frame);
+    connection->call_bytes = 0;
+    count_held(connection);
     connection->drain_due = false;
 }
 
@@ -179,8 +222,11 @@ static void read_message(struct connection *connection)
     event_del(connection->read_stall);
 
     bool fds_lost = r == -EBADMSG;
+    uint64_t before_bytes = json_memory_held_bytes();
     r = message_parse_call(call->frame.text, call->frame.n_bytes, &call->message);
     free(TAKE_PTR(call->frame.text));
+    connection->call_bytes = json_memory_held_bytes() - before_bytes;
+    count_held(connection);
     if (r < 0) {
         release_call(connection);
         set_state(connection, CONNECTION_DRAINING);
@@ -228,10 +274,10 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     connection->readable = true;
     if (what & EV_CLOSED)
         connection->ended = true;
-    if (may_read(connection))
-        rounds_add(connection->host->rounds, &connection->participant);
-    else if (hung_up(connection))
+    if (!may_read(connection) && hung_up(connection))
         connection_close(connection);
+    else if (wants_read(connection))
+        rounds_add(connection->host->rounds, &connection->participant);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *context)
@@ -244,11 +290,24 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
     connection_settle(connection);
 }
 
-static void on_stall(evutil_socket_t fd, short what, void *context)
+static void on_read_stall(evutil_socket_t fd, short what, void *context)
 {
     (void)fd;
     (void)what;
     connection_close(context);
+}
+
+static void on_write_stall(evutil_socket_t fd, short what, void *context)
+{
+    struct connection *connection = context;
+    (void)fd;
+    (void)what;
+
+    log_notice("hung up on process %d of user %u: it left %" PRIu64
+               " bytes of replies unread for too long",
+               (int)connection->peer.pid, (unsigned)connection->peer.uid,
+               pending_bytes(connection));
+    connection_close(connection);
 }
 
 static void destroy(struct connection *connection)
@@ -286,8 +345,8 @@ int connection_new(struct connection_host *host, int fd, const struct peer *peer
                                        on_readable, connection);
     connection->write_event =
         event_new(host->base, fd, EV_WRITE | EV_ET | EV_PERSIST, on_writable, connection);
-    connection->read_stall = event_new(host->base, -1, 0, on_stall, connection);
-    connection->write_stall = event_new(host->base, -1, 0, on_stall, connection);
+    connection->read_stall = event_new(host->base, -1, 0, on_read_stall, connection);
+    connection->write_stall = event_new(host->base, -1, 0, on_write_stall, connection);
     if (rounds_join(host->rounds, &connection->participant, peer->uid) < 0 || !connection->reader ||
         !connection->writer || !connection->read_event || !connection->write_event ||
         !connection->read_stall || !connection->write_stall ||

@@ -63,10 +63,12 @@ struct connection {
     int attached_fd; /* owned; sent with the next reply; -1: none */
     void *data;      /* belongs to the methods */
     void (*data_ended)(void *data);
-    bool readable;  /* the socket may hold bytes that no further event announces */
-    bool ended;     /* the peer sends no more: read until the end of the stream */
-    bool in_turn;   /* a turn is running; it sends its replies together at its end */
-    bool drain_due; /* the next turn must run the call's `drained` hook */
+    bool readable;       /* the socket may hold bytes that no further event announces */
+    bool ended;          /* the peer sends no more: read until the end of the stream */
+    bool in_turn;        /* a turn is running; it sends its replies together at its end */
+    bool drain_due;      /* the next turn must run the call's `drained` hook */
+    uint64_t call_bytes; /* memory that the open call's parameters take */
+    uint64_t due_bytes;  /* of the output: what the peer must take before write_stall ends */
     struct event *read_event, *write_event, *read_stall, *write_stall;
 };
 
@@ -90,5 +92,7 @@ void connection_close(struct connection *connection);
  * queued replies, unless a turn is running, which does so at its end. connection_end_call releases
  * the open call, settles, and lets the connection read the next call. */
 void connection_send(struct connection *connection, char *text, size_t n_bytes);
+bool connection_has_room(const struct connection *connection, size_t n_bytes);
+bool connection_may_continue(struct connection *connection);
 void connection_settle(struct connection *connection);
 void connection_end_call(struct connection *connection);

@@ -28,5 +28,6 @@ struct call_hooks {
     void (*drained)(void *context);   /* all queued bytes were sent; may be NULL */
 };
 
-/* If more bytes than this are queued to a peer, the server reads nothing more from it. */
+/* If the replies that are queued to a peer take more memory than this, the server reads nothing
+ * more from it. */
 enum { CALL_PENDING_MAX = 1 << 20 };

@@ -1,13 +1,14 @@
 /* Owns the users, and the order in which their connections are served.
  *
  * Invariant: a user is in `waiting` as long as one of its participants is ready, and `next` is due
- * as long as any user waits. A round has at most as many turns as participants were ready at its
- * beginning, and begins no turn when its time is up. Leaves to the participants what they do in a
- * turn. */
+ * as long as any user waits who may have a turn. A round has at most as many turns as participants
+ * were ready at its beginning, and begins no turn when its time is up. Leaves to the participants
+ * what they do in a turn. */
 #include "daemon/control/rounds.h"
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "daemon/control/pending.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,6 +19,7 @@ struct user {
     TAILQ_ENTRY(user) entry, waiting_entry;
     uid_t uid;
     unsigned n_participants;
+    uint64_t held_bytes;                         /* by all of them */
     TAILQ_HEAD(participants, participant) ready; /* they wait for their turn */
 };
 TAILQ_HEAD(users, user);
@@ -30,17 +32,29 @@ struct rounds {
     unsigned n_ready; /* participants */
     bool was_root;    /* root had the last turn */
     uint64_t round_usec, end_usec;
+    struct pending pending;
 };
 
-/* The user who is served next: root, unless root had the last turn and another user waits. */
+static bool admits(const struct rounds *rounds, const struct user *user)
+{
+    return pending_admits(&rounds->pending, user->uid == 0, user->held_bytes);
+}
+
+/* The user who is served next: root, unless root had the last turn and another user waits. NULL if
+ * no user who waits may have a turn. */
 static struct user *choose(const struct rounds *rounds)
 {
-    struct user *user;
+    struct user *first = NULL, *user;
 
-    TAILQ_FOREACH (user, &rounds->waiting, waiting_entry)
+    TAILQ_FOREACH (user, &rounds->waiting, waiting_entry) {
+        if (!admits(rounds, user))
+            continue;
         if ((user->uid == 0) != rounds->was_root)
             return user;
-    return TAILQ_FIRST(&rounds->waiting);
+        if (!first)
+            first = user;
+    }
+    return first;
 }
 
 /* Takes the participant that is served next, and puts its user behind the others. */
@@ -76,7 +90,7 @@ static void on_round(evutil_socket_t fd, short what, void *context)
             break;
     }
     rounds->is_due = false;
-    if (TAILQ_EMPTY(&rounds->waiting))
+    if (!choose(rounds))
         return;
     /* The next round does not begin at once, so that the loop first asks the system for other
      * events. */
@@ -94,6 +108,7 @@ int rounds_new(struct event_base *base, uint64_t round_usec,
         return -ENOMEM;
     rounds->round_usec = round_usec;
     rounds->serve = serve;
+    rounds->pending.limit_bytes = PENDING_BYTES_DEFAULT;
     TAILQ_INIT(&rounds->all);
     TAILQ_INIT(&rounds->waiting);
     rounds->next = event_new(base, -1, 0, on_round, rounds);
@@ -144,13 +159,26 @@ int rounds_join(struct rounds *rounds, struct participant *participant, uid_t ui
 
 void rounds_leave(struct rounds *rounds, struct participant *participant)
 {
-    struct user *user = TAKE_PTR(participant->user);
+    struct user *user = participant->user;
 
-    if (!user || --user->n_participants > 0)
+    if (!user)
+        return;
+    rounds_hold(rounds, participant, 0);
+    participant->user = NULL;
+    if (--user->n_participants > 0)
         return;
     assert(TAILQ_EMPTY(&user->ready));
     TAILQ_REMOVE(&rounds->all, user, entry);
     free(user);
+}
+
+/* Sees to it that there is a next round, if anybody is to be served in it. */
+static void set_due(struct rounds *rounds)
+{
+    if (rounds->is_due || !choose(rounds))
+        return;
+    rounds->is_due = true;
+    event_active(rounds->next, EV_TIMEOUT, 1);
 }
 
 void rounds_add(struct rounds *rounds, struct participant *participant)
@@ -164,10 +192,7 @@ void rounds_add(struct rounds *rounds, struct participant *participant)
     TAILQ_INSERT_TAIL(&user->ready, participant, entry);
     participant->is_ready = true;
     rounds->n_ready++;
-    if (!rounds->is_due) {
-        rounds->is_due = true;
-        event_active(rounds->next, EV_TIMEOUT, 1);
-    }
+    set_due(rounds);
 }
 
 void rounds_remove(struct rounds *rounds, struct participant *participant)
@@ -186,4 +211,33 @@ void rounds_remove(struct rounds *rounds, struct participant *participant)
 bool rounds_time_is_up(const struct rounds *rounds)
 {
     return clock_monotonic_usec() >= rounds->end_usec;
+}
+
+void rounds_set_limit(struct rounds *rounds, uint64_t limit_bytes)
+{
+    rounds->pending.limit_bytes = limit_bytes;
+    set_due(rounds);
+}
+
+void rounds_hold(struct rounds *rounds, struct participant *participant, uint64_t n_bytes)
+{
+    struct user *user = participant->user;
+    bool is_less = n_bytes < participant->held_bytes;
+
+    pending_change(&rounds->pending, user->uid == 0, &user->held_bytes,
+                   user->held_bytes - participant->held_bytes + n_bytes);
+    participant->held_bytes = n_bytes;
+    if (is_less)
+        set_due(rounds);
+}
+
+bool rounds_admits(const struct rounds *rounds, const struct participant *participant)
+{
+    return admits(rounds, participant->user);
+}
+
+bool rounds_has_room(const struct rounds *rounds, const struct participant *participant,
+                     uint64_t n_bytes)
+{
+    return pending_has_room(&rounds->pending, participant->user->uid == 0, n_bytes);
 }

@@ -19,6 +19,7 @@ struct participant {
     TAILQ_ENTRY(participant) entry;
     struct user *user;
     bool is_ready;
+    uint64_t held_bytes;
 };
 
 /* `serve` gives one participant its turn. No turn begins when the round is `round_usec` old.
@@ -38,3 +39,14 @@ void rounds_remove(struct rounds *rounds, struct participant *participant);
 
 /* Whether the turn in progress should end. */
 bool rounds_time_is_up(const struct rounds *rounds);
+
+/* How much all may hold (see pending.h); PENDING_BYTES_DEFAULT unless set. */
+void rounds_set_limit(struct rounds *rounds, uint64_t limit_bytes);
+
+/* So much memory waits for this participant now. */
+void rounds_hold(struct rounds *rounds, struct participant *participant, uint64_t n_bytes);
+
+/* Whether its user may have turns; and whether a reply that long may wait for it. */
+bool rounds_admits(const struct rounds *rounds, const struct participant *participant);
+bool rounds_has_room(const struct rounds *rounds, const struct participant *participant,
+                     uint64_t n_bytes);

@@ -256,6 +256,11 @@ void server_set_rules(struct server *server, const struct peer_rules *rules)
     server->rules = *rules;
 }
 
+void server_set_pending_limit(struct server *server, uint64_t limit_bytes)
+{
+    rounds_set_limit(server->host.rounds, limit_bytes);
+}
+
 void server_set_stall(struct server *server, uint64_t stall_usec)
 {
     server->host.stall_usec = stall_usec;

@@ -43,9 +43,13 @@ struct server *server_free(struct server *server);
 void server_set_limits(struct server *server, const struct server_limits *limits);
 void server_set_rules(struct server *server, const struct peer_rules *rules);
 
+/* Sets how much memory may wait for peers: replies that they have not read, and the parameters of
+ * the calls in progress (see pending.h). The default is PENDING_BYTES_DEFAULT. */
+void server_set_pending_limit(struct server *server, uint64_t limit_bytes);
+
 /* Sets two limits to the same time: how long a peer may take from a message's first byte to its
- * NUL, and how long it may accept no byte of pending output. Beyond a limit the server closes the
- * connection. The default is SERVER_STALL_USEC. */
+ * NUL, and how long it may take for all of the output that waits for it at one moment. Beyond a
+ * limit the server closes the connection. The default is SERVER_STALL_USEC. */
 void server_set_stall(struct server *server, uint64_t stall_usec);
 
 /* server_listen takes a listening socket, server_adopt a connected one. They return 0 or a negative

@@ -128,7 +128,7 @@ static void tell_watchers(struct events *events, const struct event_record *reco
     struct watch_reply reply = {json_array(), 0};
     json_array_append_new(reply.events, fields_encode(event_fields, record));
     for (struct watcher *watcher = events->watchers; watcher; watcher = watcher->next) {
-        if (watcher->n_missed > 0 || call_pending_bytes(watcher->call) > CALL_PENDING_MAX)
+        if (watcher->n_missed > 0 || !call_may_continue(watcher->call))
             watcher->n_missed++;
         else
             call_continue_fields(watcher->call, watch_fields, &reply);

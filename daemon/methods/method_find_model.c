@@ -89,7 +89,7 @@ static void proceed(struct finding *finding)
             call_reply_fields(finding->call, reply_fields, &reply);
         else
             call_continue_fields(finding->call, reply_fields, &reply);
-        if (!last && call_pending_bytes(finding->call) > CALL_PENDING_MAX)
+        if (!last && !call_may_continue(finding->call))
             return;
     }
     finding_free(finding);

@@ -212,7 +212,7 @@ static void proceed(struct listing *listing)
             call_continue_fields(listing->call, reply_fields, &reply);
         json_decref(reply.models);
         json_decref(reply.layers);
-        if (!last && call_pending_bytes(listing->call) > CALL_PENDING_MAX)
+        if (!last && !call_may_continue(listing->call))
             return;
     }
     listing_free(listing);

@@ -88,13 +88,14 @@ static inline void stream_on(void *context)
 
     memset(text, 's', (size_t)streaming->bytes);
     text[streaming->bytes] = '\0';
-    while (streaming->next < streaming->count &&
-           call_pending_bytes(streaming->call) <= CALL_PENDING_MAX) {
+    while (streaming->next < streaming->count) {
         call_continue(streaming->call, json_pack("{s:I, s:s}", "i", streaming->next, "text", text));
         streaming->next++;
         uint64_t pending_bytes = call_pending_bytes(streaming->call);
         if (pending_bytes > streaming->record->most_pending_bytes)
             streaming->record->most_pending_bytes = pending_bytes;
+        if (!call_may_continue(streaming->call))
+            break;
     }
     free(text);
     if (streaming->next == streaming->count) {

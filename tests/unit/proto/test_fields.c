@@ -4,6 +4,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -321,6 +322,25 @@ START_TEST(test_format_strings)
 }
 END_TEST
 
+/* What waits for its peer takes no more memory than it needs. */
+START_TEST(test_format_takes_its_length)
+{
+    static const size_t lengths[] = {1, 100, 2000, 300000};
+    char *name = malloc(lengths[_i] + 1), *text;
+    size_t n_bytes;
+
+    memset(name, 'n', lengths[_i]);
+    name[lengths[_i]] = '\0';
+    struct sample sample = {.name = name, .any = json_array()};
+    ck_assert_int_eq(fields_format(fields, &sample, "", "", &text, &n_bytes), 0);
+    ck_assert_uint_eq(strlen(text), n_bytes);
+    ck_assert_uint_lt(malloc_usable_size(text), n_bytes + 64 + n_bytes / 64);
+    json_decref(sample.any);
+    free(text);
+    free(name);
+}
+END_TEST
+
 START_TEST(test_format_long)
 {
     enum { N_BYTES = 100000 };
@@ -424,6 +444,7 @@ int main(void)
     tcase_add_test(tcase, test_encode_arrays);
     tcase_add_test(tcase, test_encode_arrays_fails_whole);
     tcase_add_test(tcase, test_format_strings);
+    tcase_add_loop_test(tcase, test_format_takes_its_length, 0, 4);
     tcase_add_test(tcase, test_format_long);
     tcase_add_test(tcase, test_format_nothing);
     tcase_add_test(tcase, test_encode_keeps_a_reference);

@@ -1,0 +1,26 @@
+/* Owns the arithmetic of shares. What is held, and who holds it, is counted by others. */
+#include "daemon/control/pending.h"
+
+void pending_change(struct pending *pending, bool is_root, uint64_t *user_bytes, uint64_t after)
+{
+    uint64_t *sum_bytes = is_root ? &pending->root_bytes : &pending->members_bytes;
+
+    *sum_bytes = *sum_bytes - *user_bytes + after;
+    *user_bytes = after;
+}
+
+bool pending_admits(const struct pending *pending, bool is_root, uint64_t user_bytes)
+{
+    if (is_root)
+        return user_bytes <= pending->limit_bytes / PENDING_ROOT_PART;
+    return pending->members_bytes <= pending->limit_bytes &&
+           user_bytes <= pending->limit_bytes - pending->members_bytes;
+}
+
+bool pending_has_room(const struct pending *pending, bool is_root, uint64_t n_bytes)
+{
+    uint64_t sum_bytes = is_root ? pending->root_bytes : pending->members_bytes;
+    uint64_t most_bytes = 2 * pending->limit_bytes;
+
+    return sum_bytes <= most_bytes && n_bytes <= most_bytes - sum_bytes;
+}
