@@ -80,8 +80,8 @@ static int set_environment(const struct session *session)
     return r;
 }
 
-/* With --or-file the variables stay set, because the command may start other programs that can have
- * the library. */
+/* Checks that the library can be preloaded into the command. If it cannot, the command may still
+ * start other programs that get the library. */
 static int check_command(char **command)
 {
     static const char *const reasons[] = {

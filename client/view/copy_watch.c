@@ -1,5 +1,5 @@
-/* Growth counts up to the size of the unit that was read before it, so that a buffer that the
- * program allocates once is not taken for a copy. */
+/* At each fault, growth counts only up to the size of the unit that was read before, so that a
+ * buffer that the program allocates once does not count as a copy. */
 #include "client/view/copy_watch.h"
 
 #include "client/view/real.h"
@@ -7,7 +7,7 @@
 
 #include <fcntl.h>
 
-/* Of this process; 0: unknown. */
+/* The private memory of this process; 0: unknown. */
 static uint64_t count_anonymous_bytes(void)
 {
     char text[128];
@@ -26,7 +26,7 @@ static uint64_t count_anonymous_bytes(void)
 bool copy_watch_count(struct copy_watch *watch, uint64_t unit_bytes, uint64_t view_bytes,
                       uint64_t anonymous_bytes)
 {
-    enum { FAULTS_MIN = 4 }; /* that a decision rests on: the view has as many units */
+    enum { FAULTS_MIN = 4 }; /* the view needs at least this many units */
     uint64_t growth =
         anonymous_bytes > watch->anonymous_bytes ? anonymous_bytes - watch->anonymous_bytes : 0;
 

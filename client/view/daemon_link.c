@@ -1,5 +1,5 @@
-/* Replies are owned by their caller; whatever is not a reply as the interface describes it ends the
- * connection. */
+/* The caller owns each reply. If the interface does not describe a reply, the connection is closed.
+ */
 #include "client/view/daemon_link.h"
 
 #include "client/library/socket_path.h"
@@ -13,7 +13,7 @@
 
 enum {
     CONNECT_USEC = 5 * 1000 * 1000,
-    ANSWER_USEC = 30 * 1000 * 1000, /* of a daemon that is stopped, say */
+    ANSWER_USEC = 30 * 1000 * 1000, /* the daemon may be stopped, for instance */
     PROGRAM_MAX = 255
 };
 
@@ -42,7 +42,8 @@ void daemon_link_close(struct daemon_link *link)
 {
     if (!link->varlink)
         return;
-    /* If the engine took the number, freeing would close the engine's file. */
+    /* If the engine now uses the number of the descriptor, freeing would close the engine's file.
+     */
     link->varlink = own_fd_forget(varlink_fd(link->varlink)) ? varlink_free(link->varlink) : NULL;
 }
 

@@ -1,5 +1,5 @@
-/* The connection to the daemon as a view's server uses it: leases with the place of their pieces.
- * The arena's descriptor is kept. Belongs to one thread. */
+/* The connection of the server thread to the daemon. It makes leases, and keeps the arena's
+ * descriptor. Only one thread may use it. */
 #pragma once
 
 #include "client/library/varlink.h"
@@ -12,15 +12,15 @@ struct daemon_link {
     uint64_t serial;         /* of the connection, from 1 */
 };
 
-/* A connection of its own. 0; -EACCES; -ENOMEM; -ENOTCONN: there is no daemon. */
+/* Makes a separate connection. 0; -EACCES; -ENOMEM; -ENOTCONN: there is no daemon. */
 int daemon_link_connect(struct varlink **ret);
 
-/* As daemon_link_connect. */
+/* Errors as of daemon_link_connect. */
 int daemon_link_open(struct daemon_link *link);
-void daemon_link_close(struct daemon_link *link); /* the arena stays */
+void daemon_link_close(struct daemon_link *link); /* keeps the arena's descriptor */
 
-/* Tells the daemon of the view, once over each connection. -EPIPE: the connection is lost; a
- * refusal is none: then the daemon does not count what is leased for it. */
+/* Declares the view to the daemon, once on each connection. 0, even if the daemon refuses it; then
+ * the daemon does not count the view's leases. -EPIPE: the connection is lost. */
 int daemon_link_declare(struct daemon_link *link, struct view *view);
 void daemon_link_end_view(struct daemon_link *link, const struct view *view);
 
@@ -30,7 +30,7 @@ int daemon_link_acquire(struct daemon_link *link, const struct view *view, const
                         uint64_t wait_usec, json_int_t fill, json_t **ret);
 void daemon_link_release(struct daemon_link *link, json_t *lease);
 
-/* Over a connection of its own: fills in the view's model, source and unit table. 0; -ENOENT if the
- * file is no model's; -ESTALE if it has changed since it was registered; as daemon_link_connect; or
- * another negative errno. */
+/* Finds the view's model, source and unit table over a separate connection. 0; -ENOENT if the file
+ * belongs to no model; -ESTALE if it has changed since it was registered; an error of
+ * daemon_link_connect; or another negative errno. */
 int daemon_link_find_model(int fd, struct view *view);

@@ -1,8 +1,8 @@
-/* With userfaultfd a hole is an empty private mapping that is registered. It is made beside, and
- * moved over the pages that go: a hole that was not registered from the first moment on would read
- * as zeros. The move waits until its event has been read, which a thread of its own does.
+/* With userfaultfd a hole is an empty private mapping that is registered. It is made at another
+ * address, registered, and then moved over the old pages, because a hole that is not registered
+ * would read as zeros. The move waits until a separate thread has read the event of the move.
  *
- * By signal a hole is a mapping without access. */
+ * With SIGSEGV a hole is a mapping without access. */
 #include "client/view/faults.h"
 
 #include "client/view/real.h"
@@ -14,9 +14,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-/* A signal handler has no other way to its state. */
+/* Global, because a signal handler gets no context. */
 static fault_reporter reporter;
-static struct sigaction engine_action; /* for faults that are not ours; under `action_lock` */
+static struct sigaction engine_action; /* for faults outside of views; under `action_lock` */
 static pthread_mutex_t action_lock = PTHREAD_MUTEX_INITIALIZER;
 
 int faults_make_hole(const struct faults *faults, void *begin, size_t n_bytes)
@@ -67,7 +67,7 @@ static void *read_faults(void *context)
             continue;
         void *address = (void *)(uintptr_t)message.arg.pagefault.address; /* NOLINT */
         if (!reporter(address, false)) {
-            /* It was filled meanwhile. */
+            /* The hole was filled meanwhile. */
             struct uffdio_range range = {(uintptr_t)address & ~(uintptr_t)4095, 4096};
             ioctl(uffd, UFFDIO_WAKE, &range);
         }
@@ -91,8 +91,9 @@ static int start_thread(int uffd)
     return -r;
 }
 
-/* By the device, for those who may open it, also system calls that meet a hole wait for its bytes;
- * by the system call they fail, but any user may make it. Or a negative errno. */
+/* Opens a userfaultfd. With the device, which needs permission, system calls that read a hole wait
+ * for its bytes. With the system call, which any user may make, they fail. Returns a descriptor or
+ * a negative errno. */
 static int open_uffd(bool by_device)
 {
     int fd, device = by_device ? open("/dev/userfaultfd", O_RDWR | O_CLOEXEC) : -1;
@@ -145,7 +146,7 @@ static void chain(int signal, siginfo_t *info, void *context)
         action.sa_sigaction(signal, info, context);
     else if (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN)
         action.sa_handler(signal);
-    else /* the instruction runs again, and the process ends as it would have */
+    else /* the instruction runs again, and then the signal ends the process */
         real_sigaction(SIGSEGV, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
 }
 

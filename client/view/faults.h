@@ -1,6 +1,6 @@
-/* Where threads learn that they have met a hole, and how holes are made: by userfaultfd, or by
- * SIGSEGV where there is none. Both report an address to the same function, and both wait for the
- * same words to move on. */
+/* Makes holes in views, and reports the threads that read a hole. A hole is a range without pages.
+ * This uses userfaultfd, or SIGSEGV if there is no userfaultfd. Both report an address to the same
+ * function, and in both cases the thread waits for the unit's generation to change. */
 #pragma once
 
 #include <pthread.h>
@@ -14,19 +14,19 @@ struct faults {
     int uffd; /* -1: by signal */
 };
 
-/* Of the views: whoever meets a hole there is noted. Safe in a signal handler. False if the address
- * is in no hole. With `wait` it returns when what lies there has changed. */
+/* Reports that a thread reads `address`. False if the address is in no hole. With `wait` it returns
+ * after the hole has been filled. Safe in a signal handler. */
 typedef bool (*fault_reporter)(const void *address, bool wait);
 
-/* `forced` is "device", "uffd" or "sigsegv"; NULL: the first of these that works. 0 or a negative
- * errno. Starts a thread where that is needed. */
+/* `forced` is "device", "uffd" or "sigsegv"; NULL: the first of these that works. Starts a thread
+ * if that needs one. 0 or a negative errno. */
 int faults_start(struct faults *faults, const char *forced, fault_reporter report);
 
-/* One call replaces what lies there. 0 or a negative errno. */
+/* Replaces the range by a hole, with one call. 0 or a negative errno. */
 int faults_make_hole(const struct faults *faults, void *begin, size_t n_bytes);
 void faults_wake(const struct faults *faults, void *begin, size_t n_bytes);
 
-/* What the engine does with SIGSEGV while that is ours. False: not ours, or not started; it goes to
- * the C library. */
+/* The engine's sigaction for SIGSEGV while the library uses that signal. False if the library does
+ * not use `signal` or has not started; then the caller passes the call to the C library. */
 bool faults_sigaction(const struct faults *faults, int signal, const struct sigaction *action,
                       struct sigaction *old);

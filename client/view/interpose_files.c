@@ -1,5 +1,5 @@
-/* Calls about descriptors: the library's own stay open, and bytes of a view can be written, though
- * the kernel reads no hole. */
+/* Replaces calls with descriptors. The library's own descriptors stay open, and the engine can
+ * write bytes of a view although the kernel cannot read holes. */
 #include "client/view/maker.h"
 #include "client/view/own_fds.h"
 #include "client/view/real.h"
@@ -39,7 +39,7 @@ EXPORT void closefrom(int first)
     close_range(first < 0 ? 0 : (unsigned)first, UINT_MAX, 0);
 }
 
-/* What write(2), pwrite(2) and send(2) have in common. */
+/* The common part of write(2), pwrite(2) and send(2). */
 struct output {
     long number;
     int fd;
@@ -54,7 +54,7 @@ static ssize_t put(const struct output *output, const void *bytes, size_t n_byte
     return syscall(output->number, output->fd, bytes, n_bytes, last);
 }
 
-/* Goes on where a hole began. A datagram that holes interrupt is tried again as a whole. */
+/* After a hole is filled, continues at its beginning. A datagram is sent again as a whole. */
 static ssize_t put_all(const struct output *output, const void *bytes, size_t n_bytes)
 {
     const unsigned char *at = bytes;

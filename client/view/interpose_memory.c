@@ -1,6 +1,6 @@
-/* mmap and its relatives, as the engine calls them. A mapping of a model's file becomes a view;
- * what the engine then changes of it becomes the plain file first, so that the kernel does as it
- * says. */
+/* Replaces mmap and related calls of the engine. A mapping of a model's file becomes a view. Before
+ * the engine changes a part of a view, that part becomes a mapping of the plain file, so that the
+ * kernel can make the change. */
 #include "client/view/maker.h"
 #include "client/view/real.h"
 #include "client/view/views.h"
@@ -22,7 +22,7 @@ static bool may_be_view(const void *at, size_t n_bytes, int prot, int flags, int
            !atomic_load(&views.disabled);
 }
 
-/* True: the lock is held, and belongs to the caller. */
+/* True: the lock is held, and the caller must release it. */
 static bool retire(const void *at, size_t n_bytes)
 {
     if (!atomic_load(&views.started) || atomic_load(&views.disabled) || maker_is_inside())
@@ -103,7 +103,8 @@ EXPORT void *mremap(void *at, size_t n_old, size_t n_new, int flags, ...)
     return moved;
 }
 
-/* Advice about pages that come and go by other rules, and locks of what is never swapped. */
+/* Advice and locks are ignored for views: the library decides which pages are mapped, and the arena
+ * decides about swapping. */
 EXPORT int madvise(void *at, size_t n_bytes, int advice)
 {
     return is_viewed(at, n_bytes) ? 0 : real_madvise(at, n_bytes, advice);

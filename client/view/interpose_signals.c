@@ -1,5 +1,5 @@
-/* While faults come by SIGSEGV, that signal is the library's: the engine's action is kept for
- * faults that are not of a view, and no thread blocks it. */
+/* While faults are reported by SIGSEGV, the library handles that signal, and no thread may block
+ * it. The engine's action is kept for faults outside of views. */
 #include "client/view/real.h"
 #include "client/view/views.h"
 
@@ -42,7 +42,7 @@ EXPORT sighandler_t signal(int number, sighandler_t handler)
     return ((function *)(uintptr_t)next("signal"))(number, handler);
 }
 
-/* The set without SIGSEGV, where that would be blocked. */
+/* Removes SIGSEGV from a set that would block it. */
 static const sigset_t *allowed(int how, const sigset_t *set, sigset_t *copy)
 {
     if (!set || how == SIG_UNBLOCK || !is_by_signal())

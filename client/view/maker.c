@@ -1,6 +1,6 @@
-/* The plain mapping comes first, holes are put over its units, and then the view is known. Until
- * that moment nobody has its addresses. Faults, server and fork handlers start with the first view.
- */
+/* First makes the plain mapping, then replaces its units by holes, and then publishes the view.
+ * Until then no other thread has its addresses. Faults, server and fork handlers start with the
+ * first view. */
 #include "client/view/maker.h"
 
 #include "client/view/daemon_link.h"
@@ -96,7 +96,8 @@ static int ask_daemon(int fd, struct view *view)
     return -EIO;
 }
 
-/* Why a file is mapped directly. What holds for every file is said once. */
+/* Reports why a file is mapped directly. A reason that holds for every file is reported only once.
+ */
 static void explain(int fd, int error)
 {
     static atomic_flag is_denied_said = ATOMIC_FLAG_INIT, is_absence_said = ATOMIC_FLAG_INIT;
@@ -172,7 +173,7 @@ static void *make(size_t n_bytes, int prot, int flags, int fd, off_t offset)
         view_free(view);
         return NULL;
     }
-    views_kick(); /* so that the daemon is told of it */
+    views_kick(); /* so that the server declares the view */
     tell_of_view(view);
     return at;
 }

@@ -5,8 +5,9 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Whether this thread is inside: what it maps meanwhile is the library's own. */
+/* Whether this thread is in maker_map. Then its mappings are the library's own. */
 bool maker_is_inside(void);
 
-/* A mapping of a model's file as mmap(2) would make it, as a view; or NULL: map it plainly. */
+/* Makes a mapping of a model's file, as mmap(2) would, as a view. NULL: the caller should make a
+ * plain mapping. */
 void *maker_map(size_t n_bytes, int prot, int flags, int fd, off_t offset);

@@ -1,4 +1,4 @@
-/* Standard error is the engine's: nothing of it is buffered here, and errno stays. */
+/* Standard error belongs to the engine, so nothing is buffered here, and errno is preserved. */
 #include "client/view/notice.h"
 
 #include "client/library/safe_text.h"

@@ -1,4 +1,4 @@
-/* What the library reports on standard error: one line each, with one call. */
+/* Reports on standard error. Each report is one line and one call of write(2). */
 #pragma once
 
 #include <stdbool.h>
@@ -6,8 +6,8 @@
 /* Whether `emctl exec --verbose` started this process. */
 bool notice_is_verbose(void);
 
-/* "libedgemind-view: " and the text. */
+/* Writes "libedgemind-view: " and the text. */
 void notice_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The same about the file that `fd` is open on: its path comes first. */
+/* The same, with the path of the file behind `fd` before the text. */
 void notice_about(int fd, const char *format, ...) __attribute__((format(printf, 2, 3)));

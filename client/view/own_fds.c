@@ -1,5 +1,6 @@
-/* A fixed array: 64 views with a file each, and a few for the connection and the faults. What a
- * descriptor was open on when it was remembered tells it from one that took its number later. */
+/* A fixed array: one file for each of 64 views, and a few descriptors for the connection and the
+ * faults. The file that a descriptor had when it was remembered distinguishes it from a later
+ * descriptor with the same number. */
 #include "client/view/own_fds.h"
 
 #include "client/view/real.h"
@@ -11,11 +12,11 @@
 
 enum { OWN_FDS_MAX = 128, OWN_FDS_FROM = 600 };
 
-static atomic_int own[OWN_FDS_MAX]; /* one more than the number; 0: free */
+static atomic_int own[OWN_FDS_MAX]; /* the number plus one; 0: free */
 static struct {
     dev_t device;
     ino_t inode;
-} files[OWN_FDS_MAX]; /* beside `own`; written before the number is there */
+} files[OWN_FDS_MAX]; /* parallel to `own`; written before the number */
 
 void own_fd_mark(int fd)
 {
@@ -47,7 +48,7 @@ bool own_fd_is_intact(int fd)
 int own_fd_keep(int fd)
 {
     int high = fcntl(fd, F_DUPFD_CLOEXEC, OWN_FDS_FROM);
-    if (high < 0) /* a low limit: it stays where it is */
+    if (high < 0) /* because of a low limit it keeps its number */
         high = fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : fd;
     else
         real_close(fd);

@@ -1,5 +1,4 @@
-/* The calls that this library stands in front of, made past itself. Errors as of the C library's.
- */
+/* The original calls that this library replaces. Errors are those of the C library. */
 #pragma once
 
 #include <stddef.h>

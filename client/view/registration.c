@@ -1,5 +1,5 @@
-/* The model goes by the name that load-model would give it. Nothing is evicted for it, and what
- * does not fit is loaded when it is read. */
+/* The model gets the same name as with load-model. Nothing is evicted for it; layers that do not
+ * fit are loaded when the engine reads them. */
 #include "client/view/registration.h"
 
 #include "client/library/error_text.h"
@@ -29,7 +29,7 @@ static bool has_weights(int fd)
     return tensor_format_detect(&bytes, &format) == 0 && format != TENSOR_FORMAT_NONE;
 }
 
-/* The file, and those that belong to the same model. */
+/* Opens the file, and the other files of the same model. */
 static int open_files(int fd, struct model_files *ret)
 {
     _cleanup_(model_files_failure_done) struct model_files_failure failure = {0};
@@ -53,9 +53,9 @@ static int explain(int fd, const struct varlink_reply *reply, const char *model)
     _cleanup_(freep) char *said = NULL, *text = NULL;
 
     switch (error) {
-    case ERROR_MUST_UNLOAD: /* it is registered, and what fits is loaded */
+    case ERROR_MUST_UNLOAD: /* it is registered, and as many layers as fit are loaded */
     case ERROR_BUSY:
-    case ERROR_ALREADY_LOADED: /* by another thread or process, if it is the same file */
+    case ERROR_ALREADY_LOADED: /* registered meanwhile, if it is the same file */
         return 0;
     case ERROR_PERMISSION_DENIED:
         return -EACCES;

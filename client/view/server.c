@@ -1,10 +1,11 @@
-/* Invariant: a mapped unit has a lease, or had one of a daemon that has gone and may come back.
- * What goes is a hole first, and released then. Nothing is locked while the daemon is waited for.
+/* Invariant: a mapped unit has a lease, or had one of a daemon that has ended and may come back. A
+ * unit becomes a hole before its lease is released. No lock is held while the server waits for the
+ * daemon.
  *
- * A reader that waits for a place gives back what it holds, one unit after the other, so that
- * readers that share an arena never wait for each other in a circle. What gives way is the unit
- * mapped last but one: those that were mapped first stay, as suits who goes through a file again
- * and again, and the last one may still be in use. */
+ * A process that waits for room releases its own units, one after the other, so that processes that
+ * share an arena never wait for each other in a circle. It releases the unit that was mapped last
+ * but one. The units that were mapped first stay, which is best for a program that reads a file
+ * again and again, and the unit that was mapped last may still be in use. */
 #include "client/view/server.h"
 
 #include "client/view/daemon_link.h"
@@ -20,14 +21,14 @@
 #include <unistd.h>
 
 enum {
-    RETRY_MSEC = 20,               /* between two tries to find the daemon again */
-    WAIT_USEC = 1000 * 1000,       /* for a place, when there is nothing to give back */
-    GRACE_USEC = 30 * 1000 * 1000, /* until the plain file is mapped */
+    RETRY_MSEC = 20,               /* between two tries to connect to the daemon again */
+    WAIT_USEC = 1000 * 1000,       /* for room, when there is no unit to release */
+    GRACE_USEC = 30 * 1000 * 1000, /* then the plain file is mapped */
 };
 
 struct server {
     struct daemon_link link;
-    uint64_t lost_usec; /* when the daemon was lost; 0: it is there, or is not needed */
+    uint64_t lost_usec; /* when the connection was lost; 0: it is not lost, or not needed */
     uint64_t n_mapped;  /* counts mappings */
 };
 
@@ -47,7 +48,8 @@ static json_t *take_lease(struct unit *unit)
     return lease;
 }
 
-/* With the lock. What cannot be a hole becomes the file. */
+/* Makes the unit a hole, or, if that fails, a mapping of the plain file. The caller holds the lock.
+ */
 static void make_hole(struct view *view, uint32_t unit)
 {
     if (view_make_hole(view, unit, &views.faults) < 0)
@@ -55,7 +57,7 @@ static void make_hole(struct view *view, uint32_t unit)
     view_wake(view, unit, &views.faults);
 }
 
-/* With the lock. False: nothing is held. */
+/* The caller holds the lock. False: no unit is held. */
 static bool choose_victim(struct view **ret_view, uint32_t *ret_unit)
 {
     struct {
@@ -99,7 +101,7 @@ static bool give_back_one(struct server *server)
     return found;
 }
 
-/* Takes the lease. */
+/* Takes ownership of the lease. */
 static void map(struct server *server, struct view *view, uint32_t index, json_t *reply)
 {
     struct unit *unit = &view->units[index];
@@ -126,7 +128,7 @@ static void give_up(struct view *view, uint32_t unit, bool is_bad)
     views_lock();
     if (atomic_load(&view->units[unit].state) == UNIT_HOLE &&
         (is_bad ? view_make_bad(view, unit) : view_make_plain(view, unit)) < 0)
-        abort(); /* its threads would wait for ever */
+        abort(); /* otherwise its threads would wait for ever */
     view_wake(view, unit, &views.faults);
     views_unlock();
 }
@@ -139,7 +141,7 @@ static void look_for_copies(struct view *view, uint32_t unit)
                                     "programs map their weights");
 }
 
-/* Makes the unit readable, unless the connection is lost: then it stays wanted. */
+/* Makes the unit readable. If the connection is lost, the unit stays wanted. */
 static void resolve(struct server *server, struct view *view, uint32_t index)
 {
     struct unit *unit = &view->units[index];
@@ -167,7 +169,7 @@ static void resolve(struct server *server, struct view *view, uint32_t index)
     }
 }
 
-/* Calls `what` for each unit that `which` names; neither is called with the lock. */
+/* Calls `what` for each unit for which `which` is true. Neither is called with the lock. */
 static bool for_units(struct server *server, bool (*which)(const struct unit *),
                       void (*what)(struct server *, struct view *, uint32_t))
 {
@@ -201,7 +203,8 @@ static bool is_any(const struct unit *unit)
     return atomic_load(&unit->state) != UNIT_PLAIN;
 }
 
-/* After the connection was lost. Where it is not the same load in the same arena, a hole. */
+/* Leases a unit again after the connection was lost. If it is not the same load in the same arena,
+ * the unit becomes a hole. */
 static void take_up(struct server *server, struct view *view, uint32_t index)
 {
     struct unit *unit = &view->units[index];
@@ -243,8 +246,8 @@ static void become_plain(struct server *server, struct view *view, uint32_t unit
     views_unlock();
 }
 
-/* What the daemon does not know yet. A view without a fault is no reason to look for a daemon more
- * than once. */
+/* Declares the views that the daemon does not know yet. For a view without a fault, it tries to
+ * connect only once. */
 static void declare(struct server *server)
 {
     for (unsigned i = 0; i < VIEWS_MAX; i++) {
@@ -305,13 +308,13 @@ static void free_removed(struct server *server)
         while (atomic_load(&views.n_looking) != 0 || atomic_load(&view->n_faulting) != 0)
             usleep(100);
         daemon_link_end_view(&server->link, view);
-        views_lock(); /* who retired it has gone on */
+        views_lock(); /* the thread that retired it has continued */
         views_unlock();
         view_free(view);
     }
 }
 
-/* There is something to hold, and no daemon to hold it with. */
+/* Whether there are units to lease, but no connection. */
 static bool needs_daemon(struct server *server)
 {
     return !server->link.varlink &&

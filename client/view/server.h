@@ -1,6 +1,6 @@
-/* The thread that resolves faults: it leases, maps and takes away, and is the only one that talks
- * with the daemon over the views' connection. It sleeps until there is something to do. */
+/* The thread that resolves faults. It leases, maps and releases units, and only this thread uses
+ * the views' connection to the daemon. It sleeps until there is work. */
 #pragma once
 
-/* 0 or a negative errno. Once. */
+/* Starts the thread. May be called only once. 0 or a negative errno. */
 int server_start(void);

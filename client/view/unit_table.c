@@ -1,4 +1,4 @@
-/* Grows two arrays while the daemon tells the pieces, sorts one of them, and searches it. */
+/* Grows two arrays while the daemon lists the pieces, then sorts one of them and searches it. */
 #include "client/view/unit_table.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
-/* Which bytes of a view belong to which unit: what is leased, mapped and taken away as one.
+/* Which bytes of a view belong to which unit. A unit is leased, mapped and unmapped as a whole.
  *
- * A unit's pieces are whole pages. Pages that two units share, and pages of none, are in no piece:
- * they stay the file's. Immutable once it is sealed, and then safe to read from a signal handler.
- */
+ * A unit's pieces are whole pages. Pages that two units share, and pages of no unit, are in no
+ * piece and stay mapped from the file. A sealed table is immutable, and a signal handler may read
+ * it. */
 #pragma once
 
 #include <stdbool.h>
@@ -26,20 +26,21 @@ struct unit_table {
     size_t n_names_allocated, n_pieces_allocated;
 };
 
-/* Of a view of `n_bytes` of a file from `file_offset_bytes`, which is a multiple of the page. */
+/* For a view of `n_bytes` of a file from `file_offset_bytes`, a multiple of the page size. */
 void unit_table_init(struct unit_table *table, uint64_t page_bytes, uint64_t file_offset_bytes,
                      uint64_t n_bytes);
 void unit_table_done(struct unit_table *table);
 
-/* A run of a layer's bytes in the file; those of one layer follow each other. What lies outside of
- * the view is left out. 0; -EBADMSG for a run that cannot be; -E2BIG; -ENOMEM. */
+/* Adds consecutive bytes of a layer in the file. All calls for one layer come one after the other.
+ * Bytes outside of the view are ignored. 0; -EBADMSG if the bytes are impossible; -E2BIG; -ENOMEM.
+ */
 int unit_table_add(struct unit_table *table, const char *layer, uint64_t file_offset_bytes,
                    uint64_t n_bytes);
 
-/* Puts the pieces in order. 0, or -EBADMSG if two overlap. */
+/* Sorts the pieces. 0, or -EBADMSG if two overlap. */
 int unit_table_seal(struct unit_table *table);
 
-/* The index of the first piece that ends behind `offset_bytes`, or n_pieces. */
+/* The index of the first piece that ends after `offset_bytes`, or n_pieces. */
 uint32_t unit_table_lower(const struct unit_table *table, uint64_t offset_bytes);
-/* The unit that has this byte, or UNIT_NONE. */
+/* The unit of this byte, or UNIT_NONE. */
 int64_t unit_table_find(const struct unit_table *table, uint64_t offset_bytes);

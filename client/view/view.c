@@ -1,5 +1,5 @@
-/* What lies over a unit is always replaced in one call a piece, so that a thread that reads there
- * sees the bytes of the file, or faults. */
+/* The mapping of each piece is always replaced with one call, so that a thread that reads there
+ * gets the bytes of the file, or faults. */
 #include "client/view/view.h"
 
 #include "client/view/faults.h"
@@ -53,7 +53,7 @@ int view_make_hole(struct view *view, uint32_t unit, const struct faults *faults
     return 0;
 }
 
-/* Maps the part of a piece of the reply that lies in the view. Adds to *bytes. */
+/* Maps the part of a piece of the reply that is in the view. Adds its size to *bytes. */
 static int map_piece(struct view *view, uint32_t unit, const json_t *row, int arena_fd,
                      uint64_t *bytes)
 {

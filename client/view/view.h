@@ -1,8 +1,8 @@
-/* A view: an address range that stands for a weight file, unit by unit mapped from the arena, a
- * hole, or the plain file.
+/* A view: an address range that represents a weight file. Each unit of it is mapped from the arena,
+ * or is a hole, or is mapped from the plain file.
  *
- * Whoever changes what lies over a range holds the lock of views.h. A unit's atomics are for
- * threads that fault; they take no lock. */
+ * Code that changes the mapping of a range holds the lock of views.h. A unit's atomics are for
+ * threads that fault, which take no lock. */
 #pragma once
 
 #include "client/view/copy_watch.h"
@@ -14,13 +14,13 @@
 enum unit_state {
     UNIT_HOLE,
     UNIT_MAPPED,
-    UNIT_PLAIN /* the file's own mapping, or what gives SIGBUS: no more ours */
+    UNIT_PLAIN /* mapped from the file, or raises SIGBUS; this never changes again */
 };
 
 struct unit {
     atomic_uint state;
-    atomic_uint wanted;     /* a thread has met the hole */
-    atomic_uint generation; /* a futex: moves on when what lies there has changed */
+    atomic_uint wanted;     /* a thread has read the hole */
+    atomic_uint generation; /* a futex; changes when the mapping of the unit has changed */
     bool must_release;      /* no page of it is mapped any more */
     json_t *lease;          /* NULL: none */
     json_int_t fill;
@@ -32,13 +32,13 @@ struct faults;
 struct view {
     unsigned char *begin;
     uint64_t n_bytes, file_offset_bytes;
-    int prot, flags; /* as the engine asked for */
+    int prot, flags; /* as the engine requested */
     int file_fd;     /* owned */
     char *model;
     uint64_t source;
-    char *id;                     /* the daemon's name for it, or NULL; the server's */
-    struct copy_watch copy_watch; /* the server's */
-    uint64_t declared;            /* over which connection; 0: never; the server's */
+    char *id;                     /* the daemon's name for it, or NULL; for the server */
+    struct copy_watch copy_watch; /* for the server */
+    uint64_t declared;            /* serial of the connection; 0: never; for the server */
     struct unit_table table;
     struct unit *units;
     atomic_uint n_faulting; /* threads that wait for a unit */
@@ -47,22 +47,23 @@ struct view {
 
 uint64_t view_unit_bytes(const struct view *view, uint32_t unit);
 
-/* Frees it; touches no mapping. */
+/* Frees the view but changes no mapping. */
 void view_free(struct view *view);
 
-/* Puts a hole over a unit, whatever lies there. 0 or a negative errno, and nothing has changed for
- * good: some pages may be holes already. */
+/* Replaces a unit's mapping by a hole. 0 or a negative errno; then some pages may be holes, and the
+ * call may be repeated. */
 int view_make_hole(struct view *view, uint32_t unit, const struct faults *faults);
 
-/* Maps a unit where the reply to Acquire says. 0; -EBADMSG if that is not all of the unit in places
- * that can be mapped; or a negative errno. After a failure the unit is no hole as a whole. */
+/* Maps a unit from the places that the reply to Acquire gives. 0; -EBADMSG if they do not cover the
+ * unit or cannot be mapped; or a negative errno. After a failure parts of the unit may be mapped.
+ */
 int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd);
 
-/* Maps the plain file over a unit, for good; as view_make_bad if the view's descriptor of the file
- * was taken from it. */
+/* Maps the plain file over a unit, permanently. Does the same as view_make_bad if the engine has
+ * closed the view's descriptor of the file. */
 int view_make_plain(struct view *view, uint32_t unit);
-/* Whoever touches the unit gets SIGBUS, as beyond the end of a file. */
+/* Makes every access to the unit raise SIGBUS, as beyond the end of a file. */
 int view_make_bad(struct view *view, uint32_t unit);
 
-/* Moves the generation on and wakes who waits for the unit. */
+/* Changes the unit's generation and wakes the threads that wait for it. */
 void view_wake(struct view *view, uint32_t unit, const struct faults *faults);

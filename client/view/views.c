@@ -1,5 +1,5 @@
-/* Slots that a signal handler can read. A view leaves its slot first; the server frees it when no
- * thread can be looking any more. */
+/* A signal handler reads the slots. A view is first removed from its slot; the server frees it when
+ * no thread can use it any more. */
 #include "client/view/views.h"
 
 #include "client/view/real.h"
@@ -23,7 +23,7 @@ void views_kick(void)
 {
     uint64_t one = 1;
     ssize_t n = syscall(SYS_write, views.wake_fd, &one, sizeof one);
-    (void)n; /* full: it is awake already */
+    (void)n; /* the eventfd is full, so the server is awake already */
 }
 
 static bool overlaps(const struct view *view, const void *begin, size_t n_bytes)
@@ -80,7 +80,7 @@ int views_add(struct view *view)
     return -ENFILE;
 }
 
-/* Counted in, so that it is not freed. */
+/* Finds the view of an address and counts this thread in, so that the view is not freed. */
 static struct view *find(const void *address)
 {
     struct view *found = NULL;
@@ -118,7 +118,7 @@ bool views_report(const void *address, bool wait)
             syscall(SYS_futex, &unit->generation, FUTEX_WAIT_PRIVATE, generation, NULL, NULL, 0);
     }
     atomic_fetch_sub(&view->n_faulting, 1);
-    /* By signal: what is no hole any more is read again. */
+    /* With SIGSEGV: if the address is not in a hole any more, the thread reads it again. */
     return wait || is_hole;
 }
 

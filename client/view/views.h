@@ -1,4 +1,4 @@
-/* All views of this process, and the lock over what lies in them. */
+/* All views of this process, and the lock for changes of their mappings. */
 #pragma once
 
 #include "client/view/faults.h"
@@ -9,9 +9,9 @@ enum { VIEWS_MAX = 64 };
 struct views {
     pthread_mutex_t lock;
     struct view *_Atomic slots[VIEWS_MAX];
-    atomic_uint n_looking; /* threads between finding a slot and counting themselves in */
+    atomic_uint n_looking; /* threads that read slots but do not count in a view yet */
     atomic_bool started;   /* faults and server run */
-    atomic_bool disabled;  /* nothing more is viewed: a forked child, or no daemon has come */
+    atomic_bool disabled;  /* no more views are made: in a forked child, or without a daemon */
     int wake_fd;           /* an eventfd that the server waits for */
     struct faults faults;
 };
@@ -21,18 +21,19 @@ extern struct views
 
 void views_lock(void);
 void views_unlock(void);
-void views_kick(void); /* the server looks at the units again; safe in a signal handler */
+void views_kick(void); /* makes the server check the units; safe in a signal handler */
 
-/* With the lock: whether a view that is left overlaps the range. */
+/* Whether a view overlaps the range. The caller holds the lock. */
 bool views_overlap(const void *begin, size_t n_bytes);
-/* With the lock: the engine changes these addresses: the units there become plain for good. */
+/* Makes the units in the range plain permanently, because the engine will change these addresses.
+ * The caller holds the lock. */
 void views_retire(const void *begin, size_t n_bytes);
-/* With the lock: 0 or -ENFILE. */
+/* 0 or -ENFILE. The caller holds the lock. */
 int views_add(struct view *view);
 
 /* A fault_reporter. */
 bool views_report(const void *address, bool wait);
 
-/* An address in a view: up to where a unit goes on, or the plain file, as `ret_is_unit` says. NULL
- * for any other address. */
+/* For an address in a view: the end of the unit there, or of the part of the plain file there;
+ * `ret_is_unit` says which. NULL for any other address. */
 const void *views_stretch(const void *address, bool *ret_is_unit);
