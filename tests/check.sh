@@ -130,7 +130,7 @@ integration() {
 # Of the integration tests those that an architecture could matter to; `make check-arm64` runs all.
 arm64() {
     bash tests/arm64.sh "$build" test_main_job test_protocol test_leases_bytes test_leases_readonly \
-        test_ffn test_library test_restart_leases
+        test_ffn test_library test_library_linking test_library_reconnecting test_restart_leases
 }
 
 stage unit unit "$build"

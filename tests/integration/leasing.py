@@ -15,7 +15,7 @@ import sys
 import traceback
 
 from harness import EDGEMINDD, NOBODY, TestCase, run, wait_until
-from test_weights import Client, file_bytes, generate, sha256
+from weight_files import Client, file_bytes, generate, sha256
 
 # In the order in which the daemon lists them.
 POLICIES = re.search(r"--policy=(\S+)", run(EDGEMINDD, "--help").out).group(1).split("|")

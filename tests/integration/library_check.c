@@ -1,5 +1,5 @@
 /* libedgemind by hand: reads a command a line and answers each with a line, "ok" and what there is
- * to tell, or ERRNO, wire name or "-", and text. test_library.py drives it. Linked as its users
+ * to tell, or ERRNO, wire name or "-", and text. library_program.py drives it. Linked as its users
  * link the library. Layers and runs have slots, numbered from 0. */
 #include "client/library/edgemind.h"
 

@@ -23,11 +23,13 @@ import harness
 from harness import TIMEOUT, Daemon, wait_until
 from leasing import LeaseTestCase
 from notifications import Notifications
-from test_weights import Client, sha256
+from weight_files import Client, sha256
 
 STORE_MAX = 64
 PASSED = 3  # the first descriptor that is passed (sd_listen_fds(3))
 APART = 500  # where the store's own descriptors begin, beyond all that a process is passed
+ENDS = (signal.SIGKILL, signal.SIGTERM)  # of a process that another one follows
+SIZES = [900_000, 1, 700_001, harness.MIB, 4096, 123_456, 800_000, 600_000]  # of a model's layers
 KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
 
 

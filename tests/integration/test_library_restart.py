@@ -9,9 +9,9 @@ import unittest
 import wire
 from harness import EMCTL, MIB, PAGE, TIMEOUT, clean_environment, proc_status, wait_until
 from leasing import POLICIES, chosen_seed
+from library_program import Failure, LibraryTestCase
 from scripted_daemon import ScriptedDaemon
 from service_manager import Service
-from test_library import Failure, LibraryTestCase
 
 
 class RestartTestCase(LibraryTestCase):

@@ -6,7 +6,7 @@ import unittest
 from harness import MIB, PAGE
 from leasing import write_model
 from service_manager import RestartTestCase
-from test_weights import generate
+from weight_files import generate
 
 BLOCK = 4096
 

@@ -15,7 +15,7 @@ import wire
 from harness import MIB, TIMEOUT, TestCase, sized_model, wait_until
 from leasing import POLICIES, Leaser, Process, chosen_seed, write_model
 from service_manager import Reader, Service
-from test_weights import sha256
+from weight_files import sha256
 
 N_KILLS = int(os.environ.get("EDGEMIND_KILLS", 0))
 SECONDS = 18  # without a number of kills

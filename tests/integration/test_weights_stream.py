@@ -11,7 +11,7 @@ import unittest
 
 from harness import MIB, TIMEOUT, sanitized, wait_until
 from test_memory import rss_slack
-from test_weights import Client, WeightsTestCase, file_bytes, generate, make_cold, sha256
+from weight_files import Client, WeightsTestCase, file_bytes, generate, make_cold, sha256
 import wire
 
 OVERHEAD_MAX = 8 * MIB

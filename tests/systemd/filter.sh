@@ -32,8 +32,8 @@ below_the_unit() {
 check 'make install' make install PREFIX=/usr BUILD=build
 # On a disk: a program's pages on a tmpfs count as shared memory, and there are no direct reads.
 cp -r /usr/src/edgemind /results/edgemind && cd /results/edgemind || exit 1
-check 'no strace(1)' skip test_weights_hostile.py Faults 'the filter forbids ptrace(2), which strace(1) needs'
-check 'no make(1)' skip test_library.py test_installed 'the filter forbids setresuid(2), which make(1) needs'
+check 'no strace(1)' skip test_weights_faults.py Faults 'the filter forbids ptrace(2), which strace(1) needs'
+check 'no make(1)' skip test_library_linking.py test_installed 'the filter forbids setresuid(2), which make(1) needs'
 chown -R edgemind .
 # In two lanes, every other file each.
 lanes=([0]='' [1]='') i=0

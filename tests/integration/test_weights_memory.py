@@ -1,0 +1,105 @@
+"""What the daemon needs of its own memory to read weight files."""
+import json
+import pathlib
+import struct
+import unittest
+
+from harness import MIB, memory_file, sanitized
+from hostile_weights import HEADER_MAX, HostileTestCase, gguf, safetensors, tensor
+from weight_files import generate
+
+
+class Memory(HostileTestCase):
+    """What a header takes while it is read, and that nothing of it is left."""
+
+    def peak(self, function):
+        """Bytes by which the daemon's memory grew at its peak while `function` ran."""
+        clear = pathlib.Path("/proc/%d/clear_refs" % self.daemon.pid)
+        try:
+            clear.write_text("5")  # resets VmHWM
+        except PermissionError:
+            self.skipTest("may not reset the peak")
+        before = self.daemon.status()["VmRSS"]
+        function()
+        return self.daemon.status()["VmHWM"] - before
+
+    def measure(self, what, data, maximum, accepted):
+        if sanitized():
+            self.skipTest("a sanitizer's or an emulator's memory is not the daemon's")
+        before = self.daemon.status()["RssAnon"]
+        with memory_file(data) as file:
+            if accepted:
+                def read():
+                    self.c.call("Plan", {"definitionFileDescriptor": 0, "name": "m"},
+                                [file.fileno()])
+            else:
+                def read():
+                    self.refuse_fd(file.fileno())
+            peak = self.peak(read)
+        # The last that was freed on the loop's thread may be given back by the next one.
+        self.c.call("List")
+        after = self.daemon.status()["RssAnon"]
+        print("%s, %.1f MiB: peak %.1f MiB, %d KiB left" % (
+            what, len(data) / MIB, peak / MIB, (after - before) / 1024), flush=True)
+        self.assertLess(peak, maximum)
+        self.assertLess(after, before + MIB)
+
+    def many_tensors(self, last=b""):
+        """A header as long as it may be."""
+        members = [b'"h.%d.%048d":{"dtype":"U8","shape":[1],"data_offsets":[%d,%d]}'
+                   % (i % 100, i, i, i + 1) for i in range(140000)]
+        text = b"{" + b",".join(members) + last + b"}"
+        self.assertLess(len(text), HEADER_MAX)
+        return safetensors(text + b" " * (HEADER_MAX - len(text)), bytes(len(members)))
+
+    def test_safetensors_refused(self):
+        self.measure("safetensors, refused at its end", self.many_tensors(b',"x":{}'), 80 * MIB, False)
+
+    def test_safetensors(self):
+        self.measure("safetensors, 140,000 tensors", self.many_tensors(), 128 * MIB, True)
+
+    def test_safetensors_metadata(self):
+        """One string as long as the header, and very many small ones."""
+        for metadata in ({"a": "x" * (HEADER_MAX - 200)}, {str(i): "" for i in range(1100000)}):
+            data = safetensors({"__metadata__": metadata, "a": tensor(0, 1)}, b"x")
+            self.assertLess(len(data), HEADER_MAX + 9)
+            self.measure("safetensors, %d metadata" % len(metadata), data, 80 * MIB, True)
+
+    def test_gguf(self):
+        vocabulary = b"".join(generate.gguf_string("t%d" % i) for i in range(900000))
+        metadata = (generate.gguf_string("tokenizer.ggml.tokens") +
+                    struct.pack("<IIQ", 9, 8, 900000) + vocabulary)
+        tensors = [("blk.%d.%d" % (i % 100, i), [8], 0, i * 32) for i in range(100000)]
+        data = gguf(tensors, bytes(3200000), metadata, n_metadata=1)
+        self.measure("GGUF, 100,000 tensors and a vocabulary", data, 80 * MIB, True)
+
+    def test_definition(self):
+        layers = ",".join('{"name":"%06d","bytes":1}' % i for i in range(99999))
+        text = '{"name":"m","layers":[%s%s]}' % (layers, ',{"name":"x"}')
+        self.measure("definition, refused at its end", text, 160 * MIB, False)
+        shape = ",".join(["1"] * 599000)
+        self.measure("definition, one array", '{"name":"m","layers":[%s]}' % shape, 160 * MIB, False)
+
+    def test_index(self):
+        text = json.dumps({"weight_map": {"%040d" % i: "f" for i in range(250000)}})
+        self.measure("index", text, 160 * MIB, False)
+
+    def test_loaded_and_unloaded(self):
+        """A model of many tensors, not only planned: gone with UnloadModel."""
+        if sanitized():
+            self.skipTest("a sanitizer's or an emulator's memory is not the daemon's")
+        before = self.daemon.status()["RssAnon"]
+        for _ in range(3):
+            with memory_file(self.many_tensors()) as file:
+                self.c.call("LoadModel", {"definitionFileDescriptor": 0, "name": "m"},
+                            [file.fileno()])
+            known = self.daemon.status()["RssAnon"]
+            self.c.call("UnloadModel", model="m")
+        after = self.daemon.status()["RssAnon"]
+        print("140,000 tensors: %.1f MiB while they are known, %d KiB left" % (
+            (known - before) / MIB, (after - before) / 1024), flush=True)
+        self.assertLess(after, before + MIB)
+
+
+if __name__ == "__main__":
+    unittest.main()
