@@ -5,6 +5,7 @@
 #include "client/emctl/session.h"
 
 #include <check.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,11 +32,20 @@ static inline void setup(void)
     ck_assert_int_eq(listen(listener, 1), 0);
 }
 
+static inline int remove_file(const char *path, const struct stat *status, int type,
+                              struct FTW *ftw)
+{
+    (void)status;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+/* With the files that a test has put there. */
 static inline void teardown(void)
 {
     close(listener);
-    unlink(address.sun_path);
-    rmdir(directory);
+    nftw(directory, remove_file, 4, FTW_DEPTH | FTW_PHYS);
 }
 
 enum { ANSWERS_MAX = 5 };

@@ -6,6 +6,8 @@
 
 #include <sys/mman.h>
 
+static const struct arguments layer = {.operands = {"m", "l"}, .n_operands = 2};
+
 /* An arena of zeros with "weights" in bytes 4 to 10. */
 static int new_arena(void)
 {
@@ -67,19 +69,18 @@ END_TEST
 /* The daemon hangs up on the call and comes back, with the layer or without. */
 START_TEST(cat_over_a_restart)
 {
-    const struct arguments arguments = {.operands = {"m", "l"}, .n_operands = 2};
     struct daemon warm = {.answer = ACQUIRED(""), .further = {CAPACITY, ""}, .fd = new_arena()};
     struct daemon cold = {.answer = NO_MODEL};
     struct daemon daemon = {.successor = &warm};
 
-    ck_assert_int_eq(run(verb_cat, arguments, &daemon), EXIT_DONE);
+    ck_assert_int_eq(run(verb_cat, layer, &daemon), EXIT_DONE);
     ck_assert_str_eq(out, "weights");
     ck_assert_str_eq(err, "");
     ck_assert_ptr_nonnull(strstr(warm.call, "Release"));
     close(warm.fd);
 
     daemon.successor = &cold;
-    ck_assert_int_eq(run(verb_cat, arguments, &daemon), EXIT_NOT_FOUND);
+    ck_assert_int_eq(run(verb_cat, layer, &daemon), EXIT_NOT_FOUND);
     ck_assert_str_eq(out, "");
     ck_assert_ptr_nonnull(strstr(err, "there is no model m."));
     ck_assert_str_eq(cold.call, daemon.call);
@@ -88,10 +89,8 @@ END_TEST
 
 START_TEST(cat_without_a_daemon)
 {
-    const struct arguments arguments = {.operands = {"m", "l"}, .n_operands = 2};
-
     ck_assert_int_eq(unlink(address.sun_path), 0);
-    ck_assert_int_eq(run(verb_cat, arguments, NULL), EXIT_NO_DAEMON);
+    ck_assert_int_eq(run(verb_cat, layer, NULL), EXIT_NO_DAEMON);
     ck_assert_ptr_nonnull(strstr(err, "systemctl start edgemindd"));
 }
 END_TEST
@@ -99,20 +98,24 @@ END_TEST
 /* Another daemon has cut the arena since the lease was given, and knows nothing of it. */
 START_TEST(cat_of_a_lost_arena)
 {
-    const struct arguments arguments = {.operands = {"m", "l"}, .n_operands = 2};
     struct daemon cold = {.answer = NO_MODEL};
     struct daemon daemon = {
         .answer = ACQUIRED(""), .further = {CAPACITY}, .fd = new_arena(), .successor = &cold};
 
     ck_assert_int_eq(ftruncate(daemon.fd, 6), 0);
-    ck_assert_int_eq(run(verb_cat, arguments, &daemon), EXIT_NOT_FOUND);
+    ck_assert_int_eq(run(verb_cat, layer, &daemon), EXIT_NOT_FOUND);
     ck_assert_str_eq(out, "");
     ck_assert_ptr_nonnull(strstr(err, "there is no model m."));
     close(daemon.fd);
-    ck_assert_int_eq(run(verb_cat,
-                         (struct arguments){.operands = {"m", "l"}, .n_operands = 2, .json = true},
-                         NULL),
-                     EXIT_USAGE);
+}
+END_TEST
+
+START_TEST(cat_has_no_json)
+{
+    struct arguments arguments = layer;
+
+    arguments.json = true;
+    ck_assert_int_eq(run(verb_cat, arguments, NULL), EXIT_USAGE);
 }
 END_TEST
 
@@ -125,6 +128,7 @@ int main(void)
     tcase_add_test(tests, cat_over_a_restart);
     tcase_add_test(tests, cat_without_a_daemon);
     tcase_add_test(tests, cat_of_a_lost_arena);
+    tcase_add_test(tests, cat_has_no_json);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
