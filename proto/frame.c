@@ -16,7 +16,7 @@ struct frame_reader {
     char *text; /* the received part of a message; its NUL is there only while frame_read runs */
     size_t n_bytes, n_allocated;
     int fds[FRAME_FDS_MAX];
-    size_t n_fds;
+    size_t n_fds, max_fds;
     bool fds_lost;
     char *ahead; /* received after the last message: the n_ahead bytes at ahead + ahead_offset */
     size_t ahead_offset, n_ahead;
@@ -44,8 +44,10 @@ struct frame_reader *frame_reader_new(size_t max_bytes)
 {
     struct frame_reader *reader = calloc(1, sizeof *reader);
 
-    if (reader)
+    if (reader) {
         reader->max_bytes = max_bytes;
+        reader->max_fds = FRAME_FDS_MAX;
+    }
     return reader;
 }
 
@@ -63,6 +65,16 @@ struct frame_reader *frame_reader_free(struct frame_reader *reader)
 void frame_reader_read_ahead(struct frame_reader *reader)
 {
     reader->reads_ahead = true;
+}
+
+void frame_reader_limit_fds(struct frame_reader *reader, size_t max_fds)
+{
+    reader->max_fds = max_fds < FRAME_FDS_MAX ? max_fds : FRAME_FDS_MAX;
+}
+
+size_t frame_reader_n_fds(const struct frame_reader *reader)
+{
+    return reader->n_fds;
 }
 
 bool frame_reader_partial(const struct frame_reader *reader)
@@ -105,7 +117,7 @@ static void take_fds(struct frame_reader *reader, struct msghdr *header)
         for (size_t i = 0; i < n_fds; i++) {
             int fd;
             memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-            if (reader->n_fds < FRAME_FDS_MAX) {
+            if (reader->n_fds < reader->max_fds) {
                 reader->fds[reader->n_fds++] = fd;
             } else {
                 close(fd);
@@ -115,6 +127,8 @@ static void take_fds(struct frame_reader *reader, struct msghdr *header)
     }
     if (header->msg_flags & MSG_CTRUNC)
         reader->fds_lost = true;
+    if (reader->fds_lost)
+        close_all(reader->fds, &reader->n_fds); /* nobody will get them */
 }
 
 /* Adds the bytes up to the first NUL, inclusive, to the message. Returns their number, or a
@@ -159,10 +173,12 @@ static ssize_t receive_exactly(struct frame_reader *reader, int fd, const char *
         return r;
     struct iovec part = {.iov_base = reader->text + reader->n_bytes,
                          .iov_len = n_text + (nul != NULL)};
-    struct msghdr header = {.msg_iov = &part,
-                            .msg_iovlen = 1,
-                            .msg_control = control.bytes,
-                            .msg_controllen = sizeof control.bytes};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+    /* The kernel opens only as many as there is room for. */
+    if (reader->n_fds < reader->max_fds && !reader->fds_lost) {
+        header.msg_control = control.bytes;
+        header.msg_controllen = CMSG_LEN((reader->max_fds - reader->n_fds) * sizeof(int));
+    }
     ssize_t n = receive_message(fd, &header, MSG_CMSG_CLOEXEC);
     if (n > 0) {
         take_fds(reader, &header);

@@ -43,10 +43,17 @@ void frame_reader_read_ahead(struct frame_reader *reader);
  * same. 1  a message, owned by the caller 0  the peer has ended its side after a complete message
  *   -EAGAIN   no complete message yet
  *   -EMSGSIZE the message is longer than max_bytes
- *   -EBADMSG  descriptors of the message were lost (MSG_CTRUNC, or more than FRAME_FDS_MAX): `ret`
+ *   -EBADMSG  descriptors of the message were lost (MSG_CTRUNC, or more than allowed): `ret`
  *             has its text, owned by the caller, and no descriptor; those that arrived are closed
  *   -ECONNRESET the peer ended within a message, or another negative errno */
 int frame_read(struct frame_reader *reader, int fd, struct frame *ret);
+
+/* From now on a message may have `max_fds` descriptors, FRAME_FDS_MAX unless set; those that were
+ * received count. The descriptors of a message with more are lost: see frame_read. */
+void frame_reader_limit_fds(struct frame_reader *reader, size_t max_fds);
+
+/* The number of descriptors that came with the part of a message that was received. */
+size_t frame_reader_n_fds(const struct frame_reader *reader);
 
 /* Whether a message has been read in part. The caller uses this to limit the time of slow peers. */
 bool frame_reader_partial(const struct frame_reader *reader);

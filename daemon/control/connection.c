@@ -14,6 +14,9 @@
 #include <inttypes.h>
 #include <poll.h>
 
+/* Nobody needs time between a message's bytes if descriptors came with them: part of stall_usec. */
+enum { FDS_STALL_PART = 5 };
+
 static void set_state(struct connection *connection, enum connection_state state)
 {
     static const unsigned legal[] = {
@@ -75,6 +78,14 @@ static void count_held(struct connection *connection)
                 frame_writer_allocated_bytes(connection->writer) + connection->call_bytes);
 }
 
+/* Tells the rounds how many descriptors of the peer are here: of a message that is not whole yet,
+ * and those of the open call, which its method may have taken. */
+static void count_fds(struct connection *connection)
+{
+    rounds_hold_fds(connection->host->rounds, &connection->participant,
+                    frame_reader_n_fds(connection->reader) + connection->call.frame.n_fds);
+}
+
 static bool is_armed(const struct event *event)
 {
     return event_pending(event, EV_WRITE | EV_TIMEOUT, NULL);
@@ -126,12 +137,14 @@ static void set_read_clock(struct connection *connection)
                   connection->state == CONNECTION_READING &&
                   frame_writer_allocated_bytes(connection->writer) <= CALL_PENDING_MAX;
 
-    if (wanted == is_armed(connection->read_stall))
-        return;
-    if (wanted)
-        arm(connection, connection->read_stall, connection->host->stall_usec);
-    else
+    bool has_fds = frame_reader_n_fds(connection->reader) > 0;
+    uint64_t stall_usec = connection->host->stall_usec;
+
+    if (!wanted)
         event_del(connection->read_stall);
+    else if (!is_armed(connection->read_stall) || (has_fds && !connection->is_hurried))
+        arm(connection, connection->read_stall, has_fds ? stall_usec / FDS_STALL_PART : stall_usec);
+    connection->is_hurried = wanted && has_fds;
 }
 
 void connection_settle(struct connection *connection)
@@ -194,6 +207,7 @@ static void release_call(struct connection *connection)
     frame_done(&call->frame);
     connection->call_bytes = 0;
     count_held(connection);
+    count_fds(connection);
     connection->drain_due = false;
 }
 
@@ -210,7 +224,11 @@ static void read_message(struct connection *connection)
 {
     struct call *call = &connection->call;
 
+    frame_reader_limit_fds(connection->reader,
+                           frame_reader_n_fds(connection->reader) +
+                               rounds_fds_room(connection->host->rounds, &connection->participant));
     int r = frame_read(connection->reader, connection->fd, &call->frame);
+    count_fds(connection);
     if (r == -EAGAIN) {
         connection->readable = false;
         return;

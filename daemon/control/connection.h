@@ -67,6 +67,7 @@ struct connection {
     bool ended;          /* the peer sends no more: read until the end of the stream */
     bool in_turn;        /* a turn is running; it sends its replies together at its end */
     bool drain_due;      /* the next turn must run the call's `drained` hook */
+    bool is_hurried;     /* the time of read_stall is that of a message with descriptors */
     uint64_t call_bytes; /* memory that the open call's parameters take */
     uint64_t due_bytes;  /* of the output: what the peer must take before write_stall ends */
     struct event *read_event, *write_event, *read_stall, *write_stall;

@@ -24,3 +24,13 @@ bool pending_has_room(const struct pending *pending, bool is_root, uint64_t n_by
 
     return sum_bytes <= most_bytes && n_bytes <= most_bytes - sum_bytes;
 }
+
+uint64_t pending_room(const struct pending *pending, bool is_root, uint64_t n_user)
+{
+    uint64_t n_sum = is_root ? pending->root_bytes : pending->members_bytes + n_user;
+
+    if (n_sum >= pending->limit_bytes)
+        return 0;
+    /* With n more, n_user + n is still no more than what is left to all. */
+    return (pending->limit_bytes - n_sum) / (is_root ? 1 : 2);
+}

@@ -26,3 +26,7 @@ bool pending_admits(const struct pending *pending, bool is_root, uint64_t user_b
 /* Whether a reply that long may wait, for a user who may hold too much already: several calls that
  * were let in may be answered at once. Twice the limit is never exceeded. */
 bool pending_has_room(const struct pending *pending, bool is_root, uint64_t n_bytes);
+
+/* The same arithmetic for things that come many at once, without the excess: how many more a user
+ * may have who has `n_user`. Root may have as many as all members. */
+uint64_t pending_room(const struct pending *pending, bool is_root, uint64_t n_user);

@@ -13,13 +13,14 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 /* What the connections of one user share. */
 struct user {
     TAILQ_ENTRY(user) entry, waiting_entry;
     uid_t uid;
     unsigned n_participants;
-    uint64_t held_bytes;                         /* by all of them */
+    uint64_t held_bytes, n_fds;                  /* of all of them */
     TAILQ_HEAD(participants, participant) ready; /* they wait for their turn */
 };
 TAILQ_HEAD(users, user);
@@ -32,7 +33,7 @@ struct rounds {
     unsigned n_ready; /* participants */
     bool was_root;    /* root had the last turn */
     uint64_t round_usec, end_usec;
-    struct pending pending;
+    struct pending pending, fds;
 };
 
 static bool admits(const struct rounds *rounds, const struct user *user)
@@ -99,6 +100,13 @@ static void on_round(evutil_socket_t fd, short what, void *context)
         event_active(rounds->next, EV_TIMEOUT, 1);
 }
 
+static uint64_t open_files_max(void)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 0 : limit.rlim_cur;
+}
+
 int rounds_new(struct event_base *base, uint64_t round_usec,
                void (*serve)(struct participant *participant), struct rounds **ret)
 {
@@ -109,6 +117,7 @@ int rounds_new(struct event_base *base, uint64_t round_usec,
     rounds->round_usec = round_usec;
     rounds->serve = serve;
     rounds->pending.limit_bytes = PENDING_BYTES_DEFAULT;
+    rounds->fds.limit_bytes = open_files_max() / 2;
     TAILQ_INIT(&rounds->all);
     TAILQ_INIT(&rounds->waiting);
     rounds->next = event_new(base, -1, 0, on_round, rounds);
@@ -164,6 +173,7 @@ void rounds_leave(struct rounds *rounds, struct participant *participant)
     if (!user)
         return;
     rounds_hold(rounds, participant, 0);
+    rounds_hold_fds(rounds, participant, 0);
     participant->user = NULL;
     if (--user->n_participants > 0)
         return;
@@ -240,4 +250,18 @@ bool rounds_has_room(const struct rounds *rounds, const struct participant *part
                      uint64_t n_bytes)
 {
     return pending_has_room(&rounds->pending, participant->user->uid == 0, n_bytes);
+}
+
+void rounds_hold_fds(struct rounds *rounds, struct participant *participant, uint64_t n_fds)
+{
+    struct user *user = participant->user;
+
+    pending_change(&rounds->fds, user->uid == 0, &user->n_fds,
+                   user->n_fds - participant->n_fds + n_fds);
+    participant->n_fds = n_fds;
+}
+
+uint64_t rounds_fds_room(const struct rounds *rounds, const struct participant *participant)
+{
+    return pending_room(&rounds->fds, participant->user->uid == 0, participant->user->n_fds);
 }

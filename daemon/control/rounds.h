@@ -19,7 +19,7 @@ struct participant {
     TAILQ_ENTRY(participant) entry;
     struct user *user;
     bool is_ready;
-    uint64_t held_bytes;
+    uint64_t held_bytes, n_fds;
 };
 
 /* `serve` gives one participant its turn. No turn begins when the round is `round_usec` old.
@@ -50,3 +50,8 @@ void rounds_hold(struct rounds *rounds, struct participant *participant, uint64_
 bool rounds_admits(const struct rounds *rounds, const struct participant *participant);
 bool rounds_has_room(const struct rounds *rounds, const struct participant *participant,
                      uint64_t n_bytes);
+
+/* So many descriptors of this participant are here now; and how many more may come. All may have
+ * half of what the process may open. */
+void rounds_hold_fds(struct rounds *rounds, struct participant *participant, uint64_t n_fds);
+uint64_t rounds_fds_room(const struct rounds *rounds, const struct participant *participant);
