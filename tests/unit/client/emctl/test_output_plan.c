@@ -135,25 +135,21 @@ START_TEST(plans_fit)
 {
     json_t *replies = json_loads(
         "[" RUN("next-use", PASS(0, 2, 2048, 3000) "," PASS(1, 1, 1024, 1000)) "]", 0, NULL);
-    char line[256];
 
     ck_assert_ptr_nonnull(replies);
     for (unsigned width = 34; width < 120; width++) {
-        FILE *file = tmpfile();
-        struct output output;
         size_t n_times = 0;
-        output_init(&output, &output_text, file);
-        output.width = width;
+        open_output(&output_text, width);
         ck_assert_int_eq(output_text.plan_policy(&output, &subject, json_array_get(replies, 0)), 0);
         ck_assert_int_eq(output_text.plan_comparison(&output, &subject, replies), 0);
-        output_done(&output);
-        rewind(file);
-        while (fgets(line, sizeof line, file)) {
-            ck_assert_msg(strchr(line, ',') || strlen(line) - 1 <= width, "%u: %s", width, line);
-            n_times += strstr(line, "1.00 ms") != NULL;
+        char *text = close_output();
+        for (const char *line = text; *line; line = next_line(line)) {
+            size_t n = line_length(line);
+            ck_assert_msg(memchr(line, ',', n) || n <= width, "%u: %s", width, line);
+            n_times += memmem(line, n, "1.00 ms", 7) != NULL;
         }
         ck_assert_msg(width < 40 || n_times == 2, "%u", width);
-        fclose(file);
+        free(text);
     }
     json_decref(replies);
 }

@@ -75,21 +75,18 @@ END_TEST
 /* At every width: no line is wider (but for a fact that alone is), and a screen is enough. */
 START_TEST(statistics_fit)
 {
-    char *unwell = statistics_reply(false), line[256];
+    char *unwell = statistics_reply(false);
     json_t *reply = json_loads(unwell, 0, NULL);
 
     for (unsigned width = 1; width < 200; width++) {
-        FILE *file = tmpfile();
-        struct output output;
         size_t n_lines = 0;
-        output_init(&output, &output_text, file);
-        output.width = width;
+        open_output(&output_text, width);
         ck_assert_int_eq(output_text.stats(&output, &subject, reply), 0);
-        rewind(file);
-        for (; fgets(line, sizeof line, file); n_lines++)
-            ck_assert_msg(width < 48 || strlen(line) - 1 <= width, "%u: %s", width, line);
+        char *text = close_output();
+        for (const char *line = text; *line; line = next_line(line), n_lines++)
+            ck_assert_msg(width < 48 || line_length(line) <= width, "%u: %s", width, line);
         ck_assert(width < 80 || n_lines <= 24);
-        fclose(file);
+        free(text);
     }
     json_decref(reply);
     free(unwell);
