@@ -1,11 +1,11 @@
 #!/bin/bash
-# Cross-builds for arm64, and runs unit and integration tests there under user emulation: of the
-# latter every program is the foreign one, only Python is this machine's. The foreign packages go into
-# a throw-away copy of this machine's file system, in a private mount namespace that takes everything
-# with it. Exits 77 where the machine or the archive does not allow it.
-#   tests/arm64.sh BUILD [MODULE...]: these integration tests, all by default; binaries and logs are
-#   left in BUILD/arm64
-# What the emulator cannot run is named, with the reason, in tests/arm64/skipped.
+# Cross-builds for arm64, and runs unit and integration tests under user emulation. In the integration
+# tests all programs are for arm64; only Python is this machine's. The arm64 packages go into a temporary
+# copy of this machine's file system, in a private mount namespace, so that nothing of it remains. Exits
+# 77 if the machine or the archive does not allow it.
+#   tests/arm64.sh BUILD [MODULE...]: runs these integration tests, by default all. Binaries and logs
+#   stay in BUILD/arm64.
+# tests/arm64/skipped lists the tests that the emulator cannot run, with the reasons.
 set -eu -o pipefail
 
 machine=aarch64
@@ -20,7 +20,8 @@ skip() {
     exit 77
 }
 
-# Unpacked, not installed: the copy is thrown away, and nothing has to be configured or upgraded.
+# The packages are unpacked, not installed, because in a temporary copy nothing has to be configured or
+# upgraded.
 get_packages() {
     local archives=/tmp/archives options foreign
     options="-q -o Acquire::Retries=2 -o Acquire::http::Timeout=30 -o Dir::Cache::archives=$archives"
@@ -33,7 +34,7 @@ get_packages() {
     printf '%s\0' $archives/*.deb | xargs -0 -n 1 -P "$(nproc)" bash "$0" --unpack
     rm -r $archives
 
-    # No file of a tmpfs may be mapped where a test counts shared memory; one of a ramfs is not shared.
+    # On a ramfs, because mapped files of a tmpfs count as shared memory, and some tests count that.
     mkdir $emulator
     mount -t ramfs -o mode=0755 edgemind-arm64 $emulator
     mkdir -p $emulator/usr/lib/$triplet
@@ -42,13 +43,13 @@ get_packages() {
     cp -L /lib/ld-linux-$machine.so.1 $emulator/usr/lib/
     cp /usr/bin/qemu-$machine-static $emulator/emulate
 
-    # What was unpacked must be good for something, or else it is not our fault.
+    # If the unpacked programs do not run at all, the tests are skipped.
     echo 'int main(void) { return 0; }' | $triplet-gcc -x c -o /tmp/probe - -Wl,--no-as-needed \
         -levent -linih -ljansson -lsmartcols -lsystemd -lcheck
     $emulator/emulate -L $emulator /tmp/probe
 }
 
-# unpack PACKAGE: unless one of this name is installed, which is good enough.
+# unpack PACKAGE: does nothing if a package of this name is installed.
 unpack() {
     local name arch wanted=.
     name=$(dpkg-deb -f "$1" Package)
@@ -60,7 +61,7 @@ unpack() {
         --exclude='./usr/share/[dlm]*' -xf - $wanted
 }
 
-# emulate PROGRAM: puts a script of its name into its place, so that whoever runs it runs the emulator.
+# emulate PROGRAM: replaces it by a script that runs it in the emulator.
 emulate() {
     local preload=""
     case $1 in */edgemindd) preload=$populate ;; esac
@@ -70,11 +71,11 @@ emulate() {
     chmod 755 "$1"
 }
 
-# unit ROOM/TEST: a test that fails but is named in the list is skipped.
+# unit ROOM/TEST: if the test fails and the list names it, it counts as skipped.
 unit() {
     local status=0 preload="" name=${1##*/} log=/results/logs/${1//\//.}.log
     case $name in test_arena_map | test_backing* | test_loader | test_monitor*) preload=$populate ;; esac
-    # Emulation is slow, and a test's own time limit is no verdict on it.
+    # Emulation is slow, so the tests' own time limits are raised.
     CK_TIMEOUT_MULTIPLIER=20 timeout 900 $emulator/emulate -L $emulator $preload \
         /results/build/tests/unit/"$1" >"$log" 2>&1 </dev/null || status=$?
     awk -v unit="$name" -v status=$status '
@@ -111,7 +112,7 @@ integration() {
     return $status
 }
 
-# In the copy: packages, build, tests. Results lie in /results.
+# Runs in the copy: packages, build, tests. The results go to /results.
 inside() {
     local compiler="make -j$(nproc) BUILD=/results/build CC=$triplet-gcc AR=$triplet-ar WERROR=1"
     export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
@@ -161,7 +162,7 @@ in_namespace() {
     mount -t tmpfs -o mode=1777 edgemind-arm64 root/tmp
     mount -t tmpfs -o mode=0755 edgemind-arm64 root/run
     mount --rbind /dev root/dev
-    # No setting of this machine can be changed, nor an emulator be registered with its kernel.
+    # A test must not change settings of this machine or register an emulator with its kernel.
     mount -t proc proc root/proc && mount --bind root/proc/sys root/proc/sys &&
         mount -o remount,bind,ro root/proc/sys || return 77
     cat /etc/resolv.conf >"$work/resolv.conf"
@@ -206,7 +207,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# The process namespace ends with its first process, whatever is left in it.
+# The process namespace ends with its first process, and kills all others in it.
 unshare -m -p --fork --kill-child --propagation private -- \
     bash "$0" --in-namespace "$source" "$work" "$(realpath "$build/arm64")" "$@" </dev/null &
 running=$!

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs every test that the machine allows, stage by stage, and ends with "N passed, N failed, N skipped".
-# A stage's whole output is kept in BUILD/logs; what fails is printed.
+# BUILD/logs keeps the whole output of each stage; the output of failed tests is printed.
 #   tests/check.sh BUILD
 set -u -o pipefail
 
@@ -55,8 +55,8 @@ stage() {
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
 
-# run_tests DIRECTORY TEST...: one after the other, below the command in the array `prefix`. What each
-# prints is kept in the directory's `passed` or `failed`.
+# run_tests DIRECTORY TEST...: runs the tests one after the other, each with the command in the array
+# `prefix` before it. Their output goes to `passed` or `failed` in the directory.
 run_tests() {
     local directory=$1 test name
     shift
@@ -70,8 +70,8 @@ run_tests() {
     done
 }
 
-# unit BUILD [PREFIX...]: every unit test, each below the command PREFIX, as many side by side as there
-# are processors. Tests that change settings of the whole system run one after the other.
+# unit BUILD [PREFIX...]: runs every unit test with the command PREFIX before it, as many at a time as
+# there are processors. Tests that change settings of the whole system run one after the other.
 unit() (
     directory=$logs/unit prefix=("${@:2}") alone=() others=() n=1
     rm -rf "$directory"
@@ -108,7 +108,7 @@ under_valgrind() {
         --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible
 }
 
-# Compiled on the side, by what the integration tests leave of the processors.
+# Compiles in the background while the integration tests run.
 build_sanitized() {
     exec nice -n 10 make -j"$(nproc)" BUILD="$build/sanitized" CFLAGS="-O1 -g" \
         SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
@@ -127,7 +127,7 @@ integration() {
     BUILD=$build python3 -W error::ResourceWarning -m unittest discover -v -s tests/integration
 }
 
-# Of the integration tests those that an architecture could matter to; `make check-arm64` runs all.
+# Runs only integration tests for which the architecture may matter; `make check-arm64` runs all.
 arm64() {
     bash tests/arm64.sh "$build" test_main_job test_protocol test_leases_bytes test_leases_readonly \
         test_ffn test_library test_library_linking test_library_reconnecting test_restart_leases
@@ -138,7 +138,7 @@ build_sanitized &
 sanitized_build=$!
 trap 'kill "$sanitized_build" 2>/dev/null' EXIT
 stage integration integration
-# In samples: every allocation is for `make check-faults`.
+# Only samples; `make check-faults` runs every allocation.
 stage faults python3 tests/faults/faults.py "$build" 11
 stage demo bash tests/demo.sh "$build"
 stage sanitizers sanitized

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The main job on a private daemon, step by step. Every line marked "ok" is a check that can fail.
+# Runs the main job step by step on a private daemon. Every line with "ok" is a check that can fail.
 #   tests/demo.sh BUILD
 set -u -o pipefail
 

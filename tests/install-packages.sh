@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that a goal needs and the machine lacks, saying which.
+# Installs the missing Debian packages of a goal, and prints their names.
 #   tests/install-packages.sh build|demo|deb|check|bench
 set -eu
 

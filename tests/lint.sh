@@ -1,5 +1,5 @@
 #!/bin/bash
-# The rules of the house that a program can check. Prints a line a rule; exits 1 if one is broken.
+# Checks the rules that a program can check. Prints one line per rule; exits 1 if a rule is broken.
 #   tests/lint.sh BUILD
 set -u -o pipefail
 build=${1:?usage: lint.sh BUILD}
@@ -18,8 +18,8 @@ rule() {
     fi
 }
 
-# The order of the rooms: a room, and those whose headers its files may include besides their own.
-# Each names only rooms that stand above it, so that there is no circle.
+# The order of the rooms: a room, and the other rooms whose headers its files may include. Each line names
+# only rooms of earlier lines, so that there is no circle.
 rooms='
 common                  -
 common/definition       common
@@ -54,7 +54,8 @@ room_order() {
         case " $known " in *" ${file%/*} "*) ;; *) echo "$file is in no room" ;; esac
     done
 }
-# A header stands above the source of the same name; no two files include each other, at any distance.
+# A header and the source of the same name count as one file. No two files include each other, directly
+# or indirectly.
 include_circles() {
     grep -rE '^#include "' common proto daemon client --include='*.[ch]' |
         sed -E 's|^([^:]*)\.[ch]:#include "([^"]*)\.h".*|\1 \2|' | awk '$1 != $2' | tsort 2>&1 >/dev/null |
@@ -82,13 +83,13 @@ c_check() {
         --suppress=missingIncludeSystem --suppress=nullPointerOutOfMemory --suppress=memleak --suppress=uninitvar --suppress=ctuuninitvar --template=gcc common proto daemon client 2>&1 |
         grep -E '(error|warning|portability):'
 }
-# The database is written anew: it names every file with the flags that the Makefile gives it.
+# Writes the database again, so that it has every file with the Makefile's flags.
 clang_tidy() {
     make -s BUILD="$build" compile_commands.json || return
     git ls-files 'common/*.c' 'proto/*.c' 'daemon/*.c' 'client/library/*.c' 'client/emctl/*.c' |
         xargs -n 12 -P "$(nproc)" clang-tidy --quiet -p . 2>/dev/null | grep -E '(error|warning):'
 }
-# Tests may be longer: a table of cases is one concept, too.
+# Tests may be longer, because a table of cases is one concept.
 sizes() {
     git ls-files 'common/*.[ch]' 'proto/*.[ch]' 'daemon/*.[ch]' 'client/*.[ch]' | xargs wc -l |
         awk '$1 > 400 && $2 != "total" { print $2 ": " $1 " lines" }'

@@ -1,5 +1,5 @@
 #!/bin/bash
-# A layer of 64 MiB that is resident already, beside memcached and redis with the same bytes.
+# Acquires a resident layer of 64 MiB, and compares this with memcached and redis for the same bytes.
 #   tests/bench/acquire.sh BUILD
 # shellcheck source=tests/bench/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Timings beside the peers, one script a job; see lib.sh for how.
+# Measures EdgeMind and other programs. Each script does one job; lib.sh has the common parts.
 #   tests/bench/bench.sh BUILD
 set -eu
 build=${1:?usage: bench.sh BUILD}

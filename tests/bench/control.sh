@@ -1,5 +1,5 @@
 #!/bin/bash
-# A Stats request beside a redis PING, over Unix sockets.
+# Compares a Stats request with a redis PING, both over Unix sockets.
 #   tests/bench/control.sh BUILD
 # shellcheck source=tests/bench/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -1,6 +1,7 @@
 #!/bin/bash
-# What others wait for beside a client that takes all that it can get: Stats, one at a time, beside each
-# kind of hog and on the idle daemon in turn; and the most that the daemon holds beyond the arena.
+# How long others wait while a client uses as much of the daemon as it can. Measures single Stats
+# requests, in turn with each kind of such a client (a hog) and on the idle daemon; and the maximum
+# memory of the daemon beside the arena.
 #   tests/bench/hogs.sh BUILD
 # shellcheck source=tests/bench/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -17,7 +18,7 @@ overhead_mib() {
     awk '$1 == "VmRSS:" { rss = $2 } $1 == "RssShmem:" { shmem = $2 } END { printf "%.1f\n", (rss - shmem) / 1024 }' \
         "/proc/${pids[-1]}/status"
 }
-# p99 FILE: of Stats in milliseconds; a round that is not over in time counts as that time.
+# p99 FILE: of Stats, in milliseconds. A round that exceeds the time limit counts as the limit.
 p99() {
     timeout $seconds_at_most "$build/tests/bench/roundtrip" "$directory/edgemind" stats $requests |
         awk '{ print $2 / 1000; done = 1 } END { if (!done) print '$seconds_at_most' * 1000 }' >>"$directory/$1"

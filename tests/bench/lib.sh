@@ -1,5 +1,6 @@
-# What the timings share: sourced with BUILD as the script's first argument. Arms are interleaved
-# within one run and the first round is dropped. Timings are no verdict: a missed goal is printed.
+# Common parts of the timings; sourced with BUILD as the script's first argument. The arms of a
+# comparison alternate within one run, and the first round is not counted. Timings never fail: a missed
+# goal is only printed.
 # shellcheck shell=bash disable=SC2034  # variables of the scripts
 set -eu -o pipefail
 
@@ -25,8 +26,8 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 
-# Each arm's seconds (or other figures) lie in a file of its name below the directory.
-# column ARM N: of all rounds but the first, sorted.
+# Each arm's seconds (or other figures) are in a file with the arm's name in the directory.
+# column ARM N: of all rounds except the first, sorted.
 column() { tail -n +2 "$directory/$1" | awk -v n="$2" '{ print $n }' | sort -g; }
 median() { column "$1" "${2:-1}" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 smallest() { column "$1" "${2:-1}" | head -n 1; }
@@ -65,7 +66,7 @@ start_daemon() {
     pids+=($!)
     await_socket "$directory/$name"
 }
-# The one that was started last.
+# Stops the daemon that was started last.
 stop_daemon() {
     kill "${pids[-1]}"
     wait "${pids[-1]}"
@@ -94,8 +95,8 @@ refuse_huge_pages() {
     shmem_before=
 }
 
-# open_cgroup BYTES: makes a cgroup whose processes may use so much memory, page cache included, and
-# nothing of the swap, and lets "${enter[@]}" COMMAND run there. Fails if the system has none for us.
+# open_cgroup BYTES: makes a cgroup whose processes may use this much memory, including the page cache,
+# and no swap. "${enter[@]}" COMMAND then runs a command in it. Fails if the system does not allow it.
 open_cgroup() {
     local v1=/sys/fs/cgroup/memory v2=/sys/fs/cgroup name=edgemind-bench.$$
     if [ -e $v1/memory.limit_in_bytes ]; then
@@ -127,7 +128,7 @@ close_cgroup() {
     cgroup=
 }
 
-# needs GIB WHAT: skips the script where there is less memory.
+# needs GIB WHAT: skips the script if there is less memory.
 needs() {
     local available
     available=$(awk '$1 == "MemAvailable:" { print int($2 / 1048576) }' /proc/meminfo)
@@ -138,8 +139,8 @@ needs() {
 
 gib=$((1 << 30))
 model=$directory/model.safetensors
-# make_model [LAYERS BYTES OPTION...]: on the disk and not only in the page cache; otherwise 1 GiB in
-# 32 layers. The places of its tensors lie in $directory/tensors.
+# make_model [LAYERS BYTES OPTION...]: writes a model to the disk, not only to the page cache; by default
+# 1 GiB in 32 layers. The places of its tensors are in $directory/tensors.
 make_model() {
     python3 tests/generate_weights.py safetensors "$model" --blocks "${1:-32}" --block-bytes "${2:-32M}" \
         "${@:3}" >"$directory/tensors"

@@ -1,12 +1,12 @@
 #!/bin/bash
-# LoadModel of a file of 1 GiB beside cp and fio, from a cold and from a warm page cache.
+# Compares LoadModel for a file of 1 GiB with cp and fio, with a cold and with a warm page cache.
 #   tests/bench/load.sh BUILD
 # shellcheck source=tests/bench/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs 6 'Load of 1 GiB'
 
-# fio SETTINGS: seconds for 1 GiB. Threads, because its processes would each be a session of their
-# own, which the scheduler treats as another user's work.
+# fio SETTINGS: seconds for 1 GiB. fio uses threads, because each of its processes would be a separate
+# session, which the kernel's scheduler treats like another user's work.
 read_direct() {
     local memory=$1 block=$2 engine=$3 jobs=$4 depth=$5 tunables=
     [ "$memory" = plain ] || tunables=glibc.malloc.hugetlb=1
@@ -31,7 +31,7 @@ load() {
     call "$1" LoadModel '{"path":"model.safetensors"}'
     call "$1" UnloadModel '{"model":"model"}' >/dev/null
 }
-# Into memory that the machine surely has: a hypervisor may have taken it away when it was free.
+# Touches the memory first, because a hypervisor may have taken it away while it was free.
 touch_memory() { "$build/tests/bench/start" memset $((2 * gib)) >/dev/null; }
 copy_file() {
     seconds cp "$model" "$copy"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What the daemon itself holds beyond the arena, by /proc, with 10,000 layers known and resident.
+# Measures in /proc the daemon's own memory beside the arena, with 10,000 layers known and resident.
 #   tests/bench/overhead.sh BUILD
 # shellcheck source=tests/bench/lib.sh
 . "$(dirname "$0")/lib.sh"

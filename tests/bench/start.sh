@@ -1,5 +1,6 @@
 #!/bin/bash
-# From exec to READY with 1 GiB committed, beside one thread that fills a memfd with memset.
+# Measures the time from exec to READY with 1 GiB committed, and compares it with one thread that fills a
+# memfd with memset.
 #   tests/bench/start.sh BUILD
 # shellcheck source=tests/bench/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -10,8 +11,8 @@ ready() {
     "$build/tests/bench/start" ready "$build/edgemindd" --config="$directory/conf" --capacity=1G \
         --socket="$directory/socket" --log-level=error "$@"
 }
-# The second time is measured, with the pages that the first gave back: under a hypervisor that takes
-# free memory away, the first measures how fast the host gives it.
+# Measures the second start, which gets the pages that the first one freed. Under a hypervisor that takes
+# free memory away, the first start would measure how fast the host provides memory.
 measure() {
     local arm=$1
     shift

@@ -1,5 +1,5 @@
 #!/bin/bash
-# How long a Stats request takes while a model of 1 GiB streams through an arena of 256 MiB.
+# Measures how long a Stats request takes while a model of 1 GiB streams through an arena of 256 MiB.
 #   tests/bench/stats.sh BUILD
 # shellcheck source=tests/bench/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Passes over a model larger than the memory that they may use: every arm has the same cgroup limit,
-# which holds the daemon and its client together. After a pass that is not counted each arm makes two
-# that are. What a pass is made of is measured right before next-use and right after it: a disk that
-# others use as well is not as fast at all times.
+# Measures passes over a model that is larger than the memory that may be used. Each arm has the same
+# cgroup limit, which covers the daemon and its client together. Each arm makes one pass that is not
+# counted and two that are. The parts of a pass are measured right before and right after next-use,
+# because the speed of a disk that others use varies.
 #   tests/bench/stream.sh BUILD
 # shellcheck source=tests/bench/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -14,8 +14,8 @@ if ! open_cgroup "$gib"; then
 fi
 close_cgroup
 
-# As on a system that lets arenas have huge pages: with plain ones a direct read is of many small
-# pieces, and on some disks takes twice as long.
+# Uses huge pages for the arena if the system allows them. With plain pages a direct read consists of
+# many small pieces, and on some disks takes twice as long.
 pages=plain
 if allow_huge_pages; then pages=huge; fi
 
@@ -47,7 +47,7 @@ run_peer() {
     close_cgroup
     return $status
 }
-# Locking may be too much for the limit: it fails then, or the process is killed.
+# If the locked pages exceed the limit, locking fails or the process is killed.
 run_mlock() {
     local status=0
     run_peer "$1" "$2" mlock "$3" "$4" 2>"$directory/errors" || status=$?
@@ -67,8 +67,8 @@ run_arena() {
     stop_daemon
     close_cgroup
 }
-# The fastest of a few subsets, each tried once: the more is locked, the less is left to readahead,
-# and some are too much for the limit.
+# Finds the fastest of a few subsets, each tried once. The more is locked, the less memory is left for
+# readahead, and some subsets exceed the limit.
 best_subset() {
     local subset
     : >"$directory/subsets"
@@ -112,7 +112,7 @@ for _ in $(seq $((rounds + 1))); do
 done
 
 milliseconds() { awk -v s="$1" 'BEGIN { printf "%.2f", s * 1000 }'; }
-# bound K COMPUTE LOAD: the least seconds that a pass can take.
+# bound K COMPUTE LOAD: the minimum time of a pass in seconds.
 bound() {
     awk -v n=$layers -v k="$1" -v c="$2" -v l="$3" \
         'BEGIN { a = n * c; b = (n - k + 1) * l; printf "%.6f", (a > b ? a : b) }'
@@ -128,7 +128,8 @@ arm() {
         "$(awk -v r="$bytes" -v all=$((layers * layer_bytes)) 'BEGIN { h = 1 - r / all; printf "%.1f%%", (h > 0 ? 100 * h : 0) }')" \
         "$(ratio "$(median "mmap-$k-$compute")" "$seconds")"
 }
-# speed TEXT PEER GOAL: next-use in PEERs. What not even the bound would reach is no goal.
+# speed TEXT PEER GOAL: the speed of next-use as a multiple of PEER's. A goal that even the bound would
+# miss does not count.
 speed() {
     local reach
     [ -s "$directory/$2-$k-$compute" ] || return 0

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Fuzzes the parsers of hostile input, as many targets side by side as there are processors, each from
+# Fuzzes the parsers of hostile input, as many targets at a time as there are processors. Each starts with
 # its corpus in tests/fuzz/corpus.
 #   tests/fuzz/run.sh BUILD SECONDS [TARGET...]
-# Prints a line a target; exits 1 if one crashed, leaked, hung or grew beyond 512 MiB: what did it
-# is then in BUILD/fuzz/TARGET. Exits 77 where clang has no libFuzzer.
+# Prints one line per target. Exits 1 if a target crashed, leaked, hung or grew beyond 512 MiB; the input
+# is then in BUILD/fuzz/TARGET. Exits 77 if clang has no libFuzzer.
 set -u -o pipefail
 build=$(realpath -m "${1:?usage: run.sh BUILD SECONDS [TARGET...]}")/fuzz
 seconds=${2:?usage: run.sh BUILD SECONDS [TARGET...]}

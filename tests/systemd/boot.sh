@@ -1,9 +1,9 @@
 #!/bin/bash
-# For each test (a script beside this one) boots a real systemd in a container on a throw-away copy of
-# this machine's file system, and runs the test there as root, in a copy of the tree. Exits 1 if one
-# failed; 77 where the machine does not allow it. Everything lives in a private mount namespace and
-# goes with it.
-# Without names, all but filter, which takes minutes.
+# Runs tests under a real systemd. For each test (another script in this directory) it boots systemd in a
+# container on a temporary copy of this machine's file system, and runs the test there as root, in a copy
+# of the tree. Exits 1 if a test failed; 77 if the machine does not allow it. Everything is in a private
+# mount namespace, so that nothing remains.
+# Without names it runs all tests except filter, which takes minutes.
 #   tests/systemd/boot.sh BUILD [TEST...]
 set -eu -o pipefail
 
@@ -26,7 +26,7 @@ if [ "${1:-}" = --in-namespace ]; then
         --exclude=./arm64 --exclude=./engines --exclude='./deb/edgemind-*' -cf - . |
         tar -C root/usr/src/edgemind/build -xf -
     rm -f root/usr/sbin/policy-rc.d
-    # What this machine has installed is none of the test's business.
+    # The tests must not see what this machine has installed.
     rm -rf root/var/log/journal root/etc/edgemind root/etc/systemd/system/*.wants
     cat >root/etc/systemd/system/edgemind-test.service <<-UNIT
 	[Unit]
@@ -41,7 +41,7 @@ if [ "${1:-}" = --in-namespace ]; then
 	ExecStart=/bin/bash tests/systemd/$test.sh
 	UNIT
     mkdir root/results
-    mount -t tmpfs -o mode=0755 edgemind-boot /run # what nspawn leaves there goes too
+    mount -t tmpfs -o mode=0755 edgemind-boot /run # also removes what nspawn leaves there
     # SIGTERM must end it at once, not shut it down.
     exec timeout --kill-after=5 930 systemd-nspawn -q -D "$work/mount/root" --boot --register=no \
         --keep-unit --private-network --link-journal=no --settings=no --resolv-conf=off \
@@ -69,7 +69,7 @@ clean_up() {
         wait "$booting" 2>/dev/null || true
     fi
     rm -rf --one-file-system "$work"
-    # nspawn leaves the control groups that it made below ours.
+    # nspawn does not remove the control groups that it made in ours.
     local hierarchy name path
     while IFS=: read -r hierarchy name path; do
         case $hierarchy:$name in

@@ -1,7 +1,8 @@
 #!/bin/bash
-# The integration tests as the service's user, below everything that the unit forbids: its system call
-# filter above all. They take minutes and are those of `make check`, so boot.sh runs this only when it
-# is named, as after a change to the unit or of a library: tests/systemd/boot.sh BUILD filter
+# Runs the integration tests as the service's user, with all restrictions of the unit, in particular its
+# system call filter. They take minutes, and `make check` also runs them without the restrictions. So
+# boot.sh runs this only if it is named, as after a change of the unit or of a library:
+# tests/systemd/boot.sh BUILD filter
 . tests/systemd/lib.sh
 
 # skip FILE NAME REASON: a class or a test that cannot run there.
@@ -9,8 +10,8 @@ skip() {
     sed -i -E "s/^( *)(class|def) $2\\b.*/\\1@unittest.skip(\"$3\")\\n&/" "tests/integration/$1" &&
         grep -qF "@unittest.skip(\"$3\")" "tests/integration/$1"
 }
-# below_the_unit NAME COMMAND: a unit that has the service's user and its sandbox, but for what keeps
-# Python from running.
+# below_the_unit NAME COMMAND: runs the command in a unit with the service's user and sandbox, except for
+# settings with which Python cannot run.
 below_the_unit() {
     {
         echo '[Service]'
@@ -30,12 +31,12 @@ below_the_unit() {
 }
 
 check 'make install' make install PREFIX=/usr BUILD=build
-# On a disk: a program's pages on a tmpfs count as shared memory, and there are no direct reads.
+# On a disk, because on a tmpfs a program's pages count as shared memory, and there are no direct reads.
 cp -r /usr/src/edgemind /results/edgemind && cd /results/edgemind || exit 1
 check 'no strace(1)' skip test_weights_faults.py Faults 'the filter forbids ptrace(2), which strace(1) needs'
 check 'no make(1)' skip test_library_linking.py test_installed 'the filter forbids setresuid(2), which make(1) needs'
 chown -R edgemind .
-# In two lanes, every other file each.
+# Runs two lanes in parallel, each with every other file.
 lanes=([0]='' [1]='') i=0
 for file in tests/integration/test_*.py; do
     lanes[i++ % 2]+=" $(basename "$file" .py)"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# One arena for each trust domain: two instances and the plain service side by side.
+# One arena for each trust domain: two instances and the plain service at the same time.
 . tests/systemd/lib.sh
 
 on() { # NAME COMMAND...: on that instance's socket
@@ -12,7 +12,7 @@ status_of() { # NAME FIELD: a word of the instance's /proc/PID/status
     awk -v field="$2:" '$1 == field { print $2 }' \
         "/proc/$(systemctl show -P MainPID "edgemindd@$1.service")/status"
 }
-# What may differ between the plain service and its template.
+# Removes the lines that may differ between the plain service and its template.
 common_lines() { grep -vE '^(#|Description=|Requires=|ExecStart=|User=|Group=|RuntimeDirectory|Also=)' "$1"; }
 
 check 'make install' make install PREFIX=/usr BUILD=build

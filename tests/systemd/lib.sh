@@ -1,4 +1,4 @@
-# What the tests inside of the container share: a line a check, and on failure the journal.
+# Common parts of the tests in the container. Prints one line per check, and the journal on failure.
 # shellcheck shell=bash
 set -u -o pipefail
 
@@ -73,7 +73,7 @@ finish() {
 process_status() { # FIELD: a line of the daemon's /proc/PID/status, without its name
     sed -n "s/^$1:[[:space:]]*//p" "/proc/$(systemctl show -P MainPID edgemindd.service)/status"
 }
-# The programs lie on a tmpfs here, so some pages of theirs count as shared memory too.
+# The programs are on a tmpfs here, so some of their pages count as shared memory, too.
 arena_is() { # FIELD KIB
     local kib
     kib=$(process_status "$1" | sed 's/ kB//')
@@ -91,7 +91,7 @@ shipped_conf() { cp systemd/edgemindd.conf $conf; }
 # --- packages
 debs=build/deb
 package_version() { dpkg-deb -f $debs/edgemindd_*.deb Version; }
-# higher DIRECTORY VERSION: the built packages again, as a version of that number.
+# higher DIRECTORY VERSION: copies the built packages with a higher version number.
 higher() {
     local package tree old
     old=$(package_version)
@@ -105,7 +105,7 @@ higher() {
         rm -r "$tree"
     done
 }
-# install_packages DIRECTORY [OPTION...]: from files, as nobody would be there to answer a question.
+# install_packages DIRECTORY [OPTION...]: installs packages from files, without questions.
 install_packages() {
     local directory=$1 packages=()
     shift

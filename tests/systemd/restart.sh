@@ -1,6 +1,6 @@
 #!/bin/bash
-# The daemon dies, or is restarted: every layer is still where it was, with the same bytes, and
-# nothing was read again. Also when its loop hangs. Stopped and started again, it begins anew.
+# After the daemon dies, is restarted, or hangs, every layer is in the same place with the same bytes, and
+# nothing is read again. After a stop and a start the arena is empty.
 . tests/systemd/lib.sh
 
 list() { emctl list weights --json | jq -c '.layers[] | [.name, .state, .footprintBytes]'; }
@@ -25,7 +25,7 @@ look() { # FILE
 }
 stored() { shows NFileDescriptorStore "$1"; }
 
-# survives WHAT COMMAND...: what is restarted by the command comes back as it was.
+# survives WHAT COMMAND...: checks that the command restarts the daemon without changing its state.
 survives() {
     local what=$1 pid
     shift
@@ -46,7 +46,7 @@ arena_is_undumped() { # PID: what is mapped of the arena has the flag "dd"
     awk '/^[0-9a-f]+-/ { arena = /memfd:edgemind/ } arena && /^VmFlags:/ { print; n++; bad += !/ dd( |$)/ }
         END { exit n == 0 || bad }' "/proc/$1/smaps"
 }
-# Bytes from the middle of each resident layer do not stand in the core.
+# The core must not have bytes from the middle of any resident layer.
 core_is_without_weights() { # CORE
     for layer in $resident; do
         emctl cat weights "$layer" | tail -c +4194305 | head -c 64
@@ -136,8 +136,8 @@ check 'another capacity' systemctl restart edgemindd
 check 'is a cold start, says the journal' journal "_PID=$(main_pid)" PRIORITY=5 -- '^a cold start'
 check 'with the new capacity, and nothing in it' stats '.arena.capacityBytes == 40 * 1048576 and .scheduler.models == 0'
 check 'emctl load-model' emctl load-model ffn10.json
-# A client that is gone from the daemon and keeps its descriptor: over restarts it sees the same
-# memory, and a stop for good leaves it none.
+# A client that has disconnected but keeps its descriptor sees the same memory after restarts, and no
+# memory after a final stop.
 python3 - <<-'PYTHON' &
 	import json, os, socket, time
 	client = socket.socket(socket.AF_UNIX)

@@ -1,6 +1,6 @@
 #!/bin/bash
-# A package upgrade while models are loaded: every layer is still resident, with the same bytes, and
-# nothing was read again.
+# Upgrades the packages while models are loaded. Afterwards every layer is still resident with the same
+# bytes, and nothing was read again.
 . tests/systemd/lib.sh
 
 if ! ls $debs/edgemindd_*.deb >/dev/null 2>&1; then
@@ -9,7 +9,7 @@ if ! ls $debs/edgemindd_*.deb >/dev/null 2>&1; then
 fi
 
 layers() { emctl list weights --json | jq -r "$1"; } # FILTER
-# What is where, and how much was ever loaded.
+# The places of all layers, and how many bytes were ever loaded.
 state() {
     layers '.layers[] | [.name, .state, .footprintBytes]'
     emctl stats --json | jq '.scheduler | .models, .layersLoaded, .bytesLoaded'
