@@ -1,8 +1,8 @@
-/* Options from defaults, file and command line; bounds, refusals and their texts. Runs in the
- * checkout's directory, because it also reads the shipped configuration. */
+/* Options from defaults, file and command line; bounds, refusals and their texts. */
 #include "daemon/config.h"
 
 #include "daemon/scheduler/policy.h"
+#include "tests/unit/config_fixture.h"
 #include "tests/unit/run_suite.h"
 
 #include <check.h>
@@ -11,97 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { ARGUMENTS_MAX = 8 };
-
-static char directory[] = "/tmp/edgemind-test-config-XXXXXX";
-static char path[sizeof directory + 16];
-
-static void make_directory(void)
-{
-    strcpy(directory + strlen(directory) - 6, "XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(directory));
-    snprintf(path, sizeof path, "%s/conf", directory);
-}
-
-static void remove_directory(void)
-{
-    unlink(path);
-    ck_assert_int_eq(rmdir(directory), 0);
-}
-
-static void write_bytes(const void *bytes, size_t n_bytes)
-{
-    FILE *file = fopen(path, "w");
-
-    ck_assert_ptr_nonnull(file);
-    ck_assert_uint_eq(fwrite(bytes, 1, n_bytes, file), n_bytes);
-    ck_assert_int_eq(fclose(file), 0);
-}
-
-static void write_file(const char *text)
-{
-    write_bytes(text, strlen(text));
-}
-
-/* Loads with a NULL-terminated list of arguments. */
-static int load(const char *const *arguments, struct config *ret, enum config_action *ret_action,
-                char *why)
-{
-    char *argv[ARGUMENTS_MAX + 2] = {strdup("edgemindd")};
-    int argc = 1;
-
-    for (; arguments[argc - 1]; argc++) {
-        ck_assert_int_le(argc, ARGUMENTS_MAX);
-        argv[argc] = strdup(arguments[argc - 1]);
-    }
-    why[0] = '\0';
-    int r = config_load(argc, argv, ret, ret_action, why);
-    for (int i = 0; i < argc; i++)
-        free(argv[i]);
-    return r;
-}
-
-#define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
-
-static struct config good_(const char *const *arguments)
-{
-    struct config config;
-    enum config_action action;
-    char why[CONFIG_WHY_MAX];
-    int r = load(arguments, &config, &action, why);
-
-    ck_assert_msg(r == 0, "refused: %s", why);
-    ck_assert_int_eq(action, CONFIG_RUN);
-    return config;
-}
-
-/* Refused, with a text that has `part` in it; nothing is written to the output. */
-static void bad_(const char *const *arguments, int error, const char *part)
-{
-    struct config config;
-    enum config_action action = CONFIG_VERSION;
-    char why[CONFIG_WHY_MAX];
-
-    memset(&config, 0x5a, sizeof config);
-    int r = load(arguments, &config, &action, why);
-    ck_assert_msg(r == error, "%d instead of %d: %s", r, error, why);
-    ck_assert_msg(strstr(why, part) != NULL, "'%s' is not in '%s'", part, why);
-    ck_assert_int_eq(action, CONFIG_VERSION);
-    for (size_t i = 0; i < sizeof config; i++)
-        ck_assert_int_eq(((unsigned char *)&config)[i], 0x5a);
-}
-
-#define GOOD(...)             good_(LIST(__VA_ARGS__))
-#define BAD(error, part, ...) bad_(LIST(__VA_ARGS__), error, part)
-
-static char *with_file(void)
-{
-    static char argument[sizeof path + 16];
-
-    snprintf(argument, sizeof argument, "--config=%s", path);
-    return argument;
-}
 
 START_TEST(defaults)
 {
@@ -314,92 +223,6 @@ START_TEST(percentage_is_of_the_machine)
 }
 END_TEST
 
-static const struct {
-    const char *text, *part;
-} bad_files[] = {
-    {"capacity = 1M\n[daemon]\n", ":2: sections are not allowed"},
-    {"capacity = 1M\n  [daemon]\nloaders = 1\n", ":2: sections are not allowed"},
-    {"capacity = 1M\nloaders\n", ":2: not a line of the form"},
-    {"capacity = 1M\nloaders\nloaders = 99\n", ":2: not a line of the form"},
-    {"capacity = 1M\nloaders = 99\nloaders\n", ":2: '99'"},
-    {"capacity = 1M\n\n# x\ncapacity = 2M\n", ":4: capacity is already set in line 1"},
-    {"capacity = 1M\npolcy = lru\n", ":2: no option 'polcy'; did you mean 'policy'?"},
-    {"capacity = 1M\nconfig = x\n", ":2: no option 'config'"},
-    {"capacity = 1M\nsimulate = yes\n", ":2: no option 'simulate'"},
-    {"capacity = 1M\nmax_connections = 5\n", "did you mean 'max-connections'?"},
-    {"capacity = 1M\nCapacity = 5\n", "did you mean 'capacity'?"},
-    {"capacity = 1M\n = 5\n", ":2: no option ''"},
-    {"capacity = 1M\nloaders = 2\n  3\n", ":3: not a line of the form"},
-    {"loaders = 2\n", "capacity is not set: write 'capacity = SIZE' in "},
-};
-
-START_TEST(bad_file)
-{
-    char part[512];
-
-    write_file(bad_files[_i].text);
-    snprintf(part, sizeof part, "%s%s", bad_files[_i].part[0] == ':' ? path : "",
-             bad_files[_i].part);
-    BAD(-EINVAL, part, with_file());
-}
-END_TEST
-
-START_TEST(long_lines)
-{
-    char text[512] = "capacity = 1M\nmodel-dir = /";
-    size_t start = strlen(text), line = strlen("model-dir = /");
-
-    memset(text + start, 'x', 180 - line);
-    write_file(text);
-    struct config config = GOOD(with_file());
-    ck_assert_uint_eq(strlen(config.model_dir), 180 - line + 1);
-    config_done(&config);
-
-    memset(text + start, 'x', 300 - line);
-    write_file(text);
-    BAD(-E2BIG, ":2: the line is longer than", with_file());
-
-    /* A comment too: cut in two, its end would be read as an option. */
-    memcpy(text + strlen("capacity = 1M\n"), "#", 1);
-    write_file(text);
-    BAD(-E2BIG, ":2: the line is longer than", with_file());
-}
-END_TEST
-
-START_TEST(nul_in_a_file)
-{
-    write_bytes("capacity = 1M\nloaders = 2\0\n", 27);
-    BAD(-EINVAL, ":2: the line has a NUL byte", with_file());
-}
-END_TEST
-
-START_TEST(size_of_a_file)
-{
-    enum { LIMIT = 64 << 10 };
-    char *text = malloc(LIMIT + 1);
-
-    memset(text, '\n', LIMIT + 1);
-    memcpy(text, "capacity = 1M", 13);
-    write_bytes(text, LIMIT);
-    struct config config = GOOD(with_file());
-    config_done(&config);
-    write_bytes(text, LIMIT + 1);
-    BAD(-EFBIG, "larger than 65536 bytes", with_file());
-    free(text);
-}
-END_TEST
-
-START_TEST(not_a_file)
-{
-    BAD(-ENOENT, "cannot open", with_file(), "--capacity=1M");
-    BAD(-EINVAL, "not a regular file", "--config", directory, "--capacity=1M");
-    BAD(-EINVAL, "not a regular file", "--config=/dev/zero", "--capacity=1M");
-    ck_assert_int_eq(mkfifo(path, 0600), 0);
-    BAD(-EINVAL, "not a regular file", with_file(), "--capacity=1M"); /* and does not block */
-    BAD(-ENOENT, "cannot open", "--config=", "--capacity=1M");
-}
-END_TEST
-
 START_TEST(bad_command_line)
 {
     char longest[108 + 16] = "--socket=";
@@ -514,58 +337,6 @@ START_TEST(differences)
 }
 END_TEST
 
-static char *read_whole(const char *name)
-{
-    FILE *file = fopen(name, "r");
-
-    ck_assert_msg(file != NULL, "%s: %s", name, strerror(errno));
-    char *text = calloc(1, 64 << 10);
-    ck_assert_uint_lt(fread(text, 1, (64 << 10) - 1, file), (64 << 10) - 1);
-    fclose(file);
-    return text;
-}
-
-/* The shipped file says every default as it is: uncommented, it changes nothing. */
-START_TEST(shipped_file)
-{
-    char *text = read_whole("systemd/edgemindd.conf"), *help = NULL;
-    size_t help_size;
-    unsigned cursor = 0;
-    bool reloadable;
-
-    struct config shipped = GOOD("--config=systemd/edgemindd.conf");
-    ck_assert_uint_eq(shipped.capacity_bytes, 50 << 20);
-
-    FILE *stream = open_memstream(&help, &help_size);
-    config_print_help(stream);
-    fclose(stream);
-    char *only_command_line = strstr(help, "Only on the command line");
-    ck_assert_ptr_nonnull(only_command_line);
-    unsigned n_options = 0;
-    for (char *name = help; (name = strstr(name, "\n  --")) && name < only_command_line;) {
-        char line[64];
-        name += strlen("\n  --");
-        snprintf(line, sizeof line, "%.*s =", (int)strcspn(name, "="), name);
-        if (strncmp(line, "capacity", 8) != 0) {
-            char *commented = strstr(text, line);
-            ck_assert_msg(commented && commented > text && commented[-1] == '#',
-                          "the shipped file does not comment '%s'", line);
-            commented[-1] = ' ';
-        }
-        n_options++;
-    }
-    ck_assert_uint_ge(n_options, 16);
-    write_file(text);
-    struct config uncommented = GOOD(with_file());
-    const char *name = config_next_difference(&shipped, &uncommented, &cursor, &reloadable);
-    ck_assert_msg(name == NULL, "the shipped default of %s is wrong", name);
-    config_done(&shipped);
-    config_done(&uncommented);
-    free(text);
-    free(help);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("config");
@@ -579,17 +350,11 @@ int main(void)
     tcase_add_loop_test(tcase, bounds_on_the_command_line, 0, sizeof bounds / sizeof bounds[0]);
     tcase_add_test(tcase, errors_tell_what_is_allowed);
     tcase_add_test(tcase, percentage_is_of_the_machine);
-    tcase_add_loop_test(tcase, bad_file, 0, sizeof bad_files / sizeof bad_files[0]);
-    tcase_add_test(tcase, long_lines);
-    tcase_add_test(tcase, nul_in_a_file);
-    tcase_add_test(tcase, size_of_a_file);
-    tcase_add_test(tcase, not_a_file);
     tcase_add_test(tcase, bad_command_line);
     tcase_add_test(tcase, long_texts_are_cut);
     tcase_add_test(tcase, actions);
     tcase_add_test(tcase, simulation_reads_no_default_file);
     tcase_add_test(tcase, differences);
-    tcase_add_test(tcase, shipped_file);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
