@@ -15,17 +15,11 @@ enum { ARGUMENTS_MAX = 8 };
 static char directory[] = "/tmp/edgemind-test-config-XXXXXX";
 static char path[sizeof directory + 16];
 
-static inline void make_directory(void)
+static inline void set_up(void)
 {
     strcpy(directory + strlen(directory) - 6, "XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(directory));
     snprintf(path, sizeof path, "%s/conf", directory);
-}
-
-static inline void remove_directory(void)
-{
-    unlink(path);
-    ck_assert_int_eq(rmdir(directory), 0);
 }
 
 static inline void write_bytes(const void *bytes, size_t n_bytes)
@@ -64,14 +58,14 @@ static inline int load(const char *const *arguments, struct config *ret,
 
 static inline struct config good_(const char *const *arguments)
 {
-    struct config config;
+    struct config loaded;
     enum config_action action;
     char why[CONFIG_WHY_MAX];
-    int r = load(arguments, &config, &action, why);
+    int r = load(arguments, &loaded, &action, why);
 
     ck_assert_msg(r == 0, "refused: %s", why);
     ck_assert_int_eq(action, CONFIG_RUN);
-    return config;
+    return loaded;
 }
 
 /* Refused, with a text that has `part` in it; nothing is written to the output. */
@@ -90,8 +84,30 @@ static inline void bad_(const char *const *arguments, int error, const char *par
         ck_assert_int_eq(((unsigned char *)&config)[i], 0x5a);
 }
 
-#define GOOD(...)             good_(LIST(__VA_ARGS__))
+static struct config config;
+
+static inline void take(struct config loaded)
+{
+    config_done(&config);
+    config = loaded;
+}
+
+/* The configuration of the test, which the fixture frees, and one that the test frees. */
+#define GOOD(...)             take(good_(LIST(__VA_ARGS__)))
+#define LOADED(...)           good_(LIST(__VA_ARGS__))
 #define BAD(error, part, ...) bad_(LIST(__VA_ARGS__), error, part)
+
+/* What the command line asks for instead of a run. */
+static inline void expect_action(const char *const *arguments, enum config_action expected)
+{
+    struct config loaded;
+    enum config_action action;
+    char why[CONFIG_WHY_MAX];
+
+    ck_assert_int_eq(load(arguments, &loaded, &action, why), 0);
+    ck_assert_int_eq(action, expected);
+    take(loaded);
+}
 
 static inline char *with_file(void)
 {
@@ -99,4 +115,11 @@ static inline char *with_file(void)
 
     snprintf(argument, sizeof argument, "--config=%s", path);
     return argument;
+}
+
+static inline void tear_down(void)
+{
+    take((struct config){0});
+    unlink(path);
+    ck_assert_int_eq(rmdir(directory), 0);
 }

@@ -15,7 +15,7 @@
 START_TEST(defaults)
 {
     write_file("");
-    struct config config = GOOD(with_file(), "--capacity=50M");
+    GOOD(with_file(), "--capacity=50M");
 
     ck_assert_uint_eq(config.capacity_bytes, 50 << 20);
     ck_assert_int_eq(config.commit, COMMIT_BOOT);
@@ -63,7 +63,7 @@ START_TEST(every_option_in_a_file)
                "max-connections = 10000\n"
                "max-connections-per-user = 1\n"
                "log-level = debug"); /* no newline at the end */
-    struct config config = GOOD(with_file());
+    GOOD(with_file());
 
     ck_assert_uint_eq(config.capacity_bytes, UINT64_C(3) << 29);
     ck_assert_int_eq(config.commit, COMMIT_LOAD);
@@ -82,21 +82,19 @@ START_TEST(every_option_in_a_file)
     ck_assert_uint_eq(config.max_connections, 10000);
     ck_assert_uint_eq(config.max_connections_per_user, 1);
     ck_assert_int_eq(config.log_level, LOG_LEVEL_DEBUG);
-    config_done(&config);
 }
 END_TEST
 
 START_TEST(command_line_beats_file)
 {
     write_file("capacity = 10M\nadmin-group = wheel\nloaders = 3\n");
-    struct config config = GOOD("--capacity", "20M", with_file(), "--admin-group=", "--policy=lru",
-                                "--policy", "flush-all");
+    GOOD("--capacity", "20M", with_file(), "--admin-group=", "--policy=lru", "--policy",
+         "flush-all");
 
     ck_assert_uint_eq(config.capacity_bytes, 20 << 20);
     ck_assert_ptr_null(config.admin_group);
     ck_assert_uint_eq(config.loaders, 3);
     ck_assert_ptr_eq(config.policy, &policy_flush_all); /* the last one holds */
-    config_done(&config);
 }
 END_TEST
 
@@ -165,8 +163,7 @@ START_TEST(bounds_in_a_file)
     snprintf(text, sizeof text, "%s\n%s\n", is_capacity ? "" : "capacity = 1M", bounds[_i].line);
     write_file(text);
     if (bounds[_i].good) {
-        struct config config = GOOD(with_file());
-        config_done(&config);
+        GOOD(with_file());
     } else {
         snprintf(part, sizeof part, "%s:2: ", path);
         BAD(-EINVAL, part, with_file());
@@ -188,8 +185,7 @@ START_TEST(bounds_on_the_command_line)
     strcat(name, ": ");
     write_file("");
     if (bounds[_i].good) {
-        struct config config = GOOD(with_file(), "--capacity=1M", argument);
-        config_done(&config);
+        GOOD(with_file(), "--capacity=1M", argument);
     } else {
         BAD(-EINVAL, name, with_file(), argument);
     }
@@ -217,9 +213,8 @@ START_TEST(percentage_is_of_the_machine)
     ck_assert_int_eq(fscanf(meminfo, "MemTotal: %llu kB", &total_kib), 1);
     fclose(meminfo);
     write_file("capacity = 25%\n");
-    struct config config = GOOD(with_file());
+    GOOD(with_file());
     ck_assert_uint_eq(config.capacity_bytes, total_kib * 1024 / 100 * 25);
-    config_done(&config);
 }
 END_TEST
 
@@ -240,9 +235,8 @@ START_TEST(bad_command_line)
     BAD(-EINVAL, "--simulate takes no value", with_file(), "--simulate=yes");
 
     memset(longest + strlen(longest), 's', 107);
-    struct config config = GOOD(with_file(), longest);
+    GOOD(with_file(), longest);
     ck_assert_uint_eq(strlen(config.socket), 107);
-    config_done(&config);
     strcat(longest, "s");
     BAD(-EINVAL, "a path of at most 107 bytes", with_file(), longest);
 }
@@ -262,45 +256,31 @@ END_TEST
 
 START_TEST(actions)
 {
-    struct config config;
-    enum config_action action;
-    char why[CONFIG_WHY_MAX];
-
     write_file("capacity = 1M\n");
-    ck_assert_int_eq(load(LIST(with_file(), "--check-config"), &config, &action, why), 0);
-    ck_assert_int_eq(action, CONFIG_CHECKED);
+    expect_action(LIST(with_file(), "--check-config"), CONFIG_CHECKED);
     ck_assert(config.check_only);
-    config_done(&config);
     BAD(-EINVAL, "--loaders", with_file(), "--check-config", "--loaders=0");
-    ck_assert_int_eq(load(LIST(with_file(), "--print-dropin"), &config, &action, why), 0);
-    ck_assert_int_eq(action, CONFIG_DROPIN);
+    expect_action(LIST(with_file(), "--print-dropin"), CONFIG_DROPIN);
     ck_assert_uint_eq(config.capacity_bytes, 1 << 20);
-    config_done(&config);
     BAD(-EINVAL, "--loaders", with_file(), "--print-dropin", "--loaders=0");
     BAD(-EINVAL, "--print-dropin takes no value", with_file(), "--print-dropin=yes");
 
     /* Neither needs a usable configuration. */
-    ck_assert_int_eq(load(LIST("--help", "--loaders=0"), &config, &action, why), 0);
-    ck_assert_int_eq(action, CONFIG_HELP);
-    config_done(&config);
-    ck_assert_int_eq(load(LIST("--config=/nonexistent", "--version"), &config, &action, why), 0);
-    ck_assert_int_eq(action, CONFIG_VERSION);
-    config_done(&config);
+    expect_action(LIST("--help", "--loaders=0"), CONFIG_HELP);
+    expect_action(LIST("--config=/nonexistent", "--version"), CONFIG_VERSION);
 }
 END_TEST
 
 START_TEST(simulation_reads_no_default_file)
 {
-    struct config config = GOOD("--simulate", "--capacity=8G");
+    GOOD("--simulate", "--capacity=8G");
     ck_assert(config.simulate);
     ck_assert_ptr_null(config.file);
-    config_done(&config);
     BAD(-EINVAL, "capacity is not set: give --capacity=SIZE", "--simulate");
 
     write_file("capacity = 1M\nloaders = 5\n");
-    config = GOOD("--simulate", with_file());
+    GOOD("--simulate", with_file());
     ck_assert_uint_eq(config.loaders, 5);
-    config_done(&config);
 }
 END_TEST
 
@@ -310,13 +290,13 @@ START_TEST(differences)
     bool reloadable;
 
     write_file("capacity = 1M\nadmin-group = a\npolicy = lru\nmlock = yes\n");
-    struct config a = GOOD(with_file()), b = GOOD(with_file());
+    struct config a = LOADED(with_file()), b = LOADED(with_file());
     ck_assert_ptr_null(config_next_difference(&a, &b, &cursor, &reloadable));
     config_done(&b);
 
     write_file("capacity = 2M\nmodel-dir = /m\nmonitor-interval = 2s\n"
                "lease-grace = 1s\n");
-    b = GOOD(with_file());
+    b = LOADED(with_file());
     static const struct {
         const char *name;
         bool reloadable;
@@ -342,7 +322,7 @@ int main(void)
     Suite *suite = suite_create("config");
     TCase *tcase = tcase_create("config");
 
-    tcase_add_checked_fixture(tcase, make_directory, remove_directory);
+    tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, defaults);
     tcase_add_test(tcase, every_option_in_a_file);
     tcase_add_test(tcase, command_line_beats_file);

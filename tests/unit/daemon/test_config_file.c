@@ -42,9 +42,8 @@ START_TEST(long_lines)
 
     memset(text + start, 'x', 180 - line);
     write_file(text);
-    struct config config = GOOD(with_file());
+    GOOD(with_file());
     ck_assert_uint_eq(strlen(config.model_dir), 180 - line + 1);
-    config_done(&config);
 
     memset(text + start, 'x', 300 - line);
     write_file(text);
@@ -72,8 +71,7 @@ START_TEST(size_of_a_file)
     memset(text, '\n', LIMIT + 1);
     memcpy(text, "capacity = 1M", 13);
     write_bytes(text, LIMIT);
-    struct config config = GOOD(with_file());
-    config_done(&config);
+    GOOD(with_file());
     write_bytes(text, LIMIT + 1);
     BAD(-EFBIG, "larger than 65536 bytes", with_file());
     free(text);
@@ -110,7 +108,7 @@ START_TEST(shipped_file)
     unsigned cursor = 0;
     bool reloadable;
 
-    struct config shipped = GOOD("--config=systemd/edgemindd.conf");
+    struct config shipped = LOADED("--config=systemd/edgemindd.conf");
     ck_assert_uint_eq(shipped.capacity_bytes, 50 << 20);
 
     FILE *stream = open_memstream(&help, &help_size);
@@ -133,7 +131,7 @@ START_TEST(shipped_file)
     }
     ck_assert_uint_ge(n_options, 16);
     write_file(text);
-    struct config uncommented = GOOD(with_file());
+    struct config uncommented = LOADED(with_file());
     const char *name = config_next_difference(&shipped, &uncommented, &cursor, &reloadable);
     ck_assert_msg(name == NULL, "the shipped default of %s is wrong", name);
     config_done(&shipped);
@@ -147,7 +145,7 @@ int main(void)
 {
     Suite *suite = suite_create("config_file");
     TCase *tcase = tcase_create("config_file");
-    tcase_add_checked_fixture(tcase, make_directory, remove_directory);
+    tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_loop_test(tcase, bad_file, 0, sizeof bad_files / sizeof bad_files[0]);
     tcase_add_test(tcase, long_lines);
     tcase_add_test(tcase, nul_in_a_file);
