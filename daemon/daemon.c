@@ -147,6 +147,7 @@ static int apply_config(void *context)
     daemon->manager.model_dir = config->model_dir;
     daemon->manager.overhead_limit_bytes = config->overhead_limit_bytes;
     server_set_pending_limit(daemon->server, overhead_pending_bytes(config->overhead_limit_bytes));
+    parse_gate_set_limit(&daemon->manager.parse_gate, config->overhead_limit_bytes / 2);
     if (scheduler_policy(daemon->scheduler) != config->policy)
         scheduler_set_policy(daemon->scheduler, config->policy);
     log_set_level(config->log_level);
@@ -267,6 +268,7 @@ static int build_server(struct daemon *daemon)
     };
     leases_init(&daemon->manager.leases, daemon->scheduler);
     turns_init(&daemon->manager.turns);
+    parse_gate_init(&daemon->manager.parse_gate, PARSE_BYTES_MAX);
     run_choices_init(&daemon->manager.choices, daemon->scheduler, daemon->planners);
     daemon->interfaces[0] = (struct interface){
         .name = MANAGER_INTERFACE,

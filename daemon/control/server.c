@@ -103,6 +103,8 @@ static int add_connection(struct server *server, int fd, bool adopted)
         return r;
     if (!adopted && !has_place(server, peer.uid))
         return -EUSERS;
+    /* The kernel doubles it. If it refuses, its default stays. */
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){SERVER_SEND_BUFFER_BYTES / 2}, sizeof(int));
     r = connection_new(&server->host, TAKE_FD(owned), &peer, &connection);
     if (r < 0)
         return r;

@@ -21,6 +21,10 @@ struct server_limits {
 enum {
     SERVER_CONNECTIONS_DEFAULT = 256,
     SERVER_CONNECTIONS_PER_USER_DEFAULT = 32,
+    SERVER_SEND_BUFFER_BYTES = 208 << 10, /* that the kernel allows each connection */
+    /* What a connection may take beside its share of pending memory: the send buffer, one message
+     * that the kernel still admits, and half of a message with what was read ahead. */
+    SERVER_CONNECTION_BYTES = SERVER_SEND_BUFFER_BYTES + (64 << 10) + (68 << 10),
     SERVER_ROOT_CONNECTIONS = 4, /* places kept for root beyond max_connections */
     SERVER_STALL_USEC = 10 * 1000 * 1000
 };

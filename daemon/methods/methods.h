@@ -25,8 +25,9 @@ struct manager {
     struct backing *backing; /* NULL: simulated */
     struct handover *handover;
     struct workers *workers;
-    struct workers *planners; /* make forecasts and choose the plans of runs */
-    struct turns turns;       /* of Plan calls */
+    struct workers *planners;     /* make forecasts and choose the plans of runs */
+    struct parse_gate parse_gate; /* of models' texts */
+    struct turns turns;           /* of Plan calls */
     struct run_choices choices;
     struct load_requests *loads;
     struct waits *waits;

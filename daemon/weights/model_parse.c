@@ -47,7 +47,9 @@ static int read_index(struct model_source *source, struct shards *shards,
                       struct model_read_result *result)
 {
     _cleanup_(shard_index_done) struct shard_index index = {0};
+    uint64_t n_bytes = parse_gate_enter(source->gate, source->n_bytes, source->is_urgent);
     int r = shard_index_parse(source->text, source->n_bytes, &index, &result->problem);
+    parse_gate_leave(source->gate, n_bytes);
     if (r == 0)
         r = shards_make_room(shards, index.n_files);
     for (uint32_t i = 0; i < index.n_files && r == 0; i++)
@@ -75,7 +77,9 @@ static int read_definition(struct model_source *source, struct shards *shards,
                            struct model_read_result *result)
 {
     _cleanup_(definition_unrefp) struct definition *definition = NULL;
+    uint64_t n_bytes = parse_gate_enter(source->gate, source->n_bytes, source->is_urgent);
     int r = definition_parse(source->text, source->n_bytes, &definition, &result->problem);
+    parse_gate_leave(source->gate, n_bytes);
     if (r < 0)
         return r;
     if (definition->weights) {

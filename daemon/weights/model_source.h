@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/definition/definition.h"
+#include "daemon/weights/parse_gate.h"
 
 /* A weight file that came with the call. */
 struct named_fd {
@@ -20,6 +21,8 @@ struct model_source {
     char *name;      /* the model's name, if the source has none; may be NULL */
     struct named_fd *weights;
     size_t n_weights;
+    struct parse_gate *gate; /* borrowed; may be NULL */
+    bool is_urgent;          /* see parse_gate.h */
 };
 
 #define MODEL_SOURCE_NONE ((struct model_source){.fd = -1})

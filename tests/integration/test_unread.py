@@ -7,11 +7,13 @@ import time
 import unittest
 
 import wire
-from harness import IS_ROOT, MIB, NOBODY, TestCase, sanitized, wait_until
+from harness import IS_ROOT, MIB, NOBODY, TestCase, memory_file, sanitized, wait_until
 
 # Of overhead-limit's 64M a quarter is for what waits to be read; one user gets half of that, and
 # 32 connections may each have half of a message with the daemon.
 ONE_USER_MAX = 8 * MIB + 32 * 72 * 1024 + 4 * MIB
+# One such definition takes 58 MiB while it is parsed; the other may be a text and a plan.
+PARSE_MAX = 90 * MIB
 ALL_MAX = 16 * MIB + 4 * MIB
 
 
@@ -93,6 +95,21 @@ class Unread(TestCase):
             while reply.get("continues"):
                 reply = c.reply("Watch")
             self.assertGreater(reply["parameters"]["missed"], 0)
+
+    def test_parsing(self):
+        """Two users' definitions of 100,000 layers are parsed one after the other."""
+        text = json.dumps({"name": "large", "layers": [
+            {"name": "l%d" % i, "bytes": 4096} for i in range(99999)]})
+        with memory_file(text) as file:
+            for _ in range(3):
+                planning = [self.connect_as(NOBODY - i) for i in range(2)]
+                for c in planning:
+                    c.send_call("Plan", {"definitionFileDescriptor": 0}, [file.fileno()])
+                for c in planning:
+                    self.assertEqual(c.reply("Plan")["parameters"]["stepsTotal"], 99999)
+        status = self.daemon.status()
+        if not sanitized():
+            self.assertLess(status["VmHWM"] - status["RssShmem"], PARSE_MAX)
 
     def test_hung_up(self):
         """Who reads a little now and then is hung up on, and the journal names him."""
