@@ -3,11 +3,11 @@
 
     generate_weights.py safetensors|sharded|gguf|ffn10 PATH [options]
 
-ffn10 gets numbers that one can calculate with. Any other data is a function of the seed and of the
-place in the file, so that bytes read from a wrong place are never right: a block of random bytes
-whose length is a prime repeats throughout the file.
-Importable: `model` makes a list of tensors, the `write_*` functions write them and return where
-each one lies. Prints name, dtype, shape, offset and bytes of every tensor.
+The numbers of ffn10 are fit for calculations. All other data depends on the seed and on the place
+in the file, so that bytes from a wrong place are never right: a block of random bytes, whose length
+is a prime, is repeated throughout the file.
+Can be imported: `model` makes a list of tensors, and the `write_*` functions write them and return
+the place of each one. Prints name, dtype, shape, offset and bytes of every tensor.
 """
 
 import argparse
@@ -69,7 +69,8 @@ def tensor_bytes(dtypes, tensor):
 
 
 def fill(dtypes, prefix, n_bytes, names):
-    """Tensors of these dtypes, alike in bytes, and one of single bytes: `n_bytes` in all."""
+    """Tensors of these dtypes with about equal sizes, and one tensor of bytes for the rest:
+    `n_bytes` in all."""
     tensors, left = [], n_bytes
     for name in names:
         elements, size = dtypes[name][:2]
@@ -106,7 +107,7 @@ class Pattern:
         self.bytes = memoryview(random.Random(seed).randbytes(PERIOD) * 9)
 
     def at(self, offset, n_bytes):
-        """What a file holds from `offset`, in pieces."""
+        """The data of a file from `offset`, in pieces."""
         while n_bytes:
             start = offset % PERIOD
             n = min(n_bytes, 8 * PERIOD)
@@ -116,7 +117,7 @@ class Pattern:
 
 
 def write_file(path, header, placed, seed, values=None):
-    """`values`: makes a tensor's bytes. Else they are the pattern's."""
+    """`values` makes a tensor's bytes; without it they come from the pattern."""
     pattern = Pattern(seed)
     with open(path, "wb") as file:
         file.write(header)
@@ -130,7 +131,7 @@ def write_file(path, header, placed, seed, values=None):
 
 
 def write_safetensors(path, tensors, seed=0, shift=None, metadata=None, values=None):
-    """`shift`: the data begins that many bytes behind a multiple of 4096."""
+    """`shift`: the data begins that many bytes after a multiple of 4096."""
     members, offset, places = {}, 0, []
     if metadata:
         members["__metadata__"] = metadata
@@ -148,8 +149,8 @@ def write_safetensors(path, tensors, seed=0, shift=None, metadata=None, values=N
 
 
 def write_ffn10(path, seed=0, shift=None):
-    """The weights of client/examples/ffn10.json. They have a random sign and fraction, and for each
-    number of inputs the exponent with which activations neither explode nor vanish."""
+    """The weights of client/examples/ffn10.json. Sign and fraction are random. The exponent depends
+    on the number of inputs, so that activations neither explode nor vanish."""
     tensors = []
     for i in range(10):
         inputs, outputs = (1024, 2048) if i % 2 == 0 else (2048, 1024)
@@ -168,7 +169,8 @@ def write_ffn10(path, seed=0, shift=None):
 
 
 def write_sharded(directory, tensors, shards=3, seed=0, shift=None):
-    """model-0000N-of-0000M.safetensors, of about the same size, and model.safetensors.index.json."""
+    """Writes model-0000N-of-0000M.safetensors, all about equally large, and
+    model.safetensors.index.json."""
     total = sum(tensor_bytes(SAFETENSORS_DTYPES, tensor) for tensor in tensors)
     files, done = [[] for _ in range(shards)], 0
     for tensor in tensors:
@@ -192,8 +194,9 @@ def gguf_string(text):
 
 def write_gguf(path, tensors, seed=0, shift=None, alignment=32, name=None, version=3, vocabulary=0,
                split=None):
-    """`alignment`: of every tensor, 1 for none; `vocabulary`: so many tokens in the metadata;
-    `split`: which part this is, from 0, of how many, and how many tensors all of them have."""
+    """`alignment`: of every tensor, 1 for none; `vocabulary`: the number of tokens in the metadata;
+    `split`: the index of this part, from 0, the number of parts, and the number of tensors in all
+    parts."""
     metadata = [gguf_string("general.alignment") + struct.pack("<II", GGUF_UINT32, alignment)]
     if name:
         metadata.append(gguf_string("general.name") + struct.pack("<I", GGUF_STRING) + gguf_string(name))

@@ -1,9 +1,10 @@
-"""One kind of client that takes what it can get, until its standard input ends.
+"""One kind of client that uses as much of the daemon as it can, until its standard input ends.
 
     hog.py SOCKET KIND
 
-Prints "ready" once it takes, and then goes on: as many connections as one user may have, more only
-where the daemon was started with a higher limit. What the daemon refuses is no failure.
+Prints "ready" when it has begun, and then goes on. It makes as many connections as one user may
+have; more only if the daemon was started with a higher limit. A refusal of the daemon is not a
+failure.
 """
 import json
 import os
@@ -60,7 +61,7 @@ def plans(path):
 
 
 def unread_lists(path):
-    """32 connections that send List, and read nothing."""
+    """32 connections that send List but read nothing."""
     connections = [connect(path) for _ in range(32)]
     for connection in connections:
         connection.setblocking(False)
@@ -75,7 +76,7 @@ def unread_lists(path):
 
 
 def watchers(path):
-    """240 that watch and read nothing, while the policy changes."""
+    """240 connections that watch but read nothing, while the policy changes."""
     connections = [connect(path) for _ in range(240)]
     for connection in connections:
         connection.sendall(json.dumps({"method": PREFIX + "Watch", "more": True}).encode() + b"\0")
@@ -88,7 +89,8 @@ def watchers(path):
 
 
 def busy_leases(path):
-    """Leases up to the limit on 8 connections, and one more that asks for what has no place."""
+    """Leases up to the limit on 8 connections, and another connection that requests layers for
+    which there is no room."""
     connections = [connect(path) for _ in range(8)]
     for connection in connections:
         for _ in range(64):

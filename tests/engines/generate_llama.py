@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes a GGUF file that llama.cpp runs: the architecture "llama" with weights by chance in F16, and no
-vocabulary but the number of its tokens.
+"""Writes a GGUF file that llama.cpp runs: the architecture "llama" with random weights in F16, and
+no vocabulary except the number of its tokens.
     generate_llama.py FILE [BLOCKS]      about 32 MiB a block"""
 import pathlib
 import random
@@ -53,7 +53,8 @@ def size(shape, kind):
 
 
 def values(generator, n_bytes):
-    """Numbers in F16 between 1/32 and 1/16, of either sign: exponent fixed, all other bits by chance."""
+    """Numbers in F16 between 1/32 and 1/16, of either sign: the exponent is fixed, all other bits
+    are random."""
     pattern = n_bytes // 2
     chance = int.from_bytes(generator.randbytes(n_bytes), "little")
     keep = int.from_bytes(b"\xff\x83" * pattern, "little")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""A prebuilt llama.cpp, unmodified, below `emctl exec`: the same tokens as from its own mapping at every
-size of the arena, which never takes more than its capacity.
+"""Runs an unmodified prebuilt llama.cpp with `emctl exec`. It must make the same tokens as with its
+own mapping for every size of the arena, and the arena must never take more than its capacity.
     BUILD=build tests/engines/llama.py
-Exits with 77 where the engine cannot be had. The engine is the npm package node-llama-cpp's; nothing else
-is downloaded. It and the weights stay in BUILD/engines."""
+Exits with 77 if the engine cannot be downloaded. The engine comes from the npm package
+node-llama-cpp; nothing else is downloaded. It and the weights stay in BUILD/engines."""
 import base64
 import hashlib
 import json
@@ -84,7 +84,7 @@ def weights():
 
 
 class Sampler:
-    """The most that the arena takes, looked at each millisecond."""
+    """Measures the maximum memory of the arena, every millisecond."""
 
     def __init__(self, daemon):
         self.fd = os.open(daemon.arena_path(), os.O_RDONLY)
@@ -108,7 +108,7 @@ class Sampler:
 
 
 def generate(*words, environment=None):
-    """What llama.js prints, and what it took of memory of its own."""
+    """Returns the output of llama.js, and how much memory of its own it used."""
     process = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
                                env=environment or clean_environment())
@@ -134,7 +134,7 @@ def generate(*words, environment=None):
 
 
 def milliseconds(result):
-    """The median of a token, without the first."""
+    """The median time of a token, without the first token."""
     later = sorted(result["milliseconds"][1:])
     return later[len(later) // 2]
 
@@ -159,7 +159,7 @@ def main():
         read, size = scheduler["bytesLoaded"], model.stat().st_size
         right = viewed["tokens"] == plain["tokens"]
         within = sampler.most <= capacity and sampler.n > 0
-        # The engine did read them out of the arena: each block was leased, and what has no room
+        # The engine has read them from the arena: each block was leased, and a block without room
         # had to be read again for each token.
         viewing = scheduler["hits"] >= BLOCKS if share == 1 else \
             read > size * (1 + (TOKENS - 1) * (1 - share) / 2)

@@ -2,20 +2,20 @@
 
     tests/faults/faults.py BUILD [STEP]
 
-The daemon is BUILD/faults/edgemindd, whose allocator fails when it is told to. Each case of the
-scenario (start, a method, stop) is repeated: the first allocation of the case fails, then the
-second, and so on, until the case makes no more; each in two ways: it alone, and it with all that
-follow until the reply. With STEP only every STEP-th allocation is tried, from another first one in
-each case. After each the verdicts are:
+The daemon is BUILD/faults/edgemindd, whose allocator fails on request. Each case of the scenario
+(start, a method, stop) is repeated: first its first allocation fails, then its second, and so on, until
+the case makes no more allocations. Each allocation fails in two ways: alone, and together with all that
+follow until the reply. With STEP only every STEP-th allocation is tried; the first one differs between
+cases. After each try these conditions are checked:
 
-- the daemon lives, or (at start) ended with an exit status and a message;
-- the reply is as the interface declares it: a whole one, an error that says that memory was missing,
-  or, where there is no memory for a reply, the connection's end;
-- a whole reply says what the same call says without a fault;
+- the daemon runs, or (at start) has ended with an exit status and a message;
+- the reply agrees with the interface: it is a complete reply, or an error that says that memory is
+  missing, or, if there is no memory for a reply, the connection ends;
+- a complete reply is the same as without a fault;
 - the same call on a new connection works;
 - every resident layer has the bytes of its file, and the daemon's own figures agree.
 
-Prints a line a case; exits 1 if a verdict is against the daemon.
+Prints one line per case; exits 1 if a condition does not hold.
 """
 import contextlib
 import mmap
@@ -42,11 +42,11 @@ NEVER = (1 << 64) - 1
 PATIENCE = 20  # seconds for one reply
 CAPACITY = 3 << 20
 LACK = {"IOFailed", "LimitExceeded"}  # errors that may say that memory was missing
-REPORTED = 5  # findings printed of one case
+REPORTED = 5  # maximum findings that are printed for one case
 
 
 class Faults:
-    """The numbers that the daemon's allocator looks at."""
+    """The numbers that the daemon's allocator reads."""
 
     def __init__(self):
         self.file = tempfile.NamedTemporaryFile()
@@ -58,7 +58,7 @@ class Faults:
         return struct.unpack_from("Q", self.map, 0)[0]
 
     def arm(self, first, n):
-        """Of the allocations from now on, the `first`-th (from 0) and `n` in all fail."""
+        """Makes `n` allocations fail, beginning with the `first`-th from now on (from 0)."""
         begin = self.count() + first
         struct.pack_into("QQ", self.map, 8, begin, min(begin + n, NEVER))
         self.first = begin
@@ -95,16 +95,17 @@ class Models:
 
 
 class Case:
-    """What is done with a fault in it. `prepare` comes before it without one, and brings the daemon
-    to the same state whatever the last try left behind."""
+    """An action in which an allocation fails. `prepare` runs before it without a fault, and brings
+    the daemon to the same state, whatever the last try has done."""
 
     def __init__(self, name, act, prepare=None, fixed=()):
         self.name, self.act, self.prepare, self.fixed = name, act, prepare, fixed
 
 
 def plain(value, fixed):
-    """What of a reply must be the same each time: `fixed` keys, or everything if they are None."""
-    if "steps" in value:  # which layers are resident depends on what was tried before
+    """The part of a reply that must always be the same: the keys in `fixed`, or all if that is
+    None."""
+    if "steps" in value:  # which layers are resident depends on earlier tries
         value = {"steps": [(step["layer"], step["bytes"]) for step in value["steps"]]}
     return value if fixed is None else {key: value.get(key) for key in fixed}
 
@@ -126,7 +127,7 @@ class Scenario:
             connection.socket.settimeout(PATIENCE)
             yield connection
 
-    # The state that cases begin with: all three models known, as much resident as there is room for.
+    # The state before each case: all three models are known, and as many layers resident as fit.
     def settle(self, connection=None):
         if connection is None:
             with self.connected() as connection:
@@ -213,7 +214,7 @@ class Scenario:
 
     @staticmethod
     def run(connection):
-        """Each model's run in turn; what is read is hashed."""
+        """Each model's run in turn; the bytes that are read are hashed."""
         digests = []
         runs = [connection.call("BeginRun", model=model)["run"] for model in ("st", "gguf")]
         for _ in range(4):
@@ -280,9 +281,9 @@ class Scenario:
         return {}
 
     def verify(self):
-        """Bytes and figures, with no fault armed."""
+        """Checks bytes and figures, without faults."""
         with self.connected() as connection:
-            harness.wait_until(  # what a run that has ended was reading ahead
+            harness.wait_until(  # layers that a run was reading ahead when it ended
                 lambda: connection.call("Stats")["scheduler"]["layersLoading"] == 0, "loads to end")
             stats = connection.call("Stats")
             arena = stats["arena"]
@@ -301,7 +302,7 @@ class Scenario:
                     assert self.models.digests.setdefault(key, digest) == digest, "bytes of %s/%s" % key
 
     def attempt(self, case, first, n, expected):
-        """One try. Returns how the case ended."""
+        """Makes one try. Returns how the case ended."""
         case.prepare()
         self.faults.arm(first, n)
         try:
@@ -334,7 +335,7 @@ class Scenario:
                     self.verify()
                     endings[ended] = endings.get(ended, 0) + 1
                     tried += 1
-                except Exception as problem:  # whatever it is, it is the daemon's
+                except Exception as problem:  # any exception here is the daemon's fault
                     found += 1
                     if found <= REPORTED:
                         print("        allocation %d%s: %s: %s" % (
@@ -352,7 +353,7 @@ class Scenario:
             ", ".join("%d %s" % (number, ended) for ended, number in sorted(endings.items()))), flush=True)
 
     def revive(self):
-        """A daemon in order, in place of one that may not be."""
+        """Replaces a daemon that may be damaged by a new one."""
         code = self.daemon.process.poll()
         if code is not None:
             print("        the daemon ended with %s: %s" % (code, self.daemon.read_log()[-300:]))
@@ -362,7 +363,8 @@ class Scenario:
 
     @staticmethod
     def served(daemon):
-        """Whether it has ended, said that it is ready, or serves although it could not say so."""
+        """Whether it has ended, has reported that it is ready, or serves although it could not
+        report it."""
         if daemon.process.poll() is not None or daemon.notifications.wait("READY=1", 0.001):
             return True
         try:
@@ -371,7 +373,8 @@ class Scenario:
             return False
 
     def starts(self):
-        """Faults from the first allocation of main to READY. Ends well, or with a message."""
+        """Faults from the first allocation of main to READY. The daemon starts, or ends with a
+        message."""
         begin, endings, tried, found, first = time.monotonic(), {}, 0, 0, 3 % STEP
         self.faults.restart(NEVER, 1)
         with self.start():
@@ -381,7 +384,7 @@ class Scenario:
                 self.faults.restart(first, n)
                 daemon = self.start(ready=False)
                 try:
-                    # With no memory at all it may stay between the two, but not once there is some.
+                    # Without any memory it may stay in between, but not when there is memory again.
                     deadline = time.monotonic() + 0.5
                     harness.wait_until(lambda: self.served(daemon) or time.monotonic() > deadline, "")
                     self.faults.disarm()

@@ -1,8 +1,8 @@
-"""What integration tests stand on: private daemons, emctl, and the operating system's figures.
+"""The base of integration tests: private daemons, emctl, and the operating system's figures.
 
-Every daemon gets a directory, a socket and an empty configuration of its own, and is ready when it
-has said READY=1, never after a guess of time. Stopping it asserts a clean end. When a test fails,
-the logs of its daemons are printed. BUILD names the directory of the programs (default: build).
+Every daemon has its own directory, socket and empty configuration. It counts as ready when it has sent
+READY=1, never after a fixed time. Stopping it asserts a clean end. When a test fails, the logs of its
+daemons are printed. BUILD names the directory of the programs (default: build).
 """
 import atexit
 import functools
@@ -29,7 +29,7 @@ EMCTL = BUILD / "emctl"
 INTERFACE_FILE = ROOT / "proto" / "io.edgemind.manager.varlink"
 FFN10 = ROOT / "client" / "examples" / "ffn10.json"
 
-TIMEOUT = float(os.environ.get("TEST_TIMEOUT", "60"))  # seconds; only ever spent on a failure
+TIMEOUT = float(os.environ.get("TEST_TIMEOUT", "60"))  # seconds; only a failure takes so long
 LOG_LINES = 40  # printed of a failed test's log
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MIB = 1 << 20
@@ -38,28 +38,28 @@ EVEN, ODD = 8396800, 8392704  # bytes of ffn10's layers: 1024 -> 2048 and 2048 -
 IS_ROOT = os.geteuid() == 0
 NOBODY = 65534
 
-# A file of lines "module.Class.test reason": what the place, such as an emulator, cannot run.
+# A file of lines "module.Class.test reason": tests that cannot run here, as in an emulator.
 SKIP_FILE = os.environ.get("TEST_SKIP")
 SKIP = dict(line.split(maxsplit=1) for line in pathlib.Path(SKIP_FILE).read_text().splitlines()) \
     if SKIP_FILE else {}
 
 INTERFACES = wire.load_interfaces(INTERFACE_FILE.read_text())
 
-signal.signal(signal.SIGTERM, signal.default_int_handler)  # or a runner's limit would leave daemons
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the daemons, too
 
 needs_root = unittest.skipUnless(IS_ROOT, "needs root")
 
 
 @functools.lru_cache(None)
 def sanitized():
-    """Whether the programs carry a sanitizer, or are scripts that run them below an emulator. What
-    memory that takes is not the daemon's."""
+    """Whether the programs have a sanitizer, or are scripts that run them in an emulator. Then some
+    of their memory is not the daemon's own."""
     program = EDGEMINDD.read_bytes()
     return b"__asan_init" in program or program.startswith(b"#!")
 
 
 def clean_environment(**extra):
-    """The environment without what would steer the programs."""
+    """The environment without the variables that the programs read."""
     steering = re.compile(r"EDGEMIND_|NOTIFY_SOCKET|LISTEN_|WATCHDOG_|JOURNAL_STREAM|"
                           r"XDG_RUNTIME_DIR|NO_COLOR|COLUMNS|TERM$")
     environment = {k: v for k, v in os.environ.items() if not steering.match(k)}
@@ -109,7 +109,7 @@ def option_words(options):
 
 
 def proc_status(pid):
-    """/proc/PID/status with kB turned into bytes."""
+    """/proc/PID/status, with kB converted to bytes."""
     fields = {}
     for line in pathlib.Path("/proc/%d/status" % pid).read_text().splitlines():
         key, _, value = line.partition(":")
@@ -134,7 +134,7 @@ class Daemon:
         self.process = None
         self.log = ""
         self.notifications = Notifications(self.directory / "notify")
-        atexit.register(self.discard)  # however the tests end
+        atexit.register(self.discard)  # also if the tests are interrupted
         try:
             self.start(environment or {}, process or {}, prefix, options)
             if ready:
@@ -192,7 +192,7 @@ class Daemon:
             return connection.call(method, parameters, fds, **named)
 
     def load(self, text, method="LoadModel", **parameters):
-        """LoadModel (or Plan) of a definition of any length, by descriptor."""
+        """Calls LoadModel (or Plan) for a definition of any length, by descriptor."""
         with self.connect() as connection, memory_file(text) as file:
             return connection.call(method, dict(parameters, definitionFileDescriptor=0),
                                    fds=[file.fileno()])
@@ -208,7 +208,7 @@ class Daemon:
         return proc_status(self.pid)
 
     def fds(self):
-        """Its open descriptors: {path below /proc: what it leads to}."""
+        """Its open descriptors: {path below /proc: target of the link}."""
         found = {}
         for fd in pathlib.Path("/proc/%d/fd" % self.pid).iterdir():
             try:
@@ -218,12 +218,12 @@ class Daemon:
         return found
 
     def n_fds(self):
-        """How many it holds, without those through which the monitor reads just now."""
+        """How many descriptors it has, without those that the monitor is just reading."""
         return sum(not target.startswith("/proc/") for target in self.fds().values())
 
     def n_fds_at_rest(self):
-        """The same with no call in progress: what is open for a moment, as while it notifies, comes
-        on top, so the least of several counts is the one."""
+        """The same without calls in progress. Some descriptors are open only for a moment, as for a
+        notification, so this returns the minimum of several counts."""
         with self.connect() as connection:
             counts = []
             for _ in range(5):
@@ -232,7 +232,7 @@ class Daemon:
         return min(counts) - 1  # this connection
 
     def overhead_bytes(self):
-        """What the daemon holds beyond the arena, as the kernel tells."""
+        """The daemon's memory beside the arena, according to the kernel."""
         status = self.status()
         return status["VmRSS"] - status["RssShmem"]
 
@@ -257,7 +257,7 @@ class Daemon:
         return entry
 
     def wait_sample(self):
-        """A monitor sample that was taken wholly after this call."""
+        """A monitor sample that was started after this call."""
         seen = self.stats()["monitor"]["samples"]
 
         def fresh():
@@ -266,7 +266,7 @@ class Daemon:
         return wait_until(fresh, "two more samples")
 
     def stop(self, with_signal=signal.SIGTERM):
-        """Ends the daemon, removes what it leaves, and asserts that it ended cleanly."""
+        """Ends the daemon, removes its files, and asserts that it ended cleanly."""
         if self.process.poll() is None:
             self.process.send_signal(with_signal)
             try:
@@ -280,7 +280,7 @@ class Daemon:
         assert "Sanitizer" not in self.log, self.log
 
     def discard(self):
-        """Removes everything, whatever state it is in. Safe to call twice."""
+        """Removes everything, in any state. May be called twice."""
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
@@ -292,8 +292,8 @@ class Daemon:
 
 
 class TestCase(unittest.TestCase):
-    """A test with daemons. `options` (of the class) are those of `self.daemon`, which setUp starts;
-    None: the test starts its own with `self.start`."""
+    """A test with daemons. setUp starts `self.daemon` with the class's `options`. If they are None,
+    the test starts its own daemons with `self.start`."""
 
     options = None
     maxDiff = None
@@ -327,7 +327,8 @@ class TestCase(unittest.TestCase):
             daemon.stop()
 
     def start_refused(self, prefix=(), process=None, **options):
-        """Runs a daemon that must refuse to start, and say why on stderr. Returns the Result."""
+        """Runs a daemon that must refuse to start, and report the reason on stderr. Returns the
+        Result."""
         directory = self.directory()
         os.chmod(directory, 0o777)
         config = directory / "conf"
@@ -363,7 +364,8 @@ class TestCase(unittest.TestCase):
         return result
 
     def assertUnharmed(self, daemon=None):
-        """Another client is served, the figures agree, and no thread of work is left over."""
+        """Checks that another client is served, that the figures agree, and that no worker is still
+        busy."""
         daemon = daemon or self.daemon
         wait_until(lambda: daemon.stats()["scheduler"]["layersLoading"] == 0, "loads to end")
         stats = daemon.stats()
@@ -375,7 +377,7 @@ class TestCase(unittest.TestCase):
         return stats
 
     def assertFds(self, expected, daemon=None):
-        """The daemon comes back to this number of descriptors."""
+        """Waits until the daemon has this number of descriptors again."""
         daemon = daemon or self.daemon
         try:
             wait_until(lambda: daemon.n_fds() == expected, "descriptors")
@@ -390,7 +392,7 @@ def sized_model(name, *sizes):
 
 
 def memory_file(data):
-    """A regular file without a name, at its beginning."""
+    """A regular file without a name, positioned at its beginning."""
     file = open(os.memfd_create("definition"), "w+b")
     file.write(data.encode() if isinstance(data, str) else data)
     file.seek(0)
@@ -398,7 +400,8 @@ def memory_file(data):
 
 
 def group_of(*avoid):
-    """(name, gid) of an existing group, none of `avoid`, for use as a socket's or admin group."""
+    """(name, gid) of an existing group that is not in `avoid`, to be a socket's group or admin
+    group."""
     for entry in sorted(grp.getgrall(), key=lambda entry: entry.gr_gid):
         if entry.gr_gid not in (0, NOBODY, *avoid):
             return entry.gr_name, entry.gr_gid
@@ -406,7 +409,7 @@ def group_of(*avoid):
 
 
 def writable_setting(test, path, value):
-    """Sets a file of the system for the time of a test, and restores it."""
+    """Changes a system file during a test, and restores it afterwards."""
     path = pathlib.Path(path)
     if not IS_ROOT or not os.access(path, os.W_OK):
         raise unittest.SkipTest("needs to write " + str(path))

@@ -1,5 +1,5 @@
-"""What the tests of bad input and bad peers share: a daemon with an innocent model in it, and the
-check after each test that nobody else noticed anything."""
+"""Common parts of the tests of bad input and bad peers: a daemon with an innocent model in it, and
+the check after each test that no other client was affected."""
 from harness import MIB, TestCase, sanitized, sized_model, wait_until
 
 INVALID = "org.varlink.service.InvalidParameter"
@@ -17,7 +17,7 @@ class HostileTestCase(TestCase):
         self.n_fds = self.daemon.n_fds_at_rest()
 
     def tearDown(self):
-        """Nobody else noticed."""
+        """Checks that no other client was affected."""
         stats = self.assertUnharmed()
         self.assertEqual([m["name"] for m in self.daemon.call("List")["models"]], ["innocent"])
         self.assertEqual(stats["scheduler"]["layersLoaded"], 2)
@@ -26,7 +26,7 @@ class HostileTestCase(TestCase):
             self.assertLess(self.daemon.overhead_bytes(), self.overhead_max)
 
     def assertRefused(self, connection, method="Stats"):
-        """An error reply, or the end of that connection."""
+        """Checks that the client gets an error reply, or that its connection ends."""
         reply = connection.reply(method)
         self.assertTrue(reply is None or "error" in reply, reply)
         return reply

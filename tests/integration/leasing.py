@@ -1,5 +1,5 @@
-"""What the tests of leases and runs share: clients that read what they lease, client processes, and
-models whose bytes are known."""
+"""Common parts of the tests of leases and runs: clients that read the leased layers, client
+processes, and models whose bytes are known."""
 import ctypes
 import fcntl
 import hashlib
@@ -24,17 +24,17 @@ PR_SET_DUMPABLE = 4
 
 
 class Leaser(Client):
-    """A connection that maps the arena with its first lease, and reads leases from there."""
+    """A connection that maps the arena at its first lease, and reads the leased layers there."""
 
     arena = None
 
     def lease(self, method="Acquire", **parameters):
-        """Acquire or Next. The reply."""
+        """Calls Acquire or Next. Returns the reply."""
         self.send_call(method, parameters)
         return self.leased_reply(method)
 
     def leased_reply(self, method="Acquire"):
-        """The reply to an earlier Acquire or Next."""
+        """Receives the reply to an earlier Acquire or Next."""
         reply = self.result(method)
         index = reply.get("arenaFileDescriptor")
         assert (index is None) == (self.arena is not None), reply
@@ -55,7 +55,7 @@ class Leaser(Client):
         return bool(self.buffer or select.select([self.socket], [], [], 0)[0])
 
     def views(self, reply):
-        """The layer's bytes where they lie."""
+        """The layer's bytes in the arena."""
         return [self.arena[s["offset"]:s["offset"] + s["length"]] for s in reply["segments"]]
 
     def read(self, reply):
@@ -69,7 +69,8 @@ class Leaser(Client):
 
 
 class Pipe:
-    """One end between a test and a process that it forked: JSON values, in order."""
+    """One end of the connection between a test and a process that it forked. It carries JSON
+    values."""
 
     def __init__(self, end):
         self.socket = end
@@ -85,7 +86,7 @@ class Pipe:
         return json.loads(line)
 
     def spoken_to(self):
-        """Whether there is something to hear, if all that was said before has been heard."""
+        """Whether there is a message, if all earlier messages have been received."""
         return bool(select.select([self.socket], [], [], 0)[0])
 
     def close(self):
@@ -94,8 +95,8 @@ class Pipe:
 
 
 class Process(Pipe):
-    """A client process, forked from the test: function(pipe, *arguments), and its end. It holds no
-    descriptor of the test's. `user`: another one, in `groups`."""
+    """A client process, forked from the test, which runs function(pipe, *arguments) and ends. It
+    has no descriptors of the test. `user`: another user, in `groups`."""
 
     def __init__(self, test, function, *arguments, user=None, groups=()):
         ours, theirs = socket.socketpair()
@@ -133,7 +134,7 @@ class Process(Pipe):
         self.wait()
 
     def end(self):
-        """Waits for it to come to its end by itself, and well."""
+        """Waits until it has ended by itself without a failure."""
         status = self.wait()
         assert status == 0, "client process ended with %d" % status
 
@@ -144,8 +145,8 @@ class Process(Pipe):
 
 
 def let_go_of_descriptors(kept):
-    """Makes every descriptor but the standard ones and `kept` lead to /dev/null. Their numbers stay
-    taken, so that what the test's objects still close is nobody else's."""
+    """Redirects every descriptor to /dev/null, except the standard ones and `kept`. Their numbers
+    stay in use, so that the test's objects, when they close them, close no other descriptor."""
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
@@ -158,7 +159,7 @@ def let_go_of_descriptors(kept):
 
 
 def become(user, groups):
-    """Takes on another user, and is as accessible below /proc as after execve(2)."""
+    """Changes to another user, and is accessible below /proc as after execve(2)."""
     os.setgroups(groups)
     os.setgid(NOBODY)
     os.setuid(user)
@@ -166,8 +167,8 @@ def become(user, groups):
 
 
 def hold(pipe, daemon, layers):
-    """A client process: leases these (model, layer) and sleeps. Each word to it releases one, the
-    oldest first."""
+    """A client process that leases these (model, layer) pairs and sleeps. Each message to it makes
+    it release one lease, the oldest first."""
     with Leaser(daemon) as client:
         leases = [client.lease(model=model, layer=layer) for model, layer in layers]
         pipe.say()
@@ -198,7 +199,8 @@ class LeaseTestCase(TestCase):
         return client
 
     def load_weights(self, name, sizes, seed=0, daemon=None):
-        """Registers a model with weights of these sizes (see write_model) and loads what fits.
+        """Registers a model with weights of these sizes (see write_model) and loads as many layers
+        as fit.
         {layer: its bytes}."""
         path = self.directory() / name
         layers = write_model(path, sizes, seed)
@@ -207,7 +209,7 @@ class LeaseTestCase(TestCase):
         return layers
 
     def footprint(self, model, daemon=None):
-        """{layer: its pages in bytes} of those that are resident."""
+        """{layer: size of its pages} for the resident layers."""
         layers = (daemon or self.daemon).call("List", model=model)["layers"]
         return {layer["name"]: layer["footprintBytes"] for layer in layers
                 if layer["state"] == "resident"}
@@ -228,19 +230,20 @@ class LeaseTestCase(TestCase):
         self.wait_for_waiting(n + 1)
 
     def assertNoReply(self, *clients):
-        """None has been answered, though the daemon has had its turn."""
+        """Checks that no call has been answered, although the daemon had the time."""
         self.daemon.stats()
         self.assertEqual([client for client in clients if client.readable()], [])
 
     def assertHolders(self, busy, pid, layers):
-        """A Busy reply's parameters name this process as the holder of these layers."""
+        """Checks that a Busy reply names this process as the holder of these layers."""
         self.assertEqual(busy["leasesTotal"], len(busy["leases"]))
         self.assertEqual({lease["pid"] for lease in busy["leases"]}, {pid})
         self.assertEqual({lease["loading"] for lease in busy["leases"]}, {False})
         self.assertEqual(sorted(lease["layer"] for lease in busy["leases"]), sorted(layers))
 
     def assertNothingLeft(self, n_fds, daemon=None):
-        """No lease, no waiter, no load, no run, no descriptor; everything can be evicted."""
+        """Checks that no leases, waits, loads, runs or descriptors are left, and that all layers
+        can be evicted."""
         daemon = daemon or self.daemon
 
         def over():

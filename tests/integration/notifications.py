@@ -5,15 +5,15 @@ import socket
 import threading
 import time
 
-PATIENCE = 60  # seconds; only ever spent when nobody takes what was sent
+PATIENCE = 60  # seconds; takes so long only if nobody receives the messages
 
 
 class Notifications:
-    """A service manager's end of sd_notify: takes what comes, always, as the real one does."""
+    """A service manager's end of sd_notify. Like the real one, it always receives every message."""
 
     def __init__(self, path):
         self.messages = []  # lists of lines, in order
-        self.waited_for = 0  # how many of them `wait` has gone through
+        self.waited_for = 0  # how many of them `wait` has checked
         self.news = threading.Condition()
         self.path = str(path)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -25,7 +25,7 @@ class Notifications:
     def take(self):
         while True:
             select.select([self.socket], [], [])
-            with self.news:  # a message is in the queue or in the list, and never on its way
+            with self.news:  # a message is always in the queue or in the list
                 message = self.socket.recv(1 << 16)
                 if not message:
                     return
@@ -33,8 +33,8 @@ class Notifications:
                 self.news.notify_all()
 
     def wait(self, line, seconds):
-        """The lines of the next message, after the last one waited for, that has this line ("KEY=":
-        any value). None if none was sent in time, however late it is taken."""
+        """Waits for a message with this line ("KEY=": any value), after the last one that was
+        waited for. Returns its lines, or None if no such message was sent in time."""
         with self.news:
             patience = time.monotonic() + seconds + PATIENCE
             while True:

@@ -1,4 +1,4 @@
-"""What tests of edgemind.py stand on. TEST_NUMPY=no imports it as if there were no NumPy."""
+"""The base of the tests of edgemind.py. TEST_NUMPY=no imports it as if NumPy were not installed."""
 import os
 import pathlib
 import re

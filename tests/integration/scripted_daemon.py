@@ -1,4 +1,4 @@
-"""A daemon that is played: it takes one connection and answers its calls as a test says."""
+"""A scripted daemon: it accepts one connection and answers its calls as the test says."""
 import json
 import os
 import socket
@@ -8,8 +8,9 @@ from harness import TIMEOUT
 
 
 class ScriptedDaemon:
-    """Listens at `path`, its `socket`. `answer` is called with the connection and each call, in a thread; what it
-    returns (replies, as dictionaries) is sent, and after None it hangs up. A context manager."""
+    """Listens at `path`, its `socket`. A thread calls `answer` with the connection and each call,
+    and sends the replies (dictionaries) that it returns. After None it closes the connection. A
+    context manager."""
 
     def __init__(self, path, answer):
         self.socket, self.answer = str(path), answer

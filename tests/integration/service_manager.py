@@ -1,10 +1,10 @@
-"""A service manager as far as a restart goes: it keeps the descriptors that a daemon stores, and
-gives them to the next process.
+"""The part of a service manager that a restart needs: it keeps the descriptors that a daemon stores, and
+passes them to the next process.
 
-As systemd does it: a descriptor of an open file that it already has is dropped, and so, without a
-word, is what exceeds the maximum; FDSTOREREMOVE drops all of a name; the store outlives the
-process, however that ended. The listening socket is the manager's, so that clients can connect at
-any time.
+It works as systemd does. It drops a descriptor of an open file that it already has, and drops without a
+message every descriptor beyond the maximum. FDSTOREREMOVE drops all descriptors of a name. The store
+survives the process, however that ends. The manager has the listening socket, so that clients can connect
+at any time.
 """
 import array
 import contextlib
@@ -54,7 +54,7 @@ class Store(Notifications):
     def take(self):
         while True:
             select.select([self.socket], [], [])
-            with self.lock:  # it takes nothing while somebody else holds this
+            with self.lock:  # it receives nothing while another thread holds this
                 data, rights, _, _ = self.socket.recvmsg(1 << 16, socket.CMSG_SPACE(16 * 4),
                                                          socket.MSG_CMSG_CLOEXEC)
                 fds = array.array("i")
@@ -80,19 +80,19 @@ class Store(Notifications):
             os.close(fd)
 
     def add(self, name, fd):
-        """Puts a duplicate in."""
+        """Stores a duplicate."""
         if len(self.fds) < self.maximum and not any(is_same_file(fd, kept) for _, kept in self.fds):
             self.fds.append((name, fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, APART)))
 
     def drop(self, name=None):
-        """Takes out what has this name; None: everything."""
+        """Removes the descriptors with this name; None: all."""
         for kept in [kept for kept in self.fds if name in (None, kept[0])]:
             os.close(kept[1])
             self.fds.remove(kept)
 
     @contextlib.contextmanager
     def deaf(self):
-        """Takes nothing for a while, and the queue is full."""
+        """Receives nothing for a while, so that the queue gets full."""
         with self.lock, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             with contextlib.suppress(BlockingIOError):
@@ -115,7 +115,7 @@ class Store(Notifications):
 
 class Service(Daemon):
     """A daemon with a store, which can be started again. `store_max`: None for no store.
-    `listening`: by the manager's socket, else by its own."""
+    `listening`: it listens on the manager's socket, otherwise on its own."""
 
     def __init__(self, store_max=STORE_MAX, listening=True, **options):
         self.store_max, self.is_listening = store_max, listening
@@ -150,25 +150,26 @@ class Service(Daemon):
                 os.close(fd)
 
     def end(self, with_signal=signal.SIGKILL):
-        """Ends the process; the store stays. Returns when all that it said has been taken."""
+        """Ends the process; the store stays. Returns when all its messages have been received."""
         self.process.send_signal(with_signal)
         self.process.wait(TIMEOUT)
         self.settle()
-        self.store.waited_for = len(self.store.messages)  # its last words are nobody else's
+        self.store.waited_for = len(self.store.messages)  # separates the processes
         self.logs.append(self.read_log())
         expected = 0 if with_signal == signal.SIGTERM else -with_signal
         assert self.process.returncode == expected, "edgemindd ended with %s:\n%s" % (
             self.process.returncode, self.read_log())
 
     def settle(self):
-        """Returns when the manager has taken what was sent until now."""
+        """Waits until the manager has received all messages that were sent until now."""
         n = sum(lines == ["X_SETTLED=1"] for lines in self.store.messages)
         self.store.socket.sendto(b"X_SETTLED=1", self.store.path)
         wait_until(lambda: sum(lines == ["X_SETTLED=1"] for lines in self.store.messages) > n,
                    "the manager")
 
     def start_again(self, ready=True, **changed):
-        """A new process, with the store's descriptors. `changed` options stay so."""
+        """Starts a new process with the store's descriptors. `changed` options also hold for later
+        starts."""
         environment, process, prefix, options = self.given
         self.start(environment, process, prefix, {**options, **changed})
         if ready:
@@ -185,7 +186,7 @@ class Service(Daemon):
         return self.said("a warm start")
 
     def arena_bytes(self):
-        """What the stored arena's pages take."""
+        """The memory of the stored arena's pages."""
         return os.fstat(self.store.fd("arena")).st_blocks * 512
 
     def discard(self):
@@ -199,7 +200,7 @@ def proc_path(pid, name):
 
 
 class Reader(Client):
-    """A connection that reads leases with pread(2): should the arena be cut short, that is seen."""
+    """A connection that reads leases with pread(2), which shows whether the arena was truncated."""
 
     arena = None
 
@@ -228,7 +229,7 @@ class RestartTestCase(LeaseTestCase):
         return service
 
     def cat(self, service, model, layer):
-        """What `emctl cat` writes."""
+        """The output of `emctl cat`."""
         done = subprocess.run([str(harness.EMCTL), "cat", model, layer], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, timeout=TIMEOUT,
                               env=harness.clean_environment(EDGEMIND_SOCKET=service.socket))
@@ -236,7 +237,8 @@ class RestartTestCase(LeaseTestCase):
         return done.stdout
 
     def assertBytes(self, service, model, layers):
-        """Each of these layers (name: its bytes) is what it should be; absent ones are loaded."""
+        """Checks that each of these layers (name: its bytes) has the right bytes; absent layers are
+        loaded."""
         with Reader(service) as client:
             for layer, data in layers.items():
                 reply = client.lease(model=model, layer=layer)
@@ -247,7 +249,8 @@ class RestartTestCase(LeaseTestCase):
         self.assertTrue(service.is_warm(), service.read_log())
 
     def assertCold(self, service, why, models=0):
-        """It said so and why, knows nothing, and works; the next start is a warm one."""
+        """Checks that it reported a cold start with the reason, knows no models, and works, and
+        that the next start is warm."""
         log = service.read_log()
         self.assertRegex(log, "a cold start: .*" + why)
         self.assertFalse(service.is_warm(), log)

@@ -11,7 +11,7 @@ class Cancel(TestCase):
     options = {"capacity": "160M"}
 
     def assertConsistent(self, model):
-        """What was complete stays, and nothing of the half-loaded holds pages."""
+        """Complete layers stay, and the layer that was being loaded has no pages."""
         stats = self.assertUnharmed()
         with self.daemon.connect() as c:
             layers = [layer for part, _ in c.stream("List", model=model)
@@ -25,7 +25,8 @@ class Cancel(TestCase):
         return stats, [layer["name"] for layer in resident]
 
     def test_hang_up_cancels(self):
-        """So many layers of 40 MiB take minutes, whenever this process comes to hang up."""
+        """A model with so many layers of 40 MiB that loading takes minutes, so that this process
+        hangs up in time."""
         n_layers = 20000
         with self.daemon.connect() as c, \
                 memory_file(sized_model("m", *[40 * MIB] * n_layers)) as file:
@@ -39,7 +40,7 @@ class Cancel(TestCase):
         self.assertLess(loaded, n_layers)
         self.assertEqual(stats["scheduler"]["bytesLoaded"], loaded * 40 * MIB)
         self.assertLessEqual(len(resident), 4)
-        # It is over for good; the model stays and can be loaded again.
+        # The load has ended; the model stays and can be loaded again.
         self.assertEqual(self.daemon.stats()["scheduler"]["decisions"]["loaded"], loaded)
         self.assertFalse(self.daemon.call("LoadLayer", model="m", layer="l19999")["hit"])
 
@@ -63,14 +64,14 @@ class Cancel(TestCase):
                     if i % 3:
                         other.call("List")
                 wait_until(lambda: not self.daemon.stats()["scheduler"]["layersLoading"], "the end")
-                if other.call("List")["models"]:  # the hang-up may come before it was registered
+                if other.call("List")["models"]:  # the model may not be registered yet when the client hangs up
                     self.assertConsistent("m")
                     other.call("UnloadModel", model="m")
                 self.assertEqual(self.daemon.stats()["arena"]["usedBytes"], 0)
             self.assertFds(n_fds)
 
     def test_a_layer_that_another_waits_for(self):
-        """Is finished for the one who stays."""
+        """The load is finished for the client that stays connected."""
         self.daemon.call("LoadModel", definition=sized_model("m", 150 * MIB))
         for _ in range(5):
             self.daemon.call("Reset")
@@ -86,7 +87,8 @@ class Cancel(TestCase):
             self.assertConsistent("m")
 
     def test_busy_while_loading(self):
-        """A layer that is loading gives way to nobody: Reset, unloads and other loads are told."""
+        """A layer that is being loaded is never evicted: Reset, unloads and other loads are
+        Busy."""
         self.daemon.call("LoadModel", definition=sized_model("m", 150 * MIB))
         self.daemon.call("Reset")
         self.daemon.call("LoadModel", definition=sized_model("other", MIB, 20 * MIB))
@@ -126,7 +128,7 @@ class Cancel(TestCase):
         return busy
 
     def test_stop_in_the_middle(self):
-        """SIGTERM during a load: a clean end, nothing waits for the load."""
+        """SIGTERM during a load: the daemon ends cleanly and does not wait for the load."""
         with self.daemon.connect() as c, \
                 memory_file(sized_model("m", *[40 * MIB] * 20000)) as file:
             c.send_call("LoadModel", {"definitionFileDescriptor": 0}, [file.fileno()], more=True)

@@ -1,4 +1,4 @@
-"""Capacities that cannot be: each is refused, with reason and figures, before it is committed."""
+"""Impossible capacities: each is refused, with reason and figures, before memory is committed."""
 import os
 import pathlib
 import re
@@ -122,7 +122,8 @@ class CgroupLimit(TestCase):
         return cgroup
 
     def test_more_than_the_cgroup_allows(self):
-        """An ancestor's limit counts as well: refused with its figure, and not killed."""
+        """The limit of an ancestor also counts: the daemon refuses with that figure, and is not
+        killed."""
         cgroup = self.cgroup(256 * MIB)
         for commit in ("boot", "load"):
             result = self.start_refused(capacity="300M", commit=commit,
@@ -136,13 +137,13 @@ class CgroupLimit(TestCase):
                 self.assertNotRegex(path.read_text(), r"oom_kill [1-9]")
 
     def test_percentage_of_what_the_process_may_have(self):
-        """Not of the host's RAM, of which the cgroup allows only a part."""
+        """A percentage of what the cgroup allows, not of the host's RAM."""
         cgroup = self.cgroup(300 * MIB)
         daemon = self.start(capacity="25%", process={"preexec_fn": cgroup.enter})
         self.assertEqual(daemon.stats()["arena"]["capacityBytes"], 75 * MIB)
 
     def test_too_little_now_may_be_enough_later(self):
-        """What is taken up beside the daemon may become free: a supervisor is to try again."""
+        """Memory that others use may become free, so a supervisor should try again."""
         cgroup = self.cgroup(300 * MIB)
         other = subprocess.Popen([sys.executable, "-c",
                                   "import sys; b = bytearray(200 << 20); print(flush=True); sys.stdin.read()"],

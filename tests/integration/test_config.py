@@ -35,7 +35,7 @@ class CheckConfig(TestCase):
             self.assertEqual(result.out, run(EDGEMINDD, long).out)
 
     def test_bad(self):
-        """Each names the file, the line, and what would be right."""
+        """Each error names the file, the line, and the correct values."""
         for text, line, word in (
                 ("capacity = 50M\npolicy = belady\n", 2, "lru"),
                 ("capacity = lots\n", 1, "capacity"), ("\n\ncapcity = 50M\n", 3, "capacity"),
@@ -96,8 +96,8 @@ class CheckConfig(TestCase):
 
 class Reload(TestCase):
     def reload(self, daemon, text):
-        """Changes the file (None: removes it), sends SIGHUP and waits for the protocol's end.
-        Returns what was logged."""
+        """Changes the file (None: removes it), sends SIGHUP and waits until the daemon reports the
+        end of the reload. Returns the log."""
         seen = len(daemon.read_log())
         if text is None:
             daemon.config.unlink()
@@ -175,7 +175,8 @@ class Life(TestCase):
             daemon.stop()
 
     def test_ready_after_commitment(self):
-        """When READY comes the memory is there, the first sample is taken and the socket serves."""
+        """At READY the memory is committed, the monitor has its first sample, and the socket is
+        served."""
         daemon = self.start(capacity="30M")
         status = daemon.status()
         self.assertGreaterEqual(status["RssShmem"] + 64 * 4096 * status["Threads"], 30 * MIB)
@@ -233,7 +234,7 @@ class Life(TestCase):
         self.assertFalse(daemon.socket.exists())
 
     def test_simulation(self):
-        """Decides as the real one does, and commits nothing."""
+        """A simulated daemon decides as the real one does, but commits no memory."""
         daemon = self.start(simulate=True, capacity="1T")
         daemon.call("LoadModel", definition=sized_model("m", 700 << 30, 700 << 30))
         stats = daemon.stats()
@@ -279,7 +280,7 @@ class SocketActivation(TestCase):
         self.assertEqual(daemon.process.wait(TIMEOUT), 0)
 
     def test_not_a_listening_socket(self):
-        """Something else than a Unix stream socket is not served, and does not crash it."""
+        """A descriptor that is not a Unix stream socket is not served, and does no harm."""
         path = self.directory() / "s"
         with open(os.devnull, "rb") as null:
             os.set_inheritable(null.fileno(), True)

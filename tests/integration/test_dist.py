@@ -17,7 +17,7 @@ class Dist(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.directory)
 
     def pack(self, name, umask, **environment):
-        """The tarball's name and digest, from a clone of its own."""
+        """The tarball's name and digest, made in a separate clone."""
         clone = self.directory / name
         environment = {**os.environ, **environment}
         environment.pop("MAKEFLAGS", None)

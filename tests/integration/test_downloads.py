@@ -1,5 +1,5 @@
-"""Models as people have them: in the cache of Hugging Face's libraries, in folders, in parts, under
-odd names. emctl, libedgemind's module for Python, and the daemon."""
+"""Models as users have them: in the cache of Hugging Face's libraries, in folders, in parts, with
+odd names. For emctl, the Python module and the daemon."""
 import contextlib
 import os
 import struct
@@ -101,7 +101,7 @@ class Downloads(TestCase):
         next(folder.glob("*.json")).unlink()
         self.assertIn("model.safetensors.index.json", self.assertExit(1, self.load(shards[0])).err)
 
-    WRONG = {  # as they begin, and what the message calls them
+    WRONG = {  # their first bytes, and their names in the message
         "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 4\n" % (b"0" * 64),
                 "Git LFS pointer"),
         "page": (b"\n<!DOCTYPE html>\n<html><body>Not found</body></html>", "web page"),
@@ -115,7 +115,8 @@ class Downloads(TestCase):
     }
 
     def test_wrong_kinds_of_file(self):
-        """Each is named for what it is: alone, as weights of a definition, and when it is large."""
+        """The message names the kind of file: if the file is alone, if it is the weights of a
+        definition, and if it is large."""
         for kind, (data, word) in self.WRONG.items():
             for rest in (b"", bytes(17 << 20)):
                 with self.subTest(kind=kind, bytes=len(data + rest)):
@@ -173,7 +174,7 @@ class Downloads(TestCase):
             with edgemind.Connection(self.daemon.socket) as client:
                 with self.assertRaisesRegex(FileNotFoundError, "llm-00002-of-00003"):
                     client.load_model(path)
-        # Those that do not look at the name learn it from the daemon.
+        # Clients that do not check the names get this error from the daemon.
         with open(paths[0], "rb") as file, self.daemon.connect() as client:
             error = self.assertVarlinkError("InvalidDefinition", client.call, "LoadModel",
                                             {"definitionFileDescriptor": 0, "name": "llm"},
@@ -187,7 +188,7 @@ class Downloads(TestCase):
         self.assertExit(0, self.load(paths[0]))
 
     def test_parts_of_two_models(self):
-        """As many parts, and each in its place, but not of one model."""
+        """The number and order of the parts is right, but they do not belong to one model."""
         paths, _ = self.parts(first=0)
         other = paths[1].read_bytes()
         self.parts(first=1)
@@ -197,7 +198,7 @@ class Downloads(TestCase):
         self.assertEqual(self.models(), set())
 
     def test_parts_of_two_splits(self):
-        """As many parts with as many tensors, each in its place; only the names differ."""
+        """Number, order and tensors of the parts are right; only the names differ."""
         paths, _ = self.parts(n_parts=2, first=0)
         other = paths[1].with_name("other-00002-of-00002.gguf")
         paths[1].rename(other)

@@ -1,4 +1,5 @@
-"""emctl as people and scripts use it: help, exit codes, pipes, terminals, and where it looks."""
+"""emctl as people and scripts use it: help, exit codes, pipes, terminals, and the places of files
+and sockets."""
 import fcntl
 import itertools
 import json
@@ -41,7 +42,7 @@ class CommandLine(TestCase):
             self.assertExit(0, run(EMCTL, *words))
 
     def test_completion(self):
-        """What the shell offers is what the help lists."""
+        """Completion in the shell offers what the help lists."""
         script = ROOT / "client" / "emctl" / "emctl.bash-completion"
 
         def offers(*words):
@@ -104,7 +105,8 @@ class CommandLine(TestCase):
         self.assertRegex(out, r"^emctl \d+\.\d+\.\d+\n$")
 
     def test_a_daemon_that_is_none(self):
-        """Rubbish or the end instead of a reply: an error, never a crash."""
+        """If garbage or the end of the connection comes instead of a reply, emctl reports an error
+        and never crashes."""
         path = self.directory() / "s"
         for answer in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n\0", b"{}\0", b"[]\0", b"\0", b"{\0",
                        b'{"parameters":{}}\0', b'{"parameters":{"arena":3}}\0',
@@ -328,7 +330,7 @@ class WithDaemon(TestCase):
         for words in (["list", "many"], ["list", "many", "--json"], ["--help"]):
             with self.subTest(words=words):
                 read, write = os.pipe()
-                os.close(read)  # a reader that has gone: quietly over
+                os.close(read)  # the reader has gone: emctl ends without a message
                 done = subprocess.run([EMCTL, *words], env=environment, stdout=write,
                                       stderr=subprocess.PIPE, timeout=TIMEOUT)
                 os.close(write)
@@ -391,7 +393,7 @@ class WithDaemon(TestCase):
             os.set_blocking(watcher.stdout.fileno(), False)
             text = bytearray()
 
-            def told():  # when it begins to watch is its own affair
+            def told():  # the test does not know when emctl begins to watch
                 self.daemon.call("SetPolicy", policy=next(policies))
                 text.extend(watcher.stdout.read() or b"")
                 return b"policy-changed" in text
@@ -422,7 +424,7 @@ class Terminal(TestCase):
         while select.select([ours], [], [], TIMEOUT)[0]:
             try:
                 data = os.read(ours, 1 << 16)
-            except OSError:  # EIO: the other side is closed
+            except OSError:  # EIO: the other side has been closed
                 break
             if not data:
                 break
@@ -459,7 +461,7 @@ class Terminal(TestCase):
         self.assertNotIn("\r", result.out + result.err)
 
     def test_hostile_names(self):
-        """A name may hold anything; a terminal must not obey it."""
+        """A name may have any characters, but none may control the terminal."""
         definition = json.dumps({"name": "evil\x1b]0;x\x07\n\u202e", "layers":
                                  [{"name": "\x1b[2Jl\r\n\t", "bytes": 1}]})
         try:

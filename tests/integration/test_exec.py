@@ -1,5 +1,5 @@
-"""emctl exec: programs that only map files run on the arena; what stands in the way is said before
-they start, with emctl's exit codes."""
+"""emctl exec: programs that only map files run on the arena. If that is impossible, emctl reports
+the reason before they start, with its exit codes."""
 import json
 import os
 import pathlib
@@ -46,7 +46,7 @@ class CommandLine(TestCase):
         self.assertIn("plain files", result.err)
 
     def test_no_command(self):
-        """Told before anything is asked of a daemon."""
+        """Reported before emctl calls the daemon."""
         plain = self.directory() / "plain"
         plain.write_text("")
         for command, code in (("/nonexistent/command", 127), ("no-such-command", 127), ("", 127),
@@ -62,7 +62,7 @@ class CommandLine(TestCase):
 
 
 class Running(TestCase):
-    """With a model that is known."""
+    """With a registered model."""
 
     options = {"capacity": "4M", "policy": "lru"}
 
@@ -93,7 +93,7 @@ class Running(TestCase):
         self.assertUnharmed()
 
     def test_a_model_is_made_known(self):
-        """With as much of it as there is room for; a second time nothing happens."""
+        """As many layers as fit are loaded; the second time nothing happens."""
         for name in ("m", "m", "other"):
             result = self.exec("--model=%s=%s" % (name, self.path), "--", READER, "all", self.path)
             self.assertExit(0, result)
@@ -142,7 +142,7 @@ class Running(TestCase):
         self.assertExit(0, self.exec("--auto", "--", "true"))
 
     def test_auto(self):
-        """What is mapped is registered, under the name that load-model would give it."""
+        """Files that are mapped are registered, with the same name as load-model gives them."""
         for _ in range(2):
             result = self.exec("--auto", "--", READER, "twice", self.path)
             self.assertExit(0, result)
@@ -157,7 +157,7 @@ class Running(TestCase):
         self.assertEqual(self.names(), ["model"])
 
     def test_auto_refused(self):
-        """Files that hold no weights are left alone, and for others the reason is given."""
+        """Files without weights are ignored; for other files the reason is reported."""
         other, huge = self.directory() / "other", self.directory() / "huge.safetensors"
         other.write_bytes(os.urandom(2 * MIB))
         write_model(huge, [5 * MIB], seed=5)
@@ -186,7 +186,8 @@ class Running(TestCase):
         self.assertGreaterEqual(self.fills(), sum(SIZES))
 
     def test_views(self):
-        """What runs is listed, with what it holds; what has ended is not."""
+        """Running programs are listed with the memory that they hold; programs that have ended are
+        not."""
         self.load()
         self.assertIn("no views", self.daemon.emctl("views").out)
         process = subprocess.Popen([str(word) for word in (EMCTL, "exec", "--", READER, "random",
@@ -211,8 +212,8 @@ class Running(TestCase):
         wait_until(lambda: self.daemon.call("Views")["total"] == 0, "the view to end")
 
     def test_environment(self):
-        """The socket is what --socket says, however the command finds it; what was preloaded
-        stays so."""
+        """--socket decides the socket, whatever the command itself would find; other preloaded
+        libraries stay preloaded."""
         self.load()
         directory = pathlib.Path(self.daemon.socket).parent
         library = str(BUILD / "libedgemind-view.so")
@@ -228,7 +229,7 @@ class Running(TestCase):
         self.assertEqual(result.out, "%s|%s|1\n" % (self.daemon.socket, library))
 
     def test_the_command_is_the_process(self):
-        """Its exit status, its signals, its descriptors."""
+        """Exit status, signals and descriptors are those of the command."""
         self.load()
         for script, code in (("exit 42", 42), ("kill -KILL $$", -signal.SIGKILL)):
             self.assertExit(code, self.exec("--", "sh", "-c", script))
@@ -295,13 +296,13 @@ class Running(TestCase):
 
 @needs_root
 class Permissions(TestCase):
-    """Members may look and lease, but make nothing known; strangers may not even look."""
+    """Members may look and lease, but not register models; other users may not even look."""
 
     def setUp(self):
         super().setUp()
         group, self.gid = group_of()
         self.daemon = self.start(capacity="4M", policy="lru", socket_group=group)
-        os.chmod(self.daemon.socket, 0o666)  # so that the daemon is the one who refuses
+        os.chmod(self.daemon.socket, 0o666)  # so that the daemon refuses
         self.open = self.directory()
         self.open.chmod(0o755)
         self.path = self.open / "model"

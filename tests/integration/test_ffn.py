@@ -35,7 +35,7 @@ class FeedForward(TestCase):
         self.assertExit(0, plain)
         numbers = [float(line) for line in plain.out.split()]
         self.assertEqual(len(numbers), 1024)
-        self.assertGreater(len(set(numbers)), 100)  # neither all zero nor saturated
+        self.assertGreater(len(set(numbers)), 100)  # neither all zeros nor saturated
         for percent in (100, 60, 25):
             for policy in POLICIES:
                 with self.subTest(percent=percent, policy=policy):

@@ -1,5 +1,5 @@
-"""emctl hold: layers are held exactly as long as a command runs, and the command runs as it would
-without: its exit status, signals, descriptors and standard streams are its own."""
+"""emctl hold: layers are held exactly as long as a command runs. The command runs as it would
+without emctl: it has its own exit status, signals, descriptors and standard streams."""
 import json
 import os
 import pty
@@ -82,7 +82,7 @@ class Scripted(TestCase):
                          ["a", "\u001b[2J", "c"])
 
     def test_wrong_replies(self):
-        """The command is not run unless every lease was had."""
+        """The command runs only if emctl has got every lease."""
         for replies in ([{}], [{"parameters": {"lease": 1}}], [{"parameters": {"layers": [{}]}}],
                         [{"parameters": {"layers": {}}}], None, error("Busy"),
                         error("LimitExceeded", limit="leases", maximum=4096),
@@ -111,7 +111,7 @@ class Held(TestCase):
         return self.daemon.emctl("hold", *words, **options)
 
     def start_hold(self, *words, **options):
-        """A hold that runs on; its standard input is a pipe."""
+        """Starts a hold that keeps running; its standard input is a pipe."""
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0, **options}
         process = subprocess.Popen([str(word) for word in (EMCTL, "hold", *words)], **options,
                                    env=clean_environment(EDGEMIND_SOCKET=self.daemon.socket))
@@ -177,7 +177,8 @@ class Held(TestCase):
         self.assertEqual((result.out, result.err), ("%s\n" % self.daemon.socket, "e\n"))
 
     def test_nothing_is_inherited(self):
-        """No descriptor, blocked signal or signal that is ignored, but what emctl was given."""
+        """The command has no other descriptors, blocked signals or ignored signals than emctl
+        itself got."""
         look = ("import os; print(sorted(os.listdir('/proc/self/fd')));"
                 "print([l for l in open('/proc/self/status') if l[:6] in ('SigBlk', 'SigIgn')])")
         plain = run(*PYTHON, look)
@@ -197,7 +198,7 @@ class Held(TestCase):
         self.assertExit(0, self.hold("large", "l1", "--wait=60s", "--", "true"))
 
     def test_no_room_for_all(self):
-        """What stands in the way is its own, so it is no use to try again or to wait."""
+        """The command's own leases take the room, so it is useless to try again or to wait."""
         self.daemon.call("LoadModel", definition=sized_model("large", *[20 * MIB] * 3))
         for words in ([], ["--wait=60s"]):
             result = self.assertExit(6, self.hold("large", *words, "--", "echo", "ran"))
@@ -257,7 +258,7 @@ sys.exit(9)""")
         self.assertEqual(process.returncode, 9)
 
     def test_ctrl_c_comes_once(self):
-        """The terminal sends it to both, so emctl must not send it on."""
+        """The terminal sends the signal to both, so emctl must not pass it on."""
         pid, terminal = pty.fork()
         if pid == 0:
             environment = clean_environment(EDGEMIND_SOCKET=self.daemon.socket)
@@ -279,7 +280,7 @@ sys.exit(10 + n)"""], environment)
             read_until(b"ready")
             os.write(terminal, b"\x03")
             read_until(b"int")
-            # What emctl passes on comes in order, so after this one nothing can be on its way.
+            # emctl passes signals on in order, so after this one no other can follow.
             os.kill(pid, signal.SIGUSR1)
             self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 11)
         self.assertGivenBack()
@@ -304,7 +305,7 @@ sys.exit(10 + n)"""], environment)
         self.assertEqual((process.returncode, out, err), (5, b"", b""))
 
     def test_whoever_ignores_children(self):
-        """SIGCHLD ignored is inherited; the exit status must not be lost."""
+        """If emctl inherits SIGCHLD as ignored, the exit status must not be lost."""
         result = self.hold("m", "--", "sh", "-c", "exit 3",
                            preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
         self.assertExit(3, result)

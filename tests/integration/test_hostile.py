@@ -1,5 +1,5 @@
-"""Bad input: a clear error, nothing lost, no descriptor or memory leaked, and every other client
-unaffected, which each test ends by checking."""
+"""Bad input gets a clear error; nothing is lost, no descriptor or memory leaks, and no other client
+is affected. Each test checks this at its end."""
 import json
 import os
 import socket
@@ -52,7 +52,7 @@ class Messages(HostileTestCase):
             self.assertIn("arena", c.result("Stats"))
             c.send(call + b" " * (MESSAGE_MAX + 1 - len(call)) + b"\0")
             self.assertRefused(c)
-        with self.daemon.connect() as c:  # without an end in sight
+        with self.daemon.connect() as c:  # without an end
             try:
                 for _ in range(64):
                     c.send(b" " * MESSAGE_MAX)
@@ -61,7 +61,7 @@ class Messages(HostileTestCase):
             self.assertRefused(c)
 
     def test_nul_inside(self):
-        """A raw NUL splits the message; an escaped one is no name of anything."""
+        """A raw NUL splits the message; an escaped one is not a valid name."""
         with self.daemon.connect() as c:
             c.send(b'{"method": "io.edgemind.manager.Sta\0ts"}\0')
             self.assertTrue(c.at_end())
@@ -124,7 +124,8 @@ class Messages(HostileTestCase):
 
 class FileDescriptors(HostileTestCase):
     def test_unexpected(self):
-        """Closed on every path: with a method that takes none, with junk, with half a message."""
+        """Descriptors are always closed: with a method that takes none, with garbage, with half a
+        message."""
         with open(os.devnull, "rb") as null:
             fds = [null.fileno()] * 100
             for data in (b'{"method": "io.edgemind.manager.Stats"}\0',
@@ -154,7 +155,8 @@ class FileDescriptors(HostileTestCase):
                 c.call("LoadModel", {"definitionFileDescriptor": 0})
 
     def test_not_a_definition_file(self):
-        """Whatever is no readable regular file is refused at once, and nothing blocks."""
+        """Descriptors that are not readable regular files are refused at once, and nothing
+        blocks."""
         directory = self.directory()
         fifo = directory / "fifo"
         os.mkfifo(fifo)
@@ -209,7 +211,7 @@ class Definitions(HostileTestCase):
         self.refuse('{"name":"m","layers":[%s]}' % layers)
 
     def test_a_hundred_thousand_layers(self):
-        """The most that is allowed, in an arena of far fewer pages."""
+        """The maximum number of layers, in an arena with far fewer pages."""
         layers = ",".join('{"name":"%x","bytes":1}' % i for i in range(100000))
         self.daemon.load('{"name":"m","layers":[%s]}' % layers, method="Plan")
 
@@ -231,7 +233,7 @@ class Definitions(HostileTestCase):
             with self.subTest(text=text[:100]):
                 found = self.refuse(text, "InvalidDefinition")
                 self.assertTrue(found["path"] or found["line"], found)
-        # Each is possible, the sum is not a number any more.
+        # Each is possible, but the sum overflows.
         self.refuse(sizes(*['"bytes":9223372036854775807'] * 3), "InvalidDefinition", "OutOfMemory")
         self.refuse(sizes('"bytes":9223372036854775807'), "OutOfMemory")
 

@@ -1,4 +1,5 @@
-"""Leases: what Acquire tells, and that what is leased neither moves nor goes, whoever asks."""
+"""Leases: the reply of Acquire, and that leased layers are neither moved nor evicted, whoever
+asks."""
 import random
 import unittest
 
@@ -10,7 +11,8 @@ class Acquire(LeaseTestCase):
     options = {"capacity": "16M", "policy": "lru"}
 
     def test_the_reply(self):
-        """The layer's bytes, where its tensors lie in them, and the arena once a connection."""
+        """Acquire returns the layer's bytes, the places of its tensors, and the arena once per
+        connection."""
         layers = self.load_weights("m", [3 * MIB + 7, 5, MIB, PAGE, 2 * MIB - 1])
         for client in (self.client(), self.client()):  # Leaser checks when the descriptor comes
             for name, expected in layers.items():
@@ -35,7 +37,7 @@ class Acquire(LeaseTestCase):
         self.assertEqual(scheduler["layersLoaded"], 2)
 
     def test_every_lease_counts(self):
-        """A layer that is leased several times is held until the last lease is given back."""
+        """A layer that is leased several times is held until its last lease is released."""
         self.load_weights("m", [MIB])
         one, other = self.client(), self.client()
         leases = [(client, client.lease(model="m", layer="b.0")) for client in (one, other, one)]
@@ -54,7 +56,8 @@ class Acquire(LeaseTestCase):
         self.daemon.call("UnloadLayer", model="m", layer="b.0")
 
     def test_the_ledger(self):
-        """leasedBytes are the pages of what is leased, after every step of a random sequence."""
+        """leasedBytes is the size of the pages of all leased layers, after every step of a random
+        sequence."""
         rng = random.Random(chosen_seed())
         self.load_weights("m", [rng.randrange(1, 2 * MIB) for _ in range(10)])
         clients = [self.client() for _ in range(3)]
@@ -74,7 +77,7 @@ class Acquire(LeaseTestCase):
             self.assertEqual(self.daemon.stats()["arena"]["leasedBytes"], expected)
 
     def test_simulated(self):
-        """Leases and runs as ever, but there is no arena to read."""
+        """Leases and runs work as usual, but there is no arena to read."""
         daemon = self.start(capacity="2M", simulate=True)
         daemon.call("LoadModel", definition=sized_model("m", MIB, MIB, MIB))
         with daemon.connect() as client:
@@ -91,7 +94,7 @@ class Acquire(LeaseTestCase):
         daemon.call("Reset")
 
     def test_several_extents(self):
-        """A layer finds its place between leased ones, in pieces, and disturbs none of them."""
+        """A layer is placed in pieces between leased layers, and does not change any of them."""
         small = self.load_weights("small", [MIB] * 15)
         capacity = sum(self.footprint("small").values()) + PAGE
         daemon = self.daemon = self.start(capacity=capacity)
@@ -118,7 +121,7 @@ class Acquire(LeaseTestCase):
 
 
 class NothingTakesALease(LeaseTestCase):
-    """Eviction of what is leased is refused, whoever asks for it and under every policy."""
+    """Eviction of leased layers is refused, whoever asks for it and with every policy."""
     options = {"capacity": "8M"}
 
     def setUp(self):
@@ -134,7 +137,7 @@ class NothingTakesALease(LeaseTestCase):
             self.assertEqual([(lease["layer"], lease["loading"]) for lease in busy["leases"]],
                              [("l1", False)])
         self.assertEqual(self.resident("m"), {"l0", "l1", "l2", "l3"})
-        # What nobody holds can go.
+        # A layer that nobody holds can be evicted.
         self.daemon.call("UnloadLayer", model="m", layer="l0")
         self.daemon.call("LoadModel", definition=sized_model("other", MIB))
         self.daemon.call("UnloadModel", model="other")
@@ -194,7 +197,7 @@ class NothingTakesALease(LeaseTestCase):
                     self.holder.release(reply)
 
     def test_a_lease_may_evict_what_nobody_holds(self):
-        """Also where on-full is ask: that is about loads."""
+        """Also with on-full=ask, because that setting is for loads only."""
         self.daemon.call("SetPolicy", policy="lru", onFull="ask")
         self.daemon.call("LoadModel", definition=sized_model("n", *[MIB] * 4))
         self.assertVarlinkError("MustUnload", self.daemon.call, "LoadModel",

@@ -1,5 +1,5 @@
-"""A client that leases everything and sleeps: the others are told who it is, and the daemon lives
-on."""
+"""A client leases everything and sleeps: the other clients learn who it is, and the daemon
+continues."""
 import os
 import pwd
 import time
@@ -27,7 +27,7 @@ class Sleeper(LeaseTestCase):
         self.all = ["l%d" % i for i in range(4)]
 
     def refusals(self):
-        """What every method that needs room or takes something away is told."""
+        """The replies to all methods that need room or evict layers."""
         yield self.assertVarlinkError("Busy", self.daemon.call, "LoadModel",
                                       definition=sized_model("n", 1))
         for method, parameters in (("LoadLayer", {"model": "n", "layer": "l0"}),
@@ -63,7 +63,7 @@ class Sleeper(LeaseTestCase):
         holder.kill()
 
     def test_a_thousand_leases(self):
-        """More than a reply tells one by one."""
+        """More leases than a reply lists."""
         with self.client() as client:
             for _ in range(1500):
                 client.send_call("Acquire", {"model": "m", "layer": "l0"})
@@ -77,7 +77,7 @@ class Many(LeaseTestCase):
     options = {"capacity": "4M"}
 
     def test_a_reply_costs_no_more_with_all_leases_of_a_user(self):
-        """It took 36 ms of everybody's time."""
+        """This once blocked the loop for 36 ms."""
         self.daemon.call("LoadModel", definition=sized_model("m", MIB))
         each, clients = 4096, []
         for _ in range(65536 // each):

@@ -1,5 +1,5 @@
-"""A lease's bytes are the file's for as long as it is held, whatever others load, evict and reset
-meanwhile, and under changing policies."""
+"""A leased layer has the bytes of its file for as long as it is held, whatever others load, evict
+and reset meanwhile, and with changing policies."""
 import random
 import unittest
 
@@ -31,8 +31,8 @@ def check(client, lease, n=1):
 
 
 def hold_and_hash(pipe, daemon, digests, seed):
-    """A client process: hashes each lease many times before it gives it back, until told to end,
-    and often enough to have seen something."""
+    """A client process that hashes each leased layer many times before it releases it. It ends on
+    request, but not before it has done this several times."""
     rng, n_checks = random.Random(seed), 0
     with Leaser(daemon) as client:
         while n_checks < CHECKS or not pipe.spoken_to():
@@ -46,7 +46,8 @@ def hold_and_hash(pipe, daemon, digests, seed):
 
 
 def stream_and_hash(pipe, daemon, digests, seed):
-    """A client process: goes through a model by a run and hashes each layer, until told to end."""
+    """A client process that goes through a model with a run and hashes each layer. It ends on
+    request."""
     rng, n_checks = random.Random(seed), 0
     with Leaser(daemon) as client:
         model = rng.choice(sorted(digests))
@@ -64,7 +65,7 @@ def stream_and_hash(pipe, daemon, digests, seed):
 
 
 def disturb(client, rng, digests):
-    """One call of an administrator who has no lease in mind."""
+    """Makes one call of an administrator that does not care about leases."""
     model = rng.choice(sorted(digests))
     layer = rng.choice(sorted(digests[model]))
     method, parameters = rng.choice((
@@ -81,7 +82,7 @@ def disturb(client, rng, digests):
 
 
 def storm(pipe, daemon, digests, seed, n_steps):
-    """A client process: leases, gives back and disturbs at random."""
+    """A client process that leases, releases and disturbs at random."""
     rng, leases = random.Random(seed), []
     with Leaser(daemon) as client:
         for _ in range(n_steps):
@@ -107,7 +108,8 @@ class Bytes(LeaseTestCase):
     STORMS, STEPS = 3, 400
 
     def weather(self, **options):
-        """Holders and storms over two models of which the arena takes about a third."""
+        """Clients that hold layers and clients that disturb them, with two models of which about a
+        third fits."""
         seed = chosen_seed()
         rng = random.Random(seed)
         daemon = self.daemon = self.start(capacity="12M", log_level="warning", **options)
@@ -141,7 +143,7 @@ class Bytes(LeaseTestCase):
         self.weather()
 
     def test_direct_reads(self):
-        """The same, past the page cache where the file system can."""
+        """The same with direct I/O, if the file system supports it."""
         self.weather(io="direct")
 
 

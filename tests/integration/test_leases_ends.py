@@ -1,5 +1,5 @@
-"""Leases end with their connection, however that ends: killed with calls in flight, held open by a
-child that inherited it, half-closed. Nothing stays behind."""
+"""Leases end with their connection, however it ends: its process is killed while calls are pending,
+a child has inherited it, or it is half-closed. Nothing remains."""
 import mmap
 import os
 import random
@@ -16,7 +16,7 @@ KIB = 1 << 10
 
 
 class Tally:
-    """A number for each of some processes, which only that one writes and all see."""
+    """A number for each of several processes. Only that process writes it, and all can read it."""
 
     def __init__(self, n):
         self.memory = mmap.mmap(-1, 8 * n)
@@ -33,7 +33,7 @@ class Tally:
 
 
 def churn(pipe, daemon, n_layers, seed, tally, i):
-    """A client process that leases and gives back for ever, several calls at a time, and counts the
+    """A client process that leases and releases for ever, several calls at a time, and counts the
     pairs."""
     rng, leases = random.Random(seed), []
     with Leaser(daemon) as client:
@@ -95,7 +95,7 @@ class Killed(LeaseTestCase):
 
     @staticmethod
     def ended(clients):
-        """The first that has ended without having been told to."""
+        """The first process that has ended without a request."""
         for client in clients:
             if os.waitid(os.P_PID, client.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 return client
@@ -103,7 +103,8 @@ class Killed(LeaseTestCase):
 
 
 def bequeath(pipe, daemon):
-    """A client process: leases a layer and forks a child that inherits the connection and stays."""
+    """A client process that leases a layer and forks a child, which inherits the connection and
+    stays."""
     client = Leaser(daemon)
     client.lease(model="m", layer="l0")
     child = os.fork()
@@ -111,7 +112,7 @@ def bequeath(pipe, daemon):
         pipe.say(child)
         signal.pause()
     pipe.hear()
-    pipe.say(client.call("List")["total"])  # the connection is the child's as well
+    pipe.say(client.call("List")["total"])  # the child has the connection, too
     pipe.hear()
     os._exit(0)
 
@@ -131,7 +132,8 @@ class HeldOpen(LeaseTestCase):
             self.assertHolders(busy, pid, ["l0"])
 
     def test_by_a_child_that_inherited_it(self):
-        """A connection belongs to the process that made it: no lease is left to a dead one."""
+        """A connection belongs to the process that made it, so its leases end when that process
+        dies."""
         client = Process(self, bequeath, self.daemon)
         child = client.hear()
         self.assertHeld(client.pid)
@@ -156,7 +158,8 @@ class HeldOpen(LeaseTestCase):
         self.assertNothingLeft(self.n_fds)
 
     def test_by_a_descriptor_in_flight(self):
-        """A socket that was passed on and not yet received is open, and closed with its queue."""
+        """A socket that was sent to another process but not received yet counts as open, and is
+        closed with its queue."""
         left, right = socket.socketpair()
         with self.client() as client:
             client.lease(model="m", layer="l0")

@@ -1,4 +1,4 @@
-"""One copy, however many processes hold it: as the kernel counts it."""
+"""There is one copy, however many processes hold it, according to the kernel."""
 import pathlib
 import re
 import unittest

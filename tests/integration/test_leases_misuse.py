@@ -1,4 +1,4 @@
-"""Leases that are not one's own, not there, or too many."""
+"""Leases of other connections, leases that do not exist, and too many leases."""
 import os
 import resource
 import threading
@@ -41,7 +41,7 @@ class Release(LeaseTestCase):
     def test_twice(self):
         self.holder.call("Release", lease=self.lease)
         self.assertNoLease(self.holder, self.lease)
-        # Nor does an old name ever stand for a new lease.
+        # An old name never becomes the name of a new lease.
         for layer in ("l0", "l1", "l0"):
             self.holder.lease(model="m", layer=layer)
             self.assertNoLease(self.holder, self.lease)
@@ -115,8 +115,8 @@ class Acquire(LeaseTestCase):
         self.assertEqual(self.daemon.stats()["arena"]["leasedBytes"], 0)
 
     def test_oneway(self):
-        """A lease whose name nobody was told ends with the connection. Its reply, which was never
-        sent, was not the first that could bring the descriptor."""
+        """If a reply is never sent, its lease ends with the connection. The descriptor then comes
+        with the next reply."""
         self.daemon.call("LoadModel", definition=sized_model("m", 1, 1))
         n_fds = self.daemon.n_fds_at_rest()
         client = self.client()
@@ -130,8 +130,9 @@ class Acquire(LeaseTestCase):
 
 
     def test_oneway_release(self):
-        """Thousands in a row, some of them twice or of somebody else: none is answered, each that is
-        wrong is counted as an error, and what comes after has its own answer."""
+        """Thousands of releases in a row, some of them twice or for leases of others: none is
+        answered, each wrong one counts as an error, and the calls after them get their own
+        answers."""
         self.daemon.call("LoadModel", definition=sized_model("m", 1, 1))
         client, other = self.client(), self.client()
         names = take(client, OF_A_CONNECTION)
@@ -208,7 +209,7 @@ class OtherUsers(LeaseTestCase):
         member.end()
 
     def test_strangers(self):
-        """Whom the socket's mode alone lets in may not lease."""
+        """A user who may connect only because of the socket's mode may not lease."""
         self.daemon.socket.chmod(0o666)
         stranger = Process(self, lease_once, self.daemon, user=NOBODY)
         self.assertEqual(stranger.hear(), DENIED)

@@ -1,7 +1,7 @@
-"""What a client of another user can do to the arena with the descriptor that it was given: read it.
+"""A client of another user can only read the arena through its descriptor.
 
-Every attempt is also made on a file of the client's own, where it must succeed: so none fails only
-because it was badly made.
+Every attempt to do more is also made on a file of the client's own, where it must succeed. So no attempt
+fails only because the test is wrong.
 """
 import ctypes
 import errno
@@ -117,8 +117,8 @@ def own_file():
 
 
 def attack(pipe, daemon, arena_path):
-    """A client process: tells who it is, what each attempt on the arena and on a file of its own
-    came to, and what it reads before and after."""
+    """A client process that reports who it is, the result of each attempt on the arena and on its
+    own file, and the bytes that it reads before and after."""
     with Leaser(daemon) as client:
         reply = client.lease(model="m", layer="b.0")
         arena = client.fds[0]

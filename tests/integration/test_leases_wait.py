@@ -1,7 +1,7 @@
-"""waitUsec: who waits, for how long, who is served first, and what a wait leaves behind.
+"""waitUsec: which calls wait, for how long, in which order they are served, and what remains of a wait.
 
-The daemon says how many wait, so that no test guesses when a call has arrived. Time is compared as
-a lower bound only.
+The daemon reports how many calls wait, so no test guesses when a call has arrived. Times are checked only
+against lower bounds.
 """
 import os
 import signal
@@ -39,7 +39,8 @@ class WaitTestCase(LeaseTestCase):
         return client
 
     def assertServedInOrder(self, *clients):
-        """Each is served while those after it wait, and hands on by hanging up."""
+        """Each client is served while those after it wait. When it hangs up, the next one is
+        served."""
         for i, client in enumerate(clients):
             client.leased_reply()
             self.assertNoReply(*clients[i + 1:])
@@ -61,7 +62,7 @@ class Deadline(WaitTestCase):
         self.assertNothingLeft(self.n_fds)
 
     def test_each_has_its_own(self):
-        """One that came later may give up earlier."""
+        """The wait of a later call may end earlier."""
         holder = self.holder()
         patient = self.waiter("m", "l1")
         self.assertVarlinkError("Busy", self.client().call, "Acquire", model="m", layer="l2",
@@ -148,7 +149,7 @@ class Served(WaitTestCase):
         holder.kill()
 
     def test_for_the_same_layer(self):
-        """One load serves everybody who waits for it."""
+        """One load serves all calls that wait for it."""
         holder = self.holder()
         waiters = [self.waiter("m", "l1") for _ in range(5)]
         before = self.daemon.stats()["scheduler"]["bytesLoaded"]
@@ -171,7 +172,7 @@ class Served(WaitTestCase):
         waiter.leased_reply()
 
     def test_behind_a_load(self):
-        """A layer that is being loaded stands in the way as a lease does."""
+        """A layer that is being loaded cannot be evicted, like a leased one."""
         self.daemon.stop()
         daemon = self.daemon = self.start(capacity="96M")
         daemon.call("LoadModel", definition=sized_model("m", 90 * MIB, 90 * MIB))
@@ -232,7 +233,7 @@ def wait_in_line(pipe, daemon, layer):
 
 
 class Oneself(WaitTestCase):
-    """Nobody can wait for what only the same connection could give back."""
+    """A call does not wait for layers that only its own connection could release."""
 
     def test_own_leases(self):
         client = self.client()
@@ -246,8 +247,8 @@ class Oneself(WaitTestCase):
         waiter.leased_reply()
 
     def assertBusyOnceReleased(self, layer):
-        """The other holds s.l0, the client a layer of s. Whether the client is told at once or when
-        the other has given l0 back, it does not wait for itself."""
+        """Another client holds s.l0, and the client holds a layer of s. The client's call fails at
+        once or when the other client releases l0; it does not wait for itself."""
         other = self.holder(("s", "l0"))
         client = self.client()
         client.lease(model="s", layer=layer)
@@ -267,7 +268,8 @@ class Oneself(WaitTestCase):
         self.assertBusyOnceReleased("l0")
 
     def test_behind_somebody_whom_they_block(self):
-        """Nobody in the line can be served before the caller gives back what it cannot."""
+        """No call in the queue can be served until the caller releases layers, and the caller
+        itself waits."""
         client = self.client()
         client.lease(model="s", layer="l0")
         first = self.waiter("m", "l1")
@@ -279,7 +281,7 @@ class Oneself(WaitTestCase):
         first.leased_reply()
 
     def test_two_who_wait_for_each_other(self):
-        """Are both told when their time is over."""
+        """Both get Busy when their time is over."""
         with self.assertRaises(wire.VarlinkError):  # registered, though there is no room
             with self.client() as client:
                 client.lease(model="s", layer="l0")
@@ -313,10 +315,11 @@ class Oneself(WaitTestCase):
 
 
 class Meanwhile(WaitTestCase):
-    """What else happens while somebody waits."""
+    """Other events while a call waits."""
 
     def test_hanging_up(self):
-        """Leaves nothing, neither first in line nor behind others."""
+        """A client that hangs up leaves nothing, whether it is first in the queue or behind
+        others."""
         for leaver in range(3):
             holder = self.holder()
             waiters = [self.waiter("m", "l%d" % (i + 1)) for i in range(3)]
@@ -352,7 +355,7 @@ class Meanwhile(WaitTestCase):
         holder.kill()
 
     def test_the_model_is_unloaded(self):
-        """Whoever waits for one of its layers is told that there is none; others wait on."""
+        """Calls that wait for one of the model's layers get NotFound; other calls keep waiting."""
         holder = self.holder()
         with self.assertRaises(wire.VarlinkError):  # registered, though there is no room
             self.daemon.call("LoadModel", definition=sized_model("n", MIB))
@@ -368,7 +371,7 @@ class Meanwhile(WaitTestCase):
         holder.kill()
 
     def test_loads(self):
-        """LoadLayer does not wait: it is refused, or served with what there is."""
+        """LoadLayer does not wait: it is refused, or served with the memory that is free."""
         holder = self.holder(("s", "l0"))
         waiter = self.waiter("m", "l1")
         self.assertTrue(self.daemon.call("LoadLayer", model="s", layer="l0")["hit"])
@@ -393,7 +396,7 @@ class Meanwhile(WaitTestCase):
         self.assertServedInOrder(*waiters)
 
     def test_a_crowd(self):
-        """Everybody waits for everybody, and all are served in the end."""
+        """All clients wait for each other, and all are served in the end."""
         clients = [Process(self, take_turns, self.daemon, i) for i in range(12)]
         for client in clients:
             self.assertEqual(client.hear(), 30)
@@ -402,7 +405,7 @@ class Meanwhile(WaitTestCase):
 
 
 def take_turns(pipe, daemon, i):
-    """A client process that needs the whole arena again and again, and gives it back."""
+    """A client process that leases the whole arena again and again, and releases it."""
     n = 0
     with Leaser(daemon) as client:
         for turn in range(30):

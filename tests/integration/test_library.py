@@ -1,4 +1,4 @@
-"""libedgemind against the real daemon, through a program that its users could have written."""
+"""libedgemind with the real daemon, through a program such as its users write."""
 import errno
 import os
 import pathlib
@@ -17,7 +17,7 @@ HUGE = 2 * MIB
 
 
 class Forks(LibraryTestCase):
-    """A child of the program has copies of its handles, and may not use them."""
+    """A child of the program has copies of its handles, but must not use them."""
     options = {"capacity": "8M"}
 
     def setUp(self):
@@ -160,7 +160,7 @@ class Layers(LibraryTestCase):
         self.assertRegex(failure.text, r"^busy: layer m/b\.0 is held by \S+ \(pid %d\)$" % other.pid)
         self.assertFails("Busy", program.acquire, 0, "m", "b.1", 1000)
         self.assertFails("EINVAL", program.acquire, 0, "m", "b.1", 60_000_001)
-        # It waits, and has the layer when the other has given its own back.
+        # It waits, and gets the layer when the other client has released its own.
         program.say("acquire", 0, "m", "b.1", 60_000_000)
         self.wait_for_waiting(1)
         other.release(0)
@@ -235,7 +235,8 @@ class Arenas(LibraryTestCase):
 
     @needs_root
     def test_cut_short_under_emctl(self):
-        """What emctl writes is mapped, and yet its end is an error, not a signal."""
+        """emctl writes mapped bytes, but if the arena is truncated it reports an error and gets no
+        signal."""
         self.daemon = self.start(capacity="8M")
         self.load_weights("m", [4 * MIB])
         process = subprocess.Popen([str(BUILD / "emctl"), "cat", "m", "b.0"], stdout=subprocess.PIPE,
@@ -281,7 +282,7 @@ class Runs(LibraryTestCase):
         self.assertEqual(program.next(0)[3], "0")
 
     def test_refused_step(self):
-        """The run stays where it is, and gives its layer back."""
+        """The run keeps its place, and releases its layer."""
         self.daemon = self.start(capacity="8M")
         layers = self.load_weights("m", [2 * MIB, 6 * MIB])
         self.load_weights("n", [3 * MIB])

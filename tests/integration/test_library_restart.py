@@ -1,5 +1,5 @@
-"""libedgemind and emctl over restarts of the real daemon: a program goes on reading what it holds, or
-is told that it is lost."""
+"""libedgemind and emctl over restarts of the real daemon: a program keeps reading its layers, or
+learns that they are lost."""
 import os
 import random
 import signal
@@ -31,13 +31,14 @@ class RestartTestCase(LibraryTestCase):
         return self.daemon.stats()["arena"]["leasedBytes"]
 
     def restart_cold(self):
-        """With another capacity, so that the arena cannot be taken over."""
+        """Restarts with another capacity, so that the daemon cannot keep the arena."""
         self.daemon.restart(capacity="6M")
         self.assertFalse(self.daemon.is_warm(), self.daemon.read_log())
 
 
 class Warm(RestartTestCase):
-    """What is held is where it was, and what is taken up is nobody else's: lease-grace is long."""
+    """Held layers stay in place, and a lease that is taken up no longer waits for another client:
+    lease-grace is long."""
 
     service = {"lease_grace": "1h"}
 
@@ -73,7 +74,7 @@ class Warm(RestartTestCase):
         self.assertGivenBack()
 
     def test_held_again(self):
-        """The lease is the program's again, and not the grace's."""
+        """The lease belongs to the program again, not to lease-grace."""
         self.load_weights("m", [MIB, MIB])
         program = self.program()
         program.acquire(0, "m", "b.0")
@@ -118,7 +119,8 @@ class Warm(RestartTestCase):
             self.assertEqual(self.daemon.stats()["scheduler"]["runs"], 0)
 
     def test_run_larger_than_the_arena(self):
-        """What was held gives way as soon as the run has it and leaves it: lease-grace is long."""
+        """A layer can be evicted as soon as the run has taken it up and left it: lease-grace is
+        long."""
         sizes = [2 * MIB] * 3
         self.daemon = self.start_service(capacity="4M", policy="next-use", lease_grace="1h")
         layers = self.load_weights("m", sizes)
@@ -133,7 +135,7 @@ class Warm(RestartTestCase):
         program.end(0)
 
     def test_while_there_is_no_daemon(self):
-        """A call that is made meanwhile waits for it."""
+        """A call that is made during the restart waits for the daemon."""
         for listening in (True, False):
             self.daemon = self.start_service(capacity="8M", listening=listening)
             layers = self.load_weights("m", [MIB, MIB])
@@ -169,10 +171,10 @@ class Warm(RestartTestCase):
 
 
 class Lost(RestartTestCase):
-    """What is not what it was, and who is told."""
+    """Lost layers, and the calls that report them."""
 
     def test_cold_start(self):
-        """Reading on gives zeros; calls say so; no memory is taken twice."""
+        """Reads of a lost layer give zeros, calls report it, and no memory is taken twice."""
         data = self.scatter()
         self.load_weights("m", [MIB])
         program, idle = self.program(), self.program()
@@ -253,7 +255,7 @@ class Lost(RestartTestCase):
         self.assertEqual(self.daemon.call("List", model="m")["layers"][0]["state"], "resident")
 
     def test_evicted_and_loaded_again(self):
-        """The same bytes at the same address, and yet not all the time."""
+        """The layer has the same bytes at the same address, but it was evicted meanwhile."""
         self.daemon = self.start_service(capacity="8M", lease_grace="0s")
         self.load_weights("m", [MIB])
         program = self.program()
@@ -343,7 +345,8 @@ class Commands(RestartTestCase):
         self.daemon.start_again()
 
     def test_nobody_comes_back(self):
-        """10 s later it is given up, each in its way; all of them at once, because it is so long."""
+        """After 10 s each program gives up in its own way. All are tested at once, because this
+        takes long."""
         self.daemon = self.start_service(capacity="8M", listening=False)
         self.load_weights("m", [MIB])
         holding, program = self.hold(), self.program()

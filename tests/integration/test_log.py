@@ -1,4 +1,4 @@
-"""Standard error takes nothing, or not any more: the log is lost, and the daemon goes on."""
+"""Standard error accepts nothing, or no more: then entries are lost, and the daemon continues."""
 import os
 import unittest
 
@@ -9,7 +9,7 @@ MODELS, LAYERS = 4, 500  # with two entries a layer twice what a pipe holds
 
 class DeafLog(TestCase):
     def check(self, path):
-        """The log's file is opened by a shell, since the harness reads its own."""
+        """A shell opens the log's file, because the harness reads its own."""
         daemon = self.start(capacity="16M", log_level="debug",
                             prefix=["bash", "-c", 'exec "$@" 2>"$0"', str(path)])
         for i in range(MODELS):

@@ -1,4 +1,4 @@
-"""The main job: ffn10 into a 50 MiB arena through emctl, every decision, every way to say no."""
+"""The main job: emctl loads ffn10 into an arena of 50 MiB. Every decision and every refusal."""
 import json
 import unittest
 
@@ -159,13 +159,13 @@ class Ffn10(TestCase):
                     "bytesLoaded"):
             self.assertEqual(before["scheduler"][key], after["scheduler"][key], key)
         self.assertEqual(after["scheduler"]["decisions"]["outOfMemory"], 2)
-        # Exactly the arena fits, and everything gives way to it.
+        # A layer of exactly the arena's size fits, and everything else is evicted.
         path.write_text(sized_model("exact", 50 * MIB))
         self.assertExit(0, self.daemon.emctl("load-model", path))
         self.assertEqual(self.daemon.stats()["arena"]["freeBytes"], 0)
 
     def test_weights_that_are_not_there(self):
-        """Refused clearly, and never taken for a model without weights."""
+        """It is refused clearly, and never counts as a model without weights."""
         path = self.daemon.directory / "weights.json"
         path.write_text(json.dumps({"name": "w", "layers": [{"name": "l", "bytes": 1}],
                                     "weights": "w.safetensors"}))
@@ -175,7 +175,7 @@ class Ffn10(TestCase):
         self.assertEqual(self.daemon.call("List")["models"], [])
 
     def test_placement_guarantee(self):
-        """Whatever the holes, a layer fits if and only if the free pages cover it."""
+        """A layer fits if and only if there are enough free pages, wherever they are."""
         pages = 50 * MIB // PAGE
         hole = pages // 100
         self.daemon.call("LoadModel", definition=sized_model("holes", *[hole * PAGE] * 100))

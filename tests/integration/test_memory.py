@@ -1,4 +1,5 @@
-"""Physical memory as the operating system tells it: equal to the arena, and never above the cap."""
+"""Physical memory according to the operating system: equal to the arena, and never above the
+cap."""
 import os
 import pathlib
 import random
@@ -15,8 +16,8 @@ RELEASE = tuple(int(part) for part in os.uname().release.split("-")[0].split("."
 
 
 def rss_slack(status):
-    """What RssShmem of /proc/PID/status may lag behind: exact since Linux 6.17, counted by thread
-    (64 pages each) before. smaps walks the page tables, and is exact everywhere."""
+    """How far RssShmem in /proc/PID/status may be off. Since Linux 6.17 it is exact; before, each
+    thread counts up to 64 pages separately. smaps walks the page tables and is always exact."""
     return 0 if RELEASE >= (6, 17) else 64 * PAGE * status["Threads"]
 
 
@@ -81,7 +82,7 @@ class PlainPages(MemoryTestCase):
         self.assertArenaRss(daemon, mark)
 
     def test_never_above_the_cap(self):
-        """A storm of loads and evictions by two clients, with the kernel asked all the while."""
+        """Two clients load and evict all the time, and the kernel's figures are read meanwhile."""
         capacity = 24 * MIB
         for commit in ("boot", "load"):
             daemon = self.start(capacity=capacity, commit=commit, policy="lru")
@@ -134,7 +135,7 @@ class PlainPages(MemoryTestCase):
         self.assertIn("dd", daemon.arena_smaps()["VmFlags"])
 
     def test_zero_filled(self):
-        """Nothing of what lay there before shows through a size-only layer."""
+        """A size-only layer shows no bytes of an earlier layer."""
         daemon = self.start(capacity="2M")
         with writable_arena(daemon) as fd:
             os.pwrite(fd, b"\xa5" * (2 * MIB), 0)
@@ -147,7 +148,7 @@ class PlainPages(MemoryTestCase):
         self.assertGreaterEqual(daemon.status()["VmLck"], 4 * MIB)
 
     def test_mlock_refused(self):
-        """Without the right to lock, the start fails and says why."""
+        """Without the permission to lock memory the start fails and reports the reason."""
         nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if IS_ROOT else {}
         result = self.start_refused(["prlimit", "--memlock=65536"], capacity="4M", mlock="yes",
                                     process=nobody)
@@ -156,7 +157,7 @@ class PlainPages(MemoryTestCase):
 
 
 class writable_arena:
-    """A descriptor of the arena's memfd that can write, as only root or its owner can get one."""
+    """A writable descriptor of the arena's memfd, which only root or its owner can get."""
 
     def __init__(self, daemon):
         self.path = daemon.arena_path()
@@ -172,7 +173,7 @@ class writable_arena:
 
 
 class BehindTheBack(MemoryTestCase):
-    """Memory that somebody else committed in, or took from, the arena's file is noticed."""
+    """The monitor notices if another process adds pages to the arena's file or removes some."""
 
     def disturb(self, commit, harm, heal, sign):
         daemon = self.start(capacity="8M", commit=commit, monitor_interval="20ms")
@@ -243,7 +244,7 @@ class HugePages(MemoryTestCase):
             self.assertTrue(daemon.wait_sample()["aligned"])
 
     def test_transparent_not_to_be_had(self):
-        """What was obtained is reported, not what was asked for."""
+        """The reply reports the pages that the arena has, not those that were requested."""
         writable_setting(self, "/sys/kernel/mm/transparent_hugepage/shmem_enabled", "never")
         daemon = self.start(capacity="8M", huge_pages="auto")
         self.assertEqual(daemon.stats()["arena"]["backing"], "plain-pages")

@@ -1,5 +1,5 @@
-"""Bad peers, and too many: slow ones, deaf ones, crowds. Memory stays bounded, and
-everybody else is served."""
+"""Bad peers and too many peers: slow ones, ones that never read, crowds. Memory stays bounded, and
+all other clients are served."""
 import array
 import json
 import select
@@ -31,7 +31,7 @@ class Limits(HostileTestCase):
                 c.call("UnloadModel", model="m%d" % i)
 
     def test_overhead(self):
-        """A daemon that already uses more than it may beyond the arena takes no more work."""
+        """A daemon that uses more memory beside the arena than overhead-limit refuses new work."""
         daemon = self.start(overhead_limit="1M")
         found = self.assertVarlinkError("LimitExceeded", daemon.call, "LoadModel",
                                         definition=sized_model("m", 1))
@@ -41,7 +41,8 @@ class Limits(HostileTestCase):
 
 class Peers(HostileTestCase):
     def test_slow_peers(self):
-        """Ten seconds from a message's first byte to its NUL, however steadily bytes come."""
+        """A message may take ten seconds from its first byte to its NUL, even if bytes keep
+        coming."""
         call = b'{"method": "io.edgemind.manager.Stats"}' + b" " * 1000
         silent, trickling = self.daemon.connect(), [self.daemon.connect() for _ in range(5)]
         try:
@@ -69,7 +70,7 @@ class Peers(HostileTestCase):
                 c.close()
 
     def fill(self, connection, data):
-        """Sends copies of `data` until the socket takes no more for a while, or the peer ends."""
+        """Sends copies of `data` until the socket accepts no more for a while, or the peer ends."""
         connection.socket.settimeout(0.3)
         try:
             for _ in range(20000):
@@ -79,7 +80,7 @@ class Peers(HostileTestCase):
         self.fail("the daemon takes whatever comes while nobody reads its replies")
 
     def test_never_reads(self):
-        """Pending output is bounded, and reading stops meanwhile."""
+        """Pending output is bounded, and the daemon stops reading meanwhile."""
         call = json.dumps({"method": wire.qualified("Stats")}).encode() + b"\0"
         listing = json.dumps({"method": wire.qualified("List"), "parameters": {"model": "innocent"},
                               "more": True}).encode() + b"\0"
@@ -96,7 +97,8 @@ class Peers(HostileTestCase):
                 c.close()
 
     def test_watcher_that_never_reads(self):
-        """Is told how much it missed, and closed; the others get every event."""
+        """A slow watcher learns how many events it missed, and is closed; the others get every
+        event."""
         deaf = self.daemon.connect()
         try:
             deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

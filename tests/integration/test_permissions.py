@@ -42,7 +42,8 @@ class Permissions(TestCase):
                              ("UnloadLayer", {"model": "m", "layer": "l"}),
                              ("UnloadModel", {"model": "m"}), ("Reset", {}),
                              ("SetPolicy", {"policy": "lru"})):
-            # Before the parameters are decoded: bad ones make no difference.
+            # Permission is checked before the parameters are decoded, so bad ones make no
+            # difference.
             for parameters in (good, {}, {"nope": [1]}, {"model": 3, "definition": "{"}):
                 with self.subTest(method=method, parameters=parameters):
                     found = self.assertVarlinkError(DENIED, c.call, method, parameters)
@@ -60,7 +61,8 @@ class Permissions(TestCase):
             self.connect_as()
 
     def test_stranger_whom_the_socket_lets_in(self):
-        """The socket's mode is not the only guard: the daemon asks who it is."""
+        """The socket's mode is not the only protection: the daemon also checks the peer's user and
+        groups."""
         os.chmod(self.daemon.socket, 0o666)
         c = self.connect_as()
         self.assertIn("interfaces", c.call("org.varlink.service.GetInfo"))
@@ -101,7 +103,7 @@ class Permissions(TestCase):
         self.assertFds(before)
 
     def test_limits_for_users(self):
-        """A user's crowd fills that user's places; root's stay free."""
+        """Many connections of one user use up only that user's share; root's share stays free."""
         daemon = self.daemon = self.start(socket_group=self.member, max_connections=12,
                                           max_connections_per_user=8)
 

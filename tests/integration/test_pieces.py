@@ -1,5 +1,5 @@
-"""Where a layer's bytes stand: each piece in the arena and in its file, and which model a file is
-of."""
+"""The places of a layer's bytes: each piece in the arena and in its file, and the model of a
+file."""
 import os
 import unittest
 
@@ -13,7 +13,8 @@ BLOCK = 4096
 
 class Pieces(RestartTestCase):
     def assertExact(self, client, reply, files):
-        """Every whole block that a piece touches is the file's own, and the pieces are the layer."""
+        """Every block that has a part of a piece equals that of the file, and the pieces make up
+        the layer."""
         self.assertEqual(len(client.read(reply)), reply["bytes"])
         for piece in reply["pieces"]:
             self.assertEqual(piece["offset"] % BLOCK, piece["fileOffset"] % BLOCK)
@@ -40,7 +41,7 @@ class Pieces(RestartTestCase):
         return (*names.pop(), found)
 
     def test_exact_blocks(self):
-        """At odd offsets, and cut where other layers stand in the arena."""
+        """Pieces have odd offsets, and are split where other layers are in the arena."""
         self.daemon = self.start(capacity="8M")
         small = self.load_weights("small", [MIB] * 7)
         path = self.directory() / "large"
@@ -58,7 +59,8 @@ class Pieces(RestartTestCase):
         self.assertEqual(len(leases), 3)
 
     def test_runs_and_shards(self):
-        """Next tells it as Acquire does; each file finds the model, with its own bytes only."""
+        """Next returns the same pieces as Acquire; each file leads to the model, with only the
+        pieces of that file."""
         self.daemon = self.start(capacity="8M")
         directory = self.directory()
         tensors = [generate.Tensor("b.%d.%s" % (i, part), "I8", (100_000 + i,))
@@ -86,7 +88,8 @@ class Pieces(RestartTestCase):
         self.assertEqual(self.client().lease(model="sized", layer="l")["pieces"], [])
 
     def test_which_file(self):
-        """The file itself, not one that is equal. A new name counts as a change, as for the loader."""
+        """Only the file itself counts, not an equal one. A new name is a change, as for the
+        loader."""
         self.daemon = self.start(capacity="8M")
         path, other = self.directory() / "model", self.directory() / "other"
         write_model(path, [MIB, PAGE])
@@ -112,7 +115,7 @@ class Pieces(RestartTestCase):
         self.assertFds(n_fds)
 
     def test_many_pieces(self):
-        """More than a reply takes."""
+        """More pieces than fit into one reply."""
         self.daemon = self.start(capacity="16M")
         path = self.directory() / "many"
         write_model(path, [1] * 2500)

@@ -1,5 +1,5 @@
-"""Calls sent faster than they are answered, in pieces of any size: every one gets its reply, in order.
-"""
+"""Calls are sent faster than they are answered, in pieces of any size: each gets its reply, in
+order. """
 import os
 import random
 import threading
@@ -13,7 +13,7 @@ class Pipelining(harness.TestCase):
     CALLS = 20000
 
     def test_every_call_is_answered(self):
-        """A wake-up that is lost shows as calls that stay in the socket for ever."""
+        """If a wake-up were lost, calls would stay in the socket for ever."""
         seed = int(os.environ.get("EDGEMIND_SEED") or random.randrange(1 << 32))
         print("seed %d" % seed)
         for chunk in (1 << 16, 4096, 700, 39):

@@ -1,4 +1,5 @@
-"""Plans that take long: nobody else waits for them, they end with their clients, and they are bounded."""
+"""Plans that take long: no other client waits for them, they end with their clients, and they are
+bounded."""
 import json
 import time
 import unittest
@@ -6,7 +7,7 @@ import unittest
 from harness import MIB, TestCase, memory_file, sized_model, wait_until
 
 PAGE = 4096
-# Before plans were made by workers, one of this model held everybody up for seconds.
+# When the loop still made plans, a plan of this model blocked all clients for seconds.
 LAYERS = 8000
 MOST = 16  # plans of an administrator
 

@@ -1,5 +1,5 @@
-"""emctl plan with passes: what it asks for, what people and scripts see of the answers, and that the
-daemon foresees a run under each policy without changing anything."""
+"""emctl plan with passes: its calls, its output for people and scripts, and that the daemon
+predicts a run with each policy without changing anything."""
 import json
 import types
 import unittest
@@ -29,7 +29,7 @@ def stream(*replies):
 
 
 def table(text, heading):
-    """The rows below a heading's line, split at blanks, until a line that has fewer words."""
+    """The rows below a heading, split at blanks, up to a line with fewer words."""
     lines = text.splitlines()
     begin = next(i for i, line in enumerate(lines) if line.startswith(heading))
     n_words = len(lines[begin].split())
@@ -146,7 +146,7 @@ class Scripted(TestCase):
                 self.assertIn(said, result.err)
 
     def test_terminals(self):
-        """Tables fit, and the columns that count are there; sentences may wrap."""
+        """Tables fit and have the important columns; sentences may wrap."""
         passes = [foreseen_pass(0, 160000), foreseen_pass(5, 80000)]
         replies = stream(*[foreseen(policy, passes) for policy in POLICIES])
         for columns in (40, 80):
