@@ -47,7 +47,7 @@ static bool is_open(int fd)
 }
 
 /* In a child, because the protocol fixes the descriptors' numbers: passes `n_fds` of `fds` and
- * exits with what `check` says. */
+ * exits with what `check` says. Closes them afterwards. */
 static void with_passed(const int *fds, int n_fds, const char *names, bool (*check)(void))
 {
     fflush(NULL);
@@ -72,6 +72,8 @@ static void with_passed(const int *fds, int n_fds, const char *names, bool (*che
     }
     int status;
     ck_assert_int_eq(waitpid(child, &status, 0), child);
+    for (int i = 0; i < n_fds; i++)
+        close(fds[i]);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
 }
 
@@ -106,14 +108,10 @@ START_TEST(of_sockets_takes_unix_stream_ones_only)
     ck_assert_int_eq(pipe2(others, O_CLOEXEC), 0);
     int listening = listening_socket();
     int unconnected = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    with_passed((int[]){listening, manager, others[0], pair[0], unconnected}, 5,
+    with_passed((int[]){listening, dup(manager), others[0], pair[0], unconnected}, 5,
                 "varlink:notify:pipe:connection:", check_sockets);
-    close(pair[0]);
     close(pair[1]);
-    close(others[0]);
     close(others[1]);
-    close(listening);
-    close(unconnected);
 }
 END_TEST
 
@@ -143,12 +141,6 @@ START_TEST(takes_stored_files_by_name)
     ck_assert(folder >= 0 && device >= 0);
     with_passed((int[]){arena, first, listening, folder, device, second}, 6,
                 "arena:model-1:varlink:arena:ledger:model-1", check_stored);
-    close(arena);
-    close(first);
-    close(second);
-    close(listening);
-    close(folder);
-    close(device);
 }
 END_TEST
 
@@ -166,8 +158,6 @@ START_TEST(takes_what_has_no_name)
     int file = memory_file("x"), listening = listening_socket();
 
     with_passed((int[]){file, listening}, 2, NULL, check_nameless);
-    close(file);
-    close(listening);
 }
 END_TEST
 
@@ -183,8 +173,6 @@ START_TEST(refuses_fewer_names_than_descriptors)
     int a = memory_file("x"), b = memory_file("y");
 
     with_passed((int[]){a, b}, 2, "arena", check_other_names);
-    close(a);
-    close(b);
 }
 END_TEST
 
@@ -201,9 +189,6 @@ START_TEST(closes_the_rest_when_taking_fails)
     int a = listening_socket(), b = listening_socket(), c = memory_file("x");
 
     with_passed((int[]){a, b, c}, 3, "varlink:varlink:arena", check_failure);
-    close(a);
-    close(b);
-    close(c);
 }
 END_TEST
 
@@ -223,7 +208,6 @@ START_TEST(refuses_a_malformed_environment)
     int fd = listening_socket();
 
     with_passed(&fd, 1, "varlink", check_malformed);
-    close(fd);
 }
 END_TEST
 
