@@ -34,8 +34,8 @@ def gguf(tensors, data=b"", metadata=b"", n_tensors=None, n_metadata=0, version=
 
 
 class HostileTestCase(WeightsTestCase):
-    """After every test the daemon serves others, holds nothing of what it refused, no descriptor and
-    no memory, and an innocent model still has its bytes."""
+    """After every test the daemon serves others, has no descriptors or memory of refused files, and
+    an innocent model still has its bytes."""
 
     options = {"capacity": "20M"}
 

@@ -48,13 +48,13 @@ class Program:
         return answer.split()[1:]
 
     def bytes(self, slot):
-        """The layer's, as the program sees them in its memory."""
+        """The layer's bytes, as the program reads them in its memory."""
         path = self.directory / "bytes"
         self.save(slot, path)
         return path.read_bytes()
 
     def mappings(self):
-        """How many mappings of the arena it has, and what they may do."""
+        """How many mappings of the arena it has, and their permissions."""
         lines = pathlib.Path("/proc/%d/maps" % self.pid).read_text().splitlines()
         return [line.split()[1] for line in lines if "edgemind-arena" in line]
 
@@ -75,7 +75,7 @@ class LibraryTestCase(LeaseTestCase):
         super().setUp()
 
     def assertFails(self, name, function, *words):
-        """The failure, which has this errno's or this error's name."""
+        """Returns the failure, which must have this errno's or this error's name."""
         with self.assertRaises(Failure) as caught:
             function(*words)
         self.assertIn(name, (caught.exception.errno, caught.exception.name), caught.exception)
@@ -85,13 +85,13 @@ class LibraryTestCase(LeaseTestCase):
         return Program(self, **options)
 
     def give_back(self, program, slot):
-        """Returns when the daemon has it: it answers what comes after."""
+        """Waits until the daemon has processed it, by a later call that it answers."""
         program.release(slot)
         self.assertFails("NotFound", program.acquire, slot, "none", "b.0")
 
     def scatter(self, daemon=None, unit=MIB):
-        """Leaves free runs of pages of one `unit` only, in an arena of 8; then the model `big` of
-        `unit` * 7/2 has to lie in several. The bytes of its layer."""
+        """Leaves only free runs of one `unit` in an arena of 8 units, so that the model `big` of
+        `unit` * 7/2 needs several runs. Returns the bytes of its layer."""
         daemon = daemon or self.daemon
         daemon.call("LoadModel", definition=sized_model("small", *[unit] * 8))
         for i in (0, 2, 5, 7):

@@ -41,7 +41,7 @@ class Messages(HostileTestCase):
             self.assertVarlinkError(INVALID, c.result, "Stats")
             c.send(nested(33))
             self.assertRefused(c)
-        with self.daemon.connect() as c:  # also when it never closes
+        with self.daemon.connect() as c:  # also if it never closes
             c.send(b'{"method":"x","parameters":{"a":' + b'{"a":' * 10000 + b"\0")
             self.assertRefused(c)
 

@@ -119,13 +119,13 @@ class Layers(LibraryTestCase):
         mappings = program.mappings()
         self.assertGreater(len(mappings), 2)
         self.assertEqual(set(mappings), {"r--s"})
-        # The same placement again: no mapping, and not a page fault.
+        # The same placement again: no mapping, and no page fault.
         program.release(0)
         self.assertEqual(program.acquire(0, "big", "b.0")[2], first)
         self.assertEqual(program.touch(0), ["0"])
         self.assertEqual(program.mappings(), mappings)
         self.assertEqual(program.bytes(0), data)
-        # Another one is another mapping, and right.
+        # Another placement is another mapping, with the right bytes.
         self.give_back(program, 0)
         self.daemon.call("UnloadLayer", model="big", layer="b.0")
         self.daemon.call("UnloadLayer", model="small", layer="l1")

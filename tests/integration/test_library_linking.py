@@ -16,7 +16,7 @@ LIBRARY = BUILD / "libedgemind.so"
 
 
 class Linking(TestCase):
-    """What others build against."""
+    """The installed header, libraries and pkg-config file."""
 
     def setUp(self):
         super().setUp()
@@ -42,7 +42,7 @@ class Linking(TestCase):
         self.assertIn("SONAME               libedgemind.so.0\n", self.done("objdump", "-p", LIBRARY))
 
     def test_it_stays_loaded(self):
-        """Its handler for SIGBUS is still called."""
+        """After dlclose the handler for SIGBUS is still called."""
         _ctypes.dlclose(ctypes.CDLL(str(LIBRARY))._handle)
         self.assertIn("/libedgemind.so", pathlib.Path("/proc/self/maps").read_text())
 
@@ -68,7 +68,7 @@ class Linking(TestCase):
         environment = clean_environment()
         environment.pop("MAKEFLAGS", None)
         environment.pop("BUILD", None)
-        prefix = (BUILD / "prefix").read_text().split()[0]  # another one would build anew
+        prefix = (BUILD / "prefix").read_text().split()[0]  # with another prefix it would be built again
         words = ("BUILD=%s" % os.path.relpath(BUILD, ROOT), "DESTDIR=%s" % root, "PREFIX=%s" % prefix)
         self.done("make", "-s", "install", *words, cwd=ROOT, env=environment)
         installed = root / prefix.lstrip("/")
@@ -88,7 +88,7 @@ class Linking(TestCase):
         self.assertEqual(left, [root / "etc/edgemind/edgemindd.conf"])
 
     def source(self):
-        """Has names of its own that the library uses inside."""
+        """A program that links the static library may use the library's internal names itself."""
         path = self.directory / "program.c"
         path.write_text('#include <edgemind.h>\n'
                         'int varlink_connect(void); int varlink_connect(void) { return 3; }\n'

@@ -6,7 +6,7 @@ from library_program import LibraryTestCase
 
 
 class Reconnecting(LibraryTestCase):
-    """To a daemon that knows nothing of the one before."""
+    """Connects again to a new daemon that has nothing of the old one."""
 
     def setUp(self):
         super().setUp()

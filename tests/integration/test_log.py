@@ -4,7 +4,7 @@ import unittest
 
 from harness import MIB, TestCase, sized_model
 
-MODELS, LAYERS = 4, 500  # with two entries a layer twice what a pipe holds
+MODELS, LAYERS = 4, 500  # with two entries per layer, twice the capacity of a pipe
 
 
 class DeafLog(TestCase):
@@ -25,7 +25,7 @@ class DeafLog(TestCase):
             text = os.read(pipe.fileno(), MIB)
         self.assertGreater(len(text), 16 << 10)
         lines = text.split(b"\n")
-        self.assertEqual(lines[-1], b"")  # whole entries only
+        self.assertEqual(lines[-1], b"")  # only complete entries
         for line in lines[:-1]:
             self.assertRegex(line, b"^edgemindd: ")
 

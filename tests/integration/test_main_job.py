@@ -68,7 +68,7 @@ class Ffn10(TestCase):
         self.assertEqual(scheduler["decisions"]["loaded"], 6)
         self.assertEqual(scheduler["decisions"]["mustUnload"], 3)
         self.assertEqual(scheduler["evictions"], 0)
-        # The same question, told to evict.
+        # The same request, but with eviction.
         self.assertExit(0, self.daemon.emctl("load-layer", "--on-full=evict", "ffn10", "dense_6"))
         self.assertEqual(resident(self.daemon, "ffn10"), dense(6, 6))
 
@@ -80,7 +80,7 @@ class Ffn10(TestCase):
         scheduler = self.daemon.stats()["scheduler"]
         self.assertEqual((scheduler["evictions"], scheduler["flushes"]), (4, 0))
         self.assertEqual(scheduler["decisions"]["mustUnload"], 4)
-        # A hit renews: dense_4 is now the youngest, and dense_5 gives way.
+        # After a hit dense_4 is the most recently used, and dense_5 is evicted.
         self.assertExit(0, self.daemon.emctl("load-layer", "ffn10", "dense_4"))
         self.assertExit(0, self.daemon.emctl("load-layer", "ffn10", "dense_1"))
         self.assertEqual(resident(self.daemon, "ffn10"), ["dense_1", "dense_4"] + dense(6, 9))

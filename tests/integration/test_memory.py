@@ -39,7 +39,7 @@ class PlainPages(MemoryTestCase):
     def test_boot(self):
         capacity = 20 * MIB
         daemon = self.start(capacity=capacity, commit="boot")
-        self.assertArenaRss(daemon, capacity)  # from READY on: nothing was asked yet
+        self.assertArenaRss(daemon, capacity)  # already at READY, before any request
         stats = daemon.stats()
         self.assertGreaterEqual(stats["monitor"]["samples"], 1)
         self.assertTrue(stats["monitor"]["aligned"], stats)
@@ -78,7 +78,7 @@ class PlainPages(MemoryTestCase):
             self.assertEqual(os.stat(daemon.arena_path()).st_size, mark)
         self.assertGreater(mark, 15 * MIB)
         self.assertAligned(daemon)
-        daemon.call("Reset")  # gives pages back to the arena, not to the machine
+        daemon.call("Reset")  # frees pages in the arena, but not for the machine
         self.assertArenaRss(daemon, mark)
 
     def test_never_above_the_cap(self):
@@ -106,7 +106,7 @@ class PlainPages(MemoryTestCase):
                         layer = "l%d" % choice.randrange(12)
                         try:
                             connection.call("LoadLayer", model=name, layer=layer)
-                        except wire.VarlinkError as refused:  # the other's load stands in the way
+                        except wire.VarlinkError as refused:  # the other client's load is in progress
                             if refused.error != "Busy":
                                 failures.append(refused)
 
@@ -185,7 +185,7 @@ class BehindTheBack(MemoryTestCase):
             with writable_arena(daemon) as fd:
                 harm(fd)
                 self.events_until(watcher, "misaligned")
-                monitor = daemon.wait_sample()  # that one may have been taken in the middle of it
+                monitor = daemon.wait_sample()  # that sample may have been taken during the change
                 self.assertFalse(monitor["aligned"], monitor)
                 self.assertGreater(monitor["driftBytes"] * sign, 0, monitor)
                 heal(fd)

@@ -64,7 +64,7 @@ class Peers(HostileTestCase):
                 self.daemon.stats()
             self.assertEqual(len(ended), len(trickling))
             self.assertGreaterEqual(time.monotonic() - start, 9)
-            self.assertIn("arena", silent.call("Stats"))  # one that has begun nothing may stay
+            self.assertIn("arena", silent.call("Stats"))  # a peer that has begun no message may stay
         finally:
             for c in [silent, *trickling]:
                 c.close()
@@ -143,7 +143,7 @@ class Peers(HostileTestCase):
             try:
                 c.send(data)
             except (BrokenPipeError, ConnectionResetError):
-                pass  # there are still so many of those before it that it was not let in
+                pass  # there are too many earlier connections, so this one was not accepted
 
 
 class Crowds(HostileTestCase):
@@ -165,8 +165,8 @@ class Crowds(HostileTestCase):
 
     def test_limits(self):
         served = self.open_many(60)
-        self.assertEqual(len(served), 20 + 4 if IS_ROOT else 8)  # four places are kept for root
-        for c in served:  # those that were let in stay served
+        self.assertEqual(len(served), 20 + 4 if IS_ROOT else 8)  # four connections are reserved for root
+        for c in served:  # accepted connections are still served
             c.call("List")
         for c in served:
             c.close()

@@ -213,7 +213,7 @@ class Daemons(TestCase):
         for plan in self.plans(FFN10, "--policy=all", "--disk-rate=500M", "--compute=20ms"):
             for one in plan["passes"]:
                 self.assertGreaterEqual(one["usec"], compute)
-            # A pass may begin to read for the next one; but all in all reading takes that long.
+            # A pass may begin to read for the next one, but in total reading takes that long.
             seconds = sum(one["usec"] + 1 for one in plan["passes"]) / 1e6
             self.assertGreaterEqual(seconds * (500 << 20),
                                     sum(one["bytesLoaded"] for one in plan["passes"]))
@@ -232,7 +232,7 @@ class Daemons(TestCase):
     def test_refused(self):
         plans = self.plans(FFN10, "--capacity=1M", "--policy=all", code=4)
         self.assertEqual([plan["passes"] for plan in plans], [[]] * len(POLICIES))
-        # The load stops for the user's word, so there is no run.
+        # The load stops with MustUnload, so there is no run.
         plan, = self.plans(FFN10, "--on-full=ask", "--passes=2")
         self.assertEqual(plan["passes"], [])
         self.assertIn("no run", self.daemon.emctl("plan", FFN10, "--on-full=ask", "--passes=2").out)

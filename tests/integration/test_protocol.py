@@ -1,4 +1,4 @@
-"""Varlink as the daemon speaks it: calls, flags, order, streams, descriptors and typed errors."""
+"""The daemon's Varlink: calls, flags, order, streams, descriptors and typed errors."""
 import json
 import os
 import socket
@@ -86,7 +86,7 @@ class Calls(TestCase):
                     self.assertVarlinkError(INVALID, c.result, method)
                 else:
                     c.result(method)
-            # Also behind a call that takes its time.
+            # Also after a slow call.
             c.send_call("LoadModel", {"definition": sized_model("m", *[MIB] * 15)}, more=True)
             c.send_call("List")
             while c.reply("LoadModel").get("continues"):
@@ -100,7 +100,7 @@ class Calls(TestCase):
             self.assertEqual(c.result("List")["total"], 0)
 
     def test_half_close(self):
-        """socat ends its side at once: replies still come, also those that take their time."""
+        """socat ends its side at once, but replies still come, also slow ones."""
         with self.daemon.connect() as c:
             c.send_call("LoadModel", {"definition": sized_model("m", *[MIB] * 15)}, more=True)
             c.send_call("Stats")
@@ -132,7 +132,7 @@ class Streams(TestCase):
             replies = list(c.stream("LoadModel", definition=sized_model("m", *sizes)))
             *progress, (final, continues) = replies
             self.assertFalse(continues)
-            # As the load proceeds; a reader that lags behind is told less often.
+            # Replies come as the load proceeds; a slow reader gets fewer of them.
             done = [p["layersDone"] for p, _ in progress]
             self.assertEqual(done, sorted(done))
             self.assertGreater(len(set(done)), 1)
@@ -244,7 +244,7 @@ class Plans(TestCase):
         self.assertEqual(self.daemon.stats()["scheduler"]["policy"], "flush-all")
 
     def test_plan_of_what_is_never_possible(self):
-        """LoadModel refuses it whole; a plan tells which layers are the reason."""
+        """LoadModel refuses the whole model; a plan shows which layers are the reason."""
         big = sized_model("big", MIB, 51 * MIB, MIB)
         plan = self.daemon.call("Plan", definition=big)
         self.assertEqual([s["layer"] for s in plan["steps"] if s["decision"] == "out-of-memory"],
@@ -281,7 +281,7 @@ class Descriptors(TestCase):
         self.assertFds(before)
 
     def test_each_message_keeps_its_own_descriptors(self):
-        """The kernel merges what was sent apart; descriptors must not wander to another message."""
+        """The kernel merges separate messages; descriptors must not get to another message."""
         before = self.daemon.n_fds_at_rest()
         with self.daemon.connect() as c, memory_file(sized_model("a", 1)) as a, \
                 memory_file(sized_model("b", 1)) as b:
@@ -327,7 +327,7 @@ class Descriptors(TestCase):
             with self.subTest(path=path), self.assertRaises(wire.VarlinkError):
                 daemon.call("LoadModel", path=path)
         self.assertEqual(daemon.call("List")["total"], 1)
-        # Without model-dir there is no such way in.
+        # Without model-dir no path is accepted.
         with self.assertRaises(wire.VarlinkError):
             self.daemon.call("LoadModel", path=str(secret))
 

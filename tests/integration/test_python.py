@@ -40,7 +40,8 @@ class Connecting(ClientTestCase):
 
     @needs_root
     def test_a_place_that_may_not_be_looked_at(self):
-        """Is where the daemon is, too: its refusal tells more than that there is none."""
+        """A path that this user may not see also counts: the daemon's refusal says more than a
+        missing socket."""
         directory = self.directory()
         system = directory / "closed" / "system"
         system.parent.mkdir(mode=0o700)
@@ -146,7 +147,8 @@ class Connecting(ClientTestCase):
         return client.acquire("m", "l0")
 
     def test_streams_that_end_early(self):
-        """An error ends the stream; the reply that was last does too, also when nobody asks on."""
+        """An error ends the stream, and so does the last reply, even if the caller does not
+        continue."""
         client = self.client()
         with self.assertRaises(edgemind.InvalidDefinition):
             next(client.stream("LoadModel", definition="{}"))
@@ -242,8 +244,9 @@ class Errors(ClientTestCase):
                          (edgemind.Busy, error.name, error.parameters))
 
     def served(self, *answers, early=b"", fds=()):
-        """A client of a server that gives these answers, one a call, with these descriptors, and
-        then hangs up; or gives the early one before it is asked, and hangs up."""
+        """A client of a server that gives these answers, one per call, with these descriptors, and
+        then closes the connection; or that gives the early answer before any call, and closes
+        it."""
         path = self.directory() / "s"
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(str(path))
@@ -270,7 +273,7 @@ class Errors(ClientTestCase):
         return client
 
     def test_refused_before_it_asks(self):
-        """What the daemon says before it hangs up is told, not that it hung up."""
+        """If the daemon sends a reply and hangs up, the client reports the reply."""
         client = self.served(early=b'{"error":"io.edgemind.manager.LimitExceeded"}\0')
         self.assertRaisesError(edgemind.LimitExceeded, client)
         self.assertRaisesError(ConnectionResetError, client)

@@ -1,4 +1,5 @@
-"""edgemind.py across a fork: in the child the parent's objects raise, and the parent's stand."""
+"""edgemind.py after a fork: in the child the parent's objects raise exceptions, and in the parent
+they still work."""
 import multiprocessing
 import os
 import signal
@@ -36,7 +37,7 @@ class Fork(ClientTestCase):
                                 layer="model.layers.0")
 
     def test_sys_exit_in_a_with(self):
-        """The child leaves the parent's blocks; the parent's lease and run stay."""
+        """The child leaves the `with` blocks of the parent; the parent's lease and run stay."""
         with self.parent.acquire("m", "model.layers.0") as layer, self.parent.run("m") as run:
             next(run)
             pid = os.fork()
@@ -74,7 +75,7 @@ class Fork(ClientTestCase):
         self.assertHeld()
 
     def test_a_fork_that_python_does_not_see(self):
-        """The process's id tells it as well."""
+        """The process id also shows that this is a child."""
         layer = self.parent.acquire("m", "model.layers.0")
         self.patch(self.parent, "_process", os.getpid() + 1)
         with self.assertRaises(ChildProcessError):
@@ -83,7 +84,7 @@ class Fork(ClientTestCase):
         layer.release()
 
     def test_workers_that_share_a_connection(self):
-        """As of gunicorn --preload: nobody gets another's reply."""
+        """As with gunicorn --preload: no process gets the reply to another."""
         context = multiprocessing.get_context("fork")
 
         def work(queue):
@@ -114,7 +115,7 @@ class Fork(ClientTestCase):
         self.assertEqual([queue.get() for _ in workers], [0] * 4)
 
     def test_a_lease_ends_with_its_process(self):
-        """A child of the dead holder that lives on does not keep the layer."""
+        """If the process that holds a layer dies, its child does not keep the layer."""
         before = self.daemon.stats()["control"]["connections"]
         reader, writer = os.pipe()
         holder = os.fork()

@@ -21,7 +21,7 @@ class Layers(ClientTestCase):
     options = {"capacity": "16M"}
 
     def split(self, client, extents=4):
-        """Loads a model "split" of one layer that lies in so many segments. Its bytes."""
+        """Loads a model "split" of one layer in this many segments. Returns its bytes."""
         self.load(client, "even", *[PAGE] * 2 * extents)
         rest = client.call("Stats")["arena"]["freeBytes"]
         client.call("LoadModel", definition=sized_model("rest", rest))
@@ -63,7 +63,7 @@ class Layers(ClientTestCase):
             tensor.flags.writeable = True
 
     def test_every_dtype(self):
-        """Shape, type and each element, or the bytes where there is no such type."""
+        """Shape, type and each element, or the bytes if there is no such type."""
         tensors = [generate.Tensor("model.layers.0." + name, name, (4, 3, 8))
                    for name in generate.SAFETENSORS_DTYPES]
         tensors += [generate.Tensor("model.layers.0.scalar", "F32", ()),
@@ -132,7 +132,7 @@ class Layers(ClientTestCase):
                 self.assertEqual(lease.tensors["model.layers.0.w"].tobytes(), expected)
                 self.assertTrue(lease.data.contiguous)
         self.assertGone(lease._data)
-        # Mapped once for all times that it lay there, piece by piece; and beside it the arena.
+        # There is one mapping for each placement, piece by piece, and the mapping of the arena.
         self.assertEqual(len(client._arena.contiguous), 1)
         self.assertLessEqual(len(own_mappings()), 1 + len(lease._segments))
         client.close()
@@ -161,7 +161,7 @@ class Layers(ClientTestCase):
             daemon.stop()
 
     def test_mappings_that_are_forgotten(self):
-        """The cache of mappings is bounded by their segments; what is in use stays."""
+        """The cache of mappings is bounded by their segments; mappings in use stay."""
         client = self.client()
         expected = self.split(client)
         self.patch(edgemind, "SEGMENTS_CACHED_MAX", 4)
@@ -201,7 +201,7 @@ class Layers(ClientTestCase):
         mapping, = own_mappings()
         _, _, rss, pss = mapping
         self.assertGreaterEqual(rss, 12 * MIB)
-        # Half of each page is the daemon's, and there is nobody else.
+        # The daemon counts for half of each page, and there is no third process.
         self.assertLessEqual(pss, rss // 2 + 64 * PAGE)
         self.assertLess(proc_status(os.getpid())["RssAnon"] - anonymous, 6 * MIB)
 
@@ -288,7 +288,7 @@ class Layers(ClientTestCase):
         self.assertEqual(own_mappings(), [])
 
     def test_until_the_very_end(self):
-        """What the process still holds when it exits is there for what runs then."""
+        """Layers that the process still holds at its exit can be read by the exit handlers."""
         self.load(self.client(), "m", MIB)
         code = ("import atexit, sys; sys.path[:0] = %r\n"
                 "atexit.register(lambda: print(len(set(view))))\n"
@@ -325,7 +325,7 @@ class Layers(ClientTestCase):
         self.assertEqual(self.daemon.stats()["arena"]["leasedBytes"], MIB + PAGE)
 
     def test_acquire_by_hand(self):
-        """The arena comes with the first such reply, whoever calls."""
+        """The arena comes with the first such reply, whichever method is called."""
         client = self.client()
         expected = self.load(client, "m", MIB, MIB)
         reply = client.call("Acquire", model="m", layer="model.layers.0")

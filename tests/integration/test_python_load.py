@@ -137,7 +137,8 @@ class Loading(ClientTestCase):
         self.assertGreater(len(seen), 1)
 
     def test_progress_that_cancels(self):
-        """The exception comes through, the load and the connection end, and no descriptor stays."""
+        """The exception reaches the caller, the load and the connection end, and no descriptor
+        stays."""
         n_fds = len(own_fds())
         client = self.client()
         n_layers = 50000  # minutes, so that it is cancelled long before its end

@@ -65,7 +65,7 @@ class Runs(ClientTestCase):
         self.assertEqual(self.daemon.stats()["scheduler"]["runs"], 0)
 
     def test_next(self):
-        """Each layer is held until the next is asked for; a pass may begin in the middle."""
+        """Each layer is held until the next request; a pass may begin in the middle."""
         client = self.client()
         self.load_equal(client, 3)
         with client.run("m") as run_:
@@ -150,7 +150,7 @@ class Runs(ClientTestCase):
 
 
 class Killed(ClientTestCase):
-    """The daemon dies: what is held stays as it is until a call finds out."""
+    """The daemon dies: held layers stay as they are until a call fails."""
 
     options = {"capacity": "4M"}
 
@@ -205,7 +205,7 @@ class Killed(ClientTestCase):
         self.assertAllGone()
 
     def test_killed_within_a_with(self):
-        """The body's exception comes through, not one of releasing."""
+        """The exception of the body reaches the caller, not one of the release."""
         with self.assertRaises(ConnectionError), self.lease, self.run_:
             self.kill()
             self.held.call("Stats")

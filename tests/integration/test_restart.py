@@ -11,7 +11,7 @@ from weight_files import sha256
 
 class Residents(RestartTestCase):
     def assertArena(self, after, before):
-        """The same, but that a mark above what is resident need not be known any more."""
+        """The same, except that a high-water mark above the resident layers may be forgotten."""
         self.assertLessEqual(after["highWaterBytes"], before["highWaterBytes"])
         self.assertGreaterEqual(after["highWaterBytes"], after["usedBytes"])
         self.assertEqual(dict(after, highWaterBytes=0), dict(before, highWaterBytes=0))
@@ -43,7 +43,7 @@ class Residents(RestartTestCase):
         again = service.stats()["scheduler"]
         self.assertEqual(again["bytesLoaded"], before["scheduler"]["bytesLoaded"])
         self.assertEqual((again["hits"], again["misses"]), (len(resident) + 1, 0))
-        self.assertBytes(service, "m", layers)  # and those that have to be loaded again
+        self.assertBytes(service, "m", layers)  # and the layers that have to be loaded again
         self.assertGreater(service.stats()["scheduler"]["bytesLoaded"], again["bytesLoaded"])
         self.assertEqual(service.n_fds_at_rest(), n_fds)
 
@@ -57,7 +57,7 @@ class Residents(RestartTestCase):
         self.check(signal.SIGKILL, commit="load")
 
     def test_with_a_socket_of_its_own(self):
-        """What is left of it is no hindrance."""
+        """The rest of a dead process does no harm."""
         self.check(signal.SIGKILL, listening=False)
 
     def test_with_huge_pages_where_there_are_some(self):
@@ -156,7 +156,7 @@ class Residents(RestartTestCase):
 
 
 class Changes(RestartTestCase):
-    """What was done before the end is done."""
+    """Completed actions stay completed."""
 
     def setUp(self):
         super().setUp()
@@ -222,7 +222,7 @@ class Changes(RestartTestCase):
         self.assertEqual(self.daemon.stats()["scheduler"]["policy"], "lru")
 
     def test_a_load_in_flight(self):
-        """Not visible at all, or whole."""
+        """A model is either completely visible or not at all."""
         self.daemon.restart(capacity="256M")
         definition = sized_model("large", *[30 * MIB] * 8)
         dropped = 0
@@ -246,7 +246,7 @@ class Changes(RestartTestCase):
 
 
 class InTheMiddle(RestartTestCase):
-    """The manager is slow, and the daemon killed while it tells it something."""
+    """The manager is slow, and the daemon is killed while it sends a message."""
 
     def setUp(self):
         super().setUp()
@@ -267,11 +267,11 @@ class InTheMiddle(RestartTestCase):
         self.assertWarm(self.daemon)
 
     def is_sending(self):
-        """Whether it waits for a place in the manager's queue."""
+        """Whether it waits for room in the manager's queue."""
         return "unix_wait_for_peer" in proc_path(self.daemon.pid, "wchan").read_text()
 
     def test_load_model(self):
-        """As if it had not been called, or else complete."""
+        """The call is either complete or has no effect."""
         with open(self.path, "rb") as file:
             self.kill_in("LoadModel", {"definitionFileDescriptor": 0, "name": "m"}, [file.fileno()])
         if self.daemon.call("List")["models"]:
@@ -289,7 +289,7 @@ class InTheMiddle(RestartTestCase):
         self.check_the_rest()
 
     def check_the_rest(self):
-        """Nothing is in the store that nobody knows."""
+        """The store has no unknown descriptors."""
         for model in self.daemon.call("List")["models"]:
             self.daemon.call("UnloadModel", model=model["name"])
         self.daemon.settle()

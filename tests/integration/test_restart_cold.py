@@ -1,5 +1,5 @@
-"""What was left does not fit, or does not check out: a cold start that says why, without memory for
-two, or a refused one. Never wrong bytes."""
+"""The old arena does not fit, or a check fails: then the start is cold and reports the reason,
+without memory for two arenas, or it is refused. There are never wrong bytes."""
 import os
 import pathlib
 import random
@@ -16,7 +16,7 @@ from service_manager import Reader, RestartTestCase
 from test_capacity import Cgroup
 
 HUGE_POOL = "/proc/sys/vm/nr_hugepages"
-# Of the ledger's file: where its version stands, and what is written before any model's region.
+# Offsets in the ledger's file: its version, and the bytes before the models.
 VERSION_OFFSET, STEPS_OFFSET, EPOCH_OFFSET, MODELS_OFFSET = 8, 128, 384, 4096
 
 
@@ -53,7 +53,7 @@ class Configuration(ColdTestCase):
         kept = os.dup(self.stored("arena"))
         self.addCleanup(os.close, kept)
         self.daemon.restart(**changed)
-        self.assertEqual(os.fstat(kept).st_size, 0)  # given back, whoever still has it
+        self.assertEqual(os.fstat(kept).st_size, 0)  # its memory is free, even if a process still has it
         self.assertCold(self.daemon, why)
 
     def test_more_capacity(self):
@@ -86,7 +86,7 @@ class Configuration(ColdTestCase):
         self.assertCold(self.daemon, "pages of another kind")
 
     def test_transparent_huge_pages(self):
-        """The same kind of file: whatever its pages are, the bytes stay."""
+        """The file is of the same kind, so the bytes stay, whatever the kind of its pages."""
         for huge_pages in ("auto", "never"):
             self.daemon.restart(huge_pages=huge_pages)
             self.assertBytes(self.daemon, "m", self.layers)
@@ -100,7 +100,7 @@ class Configuration(ColdTestCase):
         self.assertBytes(self.daemon, "m", self.layers)
 
     def test_a_refused_start(self):
-        """Nothing is left of the arena then, and the next start is a cold one."""
+        """Then nothing remains of the arena, and the next start is cold."""
         kept = os.dup(self.stored("arena"))
         self.addCleanup(os.close, kept)
         self.daemon.end()
@@ -116,7 +116,7 @@ class Configuration(ColdTestCase):
         self.assertEqual(self.daemon.call("List")["models"], [])
 
     def test_a_reader_of_the_old_arena(self):
-        """It is told: its lease is gone, and what it had mapped is no more."""
+        """The client learns that its lease has ended and that its mapping has no more bytes."""
         client = Reader(self.daemon)
         self.addCleanup(client.close)
         reply = client.lease(model="m", layer="b.1")
@@ -128,10 +128,10 @@ class Configuration(ColdTestCase):
 
 
 class Memory(RestartTestCase):
-    """There is never memory for two."""
+    """There is never memory for two arenas."""
 
     def test_the_old_arena_goes_first(self):
-        """As the kernel tells from outside, all the time."""
+        """The kernel's figures are read from outside all the time."""
         old, new = 192 * MIB, 224 * MIB
         service = self.service(capacity=old)
         service.call("LoadModel", definition=sized_model("m", old))
@@ -148,7 +148,7 @@ class Memory(RestartTestCase):
                     mapped = proc_status(service.pid).get("RssShmem", 0)
                 except (FileNotFoundError, ProcessLookupError):
                     mapped = 0
-                # Read between: what has gone by then was not there at the same time.
+                # Read in between: a layer that is gone by then was not there at the same time.
                 most[0] = max(most[0], min(before, os.fstat(kept).st_blocks * 512) + mapped)
         sampler = threading.Thread(target=sample)
         sampler.start()
@@ -163,7 +163,7 @@ class Memory(RestartTestCase):
 
     @needs_root
     def test_within_a_limit_for_one(self):
-        """Two would be refused, or killed."""
+        """Two arenas would be refused, or killed."""
         cgroup = Cgroup(256 * MIB)
         self.addCleanup(cgroup.remove)
         service = self.service(capacity="160M", process={"preexec_fn": cgroup.enter})
@@ -177,7 +177,7 @@ class Memory(RestartTestCase):
 
 
 class Damage(ColdTestCase):
-    """To the ledger, to the arena's file and to the store."""
+    """Damage to the ledger, to the arena's file and to the store."""
 
     def check(self, why, models=0):
         self.daemon.start_again()
@@ -205,8 +205,8 @@ class Damage(ColdTestCase):
                 self.check("the ledger has format %d" % version)
 
     def test_a_bit_flipped(self):
-        """Wherever: a cold start, or one that found all of it right. Seldom is a bit's place of no
-        consequence: a record of a step before the last one, say."""
+        """A wrong bit anywhere leads to a cold start, or to a warm one with the right state. A few
+        bits have no effect, such as those in the record of an older step."""
         rng = random.Random(chosen_seed())
         n_cold = 0
         for _ in range(40):
@@ -284,7 +284,7 @@ class Damage(ColdTestCase):
                 os.close(fd)
 
     def test_two_arenas_hold_no_memory(self):
-        """Neither of them, when the new one is there."""
+        """The new daemon takes neither of them."""
         self.daemon.end()
         fds = [os.dup(self.stored("arena")), self.put_memory("arena", b"x" * 4 * MIB)]
         self.daemon.start_again()
@@ -299,7 +299,7 @@ class Damage(ColdTestCase):
         self.check("one arena and one ledger")
 
     def test_a_file_of_somebody_else_as_the_arena(self):
-        """It is not ours to change, also where it is memory."""
+        """The daemon does not change a foreign file, even if it is a memfd."""
         data = os.urandom(4 * MIB)
         for parent in ("/var/tmp", "/dev/shm"):
             directory = pathlib.Path(tempfile.mkdtemp(prefix="em-", dir=parent))
@@ -350,7 +350,7 @@ class Damage(ColdTestCase):
         self.check("arena|map")
 
     def test_names_that_nobody_knows(self):
-        """Something in the journal, and no harm."""
+        """A message in the journal, and no harm."""
         self.daemon.end()
         names = ("", "foo", "Arena", "source-", "source-x", "source-9-9", "source--1-1",
                  "source-1-18446744073709551616", "stored")
@@ -367,7 +367,7 @@ class Damage(ColdTestCase):
         kept = [name for name in self.daemon.store.names() if name not in ("arena", "ledger")]
         self.daemon.restart()
         self.assertWarm(self.daemon)
-        # They may stay where they are, but do not become more.
+        # They may stay, but there are not more of them.
         self.daemon.settle()
         self.assertLessEqual(set(self.daemon.store.names()), {"arena", "ledger", *kept})
 
@@ -384,14 +384,14 @@ class Damage(ColdTestCase):
 
 
 class SourceDescriptors(ColdTestCase):
-    """The weight files' descriptors are not what they were."""
+    """The descriptors of the weight files have changed."""
 
     def setUp(self):
         super().setUp()
         self.name = next(name for name in self.daemon.store.names() if name.startswith("source-"))
 
     def check_without(self):
-        """It starts warm, and has what is resident; the rest is an error."""
+        """The start is warm, and resident layers are there; loads of other layers fail."""
         self.daemon.start_again()
         self.assertWarm(self.daemon)
         self.assertIn("not kept", self.daemon.read_log())
@@ -434,7 +434,7 @@ class SourceDescriptors(ColdTestCase):
         self.check_without()
 
     def test_under_another_files_name(self):
-        """It is no more believed than any other."""
+        """It is checked like any other."""
         fd = os.dup(self.stored(self.name))
         self.daemon.end()
         self.forget(self.name)

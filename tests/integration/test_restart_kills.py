@@ -1,5 +1,5 @@
-"""A daemon that is killed at random moments under random load: no wrong byte, no lease lost or left
-over, no descriptor left over, every start a warm one.
+"""A daemon is killed at random moments under random load. No byte is wrong, no lease is lost or
+left over, no descriptor is left over, and every start is warm.
 
 EDGEMIND_KILLS: how many times; without it, as often as fits into some seconds. EDGEMIND_SEED
 repeats what is done, though not the moments."""
@@ -24,7 +24,7 @@ N_GUESTS = 4
 CAPACITY = 6 * MIB
 REFUSALS = {"Busy", "NotFound", "AlreadyLoaded", "MustUnload"}
 ZEROS = "zeros"
-LOST = (EOFError, OSError)  # what a call meets whose daemon is killed
+LOST = (EOFError, OSError)  # errors of a call whose daemon is killed
 
 
 class Models:
@@ -56,8 +56,8 @@ class Models:
 
 
 class Guest(threading.Thread):
-    """A client that does anything, reads what it leases, and when the daemon is killed waits until
-    it may go on: with a new connection, on which it takes its leases up again."""
+    """A client that makes random calls and reads the layers that it leases. When the daemon is
+    killed, it waits, makes a new connection, and takes its leases up again."""
 
     def __init__(self, service, models, seed):
         super().__init__(daemon=True)
@@ -65,7 +65,7 @@ class Guest(threading.Thread):
         self.client, self.leases = None, {}  # lease: ((model, layer), digest, reply)
         self.go = threading.Event()  # is set while the gate is open
         self.gate = threading.Condition()
-        self.n_opened = self.n_parked = 0  # how often the gate was opened, and it is back behind it
+        self.n_opened = self.n_parked = 0  # how often the gate was opened; the client waits there again
         self.is_over, self.failure, self.n_calls, self.n_read = False, None, 0, 0
 
     def run(self):
@@ -113,7 +113,7 @@ class Guest(threading.Thread):
             time.sleep(0.001)
 
     def verify(self):
-        """What it holds is what it was."""
+        """Checks that the held layers have their bytes."""
         for key, digest, reply in self.leases.values():
             assert self.client.digest(reply) == digest, "%s/%s changed under its lease" % key
             self.n_read += 1
@@ -156,7 +156,7 @@ class Guest(threading.Thread):
             elif action < 0.65 and self.leases:
                 self.verify()
                 lease = rng.choice(list(self.leases))
-                del self.leases[lease]  # first: its release may be the last that the daemon does
+                del self.leases[lease]  # first, because its release may be the daemon's last action
                 client.call("Release", lease=lease)
             elif action < 0.75:
                 self.models.load(client, model, rng)
@@ -190,7 +190,7 @@ class Guest(threading.Thread):
 
 
 def watch(pipe, service, model, layer):
-    """A client process that holds one layer through everything and reads it all the time. "again":
+    """A client process that holds one layer over all restarts and reads it all the time. "again":
     the daemon was started again."""
     client, reply, n_read = Leaser(service), None, 0
     reply = client.lease(model=model, layer=layer)
@@ -256,7 +256,7 @@ class Kills(TestCase):
         self.await_guests()
 
     def start_warm(self):
-        """Sometimes killed at once, and once more started."""
+        """Sometimes the daemon is killed at once, and started again."""
         while self.rng.random() < 0.15:
             self.service.start_again(ready=False)
             time.sleep(self.rng.random() * 0.02)
@@ -266,7 +266,8 @@ class Kills(TestCase):
         self.assertTrue(self.service.is_warm(), self.service.read_log())
 
     def check_all(self, began):
-        """What is resident is right, and read from where it was; what was leased is there."""
+        """Resident layers have the right bytes in the same place, and leased layers are
+        resident."""
         with Reader(self.service) as client:
             before = client.call("Stats")
             self.assertEqual(before["scheduler"]["layersLoading"], 0)
@@ -289,7 +290,7 @@ class Kills(TestCase):
             self.assertEqual(after["scheduler"]["bytesLoaded"], before["scheduler"]["bytesLoaded"])
             self.assertEqual(after["scheduler"]["hits"], n_resident + 1)  # the watcher's
             self.assertEqual(len(set(fills.values())), n_resident)
-        if time.monotonic() - began < GRACE * 0.7:  # a machine that slow proves nothing
+        if time.monotonic() - began < GRACE * 0.7:  # on such a slow machine the test proves nothing
             for guest in self.guests:
                 for key, _, reply in guest.leases.values():
                     self.assertEqual(fills.get(key), reply["fill"], key)

@@ -1,5 +1,5 @@
-"""Leases over a restart: what was leased stays for lease-grace, can be taken up again in the same
-place, and then gives way."""
+"""Leases over a restart: leased layers stay for lease-grace, their leases can be taken up again in
+the same place, and after that they can be evicted."""
 import os
 import signal
 import unittest
@@ -9,7 +9,7 @@ from leasing import Leaser, write_model
 from service_manager import Reader, RestartTestCase
 
 ENDS = (signal.SIGKILL, signal.SIGTERM)
-LONG, SHORT = "60s", "300ms"  # longer than a test, and shorter than anybody wants to wait
+LONG, SHORT = "60s", "300ms"  # longer than a test, but not too long to wait
 WAIT = 60_000_000  # microseconds
 
 
@@ -36,7 +36,7 @@ class LeasesOverARestart(RestartTestCase):
         wait_until(lambda: self.leased_bytes() == 0, "lease-grace to end")
 
     def assertHeld(self, busy, layers):
-        """Busy names just these, of nobody."""
+        """Checks that Busy names exactly these layers, without a user."""
         self.assertEqual(sorted(lease["layer"] for lease in busy["leases"]), sorted(layers))
         self.assertEqual(busy["leasesTotal"], len(layers))
         for lease in busy["leases"]:
@@ -58,7 +58,7 @@ class Held(LeasesOverARestart):
                                        ("UnloadLayer", {"model": "m", "layer": "b.2"})):
                 busy = self.assertVarlinkError("Busy", self.daemon.call, method, parameters)
                 self.assertHeld(busy, leases)
-            # What is not held gives way, and what is does not.
+            # Layers that are not held are evicted, and held layers are not.
             self.daemon.call("LoadModel", definition=sized_model("n", 2 * MIB - 9999))
             self.assertEqual(self.resident("m"), set(leases))
             self.assertHeld(self.assertVarlinkError(
@@ -83,7 +83,7 @@ class Held(LeasesOverARestart):
             after = self.daemon.stats()["scheduler"]
             self.assertEqual(after["bytesLoaded"], before["bytesLoaded"])
             self.assertEqual(after["hits"], before["hits"] + 1)
-            # Who has another lease stands beside what waits for its holder, who takes up its own.
+            # A new lease counts in addition to the old one, which its client can still take up.
             self.assertEqual(self.holders(), [("b.1", None), ("b.1", os.getpid())])
             holder = self.reader()
             holder.lease(model="m", layer="b.1", fill=lease["fill"])
@@ -98,7 +98,7 @@ class Held(LeasesOverARestart):
         return [(held["layer"], held.get("pid")) for held in busy["leases"]]
 
     def test_what_is_taken_up_and_released_gives_way(self):
-        """Long before lease-grace is over. What nobody has taken up stays."""
+        """This is long before lease-grace is over. Layers whose leases are not taken up stay."""
         client = self.reader()
         for with_signal in ENDS:
             fills = {layer: client.lease(model="m", layer=layer)["fill"] for layer in self.layers}
@@ -117,7 +117,7 @@ class Held(LeasesOverARestart):
             self.daemon.call("UnloadModel", model="n")
 
     def test_every_holder_is_waited_for(self):
-        """One that takes its lease up and gives it back takes nothing from the others; over any
+        """If a client takes up its lease and releases it, the leases of the others stay, over any
         number of restarts."""
         for _ in range(3):
             lease = self.reader().lease(model="m", layer="b.1")
@@ -195,7 +195,7 @@ class Held(LeasesOverARestart):
             client = self.reader()
 
     def test_a_kept_mapping(self):
-        """What a client has mapped once stays right over any number of restarts."""
+        """A client's mapping keeps the right bytes over any number of restarts."""
         client = Leaser(self.daemon)
         self.addCleanup(client.close)
         lease = client.lease(model="m", layer="b.2")
@@ -215,8 +215,8 @@ class Grace(LeasesOverARestart):
         for with_signal in ENDS:
             self.daemon.restart(with_signal)
             self.await_grace()
-            self.assertEqual(self.resident("m"), set(self.layers))  # nobody wants its place yet
-            # It is over for good: the next process has nothing to hold.
+            self.assertEqual(self.resident("m"), set(self.layers))  # nobody needs its memory yet
+            # lease-grace has ended: the next process has nothing to hold.
             self.daemon.restart()
             self.assertEqual(self.leased_bytes(), 0)
             client = self.reader()

@@ -1,4 +1,4 @@
-"""What is kept when a start fails for the moment, and what is left by an end for good."""
+"""What is kept when a start fails temporarily, and what remains after a final stop."""
 import os
 import signal
 import unittest
@@ -9,17 +9,17 @@ from service_manager import Reader, RestartTestCase
 
 
 def is_ready(daemon):
-    """Whether the start succeeds, when that is known."""
+    """Waits until the start has succeeded or failed. Returns whether it succeeded."""
     wait_until(lambda: daemon.process.poll() is not None or
                daemon.notifications.wait("READY=1", 0.05), "the start or its failure")
     return daemon.process.poll() is None
 
 
 class Passing(RestartTestCase):
-    """A failure of the moment ends the start, and the next one is warm."""
+    """A temporary failure ends the start, and the next start is warm."""
 
     def test_too_few_descriptors(self):
-        """Whichever descriptor it is that cannot be had."""
+        """Any of the descriptors cannot be opened."""
         self.daemon = self.service(capacity="4M")
         path = self.directory() / "weights"
         layers = write_model(path, [MIB] * 3, seed=5)
@@ -54,7 +54,7 @@ class Passing(RestartTestCase):
 
 class CleanStop(RestartTestCase):
     def test_leaves_nothing_to_who_keeps_a_mapping(self):
-        """Else each stop and start of the daemon would take one more arena of memory."""
+        """Otherwise each stop and start of the daemon would take the memory of another arena."""
         daemon = self.service(store_max=None, capacity="4M")
         path = self.directory() / "weights"
         write_model(path, [MIB] * 3, seed=6)

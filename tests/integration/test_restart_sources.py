@@ -42,8 +42,8 @@ class Sources(RestartTestCase):
         self.check()
 
     def test_a_file_that_was_moved(self):
-        """It might as well have been written to, with its time put back: what is resident stays, and
-        nothing else comes from it."""
+        """The file may have been written to and its time restored: resident layers stay, and no
+        other layer is loaded from it."""
         resident = self.resident("m")
         absent = sorted(set(self.layers) - resident)
         self.path.rename(self.path.with_suffix(".old"))
@@ -126,7 +126,7 @@ class Sources(RestartTestCase):
             self.assertBytes(self.daemon, name, self.layers)
 
     def test_one_open_file_of_two_models_and_one_goes(self):
-        """The file stays stored until the other has gone, too."""
+        """The file stays stored until the other model has been unloaded, too."""
         self.daemon.call("UnloadModel", model="m")
         for first, last in ("no", "on"):
             for before in (False, True):
@@ -154,7 +154,7 @@ class Sources(RestartTestCase):
         self.assertBytes(self.daemon, "n", self.layers)
 
     def test_room_for_some_of_the_files(self):
-        """They stay stored as long as one of their models is there, and the others are missing."""
+        """They stay stored as long as one of their models is registered; the others are missing."""
         directory = self.directory()
         generate.write_sharded(str(directory), [generate.Tensor("b.%d.w" % i, "I8", (300_000,))
                                                 for i in range(4)], shards=4)
@@ -178,7 +178,8 @@ class Sources(RestartTestCase):
         self.check()
 
     def test_what_does_not_fit_into_the_store(self):
-        """A warning, and a model that works; after a restart what is resident does."""
+        """There is a warning, and the model works; after a restart only its resident layers
+        work."""
         service = self.daemon = self.service(capacity="3M", policy="lru", store_max=3)
         kept = self.load_weights("kept", [50_000, 60_000], seed=1)
         self.assertFalse(service.said("FileDescriptorStoreMax"))
@@ -187,7 +188,7 @@ class Sources(RestartTestCase):
         self.assertIn("left-out", service.read_log())
         service.settle()
         self.assertEqual(len(service.store.names()), 3)
-        self.assertEqual(service.store.stored, 3)  # nothing was offered in vain
+        self.assertEqual(service.store.stored, 3)  # the manager has dropped nothing
         service.call("Reset")
         self.assertBytes(service, "left-out", layers)
         self.assertBytes(service, "kept", kept)
@@ -216,7 +217,7 @@ class Sources(RestartTestCase):
             service.call("UnloadModel", model="m")
 
     def test_a_definition_with_weights(self):
-        """Everything that List tells of a tensor comes back."""
+        """Everything that List shows of a tensor is kept."""
         directory = self.directory()
         path = directory / "ffn.safetensors"
         generate.write_ffn10(str(path))

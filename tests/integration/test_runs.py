@@ -1,5 +1,5 @@
 """Runs: a model streams through an arena of any size, layer by layer, pass by pass, and every byte
-is the file's."""
+is that of the file."""
 import random
 import unittest
 
@@ -22,14 +22,15 @@ class RunTestCase(LeaseTestCase):
         self.bytes = sum(sizes) + 2 * PAGE * len(sizes)  # with the pages that they begin and end
 
     def start_with(self, percent, **options):
-        """A daemon whose arena holds so much of the model, and the model in it."""
+        """Starts a daemon whose arena has room for this part of the model, and loads the model."""
         capacity = max(self.bytes * percent // 100, 2 * MIB + 2 * PAGE)
         self.daemon = self.start(capacity=capacity, **options)
         with self.client() as client:
             client.load_model(self.path, name="m")
 
     def check_next(self, client, run, i):
-        """The run's i-th use is the layer whose turn it is, with its bytes, and holds no other."""
+        """Checks that the run's i-th use is the right layer with the right bytes, and that the run
+        holds no other layer."""
         reply = client.lease("Next", run=run, waitUsec=WAIT_MAX)
         names = list(self.layers)
         self.assertEqual((reply["layer"], reply["index"], reply["pass"]),
@@ -85,7 +86,7 @@ class Alone(RunTestCase):
 
 
 class Meanwhile(RunTestCase):
-    """What others do does not lead a run astray."""
+    """Other clients' actions do not disturb a run."""
 
     def test_loads_and_evictions(self):
         self.start_with(60, policy="next-use")
@@ -110,7 +111,8 @@ class Meanwhile(RunTestCase):
                 self.assertEqual(run_client.read(reply), self.layers[reply["layer"]])
 
     def test_leases_of_the_same_connection(self):
-        """Of a run's own layers too, given back in another order."""
+        """The run's connection also leases layers of the run, and releases them in another
+        order."""
         self.start_with(60, policy="next-use")
         client = self.client()
         run = client.call("BeginRun", model="m")["run"]

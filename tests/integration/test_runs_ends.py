@@ -45,7 +45,7 @@ class Ends(LeaseTestCase):
         self.assertNothingLeft(self.n_fds)
 
     def test_in_the_middle_of_next(self):
-        """Hanging up with a Next on the way whose layer must be loaded first."""
+        """The client hangs up while a Next is pending whose layer must be loaded first."""
         self.daemon.call("LoadModel", definition=sized_model("large", 5 * MIB, 6 * MIB))
         for i in range(40):
             client = self.client()

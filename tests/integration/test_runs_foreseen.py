@@ -1,4 +1,4 @@
-"""What Plan foresees of a run is what the run then does."""
+"""A run does what Plan predicts."""
 import random
 import unittest
 
@@ -9,17 +9,17 @@ INVALID = "org.varlink.service.InvalidParameter"
 
 
 class Planned(LeaseTestCase):
-    """Pass by pass, and to the byte.
+    """The prediction is right for each pass, to the byte.
 
-    With next-use the plan rests on how fast layers are read and used, and the daemon, which goes on
-    measuring, chooses another one when that has changed. What was foreseen was then not for this
-    run, and the next one is compared. What does not depend on time is right the first time.
+    With next-use the plan depends on how fast layers are read and used. The daemon keeps measuring, and
+    chooses another plan when these speeds change. Then the prediction was for another plan, and the next
+    run is compared. Predictions that do not depend on time are right the first time.
     """
     PASSES, ATTEMPTS = 8, 4
 
     def go_through(self, client, n_layers, settle):
-        """(hits, loaded, bytesLoaded) of each pass of a run. `settle`: each layer is used until
-        what is being read ahead is there."""
+        """(hits, loaded, bytesLoaded) of each pass of a run. `settle`: each layer is used until the
+        layers that are being read ahead are resident."""
         run = client.call("BeginRun", model="m")["run"]
         passes = []
         for number in range(self.PASSES):
@@ -37,7 +37,7 @@ class Planned(LeaseTestCase):
         return passes
 
     def foresee(self, n_layers):
-        """What Plan says of the next run, and the load that it foresees before it."""
+        """Plan's prediction for the next run, and for the load before it."""
         plan = self.other.call("Plan", model="m", passes=self.PASSES)
         for i in range(n_layers):
             self.other.call("LoadLayer", model="m", layer="l%d" % i)
@@ -67,7 +67,7 @@ class Planned(LeaseTestCase):
                     self.check(k * MIB, [MIB] * n, policy, settle)
 
     def test_mixed_layers(self):
-        """These fixed sizes are foreseen alike at most speeds."""
+        """For these fixed sizes the prediction is the same at most speeds."""
         rng = random.Random(1)
         for _ in range(4):
             sizes = [rng.randrange(1, 2 * MIB) for _ in range(rng.randrange(5, 20))]
@@ -76,7 +76,7 @@ class Planned(LeaseTestCase):
                 self.check(capacity, sizes, "next-use")
 
     def test_any_layers(self):
-        """Where no time plays a part."""
+        """Predictions that do not depend on time."""
         seed = chosen_seed()
         rng = random.Random(seed)
         for policy in ("flush-all", "lru") * 4:
@@ -124,7 +124,7 @@ class Asked(LeaseTestCase):
             self.assertEqual(found, {"limit": "passes", "maximum": 1000})
 
     def test_a_plan_beside_leases(self):
-        """What is leased now stays in the way of the run that is planned."""
+        """The planned run cannot evict the layers that are leased now."""
         self.daemon.load(self.text)
         free = self.daemon.call("Plan", model="m", policy="next-use", passes=6)["passes"][-1]
         self.daemon.call("LoadModel", definition=sized_model("n", 2 * MIB))
@@ -134,7 +134,7 @@ class Asked(LeaseTestCase):
         self.assertLess(held["hits"], free["hits"])
 
     def test_time(self):
-        """No pass is foreseen faster than its computing, nor than its reading."""
+        """No predicted pass is faster than its computing, or than its reading."""
         rate, compute = 100 * MIB, 50_000
         for policy in POLICIES:
             plan = self.daemon.load(self.text, method="Plan", policy=policy, passes=6,

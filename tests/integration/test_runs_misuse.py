@@ -1,4 +1,5 @@
-"""Runs that are not there, not one's own, or too many; and errors that leave a run where it is."""
+"""Runs that do not exist, runs of other connections, and too many runs; and errors after which a
+run keeps its place."""
 import os
 import unittest
 
@@ -85,7 +86,7 @@ class Names(LeaseTestCase):
         self.assertHolders(busy, os.getpid(), [lease["layer"]])
 
     def test_the_model_stays_while_it_runs(self):
-        """Though it holds nothing yet, who runs is named."""
+        """Busy names the client that runs, although it holds nothing yet."""
         busy = self.assertVarlinkError("Busy", self.daemon.call, "UnloadModel", model="m")
         self.assertIn(os.getpid(), [lease["pid"] for lease in busy["leases"]])
         self.daemon.call("Reset")
@@ -144,7 +145,7 @@ class Stopped(LeaseTestCase):
         holder.kill()
 
     def test_a_wait_for_oneself(self):
-        """Leases of the run's own connection are not waited for."""
+        """A run does not wait for leases of its own connection."""
         client, run = self.begin(MIB, 4 * MIB)
         client.lease("Next", run=run)
         lease = client.lease(model="m", layer="l0")
@@ -166,7 +167,7 @@ class Stopped(LeaseTestCase):
             self.assertVarlinkError("SourceChanged", client.call, "Next", run=run)
             self.assertHoldsNothing()
         os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
-        # It could have been written to all the same: only a new load makes it good.
+        # It may have been written to, so only a new load of the model helps.
         self.assertVarlinkError("SourceChanged", client.call, "Next", run=run)
         client.call("EndRun", run=run)
         client.call("UnloadModel", model="m")
@@ -187,7 +188,7 @@ class Stopped(LeaseTestCase):
         found = self.assertVarlinkError("LimitExceeded", client.call, "Next", run=run)
         self.assertEqual(found["maximum"], LEASES_OF_A_CONNECTION)
         client.release(leases[0])
-        for index in (0, 1, 0):  # it gives back one for each that it takes
+        for index in (0, 1, 0):  # it releases one for each that it leases
             self.assertEqual(client.lease("Next", run=run)["index"], index)
 
 

@@ -1,4 +1,4 @@
-"""Several runs at once: those of one model share what is loaded, and those of different models all
+"""Several runs at once: runs of one model share its loaded layers, and runs of different models all
 come to their ends."""
 import unittest
 
@@ -11,7 +11,7 @@ class OneModel(LeaseTestCase):
     LAYERS, PASSES = 10, 5
 
     def bytes_loaded(self, policy, n_clients, lag=0):
-        """By clients that go through a model in step, each so many layers behind the last."""
+        """Clients go through a model in step, each this many layers behind the one before."""
         daemon = self.daemon = self.start(capacity="6M", policy=policy)
         daemon.call("LoadModel", definition=sized_model("m", *[MIB] * self.LAYERS))
         daemon.call("Reset")
@@ -28,9 +28,9 @@ class OneModel(LeaseTestCase):
         return loaded
 
     def assertShared(self, policy, n_clients, lag):
-        """They load about what one alone does: with flush-all and lru exactly. Where layers are read
-        ahead, it depends a little on the plan, which the daemon chooses by the speeds that it
-        measures; those who share nothing load twice as much whenever they try."""
+        """Together they load about as much as one run alone; with flush-all and lru exactly as
+        much. With read-ahead this depends a little on the plan, which the daemon chooses by
+        measured speeds. Runs that share nothing would always load twice as much."""
         for _ in range(3):
             alone = self.bytes_loaded(policy, 1)
             together = self.bytes_loaded(policy, n_clients, lag)
@@ -43,7 +43,7 @@ class OneModel(LeaseTestCase):
         self.fail("%s: %d clients load %d bytes, one %d" % (policy, n_clients, together, alone))
 
     def test_in_lockstep(self):
-        """All use a layer before any goes on."""
+        """All runs use a layer before any of them continues."""
         for policy in POLICIES:
             for n_clients in (2, 4):
                 with self.subTest(policy=policy, n_clients=n_clients):
@@ -56,7 +56,7 @@ class OneModel(LeaseTestCase):
                 self.assertShared(policy, 2, lag=1)
 
     def test_free_running(self):
-        """Each at its own pace: every byte is right, whoever loaded it."""
+        """Each run has its own pace: every byte is right, whichever run loaded it."""
         seed = chosen_seed()
         daemon = self.daemon = self.start(capacity="5M", policy="next-use")
         n_fds = daemon.n_fds_at_rest()

@@ -1,4 +1,5 @@
-"""What replies and events say of themselves: from what to what, for whom, and from which figures."""
+"""Details in replies and events: old and new values, the layer that caused an eviction, and the
+figures of a plan."""
 import json
 import unittest
 
@@ -146,7 +147,7 @@ class Replies(TestCase):
             models = {m["name"]: m["deletedFiles"] for m in c.call("List")["models"]}
             self.assertEqual(models, {"replaced": 1, "deleted": 1, "stays": 0, "memory": 0})
             self.assertEqual(c.call("Stats")["scheduler"]["deletedFiles"], 2)
-            # It is served from the open one.
+            # The daemon serves it from the open file.
             c.call("UnloadLayer", model="deleted", layer="l0")
             self.assertFalse(c.call("LoadLayer", model="deleted", layer="l0")["hit"])
         self.assertIn("of model deleted was deleted or replaced by another", daemon.read_log())

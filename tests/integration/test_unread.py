@@ -1,5 +1,5 @@
-"""Replies that nobody reads: what the daemon allocates for them is bounded for all peers together,
-and whoever holds little is served all the time."""
+"""Replies that no client reads: the daemon's memory for them is bounded for all peers together, and
+a peer with few unread replies is always served."""
 import json
 import os
 import select
@@ -43,7 +43,7 @@ class Unread(TestCase):
             self.assertLess(self.daemon.overhead_bytes() - self.before, most)
 
     def fill(self, connections, data):
-        """Sends copies of `data` on each until the daemon reads no more of them for a while."""
+        """Sends copies of `data` on each connection until the daemon reads no more for a while."""
         for c in connections:
             c.socket.setblocking(False)
         n_sent, last = 0, time.monotonic()
@@ -65,7 +65,7 @@ class Unread(TestCase):
         return connections
 
     def test_lists(self):
-        """Short replies, of which each takes more memory than its text, and long ones."""
+        """Short replies, each of which takes more memory than its text, and long replies."""
         method = wire.qualified("List")
         for number, parameters in enumerate(({}, {"model": "m"})):
             self.fill_as(NOBODY - number, {"method": method, "parameters": parameters})
@@ -75,14 +75,15 @@ class Unread(TestCase):
             self.assertEqual(len(other.call("List", model="m")["layers"]), 100)
 
     def test_nothing_is_lost(self):
-        """Who reads late gets all replies."""
+        """A client that reads late gets all replies."""
         connection = self.fill_as(NOBODY, {"method": wire.qualified("List")})[0]
         connection.socket.settimeout(20)
         for _ in range(500):
             self.assertEqual(connection.reply("List")["parameters"]["total"], 1)
 
     def test_watchers(self):
-        """Miss events once their user holds too much, and are told so when they read."""
+        """Watchers miss events when their user has too many unread replies, and learn this when
+        they read."""
         watchers = [self.connect_as(NOBODY - i % 2) for i in range(240)]
         for c in watchers:
             c.send_call("Watch", more=True)
@@ -112,7 +113,8 @@ class Unread(TestCase):
             self.assertLess(status["VmHWM"] - status["RssShmem"], PARSE_MAX)
 
     def test_hung_up(self):
-        """Who reads a little now and then is hung up on, and the journal names him."""
+        """The daemon closes the connection of a client that reads too slowly, and the journal names
+        its user."""
         connection = self.fill_as(NOBODY, {"method": wire.qualified("List"),
                                            "parameters": {"model": "m"}})[0]
         start = time.monotonic()

@@ -1,5 +1,5 @@
-"""Other people's Varlink programs: the interface file's generator, and the public certification of
-our server and of our client library against theirs."""
+"""Varlink programs of others: a generator for the interface file, and the public certification of
+the server and of the client library."""
 import shutil
 import socket
 import subprocess
@@ -38,7 +38,7 @@ class VarlinkGo(TestCase):
 
         def ready():
             self.assertIsNone(process.poll(), "the server ended")
-            try:  # it is there before it listens
+            try:  # the socket exists before the server listens
                 with socket.socket(socket.AF_UNIX) as client:
                     client.connect(str(path))
                 return True

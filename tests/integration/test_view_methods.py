@@ -1,4 +1,5 @@
-"""BeginView, EndView and Views: what a client says of its views, and what the daemon counts for them."""
+"""BeginView, EndView and Views: what a client declares, and what the daemon counts for its
+views."""
 import os
 
 from harness import MIB, sized_model, wait_until
@@ -48,7 +49,7 @@ class Views(LeaseTestCase):
         self.assertUnharmed()
 
     def test_ended_while_a_layer_is_waited_for(self):
-        """Calls are answered in order, but a view may be gone when its layer comes."""
+        """Calls are answered in order, but a view may have ended when its layer arrives."""
         other, client = self.client(), self.client()
         for layer in ("l0", "l1", "l2", "l3"):
             other.lease(model="m", layer=layer)
@@ -76,7 +77,7 @@ class Views(LeaseTestCase):
                 found = self.assertVarlinkError("NotFound", client.call, method, view=wrong,
                                                 **more)
                 self.assertEqual(found, {"kind": "view", "name": wrong})
-        # Another connection's is none of its business.
+        # A connection cannot use the view of another.
         self.assertVarlinkError("NotFound", other.call, "EndView", view=view)
         self.assertVarlinkError(INVALID, client.call, "Views", model="m")
         self.assertEqual(len(self.views()), 1)
@@ -97,7 +98,7 @@ class Views(LeaseTestCase):
         self.assertUnharmed()
 
     def test_model_goes(self):
-        """A view says what its client declared, though the model is no more."""
+        """A view shows what its client declared, even if the model is unloaded."""
         client = self.client()
         self.begin(client)
         self.daemon.call("UnloadModel", model="m")

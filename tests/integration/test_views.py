@@ -1,5 +1,5 @@
-"""Programs that only know how to map a file, with libedgemind-view.so preloaded: they see the file's
-bytes, out of an arena that takes a part of it."""
+"""Programs that only map files, with libedgemind-view.so preloaded: they read the file's bytes from
+an arena that is smaller than the file."""
 import ctypes
 import os
 import platform
@@ -57,7 +57,7 @@ class Views(RestartTestCase):
         return process
 
     def assertRight(self, process, said=b""):
-        """`said`: what its one line on standard error has in it."""
+        """`said`: a part of its only line on standard error."""
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
@@ -67,7 +67,8 @@ class Views(RestartTestCase):
         self.assertIn(said, err)
 
     def assertServed(self):
-        """The daemon brought bytes in for the reader, and nothing is left of it."""
+        """Checks that the daemon has loaded bytes for the reader, and that nothing of the reader
+        remains."""
         self.assertGreater(self.daemon.stats()["scheduler"]["bytesLoaded"], self.fills)
         wait_until(lambda: self.daemon.stats()["arena"]["leasedBytes"] == 0, "leases to end")
         self.assertUnharmed()
@@ -88,7 +89,7 @@ for word in ("all", "random", "unmap", "fork", "close", "twice", "block", "handl
 
 class Several(Views):
     def test_no_model(self):
-        """A file that is no model's is mapped as ever."""
+        """A file that belongs to no model is mapped as usual."""
         self.serve()
         other = self.directory() / "other"
         write_model(other, SIZES, seed=4)
@@ -106,8 +107,8 @@ class Several(Views):
             self.assertRight(self.reader(mode), b"there is no daemon")
 
     def test_changed(self):
-        """A file that was changed since it was registered is mapped as ever; one that changes under
-        its reader raises SIGBUS, as one that was cut short does."""
+        """A file that has changed since its registration is mapped as usual. A file that changes
+        while it is read raises SIGBUS, as a truncated file does."""
         self.serve()
         process = self.reader("random", 20_000)
         wait_until(lambda: self.daemon.stats()["scheduler"]["bytesLoaded"] > self.fills, "a fault")
@@ -119,7 +120,8 @@ class Several(Views):
         self.assertRight(self.reader("all"), b"it has changed since it was registered")
 
     def test_many_readers(self):
-        """More than there are places, some of them killed or stopped: no standstill."""
+        """More readers than there is room for, some of them killed or stopped: there is no
+        deadlock."""
         self.serve()
         readers = [self.reader("random", 1500) for _ in range(6)]
         for process in readers[:2]:
@@ -133,14 +135,15 @@ class Several(Views):
         self.assertServed()
 
     def test_copied(self):
-        """A program that copies the weights is told, once, that the cap does not hold for that."""
+        """If a program copies the weights, the library reports once that the cap does not limit the
+        copies."""
         self.serve(capacity="20M")
         self.assertRight(self.reader("copy"), b"%s is copied by the program into its own memory" %
                          bytes(self.path))
 
     def test_declared(self):
-        """The daemon is told of a view before anything is read, of its end, and again after a
-        restart."""
+        """The library declares a view before anything is read, and again after a restart, and
+        declares its end."""
         self.serve(restarts=True)
         view = {"model": "m", "program": "view_reader", "faults": 0, "heldBytes": 0}
 
@@ -168,7 +171,8 @@ class Several(Views):
         self.assertRight(process)
 
     def test_capacity(self):
-        """The arena is all that the weights take: sampled while readers stream through it."""
+        """The weights take only the arena's memory, which is sampled while readers stream through
+        it."""
         self.serve()
         readers = [self.reader("random", 1000) for _ in range(2)]
         arena, most = os.open(self.daemon.arena_path(), os.O_RDONLY), 0
@@ -187,7 +191,7 @@ class BySignal(Several):
 
 @unittest.skipUnless(os.access("/dev/userfaultfd", os.R_OK | os.W_OK), "needs /dev/userfaultfd")
 class ByDevice(Views):
-    """For whom the udev rule lets: what a system call meets is read, too."""
+    """For users of /dev/userfaultfd, system calls can read unmapped parts of a view, too."""
     faults = "device"
     test_gather = test_of("gather")
 

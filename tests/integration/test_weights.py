@@ -1,4 +1,5 @@
-"""Weight files: every byte in the arena is the file's, however the file is read and wherever it lies."""
+"""Weight files: every byte in the arena is that of the file, however and wherever the file is
+read."""
 import fcntl
 import os
 import pathlib
@@ -40,7 +41,7 @@ class EveryByte(WeightsTestCase):
         self.assertEqual(loaded["resident"], loaded["layersTotal"])
         self.assertBytes(client, "m", placed)
         self.assertEvicted(client, "m")
-        self.assertBytes(client, "m", placed)  # Acquire brings them back
+        self.assertBytes(client, "m", placed)  # Acquire loads them again
         self.assertEvicted(client, "m")
         self.fragment(client)
         self.assertBytes(client, "m", placed)
@@ -86,7 +87,7 @@ def directory_takes_direct(directory):
 
 
 class LargerPages(WeightsTestCase):
-    """The same bytes, where a page is not four KiB."""
+    """The bytes are also right if a page is not 4 KiB."""
 
     def check(self, **options):
         directory = self.disk()
@@ -103,7 +104,7 @@ class LargerPages(WeightsTestCase):
                 client.call("UnloadModel", model="m")
             self.assertUnharmed(daemon)
             backing = daemon.stats()["arena"]["backing"]
-            client.close()  # its descriptor holds the arena's pages
+            client.close()  # its descriptor keeps the arena's pages
             daemon.stop()
         return backing
 
@@ -122,7 +123,8 @@ class LargerPages(WeightsTestCase):
 
 
 class Reload(WeightsTestCase):
-    """More layers than fit: each comes back as it was, whatever lay in its place meanwhile."""
+    """More layers than fit: each is loaded again with the same bytes, whatever used its pages
+    meanwhile."""
 
     def test_cycles(self):
         directory = self.disk()
@@ -141,7 +143,7 @@ class Reload(WeightsTestCase):
                 daemon.stop()
 
     def test_leased_bytes_stay(self):
-        """What is leased keeps its bytes while everything else comes and goes around it."""
+        """A leased layer keeps its bytes while all other layers are loaded and evicted."""
         daemon = self.start(capacity="4M", policy="lru")
         directory = self.disk()
         tensors = generate.model("safetensors", blocks=12, block_bytes=MIB - 4321)

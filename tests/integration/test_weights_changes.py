@@ -11,7 +11,7 @@ import wire
 
 
 class Changes(HostileTestCase):
-    """The file is not any more what it was when the model was registered."""
+    """The file has changed since the model was registered."""
 
     LAYER = 4 * MIB
 
@@ -25,8 +25,8 @@ class Changes(HostileTestCase):
         return path
 
     def change_meanwhile(self, change, n_layers=20000):
-        """Loads, stops the daemon in the middle of it, changes the file; the load's last reply. So
-        many layers take so long that it cannot come to its end before."""
+        """Starts a load, stops the daemon in the middle of it, and changes the file. Returns the
+        load's last reply. There are so many layers that the load cannot end before."""
         path = self.large(n_layers)
         with self.c.passed(path) as (source, fds):
             self.c.send_call("LoadModel", dict(source, name="large"), fds, more=True)
@@ -81,7 +81,7 @@ class Changes(HostileTestCase):
         self.check_changed(self.change_meanwhile(write))
 
     def test_is_replaced(self):
-        """The open file stays what it was: the load ends well, with the old bytes."""
+        """The open file does not change: the load succeeds, with the old bytes."""
         def replace(path):
             other = path.with_name("other")
             other.write_bytes(b"something else")
@@ -91,7 +91,7 @@ class Changes(HostileTestCase):
         self.c.call("UnloadModel", model="large")
 
     def test_touched_then_reloaded(self):
-        """What is resident stays usable; what has to come again does not come."""
+        """Resident layers stay usable; other layers cannot be loaded."""
         path = self.files / "w"
         placed = generate.write_safetensors(str(path), generate.model("safetensors", blocks=2))
         before = path.stat()
@@ -108,7 +108,7 @@ class Changes(HostileTestCase):
                 self.assertTrue(found["path"])
             self.assertEqual(next(layer for layer in self.c.call("List", model="m")["layers"]
                                   if layer["name"] == "lm_head")["state"], "absent")
-            # Size and time as they were do not make it the old file.
+            # The same size and time do not make it the old file.
             os.truncate(path, before.st_size)
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
             self.assertVarlinkError("SourceChanged", self.c.call, "LoadLayer", model="m",
@@ -117,7 +117,7 @@ class Changes(HostileTestCase):
             self.c.load_model(path, name="m")
             self.assertBytes(self.c, "m", placed)
         self.c.call("UnloadModel", model="m")
-        # Registered anew, the new file is as good as any.
+        # After a new registration the new file is as good as any.
         os.utime(path)
         self.c.load_model(path, name="m")
         self.assertBytes(self.c, "m", placed)
@@ -142,7 +142,7 @@ class Changes(HostileTestCase):
         self.c.call("UnloadModel", model="m")
 
     def test_one_shard_of_several(self):
-        """Is named, and layers of the others still come."""
+        """The error names the file, and layers of the other files can still be loaded."""
         generate.write_sharded(str(self.files), generate.model("safetensors", blocks=6), shards=3)
         index = self.files / "model.safetensors.index.json"
         weight_map = json.loads(index.read_text())["weight_map"]

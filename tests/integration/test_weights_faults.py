@@ -14,7 +14,7 @@ N_READS = 8  # at most, of a layer of 3 MiB or of a header
 
 
 class Faults(HostileTestCase):
-    """Reads that fail: the tracer makes them, for one file."""
+    """Failing reads: a tracer makes reads of one file fail."""
 
     options = {"capacity": "20M", "io": "direct"}
 
@@ -75,7 +75,8 @@ class Faults(HostileTestCase):
         self.c.call("UnloadModel", model="m")
 
     def test_always(self):
-        """During LoadModel: what was there by then stays, the rest is absent, the model stays."""
+        """A read fails during LoadModel: layers that are loaded stay, the others are absent, the
+        model stays."""
         self.c.load_model(self.path, name="m")
         self.c.call("Reset")
         end = self.inject("error=EIO")
@@ -118,7 +119,7 @@ class Faults(HostileTestCase):
         self.c.call("UnloadModel", model="m")
 
     def test_slow_reads(self):
-        """A disk that takes its time holds up nobody else."""
+        """A slow disk delays no other client."""
         self.c.load_model(self.path, name="m")
         self.c.call("Reset")
         end = self.inject("delay_enter=200000")
@@ -138,7 +139,7 @@ class Faults(HostileTestCase):
                 n = []
 
                 def others_are_served():
-                    """Were they held up, few would be between one read and the next."""
+                    """If they were delayed, there would be few of them between two reads."""
                     begin()
                     n.append(0)
                     while not select.select([slow.socket], [], [], 0)[0]:

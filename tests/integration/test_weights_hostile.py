@@ -13,7 +13,7 @@ import wire
 
 class Headers(HostileTestCase):
     def test_truncated_at_every_byte(self):
-        """The file ends anywhere before its end, header or data."""
+        """The file is truncated anywhere, in its header or its data."""
         files = {
             "safetensors": safetensors({"__metadata__": {"format": "pt"}, "a.b": tensor(0, 7),
                                         "c": tensor(7, 19, "F32", [3])}, bytes(19)),
@@ -35,7 +35,8 @@ class Headers(HostileTestCase):
         return file.fileno()
 
     def test_a_real_header_truncated(self):
-        """At places all over a header of many pages; the length says what is there, or more."""
+        """At places throughout a header of many pages; the length in the file is right, or too
+        large."""
         tensors = generate.model("safetensors", blocks=300, block_bytes=64)
         generate.write_safetensors(str(self.files / "w"), tensors)
         data = (self.files / "w").read_bytes()
@@ -143,7 +144,8 @@ class Headers(HostileTestCase):
             self.refuse(data)
 
     def test_a_million_tensors(self):
-        """Refused before memory is taken for them, whether or not the file is that long."""
+        """They are refused before memory is allocated for them, whether or not the file is that
+        long."""
         before = self.daemon.status()["RssAnon"]
         text = b"{" + b",".join(b'"%x":{}' % i for i in range(1000000)) + b"}"
         self.assertLess(len(text), HEADER_MAX)
@@ -162,7 +164,8 @@ class Headers(HostileTestCase):
             wait_until(lambda: self.daemon.status()["RssAnon"] < before + MIB, "memory given back")
 
     def test_nothing_shows_of_what_is_refused(self):
-        """A model too large for the arena, a name that is taken: nothing half-visible."""
+        """A model that is too large for the arena, or whose name is taken, is never visible in
+        part."""
         with self.assertRaises(wire.VarlinkError) as caught:
             generate.write_safetensors(str(self.files / "w"),
                                        [generate.Tensor("t", "U8", (20 * MIB + 1,))])
@@ -222,7 +225,7 @@ class Files(HostileTestCase):
                 self.c.load_model(index, came, name="bad")
             self.assertEqual(caught.exception.error, "InvalidDefinition")
             self.assertIn(missing, caught.exception.parameters["message"])
-        # Under another name, or as another's contents.
+        # With another name, or with the contents of another file.
         for first, second in ((0, 0), (1, 0)):
             with open(self.files / shards[first], "rb") as one, \
                     open(self.files / shards[second], "rb") as other, open(index, "rb") as file:

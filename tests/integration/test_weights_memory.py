@@ -10,10 +10,10 @@ from weight_files import generate
 
 
 class Memory(HostileTestCase):
-    """What a header takes while it is read, and that nothing of it is left."""
+    """The memory that reading a header takes, all of which is freed."""
 
     def peak(self, function):
-        """Bytes by which the daemon's memory grew at its peak while `function` ran."""
+        """How much the daemon's peak memory grew while `function` ran, in bytes."""
         clear = pathlib.Path("/proc/%d/clear_refs" % self.daemon.pid)
         try:
             clear.write_text("5")  # resets VmHWM
@@ -36,7 +36,7 @@ class Memory(HostileTestCase):
                 def read():
                     self.refuse_fd(file.fileno())
             peak = self.peak(read)
-        # The last that was freed on the loop's thread may be given back by the next one.
+        # Memory that the loop's thread freed last may be returned only by the next call.
         self.c.call("List")
         after = self.daemon.status()["RssAnon"]
         print("%s, %.1f MiB: peak %.1f MiB, %d KiB left" % (

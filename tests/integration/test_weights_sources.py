@@ -48,8 +48,8 @@ class Sources(WeightsTestCase):
                          [("h.0", 3), ("h.1", 1)])
 
     def test_tied_weights(self):
-        """Of tensors that share their bytes save_model keeps one, and names the others in the
-        metadata, in a sharded model in each of its files."""
+        """Of tensors that share their bytes, save_model keeps one and names the others in the
+        metadata. In a sharded model it does this in each file."""
         directory = self.disk()
         tied = {"format": "pt", "lm_head.weight": "model.embed_tokens.weight"}
         embedding = [generate.Tensor("model.embed_tokens.weight", "BF16", (50, 64))]
@@ -81,7 +81,7 @@ class Sources(WeightsTestCase):
         self.assertBytes(client, "sharded", with_head(placed))
 
     def test_own_grouping(self):
-        """A definition groups tensors its way, in its order, and may leave some out."""
+        """A definition groups tensors in its own way and order, and may leave some out."""
         directory = self.disk()
         for kind in ("safetensors", "gguf"):
             tensors = every_dtype(kind)
@@ -124,7 +124,7 @@ class Sources(WeightsTestCase):
         self.assertIn("name", caught.exception.parameters["message"])
 
     def test_descriptors_are_kept_and_given_back(self):
-        """A model holds its files, also when they have no name any more, until it is unloaded."""
+        """A model keeps its files open until it is unloaded, even if they have no name any more."""
         directory = self.disk()
         tensors = generate.model("safetensors", blocks=3)
         placed = generate.write_sharded(str(directory), tensors, shards=3)
@@ -150,8 +150,8 @@ class Sources(WeightsTestCase):
         self.assertFds(n_fds - 1)
 
     def test_one_descriptor_for_two_models(self):
-        """The flags of a descriptor are shared with its sender: direct reads must not get in the
-        way of reading its header again."""
+        """A descriptor shares its flags with the sender's: direct reads must not disturb later
+        reads of the header."""
         directory = self.disk()
         placed = generate.write_safetensors(str(directory / "w"), generate.model("safetensors"))
         make_cold(directory / "w")
@@ -163,7 +163,7 @@ class Sources(WeightsTestCase):
             self.assertBytes(client, name, placed)
 
     def test_list_tensors(self):
-        """What List tells of a layer is what Acquire tells."""
+        """List and Acquire return the same for a layer."""
         directory = self.disk()
         tensors = [generate.Tensor("h.0.t%04d" % i, "U16", (i % 5, 3)) for i in range(2500)]
         placed = generate.write_safetensors(str(directory / "w"), tensors)
@@ -183,7 +183,7 @@ class Sources(WeightsTestCase):
 
 
 class ModelDir(WeightsTestCase):
-    """A path below model-dir, and nothing else that a path can mean."""
+    """Paths below model-dir are accepted, and no others."""
 
     def setUp(self):
         super().setUp()
@@ -222,7 +222,8 @@ class ModelDir(WeightsTestCase):
         self.assertBytes(client, "d", [one])
 
     def test_only_downwards(self):
-        """No path leads up and no link is followed, also not within; the refusal says so."""
+        """No path may lead up, and no link is followed, even within the directory; the refusal says
+        so."""
         generate.write_safetensors(str(self.models / "w"), generate.model("safetensors"))
         (self.models / "sub").mkdir()
         (self.models / "link").symlink_to("w")
@@ -281,7 +282,8 @@ class ModelDir(WeightsTestCase):
         self.assertUnharmed()
 
     def test_weights_parameter_and_path(self):
-        """A file that came with the call goes before the one beside the definition."""
+        """A file that is passed with the call takes precedence over the one in the definition's
+        directory."""
         one = generate.Tensor("t", "U8", (1000,))
         layers = [{"name": "l", "tensors": [{"name": "t", "dtype": "u8", "shape": [1000]}]}]
         (self.models / "d.json").write_text(
@@ -309,7 +311,7 @@ class EmctlCat(WeightsTestCase):
     options = {"capacity": "16M"}
 
     def cat(self, *words):
-        """The SHA-256 of what it writes."""
+        """The SHA-256 of its output."""
         path = self.daemon.directory / "out"
         with open(path, "wb") as out:
             done = subprocess.run([str(BUILD / "emctl"), "cat", *words], stdout=out,

@@ -1,5 +1,5 @@
-"""Weights streaming through an arena that is much smaller: what memory it takes, who is served
-meanwhile, how progress is told, and what hanging up in the middle leaves."""
+"""Weights stream through a much smaller arena: the memory that this takes, how other clients are
+served meanwhile, how progress is reported, and what remains when the client hangs up."""
 import itertools
 import json
 import os
@@ -19,8 +19,8 @@ SAMPLES = 20  # at least
 
 
 class Child:
-    """A function that runs in a process of its own, so that no interpreter's lock stands between
-    what is measured. It is given a descriptor that becomes readable when it is to stop."""
+    """Runs a function in a separate process, so that no interpreter lock disturbs the measurement.
+    The function gets a descriptor that becomes readable when it must stop."""
 
     def __init__(self, function):
         self.reader, writer = os.pipe()
@@ -48,7 +48,7 @@ class Child:
 
 
 def sample(daemon, stopping):
-    """What the kernel tells of the daemon, a few hundred times a second."""
+    """Reads the kernel's figures for the daemon a few hundred times per second."""
     samples, arena = [], daemon.arena_path()
     while len(samples) <= SAMPLES or not select.select([stopping], [], [], 0.002)[0]:
         samples.append((daemon.status(), os.stat(arena).st_blocks * 512))
@@ -170,7 +170,7 @@ class Progress(WeightsTestCase):
         self.assertEqual((before["bytesDone"], before["layersDone"]), (total, 23))
 
     def test_inside_a_layer(self):
-        """A single layer takes long: its bytes count as they arrive."""
+        """A single layer takes long: its bytes are counted as they arrive."""
         directory = self.disk()
         path = directory / "w"
         placed = generate.write_safetensors(str(path), [generate.Tensor("t", "U8", (40 * MIB,))])
@@ -237,8 +237,8 @@ class Several(WeightsTestCase):
         return order
 
     def load_until(self, fair, names, n_layers, placed):
-        """Loads these models together until the order in which their layers came was `fair`: a
-        loader that does not get its turn for long may delay one of them, but not every time."""
+        """Loads these models together until the order of their layers was `fair`. A loader that
+        does not run for a while may delay one of them, but not every time."""
         watcher = self.daemon.connect()
         self.addCleanup(watcher.close)
         watcher.send_call("Watch", more=True)
@@ -260,7 +260,8 @@ class Several(WeightsTestCase):
         wait_until(load, "loads side by side")
 
     def test_all_progress(self):
-        """Nobody waits for another's end: when the first is done, the others are on their way."""
+        """No load waits for the end of another: when the first is done, the others have made
+        progress."""
         names = "abc"
         placed = {name: self.write(name, 24, 2 * MIB)[1] for name in names}
         def side_by_side(order):
@@ -277,7 +278,8 @@ class Several(WeightsTestCase):
                         ["large", "small"], 66, placed)
 
     def test_more_than_fits(self):
-        """Two that evict each other's layers: both end, or are told that the other is loading."""
+        """Two loads evict each other's layers: both succeed, or get Busy because the other is
+        loading."""
         daemon = self.start(capacity="24M", policy="lru")
         self.daemon = daemon
         placed = {name: self.write(name, 10, 4 * MIB)[1] for name in "xy"}

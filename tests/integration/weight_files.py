@@ -62,7 +62,7 @@ class Client(wire.Varlink):
         self.call("Release", lease=reply["lease"])
 
     def load_model(self, path, weights=(), method="LoadModel", flags=os.O_RDONLY, **parameters):
-        """LoadModel of a file and the weight files that it names, beside it, by descriptor."""
+        """Calls LoadModel with descriptors of a file and of the weight files that it names."""
         with self.passed(path, weights, flags) as (sources, fds):
             return self.call(method, dict(parameters, **sources), fds)
 
@@ -99,8 +99,8 @@ def sha256(data):
 
 
 def every_dtype(kind):
-    """One layer a dtype, of odd sizes; before them one of several reads; the last one ends the file
-    at an odd place."""
+    """One layer for each dtype, with odd sizes. The first layer takes several reads; the last one
+    ends the file at an odd place."""
     tensors = [generate.Tensor("%s.0.large" % BLOCK[kind], "I8", (2 * MIB + 4321,))]
     for i, (name, (elements, size, *_)) in enumerate(DTYPES[kind].items()):
         rows = (9973 + 131 * i) // size
@@ -143,7 +143,7 @@ class WeightsTestCase(TestCase):
         return self.temporary("/dev/shm")
 
     def overlay(self):
-        """A private directory in an overlayfs whose layers lie on a disk."""
+        """A private directory in an overlayfs whose layers are on a disk."""
         if not IS_ROOT:
             self.skipTest("needs root")
         base = self.disk()
@@ -158,7 +158,8 @@ class WeightsTestCase(TestCase):
         return base / "merged"
 
     def assertBytes(self, client, model, placed):
-        """Every tensor that the arena holds is the one in the file, and none is missing."""
+        """Checks that every tensor in the arena equals that in the file, and that none is
+        missing."""
         expected = {tensor.name: tensor for tensor in placed}
         for layer in client.call("List", model=model)["layers"]:
             with client.leased(model, layer["name"]) as (reply, data):
