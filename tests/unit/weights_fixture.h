@@ -1,5 +1,5 @@
 /* Weight files of tensors that a line of text names, and what must hold of the layers that are made
- * of them. */
+ * of them. The fixture frees both. */
 #pragma once
 
 #include "common/formats/weights.h"
@@ -9,8 +9,34 @@
 
 enum { FILES_MAX = 4 };
 
+static struct tensor_file *files[FILES_MAX];
+static uint32_t n_files;
+static struct definition *definition;
+static struct definition_problem problem;
+
+/* No files, no definition. */
+static inline void begin(void)
+{
+    definition_unref(definition);
+    definition = NULL;
+    while (n_files > 0)
+        tensor_file_free(files[--n_files]);
+}
+
+/* Frees the bytes. */
+static inline void read_file(struct bytes *bytes)
+{
+    struct tensor_file *file = NULL;
+
+    ck_assert_uint_lt(n_files, FILES_MAX);
+    int r = bytes_parse(bytes, &file, &problem);
+    ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
+    free(bytes->at);
+    files[n_files++] = file;
+}
+
 /* "name bytes name bytes ...": one file's tensors, U8, as they follow each other. */
-static inline struct tensor_file *make_file(const char *spec)
+static inline void add_file(const char *spec)
 {
     char *header = calloc(1, strlen(spec) * 20 + 100);
     uint64_t offset = 0;
@@ -36,17 +62,12 @@ static inline struct tensor_file *make_file(const char *spec)
     header[4088] = '\0';
 
     struct bytes bytes = safetensors_bytes(header, offset);
-    struct definition_problem problem;
-    struct tensor_file *file = NULL;
-    int r = bytes_parse(&bytes, &file, &problem);
-    ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
-    free(bytes.at);
+    read_file(&bytes);
     free(header);
-    return file;
 }
 
 /* The same as GGUF: I8 tensors, each at the next multiple of `alignment`. */
-static inline struct tensor_file *make_gguf(const char *spec, uint32_t alignment)
+static inline void add_gguf(const char *spec, uint32_t alignment)
 {
     struct bytes bytes = {0}, infos = {0};
     uint64_t offset = 0, n_tensors = 0, n, end = 0;
@@ -64,24 +85,12 @@ static inline struct tensor_file *make_gguf(const char *spec, uint32_t alignment
     bytes_number(&bytes, alignment, 4);
     bytes_add(&bytes, infos.at, infos.n);
     gguf_data(&bytes, alignment, end);
-    struct definition_problem problem;
-    struct tensor_file *file = NULL;
-    int r = bytes_parse(&bytes, &file, &problem);
-    ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
+    read_file(&bytes);
     free(infos.at);
-    free(bytes.at);
-    return file;
-}
-
-static inline void free_files(struct tensor_file **files, uint32_t n_files)
-{
-    for (uint32_t i = 0; i < n_files; i++)
-        tensor_file_free(files[i]);
 }
 
 /* What must hold of every bound layer, whatever it is made of. */
-static inline void check_layer(const struct layer_definition *layer,
-                               struct tensor_file *const *files)
+static inline void check_layer(const struct layer_definition *layer)
 {
     uint64_t end = 0;
 
@@ -126,14 +135,13 @@ static inline void check_layer(const struct layer_definition *layer,
     }
 }
 
-static inline void check_definition(const struct definition *definition,
-                                    struct tensor_file *const *files)
+static inline void check_definition(void)
 {
     uint64_t bytes = 0;
 
     REQUIRE(definition->n_layers > 0);
     for (uint32_t i = 0; i < definition->n_layers; i++) {
-        check_layer(&definition->layers[i], files);
+        check_layer(&definition->layers[i]);
         bytes += definition->layers[i].bytes;
         REQUIRE(definition_find_layer(definition, definition->layers[i].name) == i);
     }

@@ -6,22 +6,27 @@
 
 #include <stdio.h>
 
-static struct definition *group(struct tensor_file *const *files, uint32_t n_files)
+static void group(void)
 {
-    struct definition_problem problem;
-    struct definition *definition = NULL;
     uint32_t n_tensors = 0;
 
+    definition_unref(definition);
+    definition = NULL;
     int r = weights_group("m", files, n_files, &definition, &problem);
     ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
-    check_definition(definition, files);
+    check_definition();
     for (uint32_t i = 0; i < definition->n_layers; i++)
         n_tensors += definition->layers[i].n_tensors;
     for (uint32_t i = 0; i < n_files; i++)
         n_tensors -= files[i]->n_entries;
     ck_assert_uint_eq(n_tensors, 0);
     ck_assert_ptr_null(definition->weights);
-    return definition;
+}
+
+/* The layer of that name. */
+static const struct layer_definition *layer_named(const char *name)
+{
+    return &definition->layers[definition_find_layer(definition, name)];
 }
 
 /* Layers in order, for tensors in the order of the file. */
@@ -92,23 +97,21 @@ static const struct {
 
 START_TEST(order)
 {
-    struct tensor_file *file = make_file(orders[_i].tensors);
-    struct definition *definition = group(&file, 1);
+    add_file(orders[_i].tensors);
+    group();
     char layers[1024] = "";
 
     for (uint32_t i = 0; i < definition->n_layers; i++)
         sprintf(layers + strlen(layers), "%s%s", i ? " " : "", definition->layers[i].name);
     ck_assert_str_eq(layers, orders[_i].layers);
-    definition_unref(definition);
-    tensor_file_free(file);
 }
 END_TEST
 
 START_TEST(order_of_tensors)
 {
-    struct tensor_file *files[] = {make_file("b.1.z 4 b.0.z 4 b.0.y 4"),
-                                   make_file("b.0.a 4 b.1.a 4")};
-    struct definition *definition = group(files, 2);
+    add_file("b.1.z 4 b.0.z 4 b.0.y 4");
+    add_file("b.0.a 4 b.1.a 4");
+    group();
     static const char *const expected[] = {"b.0.z", "b.0.y", "b.0.a"};
 
     ck_assert_uint_eq(definition->n_layers, 2);
@@ -117,8 +120,6 @@ START_TEST(order_of_tensors)
         ck_assert_str_eq(definition->layers[0].tensors[i].name, expected[i]);
     ck_assert_str_eq(dtype_name(definition->layers[0].tensors[0].type), "U8");
     ck_assert_uint_eq(definition->layers[0].tensors[0].shape[0], 4);
-    definition_unref(definition);
-    free_files(files, 2);
 }
 END_TEST
 
@@ -153,12 +154,12 @@ static const struct {
 
 START_TEST(placement)
 {
-    struct tensor_file *file = placements[_i].alignment
-                                   ? make_gguf(placements[_i].tensors, placements[_i].alignment)
-                                   : make_file(placements[_i].tensors);
-    struct definition *definition = group(&file, 1);
-    const struct layer_definition *layer =
-        &definition->layers[definition_find_layer(definition, "a.0")];
+    if (placements[_i].alignment)
+        add_gguf(placements[_i].tensors, placements[_i].alignment);
+    else
+        add_file(placements[_i].tensors);
+    group();
+    const struct layer_definition *layer = layer_named("a.0");
     char pieces[512] = "";
 
     for (uint32_t i = 0; i < layer->n_pieces; i++)
@@ -168,25 +169,21 @@ START_TEST(placement)
     ck_assert_str_eq(pieces, placements[_i].pieces);
     ck_assert_uint_eq(layer->shift_bytes, placements[_i].shift_bytes);
     ck_assert_uint_eq(layer->bytes, placements[_i].bytes);
-    definition_unref(definition);
-    tensor_file_free(file);
 }
 END_TEST
 
 START_TEST(across_files)
 {
-    struct tensor_file *files[] = {make_file("b.w 10 a.0.x 100"), make_file("a.0.y 7 b.v 3")};
-    struct definition *definition = group(files, 2);
-    const struct layer_definition *layer =
-        &definition->layers[definition_find_layer(definition, "a.0")];
+    add_file("b.w 10 a.0.x 100");
+    add_file("a.0.y 7 b.v 3");
+    group();
+    const struct layer_definition *layer = layer_named("a.0");
 
     ck_assert_uint_eq(layer->n_pieces, 2);
     ck_assert_uint_eq(layer->pieces[0].source, 0);
     ck_assert_uint_eq(layer->pieces[1].source, 1);
     ck_assert_uint_eq(layer->pieces[1].layer_offset_bytes, 4096 - 10);
     ck_assert_uint_eq(layer->tensors[1].offset_bytes, 4096 - 10);
-    definition_unref(definition);
-    free_files(files, 2);
 }
 END_TEST
 
@@ -199,10 +196,10 @@ START_TEST(random_models)
 
     printf("seed %u\n", seed);
     for (int round = 0; round < 300; round += case_step()) {
-        struct tensor_file *files[FILES_MAX];
-        uint32_t n_files = 1 + (uint32_t)rand_r(&state) % FILES_MAX;
+        uint32_t n_wanted = 1 + (uint32_t)rand_r(&state) % FILES_MAX;
         int n_tensors = 0;
-        for (uint32_t i = 0; i < n_files; i++) {
+        begin();
+        for (uint32_t i = 0; i < n_wanted; i++) {
             char spec[2048] = "";
             for (int n = 1 + rand_r(&state) % 25; n > 0; n--) {
                 const char *prefix = prefixes[rand_r(&state) % COUNT(prefixes)];
@@ -220,11 +217,12 @@ START_TEST(random_models)
                             sprintf(spec + strlen(spec), "%s%d.t%d 1 ", prefixes[j], block ? k : 7,
                                     n_tensors++);
                     }
-            files[i] =
-                rand_r(&state) % 2 ? make_file(spec) : make_gguf(spec, 1u << rand_r(&state) % 14);
+            if (rand_r(&state) % 2)
+                add_file(spec);
+            else
+                add_gguf(spec, 1u << rand_r(&state) % 14);
         }
-        definition_unref(group(files, n_files));
-        free_files(files, n_files);
+        group();
     }
 }
 END_TEST
@@ -243,9 +241,9 @@ static void check_layers_tensors(const struct layer_definition *layer, const cha
 /* Empty buffers and extra states: a layer of nothing else is none, but its tensors are kept. */
 START_TEST(layers_without_bytes)
 {
-    struct tensor_file *files[] = {make_file("blk.0.a 0 blk.1.a 3 blk.2.a 0 blk.2.b 0 blk.3.a 5 "
-                                             "blk.3.b 0 output.w 0")};
-    struct definition *definition = group(files, 1);
+    add_file("blk.0.a 0 blk.1.a 3 blk.2.a 0 blk.2.b 0 blk.3.a 5 "
+             "blk.3.b 0 output.w 0");
+    group();
     ck_assert_uint_eq(definition->n_layers, 2);
     ck_assert_uint_eq(definition->bytes, 8);
     check_layers_tensors(&definition->layers[0], "blk.1", "blk.0.a blk.1.a");
@@ -253,17 +251,12 @@ START_TEST(layers_without_bytes)
                          "blk.2.a blk.2.b blk.3.a blk.3.b output.w");
     ck_assert_uint_eq(definition->layers[1].tensors[0].n_dims, 1);
     ck_assert_uint_eq(definition->layers[1].tensors[0].shape[0], 0);
-    definition_unref(definition);
-    free_files(files, 1);
 }
 END_TEST
 
-static void refuse_group(struct tensor_file *const *files, uint32_t n_files, const char *path,
-                         const char *message)
+static void refuse_group(const char *path, const char *message)
 {
-    struct definition_problem problem = {.line = 77};
-    struct definition *definition = NULL;
-
+    problem = (struct definition_problem){.line = 77};
     ck_assert_int_eq(weights_group("m", files, n_files, &definition, &problem), -EBADMSG);
     ck_assert_ptr_null(definition);
     ck_assert_str_eq(problem.message, message);
@@ -273,30 +266,31 @@ static void refuse_group(struct tensor_file *const *files, uint32_t n_files, con
 
 START_TEST(refused_groups)
 {
-    struct tensor_file *files[] = {make_file("a.w 1 b.w 1"), make_file("c.w 1"),
-                                   make_file("d.w 1 b.w 1")};
-    refuse_group(files, 3, "b.w", "is in two of the weight files, number 1 and number 3");
-    free_files(files, 3);
+    add_file("a.w 1 b.w 1");
+    add_file("c.w 1");
+    add_file("d.w 1 b.w 1");
+    refuse_group("b.w", "is in two of the weight files, number 1 and number 3");
 
-    files[0] = make_file("a.w 0 b.w 0 b.v 0");
-    refuse_group(files, 1, "", "no tensor has any bytes");
-    free_files(files, 1);
+    begin();
+    add_file("a.w 0 b.w 0 b.v 0");
+    refuse_group("", "no tensor has any bytes");
 
     /* Nobody's file, but files can be sparse: three of 2^63 - 1 bytes. */
+    begin();
     for (int i = 0; i < 3; i++) {
         char spec[64];
         sprintf(spec, "a.%c 9223372036854770000", 'x' + i);
-        files[i] = make_file(spec);
+        add_file(spec);
     }
-    refuse_group(files, 3, "layers[0]", "the layer has more than 2^64 - 1 bytes");
-    free_files(files, 3);
+    refuse_group("layers[0]", "the layer has more than 2^64 - 1 bytes");
+
+    begin();
     for (int i = 0; i < 3; i++) {
         char spec[64];
         sprintf(spec, "a.%d.w 9223372036854770000", i);
-        files[i] = make_file(spec);
+        add_file(spec);
     }
-    refuse_group(files, 3, "layers[2]", "the model has more than 2^64 - 1 bytes");
-    free_files(files, 3);
+    refuse_group("layers[2]", "the model has more than 2^64 - 1 bytes");
 }
 END_TEST
 
@@ -306,8 +300,7 @@ START_TEST(too_many_layers)
 
     for (int n = DEFINITION_LAYERS_MAX; n <= DEFINITION_LAYERS_MAX + 1; n++) {
         struct bytes bytes = {0};
-        struct definition_problem problem;
-        struct tensor_file *file = NULL;
+        begin();
         gguf_header(&bytes, 3, (uint64_t)n, 0);
         for (int i = 0; i < n; i++) {
             char name[32];
@@ -315,17 +308,14 @@ START_TEST(too_many_layers)
             gguf_tensor(&bytes, name, 1, &one, 24, (uint64_t)i * 32);
         }
         gguf_data(&bytes, 32, (uint64_t)n * 32);
-        ck_assert_int_eq(bytes_parse(&bytes, &file, &problem), 0);
+        read_file(&bytes);
         if (n > DEFINITION_LAYERS_MAX) {
-            refuse_group(&file, 1, "", "the tensors make 100001 layers, more than 100000");
+            refuse_group("", "the tensors make 100001 layers, more than 100000");
         } else {
-            struct definition *definition = group(&file, 1);
+            group();
             ck_assert_uint_eq(definition->n_layers, DEFINITION_LAYERS_MAX);
             ck_assert_str_eq(definition->layers[n - 1].name, "b.99999");
-            definition_unref(definition);
         }
-        tensor_file_free(file);
-        free(bytes.at);
     }
 }
 END_TEST
@@ -338,15 +328,13 @@ START_TEST(many_families)
     for (int i = 0; i < 70; i++)
         sprintf(spec + strlen(spec), "f%d.0 1 ", i);
     strcat(spec, "f3.norm.w 1");
-    struct tensor_file *file = make_gguf(spec, 32);
-    struct definition *definition = group(&file, 1);
+    add_gguf(spec, 32);
+    group();
     ck_assert_uint_eq(definition->n_layers, 73);
     ck_assert_str_eq(definition->layers[0].name, "embed");
     ck_assert_str_eq(definition->layers[70].name, "f69.0");
     ck_assert_str_eq(definition->layers[71].name, "f3.norm");
     ck_assert_str_eq(definition->layers[72].name, "lm_head");
-    definition_unref(definition);
-    tensor_file_free(file);
 }
 END_TEST
 
@@ -365,26 +353,23 @@ START_TEST(model_name)
         {"\xc3\xa9\xff\xc3", "\xc3\xa9--"},
         {"\xed\xa0\x80", "---"},
     };
-    struct tensor_file *file = make_file("a.w 1");
-    struct definition_problem problem;
     char name[300], expected[DEFINITION_NAME_MAX + 1];
 
     for (int i = 0; i < COUNT(cases); i++) {
-        struct definition *definition = NULL;
-        ck_assert_int_eq(weights_group(cases[i].name, &file, 1, &definition, &problem), 0);
+        begin();
+        add_file("a.w 1");
+        ck_assert_int_eq(weights_group(cases[i].name, files, 1, &definition, &problem), 0);
         ck_assert_str_eq(definition->name, cases[i].expected);
-        definition_unref(definition);
     }
     /* Cut between characters. */
     memset(name, 'x', sizeof name);
     memcpy(name + DEFINITION_NAME_MAX - 1, "\xc3\xa9", 3);
     memset(expected, 'x', sizeof expected);
     expected[DEFINITION_NAME_MAX - 1] = '\0';
-    struct definition *definition = NULL;
-    ck_assert_int_eq(weights_group(name, &file, 1, &definition, &problem), 0);
+    begin();
+    add_file("a.w 1");
+    ck_assert_int_eq(weights_group(name, files, 1, &definition, &problem), 0);
     ck_assert_str_eq(definition->name, expected);
-    definition_unref(definition);
-    tensor_file_free(file);
 }
 END_TEST
 
@@ -404,6 +389,7 @@ int main(void)
     tcase_add_test(tests, many_families);
     tcase_add_test(tests, model_name);
     tcase_set_timeout(tests, 300);
+    tcase_add_checked_fixture(tests, NULL, begin);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -4,41 +4,42 @@
 #include "tests/unit/run_suite.h"
 #include "tests/unit/weights_fixture.h"
 
-static struct definition *parse(const char *text)
+static void parse(const char *text)
 {
-    struct definition_problem problem;
-    struct definition *definition = NULL;
-
+    definition_unref(definition);
+    definition = NULL;
     int r = definition_parse(text, strlen(text), &definition, &problem);
     ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
-    return definition;
+}
+
+static void refuse(const char *path, const char *message)
+{
+    problem = (struct definition_problem){.line = 77};
+    ck_assert_int_eq(weights_bind(definition, files, n_files, &problem), -EBADMSG);
+    ck_assert_str_eq(problem.path, path);
+    ck_assert_str_eq(problem.message, message);
+    ck_assert_uint_eq(problem.line, 0);
 }
 
 START_TEST(binds)
 {
-    struct tensor_file *files[] = {make_file("w 10 z 6 x.weight 100 tied 32 gap 5 x.bias 10"),
-                                   make_file("y 4096")};
-    struct definition *definition =
-        parse("{\"name\":\"m\",\"weights\":\"f\",\"dtype\":\"u8\",\"layers\":["
-              "{\"name\":\"x\",\"type\":\"linear\",\"in_features\":10,\"out_features\":10},"
-              "{\"name\":\"l\",\"tensors\":[{\"name\":\"y\",\"shape\":[4096]},"
-              "{\"name\":\"tied\",\"shape\":[32]},{\"name\":\"w\",\"shape\":[10]}]},"
-              "{\"name\":\"k\",\"tensors\":[{\"name\":\"tied\",\"shape\":[32]}]}]}");
-    struct definition_problem problem;
-
+    add_file("w 10 z 6 x.weight 100 tied 32 gap 5 x.bias 10");
+    add_file("y 4096");
+    parse("{\"name\":\"m\",\"weights\":\"f\",\"dtype\":\"u8\",\"layers\":["
+          "{\"name\":\"x\",\"type\":\"linear\",\"in_features\":10,\"out_features\":10},"
+          "{\"name\":\"l\",\"tensors\":[{\"name\":\"y\",\"shape\":[4096]},"
+          "{\"name\":\"tied\",\"shape\":[32]},{\"name\":\"w\",\"shape\":[10]}]},"
+          "{\"name\":\"k\",\"tensors\":[{\"name\":\"tied\",\"shape\":[32]}]}]}");
     /* x.weight is a row of 100 in the file. */
-    ck_assert_int_eq(weights_bind(definition, files, 2, &problem), -EBADMSG);
-    ck_assert_str_eq(problem.path, "layers[0].tensors[0]");
-    ck_assert_str_eq(problem.message, "is U8 [10, 10], but U8 [100] in the weights");
-    definition_unref(definition);
+    refuse("layers[0].tensors[0]", "is U8 [10, 10], but U8 [100] in the weights");
 
-    definition = parse("{\"name\":\"m\",\"weights\":\"f\",\"dtype\":\"u8\",\"layers\":["
-                       "{\"name\":\"l\",\"tensors\":[{\"name\":\"y\",\"shape\":[4096]},"
-                       "{\"name\":\"tied\",\"shape\":[32]},{\"name\":\"w\",\"shape\":[10]},"
-                       "{\"name\":\"z\",\"shape\":[6]}]},"
-                       "{\"name\":\"k\",\"tensors\":[{\"name\":\"tied\",\"shape\":[32]}]}]}");
+    parse("{\"name\":\"m\",\"weights\":\"f\",\"dtype\":\"u8\",\"layers\":["
+          "{\"name\":\"l\",\"tensors\":[{\"name\":\"y\",\"shape\":[4096]},"
+          "{\"name\":\"tied\",\"shape\":[32]},{\"name\":\"w\",\"shape\":[10]},"
+          "{\"name\":\"z\",\"shape\":[6]}]},"
+          "{\"name\":\"k\",\"tensors\":[{\"name\":\"tied\",\"shape\":[32]}]}]}");
     ck_assert_int_eq(weights_bind(definition, files, 2, &problem), 0);
-    check_definition(definition, files);
+    check_definition();
     const struct layer_definition *layer = &definition->layers[0];
     /* The definition's order, the files' places. */
     static const uint64_t offsets[] = {8192, 4212, 0, 10};
@@ -49,8 +50,6 @@ START_TEST(binds)
     ck_assert_uint_eq(layer->bytes, 8192 + 4096);
     ck_assert_uint_eq(definition->layers[1].shift_bytes, 116);
     ck_assert_uint_eq(definition->bytes, layer->bytes + 32);
-    definition_unref(definition);
-    free_files(files, 2);
 }
 END_TEST
 
@@ -72,22 +71,16 @@ START_TEST(does_not_bind)
         {"{\"type\":\"linear\",\"in_features\":3,\"out_features\":1,\"bias\":false}",
          "layers[0].tensors[0]", "no weight file has this tensor"},
     };
-    struct tensor_file *file = make_file("w 10");
 
+    add_file("w 10");
     for (int i = 0; i < COUNT(cases); i++) {
         char text[512];
         snprintf(text, sizeof text,
                  "{\"name\":\"m\",\"weights\":\"f\",\"dtype\":\"u8\",\"layers\":[%s]}",
                  cases[i].layers);
-        struct definition *definition = parse(text);
-        struct definition_problem problem = {.line = 77};
-        ck_assert_int_eq(weights_bind(definition, &file, 1, &problem), -EBADMSG);
-        ck_assert_str_eq(problem.path, cases[i].path);
-        ck_assert_str_eq(problem.message, cases[i].message);
-        ck_assert_uint_eq(problem.line, 0);
-        definition_unref(definition);
+        parse(text);
+        refuse(cases[i].path, cases[i].message);
     }
-    tensor_file_free(file);
 }
 END_TEST
 
@@ -95,6 +88,7 @@ int main(void)
 {
     Suite *suite = suite_create("weights_bind");
     TCase *tests = tcase_create("weights_bind");
+    tcase_add_checked_fixture(tests, NULL, begin);
     tcase_add_test(tests, binds);
     tcase_add_test(tests, does_not_bind);
     suite_add_tcase(suite, tests);
