@@ -36,6 +36,7 @@ MIB = 1 << 20
 ARENA = "/memfd:edgemind-arena"
 EVEN, ODD = 8396800, 8392704  # bytes of ffn10's layers: 1024 -> 2048 and 2048 -> 1024, f32, bias
 IS_ROOT = os.geteuid() == 0
+EMULATED = EMCTL.exists() and EMCTL.read_bytes()[:2] == b"#!"  # scripts that run a foreign program
 NOBODY = 65534
 
 # A file of lines "module.Class.test reason": tests that cannot run here, as in an emulator.
@@ -48,6 +49,7 @@ INTERFACES = wire.load_interfaces(INTERFACE_FILE.read_text())
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the daemons, too
 
 needs_root = unittest.skipUnless(IS_ROOT, "needs root")
+needs_preloading = unittest.skipIf(EMULATED, "nothing is preloaded into an emulated program")
 
 
 @functools.lru_cache(None)

@@ -11,7 +11,7 @@ import sys
 import unittest
 
 from harness import (BUILD, EMCTL, MIB, NOBODY, TIMEOUT, TestCase, clean_environment, group_of,
-                     needs_root, run, sized_model, wait_until)
+                     needs_preloading, needs_root, run, sized_model, wait_until)
 from leasing import write_model
 
 READER = BUILD / "tests" / "integration" / "view_reader"
@@ -37,6 +37,7 @@ class CommandLine(TestCase):
         for option in ("--model=NAME=FILE", "--auto", "--or-file", "--verbose"):
             self.assertIn(option, result.out)
 
+    @needs_preloading
     def test_no_daemon(self):
         result = self.assertExit(3, run(EMCTL, NO_SOCKET, "exec", "--", "echo", "ran"))
         self.assertEqual(result.out, "")
@@ -61,6 +62,7 @@ class CommandLine(TestCase):
         self.assertExit(126, result)
 
 
+@needs_preloading
 class Running(TestCase):
     """With a registered model."""
 
@@ -294,6 +296,7 @@ class Running(TestCase):
         self.assertIn("architecture", result.err)
 
 
+@needs_preloading
 @needs_root
 class Permissions(TestCase):
     """Members may look and lease, but not register models; other users may not even look."""

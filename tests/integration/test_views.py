@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BUILD, MIB, clean_environment, wait_until
+from harness import BUILD, MIB, clean_environment, needs_preloading, wait_until
 from leasing import write_model
 from service_manager import RestartTestCase
 
@@ -28,6 +28,7 @@ def has_userfaultfd():
     return fd >= 0
 
 
+@needs_preloading
 class Views(RestartTestCase):
     faults = "uffd"
 
