@@ -1,6 +1,6 @@
-/* Preloaded below an emulator that takes madvise(MADV_POPULATE_WRITE) and ignores it: faults every
- * page of a shared mapping in. The kernel does it, by copying a byte out of each, so that memory
- * which is not to be had is EFAULT, as it should be, and no SIGBUS. */
+/* Preloaded into an emulator that accepts madvise(MADV_POPULATE_WRITE) but ignores it. Faults in
+ * every page of a shared mapping. The kernel does this by copying a byte out of each page, so that
+ * missing memory gives EFAULT, as it should, and no SIGBUS. */
 #include <errno.h>
 #include <linux/mman.h>
 #include <sys/mman.h>

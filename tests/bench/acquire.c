@@ -19,7 +19,7 @@
 
 struct timing {
     uint64_t first_usec;
-    uint64_t *again_usec, *returned_usec; /* `count` of each */
+    uint64_t *again_usec, *returned_usec; /* `count` times of each kind */
     size_t count;
     uint64_t sum;
 };
@@ -65,7 +65,7 @@ static int connect_to(const char *path)
     return fd;
 }
 
-/* One request of a cache's, and what its reply has around the value. */
+/* A request to a cache, and the text before and after the value in its reply. */
 struct exchange {
     char request[256], before[256];
     const char *after;
@@ -82,7 +82,7 @@ static void describe(struct exchange *exchange, const char *cache, const char *k
     exchange->after = redis ? "\r\n" : "\r\nEND\r\n";
 }
 
-/* Returns where in the buffer, which holds the whole reply, the value begins. */
+/* Receives the whole reply into the buffer. Returns the place of the value in it. */
 static const char *get(int fd, const struct exchange *exchange, char *buffer, size_t n_bytes)
 {
     size_t n_request = strlen(exchange->request), n_before = strlen(exchange->before);

@@ -53,7 +53,7 @@ static void send_all(int fd, const char *bytes, size_t n_bytes)
 
 static char buffer[256 << 10];
 
-/* Reads until `n_replies` ends have come, or more if they are there already; returns how many. */
+/* Reads until at least `n_replies` replies have ended; returns their number. */
 static size_t receive(int fd, char end, size_t n_replies)
 {
     size_t n_ends = 0;
@@ -67,7 +67,7 @@ static size_t receive(int fd, char end, size_t n_replies)
     return n_ends;
 }
 
-/* Of a call whose reply arrives in one piece. */
+/* For a call whose reply arrives in one piece. */
 static void receive_success(int fd)
 {
     receive(fd, '\0', 1);

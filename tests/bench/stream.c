@@ -41,7 +41,8 @@ static double seconds_since(uint64_t begin_usec)
     return (double)(clock_monotonic_usec() - begin_usec) / 1e6;
 }
 
-/* The sum of the bytes, whatever the repeats; each of them is really done. */
+/* The sum of the bytes, which does not depend on the repeats. The compiler cannot omit any of
+ * them. */
 static uint64_t compute(const unsigned char *bytes, uint64_t n_bytes, unsigned n_repeats)
 {
     uint64_t sum = 0;
@@ -57,7 +58,7 @@ static uint64_t compute(const unsigned char *bytes, uint64_t n_bytes, unsigned n
     return sum;
 }
 
-/* Also tells layers in a wrong order. */
+/* Also detects layers in a wrong order. */
 static uint64_t add_layer(uint64_t checksum, uint64_t sum)
 {
     return checksum * 31 + sum;
@@ -84,7 +85,7 @@ static void *read_chunks(void *argument)
     return NULL;
 }
 
-/* Into memory that is there already, of the arena's kind. */
+/* Into memory that is allocated already, with the arena's kind of pages. */
 static double load_seconds(const struct model *model, unsigned char *buffer)
 {
     struct reader reader = {model, open(model->path, O_RDONLY | O_DIRECT), buffer, 0};
@@ -122,7 +123,7 @@ static void measure(const struct model *model, unsigned n_repeats)
         mmap(NULL, total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (buffer == MAP_FAILED)
         err(1, "mmap");
-    /* Of the arena's kind: huge pages where the system has them. */
+    /* With the arena's kind of pages: huge pages if the system has them. */
     (void)madvise(buffer, total_bytes, MADV_HUGEPAGE);
     memset(buffer, 1, total_bytes);
 
@@ -140,10 +141,10 @@ static void measure(const struct model *model, unsigned n_repeats)
 
 struct arm {
     const struct model *model;
-    /* Of a peer: the file from its first byte on. */
+    /* For the arms without the daemon: the file from its first byte. */
     const unsigned char *file;
     bool advise;
-    /* Of the daemon. */
+    /* For the arm with the daemon. */
     struct edgemind *em;
     struct edgemind_run *run;
     const char *pid;
@@ -166,8 +167,8 @@ static void map_file(struct arm *arm)
     close(fd);
 }
 
-/* Advised first: readahead brings in folios that reach beyond the layer and are then locked, too.
- */
+/* Calls madvise first, because readahead loads folios that reach beyond the layer and are then
+ * locked, too. */
 static void lock_layers(const struct arm *arm, uint64_t n_locked, bool spread)
 {
     uint64_t n_layers = arm->model->n_layers, n_bytes = arm->model->layer_bytes;
@@ -180,7 +181,7 @@ static void lock_layers(const struct arm *arm, uint64_t n_locked, bool spread)
     }
 }
 
-/* Loads what fits; the run brings in the rest. */
+/* Loads as many layers as fit; the run loads the others. */
 static void begin_run(struct arm *arm, const char *socket)
 {
     arm->em = edgemind_new();
@@ -210,7 +211,7 @@ static const unsigned char *use_layer(const struct arm *arm, uint64_t index)
     return layer_in_file(arm, index);
 }
 
-/* What a process has had read from disks, be it by read or by a fault. */
+/* How many bytes were read from disks for a process, by read or by faults. */
 static uint64_t read_bytes(const char *pid)
 {
     char path[64];

@@ -1,10 +1,10 @@
-/* Reads all of some memory, about as fast as memory is, and says what was there. */
+/* Reads all of a range, about as fast as the memory allows, and returns a sum. */
 #pragma once
 
 #include <stdint.h>
 #include <string.h>
 
-/* The sum of 64-bit words; the bytes of an incomplete last one count each for itself. */
+/* The sum of 64-bit words; the bytes of an incomplete last word are added one by one. */
 static inline uint64_t sum_words(const void *bytes, size_t n_bytes)
 {
     typedef uint64_t vector __attribute__((vector_size(16)));

@@ -1,9 +1,9 @@
 /* Makes allocations of the daemon fail, for tests/faults.
  *
- * Stands in for malloc, calloc and realloc of the whole process: what the daemon, jansson, libevent
- * and libc itself (strdup, asprintf) allocate goes through here. EDGEMIND_FAULTS names a file of
- * three numbers that the test maps, too: it sets which allocations fail while the daemon runs.
- * Without it nothing fails. Needs the GNU C library, whose own allocator does the work. */
+ * Replaces malloc, calloc and realloc of the whole process, for the daemon, jansson, libevent and
+ * libc itself (strdup, asprintf). EDGEMIND_FAULTS names a file of three numbers that the test also
+ * maps; while the daemon runs, the test sets there which allocations fail. Without this variable
+ * none fails. Needs the GNU C library, whose own allocator does the work. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>

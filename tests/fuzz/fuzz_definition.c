@@ -1,4 +1,5 @@
-/* The input is a definition's text. What is accepted must keep the promises of definition.h. */
+/* The input is a definition's text. An accepted definition must keep the promises of
+ * definition.h. */
 #include "common/definition/definition_parse.h"
 
 #include <errno.h>
@@ -38,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
     struct definition_problem problem = {.line = 0};
     struct definition *definition = NULL;
 
-    /* A copy, so that a read beyond its end is seen. */
+    /* A copy, so that sanitizers detect a read beyond its end. */
     char *text = malloc(n_bytes ? n_bytes : 1);
     if (!text)
         return 0;

@@ -1,5 +1,5 @@
-/* The input is what a peer sends: first a byte for the sizes of the pieces in which it arrives,
- * then the stream. A piece of a multiple of 8 bytes carries a descriptor. */
+/* The input is a byte that decides the sizes of the pieces in which the stream arrives, and then
+ * the stream of a peer. A piece whose size is a multiple of 8 bytes comes with a descriptor. */
 #include "proto/frame.h"
 #include "proto/message.h"
 
@@ -40,7 +40,7 @@ static void send_piece(int fd, const uint8_t *data, size_t n_bytes)
     REQUIRE(sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n_bytes);
 }
 
-/* Takes what is there. 0, or an error after which the connection is closed. */
+/* Reads all messages that have arrived. 0, or an error after which the connection is closed. */
 static int read_all(struct frame_reader *reader, int fd)
 {
     for (;;) {

@@ -1,4 +1,4 @@
-/* The input is a file; its magic number is put in front. */
+/* The input is a file without its magic number, which is added here. */
 #include "tests/fuzz/weights.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);

@@ -1,5 +1,5 @@
-/* The input is the header's JSON text and, behind its last newline, data: the length is put in
- * front, so that every mutation is looked at. */
+/* The input is the header's JSON text and, after its last newline, data. The header's length is
+ * added here, so that every mutation is parsed. */
 #include "tests/fuzz/weights.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);

@@ -1,9 +1,9 @@
-/* Runs the client's side of org.varlink.certification through client/varlink against a server at
- * the socket that argv[1] names. Exits 0 only if every step passed and the server says that all is
- * well.
+/* Runs the client's side of org.varlink.certification through client/library/varlink with a server
+ * at the socket that argv[1] names. Exits 0 only if every step passed and the server reports
+ * success.
  *
- * Each reply is, with the client's id, the next call's parameters: whatever the library changes on
- * the way (a number's type, a key, an empty object) the server notices. */
+ * Each reply, with the client's id added, is the parameters of the next call. So the server notices
+ * anything that the library changes (a number's type, a key, an empty object). */
 #include "client/library/varlink.h"
 
 #include <errno.h>
@@ -20,7 +20,8 @@ static int fail(const char *method, int r)
     return r;
 }
 
-/* `parameters` are taken. Returns the reply's, owned by the caller, or NULL. */
+/* Takes ownership of `parameters`. Returns the parameters of the reply, owned by the caller, or
+ * NULL. */
 static json_t *call(struct varlink *varlink, const char *method, json_t *parameters)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
@@ -43,8 +44,8 @@ static json_t *call(struct varlink *varlink, const char *method, json_t *paramet
     return json_incref(reply.parameters);
 }
 
-/* Test10 answers several times. Returns the array of what it said, or NULL; `parameters` are taken.
- */
+/* Test10 sends several replies. Returns the array of their strings, or NULL. Takes ownership of
+ * `parameters`. */
 static json_t *call_more(struct varlink *varlink, json_t *parameters)
 {
     json_t *strings = json_array();
@@ -68,7 +69,7 @@ static json_t *call_more(struct varlink *varlink, json_t *parameters)
     return NULL;
 }
 
-/* Test11 has no reply: whether it arrived is what End tells. `strings` are taken. */
+/* Test11 has no reply; End reports whether it arrived. Takes ownership of `strings`. */
 static bool call_oneway(struct varlink *varlink, json_t *id, json_t *strings)
 {
     json_t *parameters = json_pack("{s:O, s:o}", "client_id", id, "last_more_replies", strings);

@@ -47,7 +47,8 @@ struct certification {
 #define DICTIONARY "{\"foo\":\"Foo\",\"bar\":\"Bar\"}"
 #define SET        "{\"one\":{},\"two\":{},\"three\":{}}"
 
-/* A step's reply, but for Start's (which is the new client's id) and Test10's (a stream). */
+/* The reply of a step, except for Start (whose reply is the new client's id) and Test10 (a
+ * stream). */
 static const struct step {
     const char *method;
     const char *reply;
@@ -87,7 +88,7 @@ static bool is_null(const json_t *value)
     return !value || json_is_null(value);
 }
 
-/* Equal as Varlink sees it: 1 is 1.0, and a null member is an absent one. */
+/* Whether two values are equal in Varlink: 1 equals 1.0, and a null member equals an absent one. */
 static bool matches(json_t *wanted, json_t *got)
 {
     const char *key;
@@ -157,7 +158,7 @@ static void stream(struct call *call)
     }
 }
 
-/* What the client must send with this step: the reply before it and its id. */
+/* The parameters that the client must send with this step: the previous reply and its id. */
 static json_t *wanted_parameters(const struct client *client, size_t step)
 {
     json_t *wanted = parse(steps[step == N_STEPS - 1 ? 0 : step - 1].reply);

@@ -1,7 +1,7 @@
-/* The reference for client/examples/ffn_forward: the same network, read whole into this process's
- * memory, without daemon, library or tricks. Prints the output, a number a line.
+/* The reference for client/examples/ffn_forward: the same network, read completely into this
+ * process's memory, without the daemon and the library. Prints the output, one number per line.
  *
- *   ffn_plain WEIGHTS.safetensors LAYERS */
+ * ffn_plain WEIGHTS.safetensors LAYERS */
 #include <err.h>
 #include <fcntl.h>
 #include <jansson.h>

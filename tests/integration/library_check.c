@@ -1,6 +1,6 @@
-/* libedgemind by hand: reads a command a line and answers each with a line, "ok" and what there is
- * to tell, or ERRNO, wire name or "-", and text. library_program.py drives it. Linked as its users
- * link the library. Layers and runs have slots, numbered from 0. */
+/* Runs commands with libedgemind. Each line of the input is a command. Each answer is a line: "ok"
+ * and the results, or ERRNO, wire name or "-", and text. library_program.py runs this program,
+ * which is linked as users link the library. Layers and runs have slots, numbered from 0. */
 #include "client/library/edgemind.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@ enum { SLOTS = 16, WORDS_MAX = 5 };
 static struct slot {
     struct edgemind_layer *layer;
     struct edgemind_run *run;
-    const struct edgemind_layer *shown; /* the layer, or the one that the run has come to */
+    const struct edgemind_layer *shown; /* the layer, or the run's present layer */
     pthread_t watcher;
     atomic_bool is_watched;
     atomic_ulong n_rounds, n_wrong; /* of the watcher */
@@ -28,7 +28,7 @@ static struct slot {
 
 static struct edgemind *em;
 
-/* The slot that a word names. */
+/* The slot with the number in a word. */
 static struct slot *slot_of(const char *word)
 {
     return &slots[(unsigned long)atol(word) % SLOTS];
@@ -39,8 +39,8 @@ static uint64_t number(const char *word)
     return word ? strtoull(word, NULL, 10) : 0;
 }
 
-/* Each function takes the words after the command, NULL after the last; it answers by itself only
- * if it returns 1, and otherwise with what the library returned. */
+/* Each function gets the words after the command, with NULL after the last. If it returns 1, it has
+ * printed the answer itself; otherwise the answer is the result of the library. */
 
 static int do_connect(char **words)
 {
@@ -59,8 +59,8 @@ static int do_check(char **words)
     return edgemind_check(em);
 }
 
-/* In a forked child: what each use of the parent's handles returns, and then the byte that the
- * layer of a slot begins with. With "stay" the child lives on; its process id comes last. */
+/* In a forked child: prints the result of each use of the parent's handles, and then the first byte
+ * of the layer in a slot. With "stay" the child keeps running, and its process id comes last. */
 static int do_fork(char **words)
 {
     struct slot *slot = slot_of(words[0]);
@@ -166,7 +166,7 @@ static int do_save(char **words)
     return file && fclose(file) == 0 ? r : -EIO;
 }
 
-/* Reads a byte of every page, and tells how many page faults that took. */
+/* Reads a byte of every page, and prints how many page faults this took. */
 static int do_touch(char **words)
 {
     const struct edgemind_layer *layer = slot_of(words[0])->shown;
@@ -219,8 +219,8 @@ static int do_watch(char **words)
     return -r;
 }
 
-/* How often it has read all of them since the last time, at least once, and how often they were not
- * what they had been. */
+/* Waits until the thread has read all bytes at least once since the last time. Prints how often it
+ * has, and how often bytes had changed. */
 static int do_watched(char **words)
 {
     struct slot *slot = slot_of(words[0]);

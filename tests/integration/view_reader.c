@@ -1,7 +1,6 @@
-/* A program that knows nothing of EdgeMind: maps a weight file and uses the mapping in the ways of
- * engines, comparing every byte with what pread(2) says.
- *     view_reader MODE FILE [MILLISECONDS]
- * Exits with 0 when all bytes were right; prints the first that was not. */
+/* A program that does not know EdgeMind. It maps a weight file, uses the mapping as engines do, and
+ * compares every byte with pread(2). Usage: view_reader MODE FILE [MILLISECONDS]. Exits with 0 if
+ * all bytes were right; prints the first wrong byte. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -47,7 +46,7 @@ static int open_file(void)
     return fd;
 }
 
-/* `at` stands for the file from `offset` on. */
+/* `at` maps the file from `offset`. */
 static void compare(int fd, const unsigned char *at, size_t offset, size_t n_bytes)
 {
     unsigned char right[BLOCK];
@@ -238,8 +237,8 @@ static void change_it(int fd)
     compare(fd, moved, 0, middle);
 }
 
-/* Gives the numbers of the library's descriptors of the arena, or of the weight file, to another
- * file, behind its back. `fd` is the reader's own of the weight file. */
+/* Replaces the library's descriptors of the arena, or of the weight file, by those of another file,
+ * past the library. `fd` is the reader's own descriptor of the weight file. */
 static void steal(int fd, int is_arena)
 {
     struct stat weights, status;
@@ -259,7 +258,7 @@ static void steal(int fd, int is_arena)
     expect(n_stolen > 0, "nothing to steal");
 }
 
-/* The arena's descriptor is lost: the file takes its place. */
+/* The arena's descriptor is lost: the library maps the file instead. */
 static void lose_arena(int fd)
 {
     compare(fd, map, 0, BLOCK);
@@ -267,7 +266,7 @@ static void lose_arena(int fd)
     read_all(fd);
 }
 
-/* The view's descriptor of its file is lost: where only the file could help, there is SIGBUS. */
+/* The view's descriptor of its file is lost: reads that need the file raise SIGBUS. */
 static void lose_file(int fd)
 {
     read_all(fd);
@@ -285,7 +284,7 @@ static void lose_file(int fd)
     read_all(fd);
 }
 
-/* As an engine does that arranges its weights anew. */
+/* As an engine that rearranges its weights. */
 static void copy_all(int fd)
 {
     unsigned char *copy = malloc(size);
@@ -297,7 +296,7 @@ static void copy_all(int fd)
     free(copy);
 }
 
-/* Allocates as much, but once, and copies nothing. */
+/* Allocates the same amount once, and copies nothing. */
 static void allocate(int fd)
 {
     compare(fd, map, 0, size / 4);
@@ -309,7 +308,7 @@ static void allocate(int fd)
     free(cache);
 }
 
-/* By a call that nothing stands in front of. */
+/* With a system call that the library does not replace. */
 static void gather_out(int fd)
 {
     FILE *file = tmpfile();
@@ -324,7 +323,7 @@ static void gather_out(int fd)
     compare(fd, map_file(fileno(file), size, 0, MAP_PRIVATE), 0, size);
 }
 
-/* Reads, and unmaps, when its standard input says so. */
+/* Reads and unmaps on commands from its standard input. */
 static void stop_and_read(int fd)
 {
     expect(getchar() == '\n', "getchar");

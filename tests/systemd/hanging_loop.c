@@ -1,6 +1,6 @@
 /* The event loop of build/test/edgemindd, a daemon for tests that is linked with
- * --wrap=event_base_dispatch: on SIGUSR2 it hangs for good, in a callback, as a mistake would make
- * it. All other threads go on. Everything else is the daemon's own. */
+ * --wrap=event_base_dispatch. On SIGUSR2 the loop hangs forever in a callback, as a mistake would
+ * make it. All other threads continue. The rest is the real daemon. */
 #include <event2/event.h>
 #include <signal.h>
 #include <unistd.h>

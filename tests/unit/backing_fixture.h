@@ -1,5 +1,5 @@
-/* The backing that a test makes, fills, leaves behind and adopts, and what the operating system
- * says of it. The fixture frees it. */
+/* The backing that a test makes, fills, leaves to a next process and adopts, and the operating
+ * system's figures for it. The fixture frees it. */
 #pragma once
 
 #include "daemon/arena/backing.h"
@@ -30,7 +30,7 @@ static inline void teardown(void)
     backing = backing_free(backing);
 }
 
-/* In the place of the one before. */
+/* Replaces the previous one. */
 static inline void make_with(const struct backing_config *config)
 {
     char why[BACKING_WHY_MAX] = "";
@@ -54,7 +54,7 @@ static inline void grow_and_commit(uint64_t mark_bytes)
     backing_committed(backing, new_bytes);
 }
 
-/* What the service manager does between two processes: the file outlives its mapping. */
+/* As the service manager does between two processes: the file stays when its mapping ends. */
 static inline int leave(void)
 {
     int fd = fcntl(backing_fd(backing), F_DUPFD_CLOEXEC, 3);
@@ -97,7 +97,7 @@ static inline bool has_pattern(uint64_t begin, uint64_t end)
     return true;
 }
 
-/* What the operating system says. */
+/* The operating system's figures. */
 
 static inline uint64_t proc_value(const char *file, const char *key)
 {
@@ -119,8 +119,8 @@ static inline uint64_t status_value(const char *key)
     return proc_value("self/status", key);
 }
 
-/* From Linux 6.16 on the counters are summed up exactly; before, up to 64 pages a thread or CPU are
- * not in yet. */
+/* From Linux 6.16 on the counters are exact; before, up to 64 pages per thread or CPU are
+ * missing. */
 static inline uint64_t lag_bytes(void)
 {
     struct utsname name;
@@ -153,7 +153,7 @@ static inline uint64_t file_bytes(void)
     return (uint64_t)file_of().st_blocks * 512;
 }
 
-/* Nothing of a backing that could not be made is left. */
+/* If a backing could not be made, nothing of it remains. */
 static inline void expect_refusal(uint64_t capacity_bytes, enum huge_pages huge_pages,
                                   enum commit commit, int error, const char *text)
 {
@@ -171,7 +171,7 @@ static inline void expect_refusal(uint64_t capacity_bytes, enum huge_pages huge_
     ck_assert_uint_eq(count_open(), n_open);
 }
 
-/* The descriptor is gone all the same, and the file is as it was. */
+/* The descriptor is closed even then, and the file has not changed. */
 static inline void expect_no_adoption(uint64_t capacity_bytes, enum huge_pages huge_pages,
                                       enum commit commit, int fd, int error, const char *text)
 {

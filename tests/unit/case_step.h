@@ -1,6 +1,6 @@
-/* How far a loop goes from one case to the next where thousands are alike: random ones, every bit,
- * every length, every name. One, unless EDGEMIND_CASE_STEP says more. Under valgrind it does: that
- * looks for memory errors, which another thousand times over the same path will not show. */
+/* The step of a loop over thousands of similar cases: random ones, every bit, every length, every
+ * name. It is one unless EDGEMIND_CASE_STEP is larger. Under valgrind it is, because memory errors
+ * do not need a thousand runs of the same path. */
 #pragma once
 
 #include <stdlib.h>

@@ -31,7 +31,7 @@ static inline void will_answer_the_same(struct successor *successor, const char 
     will_answer(successor, layer_reply(lease, page, 10, WITH_ARENA));
 }
 
-/* Every call fails, and none says a word to the daemon. */
+/* Every call fails, and none sends anything to the daemon. */
 static inline void expect_lost(const char *text)
 {
     struct edgemind_layer *layer;

@@ -1,4 +1,4 @@
-/* emctl's command line: options before and after the verb, and everything that is a usage error. */
+/* emctl's command line: options before and after the verb, and all usage errors. */
 #include "client/emctl/arguments.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
@@ -49,7 +49,7 @@ static int parse(const char *const *words, struct arguments *ret)
 
 static const struct {
     const char *words[WORDS_MAX];
-    struct arguments arguments; /* but the verb */
+    struct arguments arguments; /* all words except the verb */
     const char *verb;
 } good[] = {
     {{"list"}, {0}, "list"},
@@ -145,7 +145,7 @@ START_TEST(accepted)
 }
 END_TEST
 
-/* What stands before and after the "--" that begins a command. */
+/* The words before and after the "--" that begins a command. */
 static const struct {
     const char *words[WORDS_MAX];
     const char *list[WORDS_MAX], *command[WORDS_MAX];

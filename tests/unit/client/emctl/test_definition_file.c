@@ -1,4 +1,4 @@
-/* Where a definition's file is looked for, and what is no such file. */
+/* The places of a definition's file, and files that are none. */
 #include "client/emctl/definition_file.h"
 #include "tests/unit/run_suite.h"
 
@@ -14,8 +14,8 @@
 static char directory[] = "/tmp/test-definition-XXXXXX";
 static char path[64];
 
-/* The current directory holds `here`, the search path's second directory `there`; both hold `both`.
- */
+/* The current directory has `here`, the second directory of the search path has `there`, and both
+ * have `both`. */
 static void setup(void)
 {
     static const char *const files[] = {"here",        "both",       "models/there",
@@ -82,11 +82,11 @@ END_TEST
 
 START_TEST(refused)
 {
-    check_open("./there", -ENOENT, "./there"); /* a path is looked up nowhere */
+    check_open("./there", -ENOENT, "./there"); /* a path is not searched for */
     check_open("models/nope", -ENOENT, "models/nope");
     check_open("only-dir", -EISDIR, "only-dir");
     check_open("models/", -EISDIR, "models/");
-    check_open("fifo", -EINVAL, "fifo"); /* and does not wait for a writer */
+    check_open("fifo", -EINVAL, "fifo"); /* it does not wait for a writer */
     check_open("here/x", -ENOTDIR, "here/x");
 }
 END_TEST

@@ -1,5 +1,5 @@
-/* Both outputs: what people and programs see of a good reply, and that a reply of the wrong shape
- * is refused, never shown and never a crash. */
+/* Both outputs: how people and programs see a good reply, and that a reply of the wrong shape is
+ * refused, never shown, and never a crash. */
 #include "client/emctl/output.h"
 #include "tests/unit/output_fixture.h"
 #include "tests/unit/run_suite.h"
@@ -34,7 +34,7 @@ START_TEST(sentences)
            "ffn10: 10 layers, 80.0 MiB loaded in 0.50 s (1 was there already); 10 resident\n");
     expect(output_text.load_layer, &timed,
            "{\"hit\":false,\"bytes\":1048576,\"mustUnload\":false,\"evicted\":0}",
-           "m/l: 1.0 MiB loaded in 0.50 s\n"); /* of zeros, perhaps: an older daemon */
+           "m/l: 1.0 MiB loaded in 0.50 s\n"); /* perhaps zeros: an older daemon does not say */
     expect(output_text.load_layer, &timed,
            "{\"hit\":false,\"bytes\":1048576,\"mustUnload\":false,\"evicted\":0,\"zeroBytes\":0}",
            "m/l: 1.0 MiB loaded in 0.50 s (2.0 MiB/s)\n");
@@ -52,7 +52,7 @@ START_TEST(sentences)
            "policy lru, on full ask\n");
     expect(output_text.load_layer, &timed,
            "{\"hit\":false,\"bytes\":1048575,\"mustUnload\":false,\"evicted\":0}",
-           "m/l: 1.0 MiB loaded\n"); /* too little to tell the disk from the asking */
+           "m/l: 1.0 MiB loaded\n"); /* too few bytes to measure the disk */
     expect(output_text.load_layer, &timed,
            "{\"hit\":true,\"bytes\":1048576,\"mustUnload\":false,\"evicted\":0}",
            "m/l: 1.0 MiB was there already\n");
@@ -117,7 +117,7 @@ START_TEST(tables)
 }
 END_TEST
 
-/* A layer, then parts of its tensors. */
+/* A layer, then replies with its tensors. */
 START_TEST(tensor_tables)
 {
     json_t *layer = json_pack("{s:s, s:i}", "name", "blk.0", "bytes", 4096),
@@ -193,7 +193,7 @@ START_TEST(event_lines)
 }
 END_TEST
 
-/* It was shown already. */
+/* It has been shown already. */
 static void expect_json_nothing(output_function show)
 {
     int r;
@@ -248,7 +248,7 @@ START_TEST(wrong_shapes)
     for (size_t i = 0; i < n; i++) {
         bool event = i == n - 1;
         int r;
-        if (event && !strstr(wrong[_i], "\"events\"")) /* a reply without events is a fine one */
+        if (event && !strstr(wrong[_i], "\"events\"")) /* a reply without events is valid */
             continue;
         char *text = shown(&output_text, functions[i], &subject, wrong[_i], &r);
         ck_assert_int_eq(r, -EBADMSG);
@@ -281,7 +281,7 @@ START_TEST(reader_gone)
     setvbuf(file, NULL, _IONBF, 0);
     output_init(&output, &output_text, file);
     close(fds[0]);
-    fputs("x", file); /* fails at once: what is left of it is the stream's error flag */
+    fputs("x", file); /* fails at once; only the stream's error flag remains */
     ck_assert_int_eq(output_flush(&output), -EPIPE);
     fclose(file);
 }

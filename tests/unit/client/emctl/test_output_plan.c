@@ -1,4 +1,4 @@
-/* What people see of a plan, of its passes, and of policies beside each other. */
+/* The output for people of a plan, of its passes, and of a comparison of policies. */
 #include "client/emctl/output.h"
 #include "tests/unit/output_fixture.h"
 #include "tests/unit/run_suite.h"
@@ -10,7 +10,7 @@
     "{\"layer\":\"l\",\"decision\":\"" decision "\",\"hit\":false,\"bytes\":1024," \
     "\"victims\":0,\"victimBytes\":0}"
 
-/* Only what happens is counted. */
+/* Counts of zero are left out. */
 START_TEST(plans)
 {
     expect(output_text.plan, &subject,
@@ -40,7 +40,7 @@ END_TEST
     "{\"hits\":" #hits ",\"loaded\":" #loaded ",\"bytesLoaded\":" #bytes ",\"evictions\":1," \
     "\"flushes\":0,\"usec\":" #usec "}"
 
-/* Passes that are the same share a line; without times there is no column for them. */
+/* Equal passes share a line; without times there is no column for them. */
 START_TEST(passes)
 {
     expect(output_text.plan_passes, &subject,
@@ -110,7 +110,7 @@ START_TEST(policies)
            "a         50.0%   1.0 KiB\n"
            "bcd        0.0%   2.0 KiB\n"
            "m into 1.0 MiB, pass 1; best: a\n");
-    /* What takes least is best, not what reads least. */
+    /* The policy that takes the least time is best, not the one that reads least. */
     expect(output_text.plan_comparison, &subject,
            "[" RUN("a", PASS(1, 1, 1024, 2000)) "," RUN("b", PASS(0, 2, 2048, 1000)) "," RUN(
                "c", PASS(0, 2, 2048, 1000)) "]",
@@ -130,7 +130,8 @@ START_TEST(policies)
 }
 END_TEST
 
-/* At every width: every line but the sentences fits, and what counts most is not left out. */
+/* At every width, every line except the sentences fits, and the most important columns are
+ * there. */
 START_TEST(plans_fit)
 {
     json_t *replies = json_loads(
@@ -155,7 +156,7 @@ START_TEST(plans_fit)
 }
 END_TEST
 
-/* Passes that are none, and a reply among several that is none. */
+/* Invalid passes, and an invalid reply among several. */
 START_TEST(wrong_passes)
 {
     static const char *const replies[] = {RUN("a", "3"), RUN("a", "{}"),

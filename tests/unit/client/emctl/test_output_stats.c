@@ -1,10 +1,10 @@
-/* What people see of the statistics, at every width. */
+/* The statistics for people, at every width. */
 #include "client/emctl/output.h"
 #include "common/clock.h"
 #include "tests/unit/output_fixture.h"
 #include "tests/unit/run_suite.h"
 
-/* Of a daemon that is well; `well` false: of one that is not. */
+/* Of a healthy daemon; if `well` is false, of an unhealthy one. */
 static char *statistics_reply(bool well)
 {
     json_int_t now = (json_int_t)clock_realtime_usec();
@@ -72,7 +72,7 @@ START_TEST(statistics)
 }
 END_TEST
 
-/* At every width: no line is wider (but for a fact that alone is), and a screen is enough. */
+/* At every width, no line is wider (except for a single fact that is), and a screen is enough. */
 START_TEST(statistics_fit)
 {
     char *unwell = statistics_reply(false);

@@ -1,4 +1,4 @@
-/* The progress bar's line, at every width and with numbers that no load has. */
+/* The progress bar's line, at every width and with impossible numbers. */
 #include "client/emctl/progress.h"
 #include "tests/unit/case_step.h"
 #include "tests/unit/run_suite.h"
@@ -126,7 +126,7 @@ END_TEST
 
 #define SECOND UINT64_C(1000000)
 
-/* At first the mean, later what the last seconds brought. */
+/* At first the mean, later the rate of the last seconds. */
 START_TEST(rate_is_smooth)
 {
     struct progress_rate rate = {0};
@@ -136,7 +136,7 @@ START_TEST(rate_is_smooth)
     progress_rate_update(&rate, 40 * MIB, 2 * SECOND);
     ck_assert_double_eq_tol(rate.bytes_per_second, 20 * MIB, 1);
     double before = rate.bytes_per_second;
-    progress_rate_update(&rate, 240 * MIB, 2 * SECOND + SECOND / 10); /* one chunk of luck */
+    progress_rate_update(&rate, 240 * MIB, 2 * SECOND + SECOND / 10); /* one very fast chunk */
     ck_assert_double_gt(rate.bytes_per_second, before);
     ck_assert_double_lt(rate.bytes_per_second, 2000 * (double)MIB / 10);
     /* The disk has become slow: 1 MiB/s. */
@@ -171,7 +171,7 @@ START_TEST(rate_follows)
     ck_assert(rate.bytes_per_second == 0);
     progress_rate_update(&rate, 10 * MIB, 1000000);
     ck_assert_double_eq_tol(rate.bytes_per_second, 10.0 * MIB, 1);
-    /* A disk that becomes ten times slower shows after some time, and not at once. */
+    /* If a disk becomes ten times slower, the rate shows it after some time, not at once. */
     uint64_t bytes = 10 * MIB, usec = 1000000;
     for (int i = 0; i < 100; i++) {
         bytes += MIB / 10;
@@ -182,7 +182,7 @@ START_TEST(rate_follows)
     }
     ck_assert(rate.bytes_per_second > 0.9 * MIB);
     ck_assert(rate.bytes_per_second < 2.0 * MIB);
-    /* Neither a clock nor a count that runs backwards gives nonsense. */
+    /* A clock or a count that runs backwards does no harm. */
     progress_rate_update(&rate, 0, 0);
     ck_assert(rate.bytes_per_second >= 0 && rate.bytes_per_second < 2.0 * MIB);
 }

@@ -1,5 +1,5 @@
-/* Verbs against a daemon that is played by a thread: what is said on standard error, what programs
- * read on standard output, and the exit code, for every kind of failure. */
+/* Verbs with a scripted daemon in a thread: standard error, standard output for programs, and the
+ * exit code, for every kind of failure. */
 #include "client/emctl/verb.h"
 #include "common/error.h"
 #include "common/policy_names.h"
@@ -94,7 +94,7 @@ START_TEST(no_daemon)
     ck_assert_int_eq(run(verb_stats, arguments, NULL), EXIT_NO_DAEMON);
     ck_assert_ptr_nonnull(strstr(err, address.sun_path));
     ck_assert_ptr_nonnull(strstr(err, "systemctl start edgemindd"));
-    /* Half of the answer is still an answer. */
+    /* It is not an error if no daemon answers. */
     ck_assert_int_eq(run(verb_version, arguments, NULL), EXIT_DONE);
     ck_assert_str_eq(out, "emctl " EDGEMIND_VERSION "\n");
 }
@@ -122,7 +122,7 @@ START_TEST(talks_rubbish)
 }
 END_TEST
 
-/* Ctrl-C while a load is on: hangs up, says so, and exits by itself. */
+/* Ctrl-C during a load: emctl closes the connection, reports it, and exits by itself. */
 START_TEST(interrupted_load)
 {
     const struct arguments arguments = {.operands = {"m", "l"}, .n_operands = 2};

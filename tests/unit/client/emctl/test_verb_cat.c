@@ -1,4 +1,4 @@
-/* emctl cat: the bytes of a layer, whatever becomes of the daemon meanwhile. */
+/* emctl cat: the bytes of a layer, whatever happens to the daemon meanwhile. */
 #include "client/emctl/verb.h"
 #include "common/error.h"
 #include "tests/unit/run_suite.h"
@@ -37,7 +37,7 @@ START_TEST(cat)
         {NULL, ACQUIRED(""), EXIT_DONE, "weights"},
         {NULL, ACQUIRED(TENSORS), EXIT_DONE, "weits"}, /* in order, without the gap */
         {"end", ACQUIRED(TENSORS), EXIT_DONE, "ts"},
-        {"\u202e", ACQUIRED(TENSORS), EXIT_DONE, "wei"}, /* as it is, not as it is shown */
+        {"\u202e", ACQUIRED(TENSORS), EXIT_DONE, "wei"}, /* the name itself, not its safe form */
         {"nope", ACQUIRED(TENSORS), EXIT_NOT_FOUND, ""},
         {NULL, ACQUIRED("{}"), EXIT_OTHER, ""},
         {NULL, "{}", EXIT_OTHER, ""},
@@ -95,7 +95,7 @@ START_TEST(cat_without_a_daemon)
 }
 END_TEST
 
-/* Another daemon has cut the arena since the lease was given, and knows nothing of it. */
+/* Another daemon has truncated the arena since the lease, and does not know the lease. */
 START_TEST(cat_of_a_lost_arena)
 {
     struct daemon cold = {.answer = NO_MODEL};

@@ -1,4 +1,4 @@
-/* What emctl makes of the file that load-model or plan is given. */
+/* How emctl handles the file of load-model or plan. */
 #include "client/emctl/verb.h"
 #include "common/error.h"
 #include "tests/unit/run_suite.h"
@@ -18,7 +18,7 @@ static const char *put(const char *name, const char *text, size_t n)
 
 #define GGUF "GGUF\3\0\0\0"
 
-/* A problem names the user's file, not the model by which the daemon knows it. */
+/* A problem names the user's file, not the model's name. */
 START_TEST(load_of_weights)
 {
     const char *path = put("w.gguf", GGUF, sizeof GGUF - 1);
@@ -77,7 +77,7 @@ START_TEST(name_of_a_definition)
 }
 END_TEST
 
-/* Of a file, of a model, and one whose load would be refused. */
+/* Plans of a file, of a model, and of a model whose load would be refused. */
 START_TEST(plan)
 {
 #define PLANNED(n)                                                                                \
@@ -91,7 +91,7 @@ START_TEST(plan)
     ck_assert_int_eq(daemon.n_fds, 0);
     ck_assert_ptr_nonnull(strstr(daemon.call, "{\"model\":\"no-such-file\"}"));
     ck_assert_str_eq(err, "");
-    /* A directory is no file, but a model may have its name. */
+    /* A directory is not a file, but a model may have its name. */
     ck_assert_int_eq(chdir("/"), 0);
     arguments.operands[0] = "tmp";
     ck_assert_int_eq(run(verb_plan, arguments, &daemon), EXIT_DONE);

@@ -1,5 +1,5 @@
-/* The arena in a client's memory: contents over segments in any order, what is cached and what is
- * given up, files that grow and shrink, and segments that cannot be. */
+/* The arena in a client's memory: contents over segments in any order, the cache of views, files
+ * that grow and shrink, and invalid segments. */
 #include "client/library/arena_map.h"
 #include "tests/unit/run_suite.h"
 
@@ -58,7 +58,7 @@ static void teardown(void)
     close(file);
 }
 
-/* How many mappings of the file this process has, and what they all have set in VmFlags. */
+/* How many mappings of the file this process has, and the VmFlags that all of them have. */
 static unsigned count_mappings(uint64_t *ret_bytes, bool *ret_all_undumped)
 {
     FILE *smaps = fopen("/proc/self/smaps", "re");
@@ -154,7 +154,7 @@ START_TEST(several_segments_are_contiguous)
 }
 END_TEST
 
-/* A bit of address space for each of many placements, and no more than the arena's once more. */
+/* Many placements take only a little address space each, together at most the size of the arena. */
 START_TEST(idle_views_are_bounded)
 {
     const unsigned char *last = NULL;
@@ -171,7 +171,7 @@ START_TEST(idle_views_are_bounded)
     }
     count_mappings(&bytes, &undumped);
     ck_assert_uint_le(bytes, 2 * PAGES * page);
-    /* The last one is there, and the one before the last few is not needed for that. */
+    /* The last view is cached, and older ones are not needed. */
     struct arena_segment segments[] = {{(2 + 39 % 7) * page, 2 * page}, {page, 40}};
     ck_assert_int_eq(arena_range_init(&range, map, segments, 2), 0);
     ck_assert_ptr_eq(range.data, last);
@@ -179,7 +179,7 @@ START_TEST(idle_views_are_bounded)
 }
 END_TEST
 
-/* What is used is not given up for what is idle, whatever the bound. */
+/* Used views are never unmapped in favour of idle ones, whatever the bound. */
 START_TEST(used_views_stay)
 {
     const struct arena_segment held_segments[] = {{15 * page, page}, {0, 5 * page}};
@@ -243,7 +243,7 @@ START_TEST(wrong_segments)
 }
 END_TEST
 
-/* With commit=load the file is as long as what was loaded. */
+/* With commit=load the file ends after the loaded layers. */
 START_TEST(a_file_that_grows)
 {
     const struct arena_segment low = {0, page}, high = {(PAGES - 1) * page, page},
@@ -290,7 +290,7 @@ START_TEST(the_descriptor)
     ck_assert_int_eq(arena_map_new(fd, page + 1, &other), -EBADMSG);
     ck_assert_int_eq(arena_map_new(fd, UINT64_MAX - page + 1, &other), -EBADMSG);
     ck_assert_int_lt(arena_map_new(fd, UINT64_C(1) << 62, &other), 0); /* no such address space */
-    ck_assert_int_ge(fcntl(fd, F_GETFD), 0);                           /* still the caller's */
+    ck_assert_int_ge(fcntl(fd, F_GETFD), 0); /* the caller still owns it */
     close(fd);
     ck_assert_int_eq(arena_map_new(fd, page, &other), -EBADF);
     ck_assert_int_eq(pipe(pipes), 0);

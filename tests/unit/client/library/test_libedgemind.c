@@ -1,6 +1,6 @@
-/* libedgemind against a daemon that the test plays: what is asked, what comes of the answers, and
- * what is left after each kind of failure. Answers are there before the questions, so no thread is
- * needed. Runs are test_libedgemind_run's, and restarts test_libedgemind_restart's. */
+/* libedgemind with a scripted daemon: its calls, the results of the answers, and the state after
+ * each kind of failure. The answers are sent before the calls, so no thread is needed.
+ * test_libedgemind_run has the runs, and test_libedgemind_restart the restarts. */
 #include "tests/unit/failing_json.h"
 #include "tests/unit/played_daemon.h"
 #include "tests/unit/run_suite.h"
@@ -18,7 +18,7 @@ START_TEST(leases)
     ck_assert_str_eq(edgemind_layer_name(a), "l");
     ck_assert_str_eq(edgemind_layer_model(a), "m");
 
-    /* From then on a lease is one call. */
+    /* After that a lease needs one call. */
     say(layer_reply("2", 3 * page, page, ""));
     ck_assert_int_eq(edgemind_acquire(em, "m", "l", 1500, &b), 0);
     expect_call(CALL("Acquire", "{\"model\":\"m\",\"layer\":\"l\",\"waitUsec\":1500}"));
@@ -81,7 +81,8 @@ static void *hear_many(void *unused)
     return unused;
 }
 
-/* No answer is waited for, but that the daemon reads; and later calls get their own answers. */
+/* The call waits until the daemon can read it, but for no answer; later calls get their own
+ * answers. */
 START_TEST(many_given_back)
 {
     struct edgemind_layer *layers[MANY];
@@ -101,7 +102,7 @@ START_TEST(many_given_back)
 }
 END_TEST
 
-/* A daemon that hangs is not waited for longer than for an answer. */
+/* If the daemon hangs, the call waits no longer than for an answer. */
 START_TEST(given_back_to_nobody)
 {
     struct edgemind_layer *layers[MANY];
@@ -138,7 +139,7 @@ START_TEST(tensors)
 }
 END_TEST
 
-/* Every allocation of jansson's fails once: that is an error, and neither a crash nor a leak. */
+/* Each allocation of jansson fails once: the result is an error, and never a crash or a leak. */
 START_TEST(out_of_memory)
 {
     struct edgemind_layer *layer;
@@ -237,8 +238,7 @@ START_TEST(refusal)
     if (!strstr(refusals[_i].parameters, "u001b")) /* written otherwise, the same */
         ck_assert_str_eq(edgemind_error_parameters(em), refusals[_i].parameters);
     hear_from(server);
-    /* The connection is as good as before, and what failed then is forgotten for what fails next.
-     */
+    /* The connection still works, and the next failure replaces this one. */
     ck_assert_int_eq(edgemind_acquire(em, "m", "l", EDGEMIND_WAIT_USEC_MAX + 1, &layer), -EINVAL);
     ck_assert_ptr_null(edgemind_error_name(em));
     ck_assert_ptr_null(edgemind_error_parameters(em));
@@ -265,7 +265,7 @@ START_TEST(connecting)
     memset(too_long, 'x', sizeof too_long);
     too_long[sizeof too_long - 1] = '\0';
     ck_assert_int_eq(edgemind_connect(other, too_long), -ENAMETOOLONG);
-    /* By the environment, as emctl. */
+    /* The environment names the socket, as for emctl. */
     setenv("EDGEMIND_SOCKET", address.sun_path, 1);
     ck_assert_int_eq(edgemind_connect(other, NULL), 0);
     unsetenv("EDGEMIND_SOCKET");
@@ -295,7 +295,7 @@ START_TEST(no_arena)
 }
 END_TEST
 
-/* The descriptor comes once: a failure to map the arena then does not lose it. */
+/* The descriptor comes only once, so a failure to map the arena must not lose it. */
 START_TEST(arena_kept_for_later)
 {
     static const char *const answers[] = {
@@ -343,7 +343,7 @@ START_TEST(bad_reply)
     ck_assert_int_eq(edgemind_acquire(em, "m", "l", 0, &layer), -EBADMSG);
     ck_assert_ptr_nonnull(strstr(edgemind_error_text(em), "another version"));
     hear_from(server);
-    if (_i > 0) /* without a lease there is nothing to give back */
+    if (_i > 0) /* without a lease there is nothing to release */
         expect_call(RELEASE("9"));
     expect_silence();
     ck_assert_uint_eq(first_byte(first), 1);

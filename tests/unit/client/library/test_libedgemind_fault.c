@@ -1,6 +1,6 @@
-/* libedgemind when a reader meets the end of an arena that was cut: zeros for the reader, -ESTALE
- * for every later call, until what was held is given back or got anew. See test_arena_fault for the
- * signal itself, and for why this program begins by executing itself. */
+/* libedgemind when a thread reads beyond the end of a truncated arena: the reader gets zeros, and
+ * every later call fails with -ESTALE until the held layers are released or acquired again. See
+ * test_arena_fault for the signal itself, and for why this program begins by executing itself. */
 #include "tests/unit/played_daemon.h"
 #include "tests/unit/run_suite.h"
 
@@ -14,7 +14,7 @@ static unsigned sum(const struct edgemind_layer *layer)
     return total;
 }
 
-/* Every call fails, and none says a word to the daemon. */
+/* Every call fails, and none sends anything to the daemon. */
 static void expect_lost(void)
 {
     struct edgemind_layer *layer;
@@ -27,7 +27,7 @@ static void expect_lost(void)
     expect_silence();
 }
 
-/* With nothing left to lose the arena is mapped anew, though the connection stands. */
+/* When no layer is held any more, the arena is mapped again on the same connection. */
 START_TEST(given_back)
 {
     int arena = new_arena(10), other = new_arena(60);
@@ -50,7 +50,7 @@ START_TEST(given_back)
 }
 END_TEST
 
-/* Also where the file is the same one, grown again: the old map has its zeros for good. */
+/* Also if it is the same file and has grown again: the old map keeps its zeros. */
 START_TEST(got_anew)
 {
     int arena = new_arena(10);
@@ -72,7 +72,7 @@ START_TEST(got_anew)
 }
 END_TEST
 
-/* Each connection is told for itself. */
+/* Each connection reports the loss separately. */
 START_TEST(several_connections)
 {
     int arena = new_arena(10), old = server;
@@ -94,7 +94,7 @@ START_TEST(several_connections)
 }
 END_TEST
 
-/* A run's layer is no other than a layer. */
+/* The same holds for a run's layer. */
 START_TEST(of_a_run)
 {
     int arena = new_arena(10);

@@ -1,8 +1,8 @@
-/* What libedgemind tells to be lost when the daemon that comes back lacks it. */
+/* The layers that libedgemind reports as lost when the new daemon does not have them. */
 #include "tests/unit/restart_fixture.h"
 #include "tests/unit/run_suite.h"
 
-/* What the new daemon says of the layer, and what of it is told. */
+/* The new daemon's answer for the layer, and the error that the caller gets. */
 static const struct {
     const char *reply; /* NULL: a layer of the following */
     size_t page, bytes;
@@ -58,7 +58,7 @@ START_TEST(lost)
 }
 END_TEST
 
-/* What is no verdict on the layer: the next call asks again. */
+/* Errors that say nothing about the layer: the next call tries again. */
 START_TEST(refused_for_now)
 {
     struct successor refusing = {0}, successor = {.arena = held_arena};
@@ -77,7 +77,7 @@ START_TEST(refused_for_now)
 }
 END_TEST
 
-/* What is lost is given back, and the rest goes on. */
+/* The lost layer is released, and the other layers stay held. */
 START_TEST(without_the_lost)
 {
     struct edgemind_layer *second;
@@ -101,7 +101,7 @@ START_TEST(without_the_lost)
 }
 END_TEST
 
-/* Told by a look at the file, though the connection stands. */
+/* Found by a look at the file, on the same connection. */
 START_TEST(the_arena_is_cut)
 {
     int other = new_arena(60);
@@ -114,7 +114,7 @@ START_TEST(the_arena_is_cut)
     expect_lost("layer l of model m is lost");
     expect_silence();
     ck_assert_int_eq(edgemind_release(held), -ESTALE);
-    say(layer_reply("2", page, 10, "")); /* from a daemon that cannot be there */
+    say(layer_reply("2", page, 10, "")); /* from an impossible daemon */
     will_answer(&successor, layer_reply("7", 2 * page, 10, WITH_ARENA));
     will_answer(&successor, stats_reply());
     start(&successor);
@@ -125,7 +125,7 @@ START_TEST(the_arena_is_cut)
 }
 END_TEST
 
-/* It may be cut while a thread of the old daemon still keeps the connection. */
+/* The arena may be truncated while a thread of the old daemon keeps the connection open. */
 START_TEST(the_arena_is_cut_before_release)
 {
     ck_assert_int_eq(ftruncate(held_arena, 0), 0);

@@ -1,4 +1,4 @@
-/* What edgemind_reconnect gets anew, and that it gets all or nothing. */
+/* What edgemind_reconnect acquires again, and that it does all or nothing. */
 #include "tests/unit/restart_fixture.h"
 #include "tests/unit/run_suite.h"
 
@@ -76,7 +76,7 @@ START_TEST(reconnect_in_vain)
     ck_assert_ptr_null(edgemind_error_name(em));
     ck_assert_ptr_eq(edgemind_layer_data(held), data);
     ck_assert_uint_eq(first_byte(held), 11);
-    /* The old connection goes on. */
+    /* The old connection still works. */
     ck_assert_int_eq(edgemind_check(em), 0);
     ck_assert_int_eq(edgemind_release(held), 0);
     expect_call(RELEASE("1"));

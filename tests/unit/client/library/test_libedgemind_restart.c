@@ -1,4 +1,4 @@
-/* libedgemind when its daemon goes away and comes back: what goes on as if nothing had happened. */
+/* libedgemind when its daemon ends and comes back: calls that work as if nothing had happened. */
 #include "tests/unit/failing_json.h"
 #include "tests/unit/restart_fixture.h"
 #include "tests/unit/run_suite.h"
@@ -39,7 +39,7 @@ START_TEST(goes_on)
 }
 END_TEST
 
-/* The daemon dies over the call, and so do some that come after: the call is made again. */
+/* The daemon dies during the call, and so do some of its successors: the call is made again. */
 START_TEST(made_again)
 {
     struct edgemind_layer *second;
@@ -56,8 +56,8 @@ START_TEST(made_again)
 }
 END_TEST
 
-/* A layer that is given back is taken up before, by its lease's new name: only so is it known
- * whether it was the same to the end. */
+/* Before a layer is released, its lease is taken up again with a new name: only this shows whether
+ * the layer was unchanged until then. */
 START_TEST(given_back)
 {
     struct successor successor = {.n_deaths = 3, .arena = held_arena};
@@ -73,7 +73,7 @@ START_TEST(given_back)
 }
 END_TEST
 
-/* A daemon that is there when the layer is given back has kept it until then. */
+/* If the daemon still runs at the release, it has kept the layer until then. */
 START_TEST(given_back_before_the_end)
 {
     struct edgemind_layer *second;
@@ -97,7 +97,7 @@ static void *interrupt(void *unused)
     return unused;
 }
 
-/* The daemon may have come to know the model before it died. */
+/* The daemon may have registered the model before it died. */
 START_TEST(a_load_is_not_made_again)
 {
     struct successor successor = {0};
@@ -113,7 +113,7 @@ START_TEST(a_load_is_not_made_again)
     pthread_join(thread, NULL);
     expect_no_client();
 
-    /* Where the connection was lost before, the load waits for a new one. */
+    /* If the connection was lost before, the load waits for a new one. */
     will_answer(&successor, "{}");
     start(&successor);
     ck_assert_int_eq(edgemind_load(em, path, NULL, NULL, NULL), 0);
@@ -130,7 +130,7 @@ START_TEST(a_load_is_not_made_again)
 }
 END_TEST
 
-/* For a while that is bounded, and then once a call. */
+/* It tries for a bounded time, and after that once per call. */
 START_TEST(nobody_comes_back)
 {
     struct edgemind_layer *second;
@@ -197,7 +197,7 @@ START_TEST(rubbish)
 }
 END_TEST
 
-/* The daemon is replaced between its answer and the look at the arena. */
+/* The daemon is replaced between its answer and the check of the arena. */
 START_TEST(an_answer_from_the_grave)
 {
     int other = new_arena(60);

@@ -1,4 +1,4 @@
-/* Runs over libedgemind: their steps, and what comes of them when the daemon goes away. */
+/* Runs with libedgemind: their steps, and what happens to them when the daemon ends. */
 #include "tests/unit/restart_fixture.h"
 #include "tests/unit/run_suite.h"
 
@@ -26,7 +26,7 @@ START_TEST(runs)
     ck_assert_str_eq(edgemind_layer_model(step.layer), "m");
     ck_assert(!step.hit);
 
-    /* A refusal leaves the run where it is. */
+    /* After a refusal the run keeps its place. */
     say("{\"error\":\"io.edgemind.manager.Busy\"}");
     ck_assert_int_eq(edgemind_run_next(run, 5, &step), -EBUSY);
     expect_call(CALL("Next", "{\"run\":\"r1\",\"waitUsec\":5}"));
@@ -55,7 +55,7 @@ static const char *const bad_steps[] = {
     ",\"index\":0,\"pass\":0,\"hit\":true,\"bytes\":0",
 };
 
-/* The daemon is a step further than the caller: only a new connection leads back. */
+/* The daemon is one step ahead of the caller: only a new connection can go back. */
 START_TEST(bad_step)
 {
     char reply[1024];
@@ -67,7 +67,7 @@ START_TEST(bad_step)
     ck_assert_int_eq(edgemind_run_begin(em, "m", &run), 0);
     hear_from(server);
     strcpy(reply, layer_reply("2", 0, page, bad_steps[_i]));
-    if (strstr(bad_steps[_i], "bytes")) /* a layer that cannot be */
+    if (strstr(bad_steps[_i], "bytes")) /* an impossible layer */
         strcpy(reply, layer_reply("2", ARENA_PAGES * page, page, ""));
     say(reply);
     ck_assert_int_eq(edgemind_run_next(run, 0, &step), -EBADMSG);
@@ -146,7 +146,7 @@ START_TEST(a_run_goes_on)
 }
 END_TEST
 
-/* One that was refused its layer has none, and goes on with it. */
+/* A run whose layer was refused holds none, and continues with that layer. */
 START_TEST(a_run_between_layers)
 {
     struct successor successor = {.arena = run_arena};
@@ -172,7 +172,7 @@ START_TEST(a_run_between_layers)
 }
 END_TEST
 
-/* The step can be done once more, with what edgemind_reconnect got. */
+/* The program can repeat the step with the layer that edgemind_reconnect has acquired. */
 START_TEST(a_run_loses_its_layer)
 {
     struct successor loser = {.arena = run_arena}, finder = {.arena = run_arena};

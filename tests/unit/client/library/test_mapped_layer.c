@@ -1,4 +1,4 @@
-/* Replies to Acquire: where tensors come to lie, and replies of every wrong shape. */
+/* Replies to Acquire: the places of tensors, and replies of every wrong shape. */
 #include "client/library/mapped_layer.h"
 #include "tests/unit/run_suite.h"
 
@@ -84,7 +84,7 @@ START_TEST(tensors)
 }
 END_TEST
 
-/* Segments that happen to follow each other are one, wherever they meet. */
+/* Adjacent segments become one, wherever they meet. */
 START_TEST(adjacent_segments)
 {
     struct mapped_layer mapped, whole;
@@ -238,7 +238,7 @@ START_TEST(a_lost_layer)
     snprintf(reply, sizeof reply, LAYER("%zu", SEGMENT("%zu", "%zu"), ""), page, 3 * page, page);
     ck_assert_int_eq(init(&mapped, reply), 0);
     mapped_layer_done(&mapped);
-    /* The daemon has started anew, with less. */
+    /* A new daemon has started with a smaller arena. */
     ck_assert_int_eq(ftruncate(arena, (off_t)(3 * page)), 0);
     ck_assert_int_eq(init(&mapped, reply), -ENODATA);
 }

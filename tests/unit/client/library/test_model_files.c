@@ -1,4 +1,5 @@
-/* Which files a model consists of: told by content, opened beside the one that names them. */
+/* The files of a model: recognised by their content, and opened in the directory of the file that
+ * names them. */
 #include "client/library/model_files.h"
 #include "tests/unit/run_suite.h"
 
@@ -108,7 +109,7 @@ START_TEST(definition)
     put_text("sub/w", "");
     expect("sub/d", NULL,
            "{\"definitionFileDescriptor\":0,\"weights\":[{\"fileDescriptor\":1,\"path\":\"w\"}]}");
-    /* What the daemon refuses anyway is sent as it is. */
+    /* Files that the daemon will refuse are sent as they are. */
     static const char *const odd[] = {
         "",
         "{\"weights\":",
@@ -182,7 +183,7 @@ START_TEST(missing)
 }
 END_TEST
 
-/* Whichever part is named: the first one leads, the others follow in their order. */
+/* Whichever part is named, the first part comes first, and the others follow in their order. */
 START_TEST(parts)
 {
     static const char *const names[] = {"p-00001-of-00003.gguf", "p-00002-of-00003.gguf",

@@ -1,4 +1,4 @@
-/* What models are called whose files do not say it, and which file of a folder is meant. */
+/* The names of models whose files have no name in them, and the model's file in a folder. */
 #include "client/library/model_folder.h"
 #include "client/library/model_name.h"
 #include "tests/unit/run_suite.h"

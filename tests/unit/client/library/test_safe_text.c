@@ -1,4 +1,4 @@
-/* What a terminal must never be told, and what people must still be able to read. */
+/* Characters that must never reach a terminal, and text that must stay readable. */
 #include "client/library/safe_text.h"
 #include "tests/unit/case_step.h"
 #include "tests/unit/run_suite.h"
@@ -27,7 +27,7 @@ static const struct {
     {"\xe2\x81\xa6", "\\u2066"},
     {"\xe2\x80\xa8", "\\u2028"},
     {"\xef\xbb\xbf", "\\ufeff"},
-    {"\xff", "\\u00ff"},            /* no UTF-8 at all */
+    {"\xff", "\\u00ff"},            /* not UTF-8 at all */
     {"a\x80z", "a\\u0080z"},        /* a continuation without a start */
     {"\xc0\xaf", "\\u00c0\\u00af"}, /* overlong */
     {"\xe0\x9f\xbf", "\\u00e0\\u009f\\u00bf"},

@@ -1,4 +1,4 @@
-/* Which socket a client takes. What the machine has at the system's place is not the test's. */
+/* The socket that a client chooses. The test does not depend on the system's own socket. */
 #include "client/library/socket_path.h"
 #include "tests/unit/run_suite.h"
 

@@ -1,6 +1,6 @@
-/* The client's connection against servers that answer, dawdle, lie, talk rubbish and die. The
- * server is the other end of a socket pair, played by the test itself, or a thread where both must
- * move. */
+/* The client's connection with servers that answer, are slow, send wrong replies or garbage, and
+ * die. The server is the test itself at the other end of a socket pair, or a thread if both sides
+ * must run. */
 #include "client/library/varlink.h"
 #include "proto/message.h"
 #include "tests/unit/run_suite.h"
@@ -207,7 +207,7 @@ static const char *const rubbish[] = {
     "{\"parameters\":{}} trailing",
     "{\"parameters\":{\"a\":1,\"a\":2}}",
     "{\"parameters\":{\"a\":\"\xff\"}}",
-    "{\"parameters\":{},\"continues\":true}", /* nobody asked for more */
+    "{\"parameters\":{},\"continues\":true}", /* the call was not made with `more` */
 };
 
 START_TEST(rubbish_breaks_the_connection)
@@ -236,7 +236,7 @@ START_TEST(hangs_up_within_a_reply)
 }
 END_TEST
 
-/* What was answered before the end is not lost, though nothing can be sent any more. */
+/* Replies from before the end are not lost, although nothing can be sent any more. */
 START_TEST(answers_and_dies)
 {
     struct varlink_reply reply;
@@ -269,7 +269,7 @@ START_TEST(slow_server)
     say_bytes("{\"parameters\":{", 15);
     ck_assert_int_eq(varlink_receive(varlink, &reply), -ETIMEDOUT);
     say("\"n\":5}}");
-    expect_number(5, false); /* late, and still the answer */
+    expect_number(5, false); /* late, but still the answer */
     varlink_set_timeout(varlink, 0);
     ask(0);
     ck_assert_int_eq(varlink_receive(varlink, &reply), -ETIMEDOUT);
@@ -300,7 +300,7 @@ START_TEST(call_too_long)
     json_t *parameters = json_pack("{s:s}", "x", text);
     ck_assert_int_eq(varlink_send(varlink, "a.b.C", parameters, 0, NULL, 0), -EMSGSIZE);
     json_decref(parameters);
-    ask(0); /* nothing of it went out */
+    ask(0); /* nothing of it was sent */
     ck_assert_ptr_nonnull(strstr(hear(), "a.b.C"));
 }
 END_TEST
@@ -350,7 +350,7 @@ static void *answer_at_length(void *unused)
     return NULL;
 }
 
-/* Neither side can get rid of its bytes unless the client reads while it sends. */
+/* Neither side can send its bytes unless the client reads while it sends. */
 START_TEST(pipelined_beyond_the_buffers)
 {
     static char text[BULK];

@@ -1,11 +1,11 @@
-/* A program that copies is told from one that allocates, and from one that only reads. */
+/* A program that copies is distinguished from one that allocates, and from one that only reads. */
 #include "client/view/copy_watch.h"
 
 #include "tests/unit/run_suite.h"
 
 enum { MIB = 1 << 20, UNITS = 16 };
 
-/* At which fault it is noticed; 0: not at all. `growth` is what each fault adds. */
+/* The fault at which it is noticed; 0: not at all. `growth` is how much memory each fault adds. */
 static unsigned noticed(uint64_t first_growth, uint64_t growth)
 {
     struct copy_watch watch = {0};
@@ -45,7 +45,7 @@ START_TEST(once)
 }
 END_TEST
 
-/* Memory that shrinks, units of other sizes, and too few of them to tell. */
+/* Memory that shrinks, units of other sizes, and too few units for a decision. */
 START_TEST(odd)
 {
     struct copy_watch watch = {0};

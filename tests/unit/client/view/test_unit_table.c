@@ -1,4 +1,4 @@
-/* Which bytes of a view are which unit's. */
+/* Which bytes of a view belong to which unit. */
 #include "client/view/unit_table.h"
 #include "tests/unit/run_suite.h"
 
@@ -58,7 +58,7 @@ START_TEST(clipped)
 }
 END_TEST
 
-/* What a daemon of another mind might say. */
+/* Replies that a wrong daemon might send. */
 START_TEST(refused)
 {
     unit_table_init(&table, PAGE, 0, 100 * PAGE);

@@ -143,7 +143,7 @@ START_TEST(stores_a_duplicate_under_a_name)
     ck_assert_str_eq(notified_with(&stored), "FDSTORE=1\nFDPOLL=0\nFDNAME=model-7");
     ck_assert_int_ne(stored, fd);
     ck_assert(is_same(stored, fd));
-    ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC); /* still the caller's */
+    ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC); /* the caller still owns it */
     close(stored);
     close(fd);
     service_manager_unstore("model-7");
