@@ -68,7 +68,7 @@ static inline struct config good_(const char *const *arguments)
     return loaded;
 }
 
-/* Refused, with a text that has `part` in it; nothing is written to the output. */
+/* Expects a refusal whose text has `part` in it; nothing is written to the output. */
 static inline void bad_(const char *const *arguments, int error, const char *part)
 {
     struct config config;
@@ -97,7 +97,7 @@ static inline void take(struct config loaded)
 #define LOADED(...)           good_(LIST(__VA_ARGS__))
 #define BAD(error, part, ...) bad_(LIST(__VA_ARGS__), error, part)
 
-/* What the command line asks for instead of a run. */
+/* The action that the command line requests instead of a run. */
 static inline void expect_action(const char *const *arguments, enum config_action expected)
 {
     struct config loaded;

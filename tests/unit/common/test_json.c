@@ -15,7 +15,7 @@
 
 static const struct json_limits limits = {.max_bytes = 1000, .max_depth = 4, .max_values = 10};
 
-/* Texts with a length of their own, so that they may hold NUL. */
+/* Texts with a separate length, so that they may have a NUL. */
 #define TEXT(literal) literal, sizeof(literal) - 1
 
 static const struct {
@@ -118,7 +118,7 @@ START_TEST(refuses)
     struct json_problem problem = {.line = 77};
     json_t *json = NULL;
 
-    /* A copy of the exact size, so that sanitizers see a read beyond it. */
+    /* A copy of the exact size, so that sanitizers detect a read beyond it. */
     char *text = malloc(bad[_i].n_bytes + 1);
     memcpy(text, bad[_i].text, bad[_i].n_bytes);
     text = realloc(text, bad[_i].n_bytes ? bad[_i].n_bytes : 1);
@@ -152,7 +152,8 @@ START_TEST(length)
 }
 END_TEST
 
-/* Every value that jansson makes was counted: random texts, whole or cut, never give more. */
+/* jansson never makes more values than the scan has counted, for random complete or truncated
+ * texts. */
 static size_t count_values(json_t *json)
 {
     const char *key;
@@ -208,7 +209,7 @@ static void *failing_malloc(size_t n)
     return allocations_left-- > 0 ? malloc(n) : NULL;
 }
 
-/* The sanitizers' and valgrind's leak report is the verdict on what is left behind. */
+/* The leak reports of the sanitizers and of valgrind show whether memory is left. */
 START_TEST(failing_allocations)
 {
     static const char text[] = "{\"list\":[1,2.5,\"some text\",null,true],\"key\":{}}";

@@ -1,5 +1,5 @@
-/* Every allocation of a parse fails once: the text is then refused with -ENOMEM, or read as it is.
- */
+/* Each allocation of a parse fails once: the text is then refused with -ENOMEM, or parsed
+ * correctly. */
 #include "common/json.h"
 #include "common/json_memory.h"
 #include "tests/unit/failing_allocator.h"

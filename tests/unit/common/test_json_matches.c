@@ -1,4 +1,4 @@
-/* A text and the tree that was made of it, and texts that say something else. */
+/* A text and the tree that was made of it, and texts with other values. */
 #include "common/json_matches.h"
 #include "tests/unit/run_suite.h"
 

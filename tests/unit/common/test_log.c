@@ -1,4 +1,5 @@
-/* What reaches the sink: levels, one line whatever a name holds, errno kept. */
+/* The entries that reach the sink: their levels, one line whatever a name has, and errno is
+ * preserved. */
 #include "common/log.h"
 #include "tests/unit/run_suite.h"
 
@@ -151,7 +152,7 @@ static void fill(int fd, size_t n_left)
     ck_assert_int_eq(fcntl(fd, F_SETFL, flags), 0);
 }
 
-/* Whoever logs does not wait for it; what is read later are whole entries. */
+/* Logging does not wait for the reader; entries that are read later are complete. */
 START_TEST(a_pipe_that_nobody_reads)
 {
     enum { PIPE_BYTES_MAX = 1 << 20 };

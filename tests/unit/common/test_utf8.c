@@ -45,7 +45,7 @@ static const struct {
 
 START_TEST(characters)
 {
-    /* A copy of the exact size, so that sanitizers see a read beyond it. */
+    /* A copy of the exact size, so that sanitizers detect a read beyond it. */
     char *text = malloc(cases[_i].n_bytes ? cases[_i].n_bytes : 1);
     uint32_t character = 77;
 

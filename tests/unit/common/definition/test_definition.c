@@ -1,5 +1,5 @@
-/* Whole definitions: what a good one becomes, every way in which one is bad with its exact place,
- * and the limits. The layer types have a test of their own. */
+/* Whole definitions: the result of a valid one, every mistake with its exact place, and the limits.
+ * test_layer_type has the layer types. */
 #include "common/definition/definition_parse.h"
 #include "tests/unit/case_step.h"
 #include "tests/unit/run_suite.h"
@@ -337,7 +337,7 @@ START_TEST(finds_every_layer)
 }
 END_TEST
 
-/* The quarter of a million tensors that a definition may have, from a text of 100 bytes. */
+/* The 250,000 tensors that a definition may have, from a text of 100 bytes. */
 START_TEST(many_tensors)
 {
     struct definition *definition =
@@ -359,7 +359,7 @@ static void *failing_malloc(size_t n)
     return allocations_left-- > 0 ? malloc(n) : NULL;
 }
 
-/* The sanitizers' and valgrind's leak report is the verdict on what is left behind. */
+/* The leak reports of the sanitizers and of valgrind show whether memory is left. */
 START_TEST(failing_allocations)
 {
     static const char text[] =

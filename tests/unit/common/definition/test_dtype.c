@@ -9,7 +9,7 @@
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-/* Bytes of 24 elements. */
+/* The size of 24 elements. */
 static const struct {
     const char *name;
     uint64_t bytes;

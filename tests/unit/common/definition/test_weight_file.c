@@ -1,4 +1,4 @@
-/* Which descriptors a weight file may be, who closes them, and what counts as a change. */
+/* The valid descriptors of weight files, who closes them, and what counts as a change. */
 #include "common/definition/weight_file.h"
 #include "tests/unit/run_suite.h"
 
@@ -76,7 +76,7 @@ START_TEST(describes_the_file)
 }
 END_TEST
 
-/* Refuses the descriptor and has closed it. */
+/* The descriptor is refused and closed. */
 static void refuse(int fd, int error)
 {
     struct weight_file file;
@@ -124,7 +124,8 @@ static void begin(void)
     ck_assert_int_eq(weight_file_init(&weights, open_file("file", O_RDONLY), "file"), 0);
     writer = open_file("file", O_RDWR);
     ck_assert(!weight_file_changed(&weights));
-    /* The kernel's clock for files moves in steps of up to 10 ms: what follows is to be later. */
+    /* The kernel's clock for files moves in steps of up to 10 ms. Waits so that later changes have
+     * a later time. */
     usleep(20000);
 }
 
@@ -194,7 +195,7 @@ START_TEST(other_bytes_of_the_same_size_and_time)
 }
 END_TEST
 
-/* It could as well have been written to, with its time put back. */
+/* The file could have been written to, and its time restored. */
 START_TEST(a_new_mode)
 {
     begin();

@@ -53,14 +53,14 @@ static const struct {
     {"\"z.w\":\"b.w\",\"a.0.v\":\"b.w\"", NULL,
      "a.0 4: a.0.w@0+4; b 8: b.w@0+8 a.0.v@0+8 z.w@0+8 e@8+0"},
     {"\"head\":\"a.0.w\",\"f\":\"e\"", NULL, "a.0 4: a.0.w@0+4 head@0+4; b 8: b.w@0+8 e@8+0 f@8+0"},
-    /* Said twice; of itself; of a tensor that is there; of none; an alias of an alias. */
+    /* An alias twice, of itself, with the name of a tensor, of no tensor, and of another alias. */
     {"\"h\":\"b.w\",\"h\":\"b.w\"", NULL, "a.0 4: a.0.w@0+4; b 8: b.w@0+8 h@0+8 e@8+0"},
     {"\"b.w\":\"b.w\",\"a.0.w\":\"b.w\",\"h\":\"c.w\"", NULL,
      "a.0 4: a.0.w@0+4; b 8: b.w@0+8 e@8+0"},
     {"\"h\":\"b.w\",\"g\":\"h\"", NULL, "a.0 4: a.0.w@0+4; b 8: b.w@0+8 h@0+8 e@8+0"},
-    /* What no tensor can be called. */
+    /* Names that no tensor can have. */
     {"\"\":\"b.w\",\"a\\nb\":\"b.w\",\"h\":\"\"", NULL, "a.0 4: a.0.w@0+4; b 8: b.w@0+8 e@8+0"},
-    /* Of a tensor in the other file, as both may say. */
+    /* Of a tensor in the other file; both files may have the alias. */
     {"\"h\":\"c.w\"", "", "a.0 4: a.0.w@0+4; b 8: b.w@0+8; c 5: e@0+0 c.w@0+5 h@0+5"},
     {"\"h\":\"c.w\",\"c.w\":\"b.w\"", "\"h\":\"c.w\",\"g\":\"b.w\"",
      "a.0 4: a.0.w@0+4; b 8: b.w@0+8 g@0+8; c 5: e@0+0 c.w@0+5 h@0+5"},
@@ -111,7 +111,7 @@ START_TEST(bound)
         {"{\"name\":\"x\",\"tensors\":[{\"name\":\"h\",\"shape\":[2,4]},"
          "{\"name\":\"a.0.w\",\"shape\":[4]},{\"name\":\"b.w\",\"shape\":[2,4]}]}",
          "x 12: h@4+8 a.0.w@0+4 b.w@4+8"},
-        /* Each layer has its own copy, as a definition may ask under one name, too. */
+        /* Each layer has its own copy, which a definition may also request with one name. */
         {"{\"name\":\"x\",\"tensors\":[{\"name\":\"b.w\",\"shape\":[2,4]}]},"
          "{\"name\":\"y\",\"tensors\":[{\"name\":\"h\",\"shape\":[2,4]}]}",
          "x 8: b.w@0+8; y 8: h@0+8"},

@@ -1,4 +1,4 @@
-/* Files that are no models are named for what they are; models are let through. */
+/* Files that are not models are recognised; models are accepted. */
 #include "common/formats/file_kind.h"
 #include "tests/unit/run_suite.h"
 
@@ -25,7 +25,7 @@ static int read_nothing(void *context, uint64_t offset_bytes, void *buffer, size
 static const struct {
     const char *bytes;
     size_t n_bytes;
-    const char *word; /* NULL: nothing against it */
+    const char *word; /* NULL: not a known kind */
 } files[] = {
     {BYTES(""), "empty"},
     {BYTES("version https://git-lfs.github.com/spec/v1\noid sha256:"), "Git LFS pointer"},

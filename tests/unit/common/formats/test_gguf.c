@@ -306,7 +306,7 @@ START_TEST(too_many_tensors)
     begin_gguf(3, UINT64_MAX, 0);
     gguf_data(&bytes, 32, 0);
     refuse("header", "names 18446744073709551615 tensors, more than 250000");
-    /* A claim that the file cannot fulfil takes no memory. */
+    /* A size that the file does not have takes no memory. */
     begin_gguf(3, TENSOR_FILE_TENSORS_MAX, 0);
     gguf_data(&bytes, 32, 0);
     refuse("header", "the file ends at byte 32, inside the header");
@@ -317,7 +317,7 @@ START_TEST(large_table)
 {
     char name[DEFINITION_NAME_MAX + 1];
 
-    /* 287 bytes each: the limit lies within the last one. */
+    /* 287 bytes each: the limit is within the last one. */
     int n = TENSOR_FILE_HEADER_MAX / 287 + 1;
     begin_gguf(3, (uint64_t)n, 0);
     for (int i = 0; i < n; i++) {

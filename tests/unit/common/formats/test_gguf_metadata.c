@@ -1,4 +1,4 @@
-/* The metadata of GGUF files: names, arrays, and that memory does not grow with what is skipped. */
+/* The metadata of GGUF files: names, arrays, and that skipped values take no memory. */
 #include "common/formats/gguf.h"
 #include "tests/unit/header_fixture.h"
 #include "tests/unit/run_suite.h"
@@ -90,7 +90,7 @@ START_TEST(nested_arrays)
         else
             refuse("bomb", "arrays nested deeper than 8 levels");
     }
-    /* As wide as a number goes. */
+    /* The largest numbers. */
     begin_gguf(3, 1, 1);
     gguf_key(&bytes, "bomb", GGUF_ARRAY);
     for (int i = 0; i < 7; i++)

@@ -1,4 +1,4 @@
-/* File names that say of which part they are. */
+/* The names of files that are parts. */
 #include "common/formats/part_name.h"
 #include "tests/unit/run_suite.h"
 

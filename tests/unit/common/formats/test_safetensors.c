@@ -5,7 +5,7 @@
 
 #include <jansson.h>
 
-/* One element of each side of a block, and sizes that the format's text gives. */
+/* One element more or less than a block, and sizes that the format's documentation gives. */
 static const struct {
     const char *name;
     const char *shape;
@@ -26,7 +26,7 @@ START_TEST(every_dtype)
 {
     char header[512];
 
-    /* Behind another tensor, so that one without bytes has a place, too. */
+    /* After another tensor, so that a tensor without bytes has a place, too. */
     snprintf(header, sizeof header,
              "{\"t\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[5,%" PRIu64
              "]},\"a\":{\"dtype\":\"U8\",\"shape\":[5],\"data_offsets\":[0,5]}}",
@@ -206,7 +206,7 @@ START_TEST(header_length)
 }
 END_TEST
 
-/* What jansson holds, and the most that it ever held. */
+/* jansson's memory, and its maximum. */
 static size_t json_bytes, json_bytes_max;
 
 static void *counting_malloc(size_t n)
@@ -255,7 +255,7 @@ static void *failing_malloc(size_t n)
     return allocations_left-- > 0 ? malloc(n) : NULL;
 }
 
-/* The sanitizers' and valgrind's leak report is the verdict on what is left behind. */
+/* The leak reports of the sanitizers and of valgrind show whether memory is left. */
 START_TEST(failing_allocations)
 {
     safetensors_sample();

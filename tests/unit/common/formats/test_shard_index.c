@@ -1,4 +1,4 @@
-/* Telling an index from a definition, and which files an index names. */
+/* Distinguishing an index from a definition, and the files that an index names. */
 #include "common/formats/shard_index.h"
 #include "tests/unit/run_suite.h"
 
@@ -17,7 +17,8 @@ START_TEST(detects)
     } texts[] = {
         {"{\"weight_map\":{\"a\":\"b\"}}", true},
         {"{\"metadata\":{},\"weight_map\":{}}", true},
-        {"{\"weight_map\":7}", true}, /* a bad one: better told so than taken for a definition */
+        {"{\"weight_map\":7}",
+         true}, /* an invalid index: this message is better than one about a definition */
         {"{\"name\":\"m\",\"layers\":[]}", false},
         {"{\"name\":\"m\",\"layers\":[],\"weight_map\":{}}", false},
         {"{\"name\":\"weight_map\",\"layers\":[]}", false},
@@ -31,7 +32,7 @@ START_TEST(detects)
     for (unsigned i = 0; i < COUNT(texts); i++)
         ck_assert_msg(shard_index_detect(texts[i].text, strlen(texts[i].text)) == texts[i].is_index,
                       "%s", texts[i].text);
-    /* No more than the bytes that it was given. */
+    /* It reads no more than the given bytes. */
     const char *text = texts[0].text;
     ck_assert(!shard_index_detect(text, strlen(text) - 1));
     ck_assert(!shard_index_detect(text, 5));
@@ -135,7 +136,7 @@ START_TEST(limits)
     ck_assert_str_eq(problem.path, "weight_map.240");
     free(text);
 
-    /* Many tensors in one file are fine, a million is not. */
+    /* Many tensors in one file are valid, but a million is not. */
     text = many(250000, "=");
     ck_assert_int_eq(shard_index_parse(text, strlen(text), &index, &problem), 0);
     ck_assert_uint_eq(index.n_files, 1);
@@ -148,7 +149,7 @@ START_TEST(limits)
 }
 END_TEST
 
-/* Whatever is cut off or changed is refused or accepted, and nothing is read beyond it. */
+/* Truncated and changed texts are refused or accepted, and never read beyond their end. */
 START_TEST(every_prefix)
 {
     static const char text[] = "{\"weight_map\":{\"a\":\"f\",\"b\":\"sub/g\"}}";
@@ -156,7 +157,8 @@ START_TEST(every_prefix)
     struct shard_index index;
 
     for (size_t n = 0; n < sizeof text - 1; n++) {
-        char *copy = malloc(n ? n : 1); /* exactly as long, so that sanitizers see */
+        char *copy =
+            malloc(n ? n : 1); /* exactly as long, so that sanitizers detect reads beyond it */
         ck_assert_ptr_nonnull(copy);
         memcpy(copy, text, n);
         ck_assert(!shard_index_detect(copy, n));

@@ -1,5 +1,5 @@
-/* What holds of every format: how its first bytes are recognised, and that no header that is cut,
- * changed or unreadable is taken for another one or leaves anything behind. */
+/* Tests of every format: its first bytes are recognised; a truncated, changed or unreadable header
+ * is never accepted as another one, and nothing leaks. */
 #include "common/formats/tensor_format.h"
 #include "tests/unit/case_step.h"
 #include "tests/unit/header_fixture.h"
@@ -117,7 +117,7 @@ START_TEST(descriptor)
     tensor_file_free(file);
     file = NULL;
 
-    /* Shorter than it was when its size was taken. */
+    /* The file is now shorter than when its size was read. */
     ck_assert_int_eq(ftruncate(fd, 100), 0);
     ck_assert_int_eq(tensor_file_read(&source, &file, &problem), -EIO);
     close(fd);

@@ -1,4 +1,4 @@
-/* Grouping by names, and that every layer's bytes are placed so that they can be read directly. */
+/* Grouping by names, and that every layer's bytes are placed for direct reads. */
 #include "common/formats/weights.h"
 #include "tests/unit/case_step.h"
 #include "tests/unit/run_suite.h"
@@ -56,7 +56,7 @@ static const struct {
      "cls.predictions.bias 9",
      "bert.embeddings.LayerNorm bert.embeddings.word_embeddings bert.encoder.layer.0 "
      "bert.encoder.layer.1 bert.pooler.dense cls.predictions"},
-    /* T5: what is the decoder's stands behind the encoder's */
+    /* T5: the decoder comes after the encoder */
     {"decoder.block.0.w 9 decoder.embed_tokens.weight 9 decoder.final_layer_norm.weight 9 "
      "encoder.block.0.w 9 encoder.block.1.w 9 encoder.final_layer_norm.weight 9 lm_head.weight 9 "
      "shared.weight 9",
@@ -136,12 +136,12 @@ static const struct {
     /* Another layer between: the next block, congruent. */
     {"a.0.x 100 b.w 1 a.0.y 50", 0, "0:4096+100@0 0:4197+50@4197", 0, 4247},
     {"b.w 10 a.0.x 100 b.v 4000 a.0.y 50", 0, "0:4106+100@0 0:8206+50@4100", 10, 4150},
-    /* The first piece ends with its block: the next one begins there. */
+    /* The first piece ends at the end of its block, and the next one begins there. */
     {"a.0.x 4096 b.w 4096 a.0.y 1", 0, "0:4096+4096@0 0:12288+1@4096", 0, 4097},
     {"a.0.x 4097 b.w 4095 a.0.y 1", 0, "0:4096+4097@0 0:12288+1@8192", 0, 8193},
     {"b.w 96 a.0.x 4000 b.v 1 a.0.y 4096 b.u 1 a.0.z 1", 0,
      "0:4192+4000@0 0:8193+4096@4001 0:12290+1@12194", 96, 12195},
-    /* Tensors without bytes are no obstacle and take no piece. */
+    /* Tensors without bytes do not separate pieces and have no piece. */
     {"a.0.x 100 b.w 0 a.0.e 0 a.0.y 50 b.v 5", 0, "0:4096+150@0", 0, 150},
     {"a.0.e 0 a.0.x 7 b.v 5", 0, "0:4096+7@0", 0, 7},
     /* Padding: the header of these GGUF files ends so that the data begins at byte 192. */
@@ -238,7 +238,7 @@ static void check_layers_tensors(const struct layer_definition *layer, const cha
     ck_assert_str_eq(text, names);
 }
 
-/* Empty buffers and extra states: a layer of nothing else is none, but its tensors are kept. */
+/* Empty buffers and extra states: they alone do not make a layer, but these tensors are kept. */
 START_TEST(layers_without_bytes)
 {
     add_file("blk.0.a 0 blk.1.a 3 blk.2.a 0 blk.2.b 0 blk.3.a 5 "
@@ -275,7 +275,7 @@ START_TEST(refused_groups)
     add_file("a.w 0 b.w 0 b.v 0");
     refuse_group("", "no tensor has any bytes");
 
-    /* Nobody's file, but files can be sparse: three of 2^63 - 1 bytes. */
+    /* Unrealistic but possible with sparse files: three of 2^63 - 1 bytes. */
     begin();
     for (int i = 0; i < 3; i++) {
         char spec[64];
@@ -322,7 +322,7 @@ END_TEST
 
 START_TEST(many_families)
 {
-    /* More than are compared with modules, and each of them a single block. */
+    /* More families than are compared with modules, each with a single block. */
     char spec[3000] = "lm_head.w 1 embed.w 1 ";
 
     for (int i = 0; i < 70; i++)

@@ -1,4 +1,5 @@
-/* Definitions that are bound to weight files: the definition's order, the files' places. */
+/* Definitions that are bound to weight files: the order is that of the definition, the places are
+ * those of the files. */
 #include "common/definition/definition_parse.h"
 #include "common/formats/weights.h"
 #include "tests/unit/run_suite.h"
@@ -41,7 +42,7 @@ START_TEST(binds)
     ck_assert_int_eq(weights_bind(definition, files, 2, &problem), 0);
     check_definition();
     const struct layer_definition *layer = &definition->layers[0];
-    /* The definition's order, the files' places. */
+    /* The order is that of the definition, the places are those of the files. */
     static const uint64_t offsets[] = {8192, 4212, 0, 10};
     ck_assert_uint_eq(layer->n_pieces, 3);
     for (int i = 0; i < COUNT(offsets); i++)

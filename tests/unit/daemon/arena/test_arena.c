@@ -1,5 +1,5 @@
-/* The arena: placement in one extent, at the top and in several, coalescing, generations, and what
- * each costs in steps. */
+/* The arena: placement in one extent, at the top and in several, coalescing, generations, and the
+ * number of steps of each. */
 #include "daemon/arena/arena.h"
 #include "tests/unit/run_suite.h"
 
@@ -119,7 +119,8 @@ START_TEST(test_linear)
     ck_assert(!arena_holds(arena, &allocations[3]));
     assert_stats(arena, 10, 0, 3, 10);
 
-    /* The top comes down, over what was freed below it too, and the mark stays. */
+    /* The top moves down, also over pages below it that were freed before, and the high-water mark
+     * stays. */
     arena_release(arena, &allocations[1]);
     assert_stats(arena, 6, 4, 2, 10);
     arena_release(arena, &allocations[2]);
@@ -216,7 +217,7 @@ START_TEST(test_several_extents)
 }
 END_TEST
 
-/* Three neighbours released in every order leave one extent, below a page that stays. */
+/* Three neighbours that are released in any order leave one extent, below a page that stays. */
 START_TEST(test_coalescing)
 {
     static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
@@ -255,7 +256,7 @@ START_TEST(test_reset)
     assert_stats(arena, 10, 0, 1, 10);
     ck_assert(arena_holds(arena, &other));
 
-    /* A refusal leaves the older generation's allocation as absent as it was. */
+    /* After a refusal the allocation of an older generation is still absent. */
     ck_assert_int_eq(arena_alloc(arena, 1, &allocations[2]), -ENOSPC);
     ck_assert(!arena_holds(arena, &allocations[2]));
     arena_release(arena, &other);
@@ -276,7 +277,7 @@ static uint64_t reset_steps(uint64_t n)
     struct arena *arena = new_arena(2 * n);
     struct allocation *kept = calloc(n, sizeof *kept), *holes = calloc(n, sizeof *holes);
     ck_assert(kept && holes);
-    bool failed = false; /* one assertion for all: each costs more than what it checks */
+    bool failed = false; /* one assertion for all, because an assertion is slower than the check */
     for (uint64_t i = 0; i < n; i++)
         failed |= arena_alloc(arena, 1, &holes[i]) < 0 || arena_alloc(arena, 1, &kept[i]) < 0;
     ck_assert(!failed);
@@ -288,7 +289,7 @@ static uint64_t reset_steps(uint64_t n)
     arena_reset(arena);
     uint64_t steps = arena_steps(arena) - before;
 
-    /* What is left over is taken back node by node, when the owners come. */
+    /* The remaining nodes are taken back one by one, when their owners release them. */
     before = arena_steps(arena);
     release_all(arena, kept, n);
     ck_assert_uint_eq(arena_steps(arena) - before, n);
@@ -304,8 +305,8 @@ START_TEST(test_reset_steps)
 }
 END_TEST
 
-/* Allocating, resetting and allocating again adds no nodes: nothing to see here but leaks and, with
- * a sanitizer, use after free. The steps show that the list is walked once and no more. */
+/* Allocating, resetting and allocating again adds no nodes. This can only show leaks and, with a
+ * sanitizer, use after free. The steps show that the list is walked only once. */
 START_TEST(test_several_steps)
 {
     enum { N = 1000 };

@@ -1,10 +1,10 @@
-/* Reading an arena whose file was cut short: zeros instead of a signal, in every thread and view,
- * and nobody else's SIGBUS is swallowed.
+/* Reading an arena whose file was truncated: zeros instead of a signal, in every thread and view,
+ * and no other SIGBUS is swallowed.
  *
- * What a process does about signals is set once, so cases that are about that run in a process of
- * their own each, before the first map. And all of it runs in a second process, where there is one
- * to be had: valgrind, which leaves that alone, does not keep all registers for who goes on after a
- * fault (unless told to, by --vex-iropt-register-updates). */
+ * A process sets its signal handlers once, so cases about handlers run in separate processes,
+ * before the first map. The whole test runs in a second process if possible. Valgrind does not
+ * follow into that process; it does not keep all registers for code that continues after a fault
+ * (except with --vex-iropt-register-updates). */
 #include "client/library/arena_map.h"
 #include "tests/unit/run_suite.h"
 
@@ -74,7 +74,7 @@ START_TEST(zeros_after_the_end)
     ck_assert(!arena_range_is_lost(&ranges[0]));
     ck_assert(arena_range_is_lost(&ranges[1]));
     ck_assert(arena_range_is_lost(&ranges[2]));
-    ck_assert(!arena_map_is_lost(map)); /* nobody has read there yet */
+    ck_assert(!arena_map_is_lost(map)); /* no thread has read there yet */
     ck_assert(arena_map_is_of(map, file));
     ck_assert_uint_eq(sum(&ranges[0], page), page);
 
@@ -87,7 +87,7 @@ START_TEST(zeros_after_the_end)
     ck_assert_uint_eq(sum(&ranges[1], 2 * page), 0);
     ck_assert_uint_eq(sum(&ranges[0], page), 0);
 
-    /* It stays so, though the file be long again. */
+    /* It stays lost, even if the file grows again. */
     ck_assert_int_eq(ftruncate(file, (off_t)(PAGES * page)), 0);
     ck_assert_int_eq(arena_range_init(&late, map, &low, 1), -ENODATA);
     ck_assert_int_eq(arena_range_init(&late, map, apart, 2), -ENODATA);
@@ -96,7 +96,7 @@ START_TEST(zeros_after_the_end)
 }
 END_TEST
 
-/* Only whose reader met the end. */
+/* Only the map whose reader went beyond the end is lost. */
 START_TEST(maps_apart)
 {
     const struct arena_segment segment = {0, page};
@@ -114,7 +114,7 @@ START_TEST(maps_apart)
 }
 END_TEST
 
-/* Places in the table are used again, and what has gone is not guarded. */
+/* Entries of the table are reused, and old ranges are not guarded. */
 START_TEST(many_maps)
 {
     const struct arena_segment apart[] = {{4 * page, page}, {0, page}};
@@ -145,7 +145,7 @@ END_TEST
 
 static atomic_uint n_ready, n_done;
 
-/* Reads until there is nothing left. */
+/* Reads until the arena is lost. */
 static void *read_on(void *argument)
 {
     const struct arena_range *range = argument;
@@ -157,7 +157,7 @@ static void *read_on(void *argument)
     return NULL;
 }
 
-/* Who maps and unmaps meanwhile disturbs nobody. */
+/* Threads that map and unmap meanwhile do no harm. */
 START_TEST(readers_in_threads)
 {
     const struct arena_segment whole = {0, 4 * page},
@@ -192,7 +192,7 @@ START_TEST(readers_in_threads)
 }
 END_TEST
 
-/* The cases that run alone. */
+/* The cases that need a separate process. */
 
 static sigjmp_buf back;
 static volatile sig_atomic_t n_signals;
@@ -226,7 +226,7 @@ static volatile char *nowhere(void)
     return bytes;
 }
 
-/* The arena's end is met with zeros. */
+/* Reads beyond the arena's end give zeros. */
 static bool is_guarded(void)
 {
     struct arena_range range;
@@ -257,7 +257,7 @@ static int ignored(void)
     return nowhere()[0];
 }
 
-/* 0 if the action before gets each SIGBUS but the arena's. */
+/* 0 if the previous action gets each SIGBUS except the arena's. */
 static int passed_on(const struct sigaction *action)
 {
     sigaction(SIGBUS, action, NULL);

@@ -1,5 +1,5 @@
-/* The arena of a process that goes on where another one ended: what was allocated is where it was,
- * what is free is found again, and from then on both would decide alike. */
+/* The arena of a process that continues after another: allocations are in the same place, free
+ * pages are found again, and from then on both make the same decisions. */
 #include "daemon/arena/arena.h"
 
 #include "tests/unit/random.h"
@@ -103,7 +103,8 @@ START_TEST(gaps_are_free)
 }
 END_TEST
 
-/* Two allocations that lie in each other's gaps; one of them begins and ends the arena. */
+/* Two allocations in each other's gaps; one of them has the first and the last page of the
+ * arena. */
 START_TEST(an_allocation_has_several_extents)
 {
     struct arena *arena = new_arena(12);
@@ -206,7 +207,7 @@ START_TEST(what_cannot_be_is_refused)
             ck_assert_uint_eq(allocations[k].n_pages, 0);
         }
     }
-    /* It is as good as new. */
+    /* It works like a new one. */
     claims[0] = (struct claim){0, 3, &allocations[0]};
     claims[1] = (struct claim){9, 1, &allocations[1]};
     ck_assert_int_eq(arena_restore(arena, claims, 2, 10), 0);
@@ -219,7 +220,7 @@ START_TEST(what_cannot_be_is_refused)
 }
 END_TEST
 
-/* One visit an extent of the claims' own, whatever there is besides. */
+/* One visit for each extent of the claims, whatever else there is. */
 START_TEST(it_takes_no_longer_than_there_are_claims)
 {
     enum { N = 1000 };
@@ -240,7 +241,7 @@ END_TEST
 
 enum { N_PAGES = 200, N_ALLOCATIONS = 24, N_ROUNDS = 300, N_STEPS = 60 };
 
-/* Both have the same in the same places, and no page twice. */
+/* Both have the same allocations in the same places, and no page twice. */
 static void assert_alike(const struct arena *a, const struct arena *b,
                          const struct allocation *left, const struct allocation *right)
 {
@@ -264,7 +265,7 @@ static void assert_alike(const struct arena *a, const struct arena *b,
         }
         differ |= holds && (l || r || left[i].n_pages != right[i].n_pages);
     }
-    /* One assertion for all: each costs more than what it checks. */
+    /* One assertion for all, because an assertion is slower than the check. */
     ck_assert(!differ && !overlap && used == y.used_pages);
 }
 
@@ -333,7 +334,7 @@ START_TEST(it_goes_on_as_the_one_before)
         arena_free(a);
         arena_free(b);
     }
-    ck_assert_uint_gt(n_split, N_ROUNDS / 10); /* or the test would prove little */
+    ck_assert_uint_gt(n_split, N_ROUNDS / 10); /* otherwise the test would prove little */
 }
 END_TEST
 

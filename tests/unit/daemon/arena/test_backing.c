@@ -1,5 +1,5 @@
-/* The arena's memory, as the operating system shows it: /proc, fstat and smaps, never the module's
- * own word. */
+/* The arena's memory according to the operating system: /proc, fstat and smaps, never the module's
+ * own figures. */
 #include "daemon/arena/backing.h"
 #include "tests/unit/backing_fixture.h"
 #include "tests/unit/run_suite.h"
@@ -144,7 +144,7 @@ START_TEST(two_growths_in_flight)
     ck_assert_uint_eq(backing_pending_bytes(backing), 2 * MIB);
     ck_assert_uint_eq(backing_committed_bytes(backing), 3 * MIB);
     ck_assert_uint_eq(file_bytes(), 3 * MIB);
-    /* Beyond the mark there is nothing to commit, and no signal. */
+    /* Beyond the mark nothing is committed, and there is no signal. */
     ck_assert_int_eq(backing_populate(backing, 5 * MIB, MIB), -ENOMEM);
 }
 END_TEST

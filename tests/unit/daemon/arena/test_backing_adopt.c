@@ -1,4 +1,4 @@
-/* The file of a former process is adopted, bytes and all, or refused. */
+/* The file of a former process is adopted with its bytes, or refused. */
 #include "daemon/arena/backing.h"
 #include "tests/unit/backing_fixture.h"
 #include "tests/unit/run_suite.h"
@@ -21,7 +21,7 @@ START_TEST(adopted_bytes_are_intact)
     ck_assert_int_eq(backing_fd(backing), fd);
     ck_assert_uint_eq(file_of().st_ino, inode);
     ck_assert(has_pattern(0, 20 * MIB));
-    /* All of it is mapped, and nothing came on top. */
+    /* All of it is mapped, and no pages were added. */
     expect_near(status_value("RssShmem:") - shmem, 20 * MIB, lag_bytes());
     ck_assert_uint_eq(file_bytes(), 20 * MIB);
     ck_assert_uint_eq(backing_capacity_bytes(backing), 20 * MIB);
@@ -30,7 +30,7 @@ START_TEST(adopted_bytes_are_intact)
     ck_assert_uint_eq(backing_pending_bytes(backing), 0);
     ck_assert_str_eq(backing_name(backing), "plain-pages");
 
-    /* Again what clients can only read, and this process can write. */
+    /* Clients can only read it again, and this process can write it. */
     ck_assert_uint_eq(file_of().st_mode & 07777, 0400);
     ck_assert_int_eq(fcntl(backing_fd(backing), F_GETFD), FD_CLOEXEC);
     int client = backing_open_for_client(backing), other = backing_open_for_client(backing);
@@ -39,7 +39,7 @@ START_TEST(adopted_bytes_are_intact)
     backing_base(backing)[MIB + 1] = 99;
     ck_assert_int_eq(pread(client, &byte, 1, MIB + 1), 1);
     ck_assert_uint_eq(byte, 99);
-    /* Nothing that one client does to its descriptor is seen in another's. */
+    /* Changes of one client's descriptor do not affect another's. */
     ck_assert_int_eq(fcntl(client, F_SETFL, O_NONBLOCK | O_APPEND), 0);
     ck_assert_int_eq(lseek(client, 7, SEEK_SET), 7);
     ck_assert_int_eq(flock(client, LOCK_EX), 0);
@@ -102,7 +102,7 @@ START_TEST(only_what_fits_is_adopted)
 }
 END_TEST
 
-/* commit = load: the file is as long as the arena was ever in use. */
+/* commit = load: the file ends at the arena's high-water mark. */
 START_TEST(adopted_as_far_as_layers_arrived)
 {
     static const uint64_t marks[] = {0, 1, 300, 1024};
@@ -113,7 +113,7 @@ START_TEST(adopted_as_far_as_layers_arrived)
             grow_and_commit(mark);
         write_pattern(mark);
         int fd = leave();
-        /* The last load was in flight: some of its pages are not there yet. */
+        /* The last load was in progress: some of its pages are missing. */
         if (half > 0)
             ck_assert_int_eq(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)half,
                                        (off_t)(mark - half)),

@@ -1,5 +1,5 @@
-/* Huge pages, transparent and reserved. The tests change system settings as root and put them
- * back. */
+/* Huge pages, transparent and reserved. The tests change system settings as root and restore
+ * them. */
 #include "daemon/arena/backing.h"
 #include "tests/unit/huge_page_pool.h"
 #include "tests/unit/monitor_fixture.h"
@@ -80,7 +80,7 @@ START_TEST(transparent_as_layers_arrive)
         ck_assert_uint_ge(file_bytes(), mark);
         ck_assert_uint_lt(file_bytes(), mark + HUGE);
         expect_near(status_value("RssShmem:") - before, mark, HUGE);
-        /* What is ahead is allowed for. */
+        /* Pages that will be committed are counted. */
         expect_drift(0, true);
     }
 }
@@ -95,7 +95,7 @@ START_TEST(plain_where_transparent_pages_are_off)
     make(8 * MIB, HUGE_PAGES_AUTO, COMMIT_LOAD);
     ck_assert_str_eq(backing_name(backing), "plain-pages");
     ck_assert_uint_eq(backing_ahead_bytes(backing), 0);
-    /* What was found at start holds. */
+    /* The kind of pages is decided at the start. */
     ck_assert(set_shmem("advise"));
     grow_and_commit(page);
     ck_assert_uint_eq(file_bytes(), page);
@@ -115,7 +115,7 @@ START_TEST(transparent_pages_are_adopted)
     ck_assert(has_pattern(0, 8 * MIB));
     ck_assert_uint_eq(file_bytes(), 8 * MIB);
 
-    /* Pages that are there stay what they are. */
+    /* Existing pages do not change. */
     make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
     write_pattern(8 * MIB);
     adopt(8 * MIB, HUGE_PAGES_AUTO, COMMIT_BOOT, leave());
@@ -179,7 +179,7 @@ START_TEST(reserved_as_layers_arrive)
         ck_assert_int_eq(file_of().st_size, (off_t)(n * HUGE));
         ck_assert_uint_eq(status_value("HugetlbPages:"), n * HUGE);
         ck_assert_uint_eq(file_bytes(), n * HUGE);
-        /* Nobody else can have what the arena has not come to yet. */
+        /* No other process can get the huge pages that the arena has not touched yet. */
         ck_assert_uint_eq(proc_value("meminfo", "HugePages_Rsvd:"), 10 - n);
     }
     backing = backing_free(backing);
@@ -238,7 +238,7 @@ START_TEST(a_pool_too_small_is_refused)
         expect_refusal(UINT64_MAX, HUGE_PAGES_RESERVED, commit, -ENOMEM, "vm.nr_hugepages");
         expect_refusal(MIB, HUGE_PAGES_RESERVED, commit, -EINVAL, "less than one page");
     }
-    /* What another has reserved but not touched yet counts as gone. */
+    /* Pages that another process has reserved but not touched count as used. */
     make(6 * MIB, HUGE_PAGES_RESERVED, COMMIT_LOAD);
     expect_refusal(4 * MIB, HUGE_PAGES_RESERVED, COMMIT_BOOT, -ENOMEM, "but only 1 are free");
 }

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-/* For good: of an unprivileged user, and of 8 KiB. */
+/* Sets permanently an unprivileged user and a limit of 8 KiB. */
 static bool limit_locked_memory(void)
 {
     return setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){8192, 8192}) == 0 &&

@@ -68,7 +68,7 @@ START_TEST(v2_takes_the_tightest_ancestor)
     expect(10 * MIB, "memory.max of /a");
     put("cgroup/a/memory.current", "52428801\n");
     expect(0, "memory.max of /a");
-    /* An unreadable one is passed over. */
+    /* An unreadable file is ignored. */
     put("cgroup/a/memory.current", "\n");
     expect(40 * MIB, "memory.max of /a/b");
     put("cgroup/a/memory.current", "123456789012345678901234567890\n");
@@ -185,7 +185,7 @@ START_TEST(the_real_machine)
 }
 END_TEST
 
-/* A real cgroup with a limit of 64 MiB, made in the parent and removed whatever the test does. */
+/* A real cgroup with a limit of 64 MiB. The parent makes it and always removes it. */
 static char limited[128];
 static const char *limited_source;
 
@@ -267,7 +267,7 @@ static int growth(void)
     CHECK(2, backing_grow(backing, 8 * MIB, &new_bytes) == 0 && new_bytes == 8 * MIB);
     CHECK(3, backing_populate(backing, 0, new_bytes) == 0);
     backing_committed(backing, new_bytes);
-    /* Now somebody else takes the room. */
+    /* Now another process uses the memory. */
     char *other = mmap(NULL, 40 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(4, other != MAP_FAILED);
     memset(other, 1, 40 << 20);

@@ -1,4 +1,4 @@
-/* What becomes of a call: found or not, allowed or not, decoded or not, answered once, twice or not
+/* All outcomes of a call: found or not, allowed or not, decoded or not, answered once, twice or not
  * at all, with descriptors or without. */
 #include "tests/unit/run_suite.h"
 #include "tests/unit/server_fixture.h"
@@ -162,7 +162,7 @@ START_TEST(test_oneway)
     ck_assert_uint_eq(stats().n_errors, 3);
     expect_echo(client);
 
-    /* One that is kept holds up the next. */
+    /* A call that is not answered delays the next. */
     send_call(client, "Keep", "{},\"oneway\":true");
     send_call(client, "Echo", "{\"x\":2}");
     expect_nothing(client);
@@ -192,7 +192,7 @@ START_TEST(test_descriptors)
     expect_echo(client);
     size_t n_open = count_open();
 
-    /* Back to back, each gets its own; what is not taken is closed. */
+    /* Calls without a pause each get their own descriptors; those that are not taken are closed. */
     send_call(client, "Echo", "{\"x\":1}");
     send_fds(client, take, fds, 2);
     send_call(client, "Echo", "{\"x\":2}");
@@ -235,7 +235,7 @@ START_TEST(test_unexpected_descriptors)
     ck_assert_uint_eq(fixture.record.n_handled, 1);
     expect_echo(client);
 
-    /* With something that is no call at all. */
+    /* With a message that is not a call. */
     send_fds(client, "nonsense", &fd, 1);
     expect_end(client);
     close(fd);
@@ -323,7 +323,7 @@ int main(void)
     tcase_add_test(tcase, test_answered_later);
     tcase_add_test(tcase, test_unencodable_reply);
     suite_add_tcase(suite, tcase);
-    TCase *limited = tcase_create("limited"); /* has its fixture in a child */
+    TCase *limited = tcase_create("limited"); /* its fixture runs in a child */
     tcase_set_timeout(limited, 120);
     tcase_add_test(limited, test_lost_descriptors);
     suite_add_tcase(suite, limited);

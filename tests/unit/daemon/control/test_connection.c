@@ -1,5 +1,5 @@
-/* A connection's life: order, back-pressure, half-closes and hang-ups, slow peers, and
- * what ends a connection. */
+/* A connection's life: order, back-pressure, half-closes and hang-ups, slow peers, and reasons for
+ * its end. */
 #include "daemon/control/call.h"
 #include "daemon/control/connection.h"
 #include "tests/unit/case_step.h"
@@ -52,7 +52,8 @@ END_TEST
 
 START_TEST(test_hang_up_cancels)
 {
-    /* What the peer did before it went: nothing more, sent another call, sent half of one. */
+    /* What the peer did before it closed the connection: nothing, sent another call, sent half of
+     * one. */
     static const char *const before[] = {"", "{\"method\":\"test.peer.Echo\"}", "{\"method\""};
     struct client *client = client_new(), *other = client_new();
     send_call(client, "Keep", "{}");
@@ -70,7 +71,7 @@ START_TEST(test_hang_up_cancels)
 }
 END_TEST
 
-/* The peer was gone before its call was read. */
+/* The peer closed the connection before its call was read. */
 START_TEST(test_hang_up_before_the_call)
 {
     struct client *client = client_new();
@@ -175,7 +176,7 @@ START_TEST(test_reply_to_nobody)
         call_continue(kept(i), NULL);
     }
     ck_assert_uint_eq(fixture.record.n_cancelled, 0);
-    call_reply(kept(1), NULL); /* this one has ended, and is not cancelled too */
+    call_reply(kept(1), NULL); /* this call has ended, and is not cancelled, too */
     settle();
     ck_assert_uint_eq(fixture.record.n_cancelled, 1);
     ck_assert_uint_eq(stats().n_connections, 0);
@@ -210,7 +211,7 @@ START_TEST(test_malformed)
         send_number(client, 1);
         send_bytes(client, cases[i].bytes, cases[i].n_bytes);
         send_number(client, 2);
-        expect_number(client, 1); /* what came before it counts, what comes behind it does not */
+        expect_number(client, 1); /* calls before it count, calls after it do not */
         expect_end(client);
         client_close(client);
     }
@@ -257,7 +258,7 @@ START_TEST(test_too_long_call)
 }
 END_TEST
 
-/* One call's end answers another connection's call. */
+/* The end of one call answers a call of another connection. */
 START_TEST(test_hook_ends_another_call)
 {
     struct client *client = client_new(), *other = client_new();

@@ -1,4 +1,4 @@
-/* What one peer's flood, or one user's crowd, leaves to the others. */
+/* How others are served during a flood from one peer, or with many connections of one user. */
 #include "daemon/control/connection.h"
 #include "daemon/control/rounds.h"
 #include "tests/unit/run_suite.h"
@@ -20,7 +20,7 @@ static void loop_once(void)
     event_base_loop(fixture.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 }
 
-/* A turn has few messages. */
+/* A turn serves few messages. */
 START_TEST(test_turns)
 {
     struct client *flood = client_new(), *other = client_new();
@@ -32,7 +32,8 @@ START_TEST(test_turns)
         send_number(flood, i);
     loop_once();
     ck_assert_uint_ge(fixture.record.n_handled, 1);
-    ck_assert_uint_le(fixture.record.n_handled, CONNECTION_TURN_MESSAGES); /* or its time was up */
+    ck_assert_uint_le(fixture.record.n_handled,
+                      CONNECTION_TURN_MESSAGES); /* or its time was over */
     send_number(other, 7);
     loop_once();
     ck_assert_uint_le(fixture.record.n_handled, 2 * CONNECTION_TURN_MESSAGES + 1);
@@ -42,7 +43,7 @@ START_TEST(test_turns)
 }
 END_TEST
 
-/* A turn is over when its time is, however few messages that were. */
+/* A turn ends when its time is over, however few messages it has served. */
 START_TEST(test_turns_take_time)
 {
     enum { N_CALLS = 20 };
@@ -66,8 +67,8 @@ START_TEST(test_turns_take_time)
 }
 END_TEST
 
-/* Users take turns, not connections: with many of one user at work, another's call, and root's, is
- * answered after few turns. */
+/* Users take turns, not connections: even with many busy connections of one user, a call of another
+ * user or of root is answered after a few turns. */
 START_TEST(test_users_take_turns)
 {
     enum { N_CROWD = 16, N_CALLS = 8 };

@@ -1,10 +1,11 @@
-/* Shares of what may wait for peers: what one user leaves to the others, and to root. */
+/* Shares of the memory for pending replies: what one user leaves to the others, and to root. */
 #include "daemon/control/pending.h"
 #include "tests/unit/run_suite.h"
 
 enum { LIMIT_BYTES = 1200 };
 
-/* Users take a byte each in turn, as long as they are let. What each of them gets. */
+/* Users take one byte each in turn, until they are refused. The result is what each of them
+ * gets. */
 static uint64_t share_of(unsigned n_users)
 {
     struct pending pending = {.limit_bytes = LIMIT_BYTES};
@@ -19,7 +20,7 @@ static uint64_t share_of(unsigned n_users)
         ck_assert_uint_ge(held_bytes[i] + 1, held_bytes[0]);
         ck_assert_uint_le(held_bytes[i], held_bytes[0] + 1);
     }
-    ck_assert(pending_admits(&pending, false, 0)); /* who holds nothing finds room */
+    ck_assert(pending_admits(&pending, false, 0)); /* a user that holds nothing finds room */
     return held_bytes[0];
 }
 
@@ -33,7 +34,7 @@ START_TEST(test_shares)
 }
 END_TEST
 
-/* Members, however much they hold, take nothing from root, nor root from them. */
+/* However much members hold, root's share stays free, and the reverse. */
 START_TEST(test_root)
 {
     struct pending pending = {.limit_bytes = LIMIT_BYTES};

@@ -1,4 +1,4 @@
-/* Whose turn it is: root, then users, then their participants; and when a round is over. */
+/* The order of turns: root, then users, then their participants; and the end of a round. */
 #include "daemon/control/rounds.h"
 
 #include "common/clock.h"
@@ -14,7 +14,7 @@ static struct fixture {
     struct event_base *base;
     struct rounds *rounds;
     struct participant all[N_PARTICIPANTS];
-    char order[64]; /* a digit for each turn: whose it was */
+    char order[64]; /* a digit for the participant of each turn */
     bool wants_more;
     uint64_t works_usec;
 } fixture;
@@ -99,7 +99,7 @@ START_TEST(test_root)
 }
 END_TEST
 
-/* A round gives each who was ready one turn, and those who want more wait for the next. */
+/* In a round each ready participant gets one turn; those that need more wait for the next round. */
 START_TEST(test_rounds_end)
 {
     setup("123", ENDLESS_USEC);

@@ -1,4 +1,4 @@
-/* Who gets in and what the server lets them do: places, tiers, given sockets, the want of
+/* Which peers are accepted and what they may do: limits, tiers, passed sockets, no free
  * descriptors, and the end. */
 #include "tests/unit/run_suite.h"
 #include "tests/unit/server_fixture.h"
@@ -33,7 +33,7 @@ START_TEST(test_places)
     for (size_t i = 0; i < n_places; i++)
         expect_echo(clients[i]);
 
-    /* A lower limit ends nobody. */
+    /* A lower limit ends no connection. */
     server_set_limits(fixture.server, &(struct server_limits){0, 0});
     for (size_t i = 0; i < n_places; i++)
         expect_echo(clients[i]);
@@ -82,7 +82,7 @@ START_TEST(test_places_of_one_user)
 }
 END_TEST
 
-/* Root finds a place where others find none. */
+/* Root is accepted when others are refused. */
 START_TEST(test_places_for_root)
 {
     server_set_limits(fixture.server, &(struct server_limits){1, 1});
@@ -160,7 +160,7 @@ START_TEST(test_tiers)
         client_close(client);
     }
 
-    /* Nobody is in the group that is none. */
+    /* No user is in a group that is not set. */
     server_set_rules(fixture.server, &(struct peer_rules){(gid_t)-1, (gid_t)-1});
     struct client *client = client_as(NOBODY, MEMBERS, NULL, 0);
     expect_tier(client, TIER_ANYONE);
@@ -263,8 +263,8 @@ START_TEST(test_two_sockets)
 }
 END_TEST
 
-/* The daemon has no descriptor left: the peer is hung up on instead of left waiting, the loop does
- * not spin, and those who are in are served. */
+/* The daemon has no descriptor left: the server closes the new connection instead of letting it
+ * wait, the loop does not spin, and other connections are served. */
 static void run_out_of_descriptors(const struct limiter *limiter)
 {
     struct client *refused[3];
@@ -281,7 +281,7 @@ static void run_out_of_descriptors(const struct limiter *limiter)
     expect_echo(in);
 
     client_close(refused[0]);
-    refused[0] = client_new(); /* takes the place that became free */
+    refused[0] = client_new(); /* uses the descriptor that became free */
     client_close(refused[1]);
     expect_echo(refused[0]);
     teardown();
@@ -342,7 +342,7 @@ int main(void)
         printf("skipped: tiers and root's places, which need root\n");
     }
     suite_add_tcase(suite, tcase);
-    TCase *limited = tcase_create("limited"); /* has its fixture in a child */
+    TCase *limited = tcase_create("limited"); /* its fixture runs in a child */
     tcase_set_timeout(limited, 120);
     tcase_add_test(limited, test_no_descriptors);
     suite_add_tcase(suite, limited);

@@ -1,4 +1,4 @@
-/* Peers that are slow to read or to send: what is kept for them, and when they are ended. */
+/* Peers that read or send slowly: what is kept for them, and when their connections are closed. */
 #include "daemon/control/call.h"
 #include "daemon/control/connection.h"
 #include "tests/unit/case_step.h"
@@ -16,7 +16,7 @@ static size_t text_length(const struct client *client)
     return n;
 }
 
-/* Far more than a socket takes; under valgrind a megabyte is. */
+/* Far more than a socket buffer has room for; under valgrind a megabyte is enough. */
 static size_t big(size_t n_bytes)
 {
     return case_step() > 1 ? n_bytes / 5 : n_bytes;
@@ -135,7 +135,7 @@ START_TEST(test_slow_sender)
     send_number(slow, 1);
     send_bytes(slow, "{", 1);
     expect_number(slow, 1);
-    /* Further bytes do not restart the clock: it ends although they never stop. */
+    /* Further bytes do not restart the clock: the connection ends although they keep coming. */
     for (uint64_t start = clock_monotonic_usec(); !ended; settle()) {
         uint64_t now = clock_monotonic_usec();
         ck_assert_uint_lt(now - start, GIVE_UP_USEC);
@@ -145,20 +145,20 @@ START_TEST(test_slow_sender)
         ended = send(slow->fd, " ", 1, MSG_NOSIGNAL) != 1;
         n_sent++;
     }
-    ck_assert_uint_lt(n_sent, MESSAGE_BYTES_MAX); /* its length was not what ended it */
+    ck_assert_uint_lt(n_sent, MESSAGE_BYTES_MAX); /* it was not closed because of its length */
     expect_end(slow);
     ck_assert_uint_eq(stats().n_connections, 1);
     expect_echo(idle); /* it has been silent all the time */
 }
 END_TEST
 
-/* For peers that are slow but never stall. On a machine that itself pauses for so long, the end of
- * the connection says nothing. */
+/* For peers that are slow but never stall. If the machine itself pauses for so long, the end of the
+ * connection proves nothing. */
 struct pace {
     uint64_t start_usec, last_usec, longest_usec;
 };
 
-/* Waits, then tells whether the time is up. */
+/* Waits, and returns whether the time is over. */
 static bool keep_pace(struct pace *pace)
 {
     uint64_t now;
@@ -180,7 +180,7 @@ static struct pace pace_new(void)
     return (struct pace){now, now, 0};
 }
 
-/* The clock starts anew with each message. */
+/* The clock starts again with each message. */
 START_TEST(test_steady_sender)
 {
     static const char text[] = "{\"method\":\"test.peer.Echo\",\"parameters\":{\"x\":5}}";
@@ -224,7 +224,7 @@ static bool read_piece(const struct client *client, size_t *n_read)
     return n == 0;
 }
 
-/* The clock starts anew when the peer has taken what was pending. */
+/* The clock starts again when the peer has read all pending bytes. */
 START_TEST(test_steady_reader)
 {
     enum { N_BYTES = 1000000 };

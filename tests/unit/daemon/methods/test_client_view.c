@@ -1,4 +1,4 @@
-/* Views: what is counted for them, and how they end. */
+/* Views: their counters, and how they end. */
 #include "daemon/methods/lease.h"
 
 #include "tests/unit/run_suite.h"
@@ -57,7 +57,7 @@ START_TEST(limited)
 }
 END_TEST
 
-/* What is held for a view follows its leases; leases outlive it. */
+/* A view's held bytes are those of its leases; the leases stay after its end. */
 START_TEST(held)
 {
     struct fixture fixture;

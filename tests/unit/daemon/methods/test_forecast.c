@@ -1,11 +1,12 @@
-/* Forecasts: made from a snapshot while the scheduler goes on, and given up when they are told. */
+/* Forecasts: they are made from a snapshot while the scheduler continues, and end early on
+ * request. */
 #include "daemon/methods/forecast.h"
 #include "tests/unit/run_suite.h"
 #include "tests/unit/scheduler_fixture.h"
 
 enum { N_LAYERS = 10, PASSES = 3 };
 
-/* Asked so often until it says no; -1: never. */
+/* Returns false at this call; -1: never. */
 static int count_down(void *context)
 {
     int *left = context;
@@ -51,7 +52,7 @@ START_TEST(test_the_snapshot_outlives_the_scheduler)
     ck_assert_uint_eq(forecast.rates.disk_bytes_per_sec, 1000000);
     forecast_done(&forecast);
 
-    /* It may end at any layer, and leaves nothing behind. */
+    /* It may end at any layer, and then nothing leaks. */
     for (int at = 0; at < (1 + PASSES) * N_LAYERS; at++) {
         left = at;
         ck_assert_int_eq(forecast_make(snapshot, "m", NULL, &request, &forecast), -ETIME);

@@ -1,4 +1,4 @@
-/* Leases: what is held stays, whatever is asked for, and every way of letting go lets go of all. */
+/* Leases: held layers stay whatever is requested, and every kind of end releases all of them. */
 #include "daemon/methods/lease.h"
 
 #include "tests/unit/run_suite.h"
@@ -204,7 +204,7 @@ START_TEST(test_pages_that_one_holds)
 }
 END_TEST
 
-/* A run's lease is the run's: it ends when the run leaves the layer, and with the run. */
+/* A run's lease belongs to the run: it ends when the run leaves the layer, and with the run. */
 START_TEST(test_leases_of_a_run)
 {
     struct fixture fixture;
@@ -279,7 +279,7 @@ START_TEST(test_limits_of_runs)
     ck_assert_ptr_null(none);
     ck_assert_uint_eq(stats_of(&fixture).n_runs, RUNS_OF_MEMBERS_MAX);
 
-    /* Places are kept for administrators. */
+    /* Some runs are reserved for administrators. */
     struct holder *root = holder_new(&leases, &(struct peer){.uid = 0, .tier = TIER_ADMIN});
     struct client_run *of_root;
     for (unsigned i = 0; i < SCHEDULER_RUNS_MAX - RUNS_OF_MEMBERS_MAX; i++)
@@ -289,7 +289,7 @@ START_TEST(test_limits_of_runs)
     client_run_end(run);
     ck_assert_int_eq(client_run_begin(one_more, model, &run), 0);
 
-    /* Where no lease is to be had, the run stays where it is. */
+    /* If no lease is possible, the run keeps its place. */
     const struct lease *lease;
     for (int i = 0; i < LEASES_PER_CONNECTION_MAX && r == 0; i++)
         r = lease_take(one_more, &model->layers[0], NULL, &lease);

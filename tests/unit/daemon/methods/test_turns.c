@@ -1,4 +1,4 @@
-/* Turns: how many go on together, who comes next, who is refused. */
+/* Turns: how many plans run together, which comes next, which are refused. */
 #include "daemon/methods/turns.h"
 #include "tests/unit/run_suite.h"
 
@@ -57,7 +57,7 @@ START_TEST(test_members_keep_no_administrator_waiting)
     turn_end(&root.turn);
     ck_assert(more.n_begun && !c.n_begun);
     turn_end(&more.turn);
-    ck_assert(!c.n_begun); /* the administrators' turn is nobody else's */
+    ck_assert(!c.n_begun); /* the administrators' turn is for them alone */
     turn_end(&a.turn);
     turn_end(&b.turn);
     turn_end(&c.turn);
@@ -73,8 +73,9 @@ START_TEST(test_limits)
     for (int i = 0; i < TURNS_MAX; i++)
         ck_assert_int_eq(await(&turns, &works[i], 1 + (uid_t)i / TURNS_PER_USER_MAX, TIER_MEMBER),
                          0);
-    ck_assert_int_eq(await(&turns, &one, 1, TIER_MEMBER), -EDQUOT);           /* has enough */
-    ck_assert_int_eq(await(&turns, &one, N_USERS + 1, TIER_MEMBER), -EDQUOT); /* so have all */
+    ck_assert_int_eq(await(&turns, &one, 1, TIER_MEMBER), -EDQUOT); /* has reached its limit */
+    ck_assert_int_eq(await(&turns, &one, N_USERS + 1, TIER_MEMBER),
+                     -EDQUOT); /* all have reached their limits */
     ck_assert_int_eq(await(&turns, &root, 0, TIER_ADMIN), 0);
     ck_assert(root.n_begun);
     turn_end(&works[0].turn);

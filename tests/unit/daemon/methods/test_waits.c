@@ -1,4 +1,4 @@
-/* Waiting for a place, on a real loop: who is served, in what order, and when. */
+/* Waiting for room, on a real loop: which calls are served, in which order, and when. */
 #include "daemon/methods/waits.h"
 
 #include "common/clock.h"
@@ -12,10 +12,10 @@ struct world {
     struct event_base *base;
     struct waits *waits;
     struct model *model;
-    char told[32]; /* a letter for each that was told: small for served, capital for expired */
+    char told[32]; /* a letter for each answered waiter: small if served, capital if expired */
 };
 
-/* Somebody who waits for a layer and, served, holds it. */
+/* A waiter for a layer, which holds the layer when it is served. */
 struct waiter {
     struct world *world;
     struct wait wait;
@@ -23,8 +23,8 @@ struct waiter {
     char letter;
     bool only_looks;         /* takes nothing */
     unsigned n_again;        /* waits so many times more */
-    struct waiter *gives_up; /* whom it ends, when it is told */
-    struct layer *lets_go;   /* what it holds till then */
+    struct waiter *gives_up; /* the waiter that it ends when it is answered */
+    struct layer *lets_go;   /* what it holds until then */
     uint64_t told_usec;
 };
 
@@ -104,7 +104,7 @@ static void let_go(struct world *world, struct layer *layer)
     scheduler_unpin(world->fixture.scheduler, layer);
 }
 
-/* Lets the loop do what it has to do now, and compares with whom it has told so far. */
+/* Runs the loop until it is idle, and compares the waiters that were answered so far. */
 static void assert_told(struct world *world, const char *expected)
 {
     ck_assert_int_ge(event_base_loop(world->base, EVLOOP_NONBLOCK), 0);
@@ -154,7 +154,7 @@ START_TEST(test_administrators_first)
     begin(&d, clock_monotonic_usec() + FAR_USEC, true);
     a.only_looks = b.only_looks = c.only_looks = d.only_looks = true;
     let_go(&world, held);
-    assert_told(&world, "bdac"); /* nobody takes the place */
+    assert_told(&world, "bdac"); /* no waiter takes the room */
     end_world(&world);
 }
 END_TEST
@@ -192,7 +192,7 @@ START_TEST(test_a_layer_that_came_in_is_there_for_all)
     loading.only_looks = true;
     let_go(&world, one);
     assert_told(&world, "");
-    /* Somebody who does not wait brings it in. */
+    /* A request that does not wait loads the layer. */
     struct verdict verdict =
         ask(&world.fixture, small.layer, ON_FULL_EVICT, 0, OUTCOME_RESERVED, DECISION_MUST_UNLOAD);
     verdict_done(&verdict);
@@ -242,7 +242,7 @@ START_TEST(test_deadlines)
         ck_assert_int_eq(event_base_loop(world.base, EVLOOP_ONCE), 0);
     ck_assert_uint_ge(early.told_usec, now_usec + 20000);
     ck_assert_uint_ge(late.told_usec, now_usec + 60000);
-    /* A loop that comes so late that several are due tells those as they stand. */
+    /* If the loop is late and several waits are over, it answers them in their order. */
     if (past.told_usec < now_usec + 20000 && early.told_usec < now_usec + 60000)
         ck_assert_str_eq(world.told, "PEL");
     ck_assert_uint_eq(strlen(world.told), 3);
@@ -255,7 +255,7 @@ START_TEST(test_deadlines)
 }
 END_TEST
 
-/* Who stood behind one whose time was over is served. */
+/* A waiter behind one whose time was over is served. */
 START_TEST(test_the_first_ones_deadline_frees_the_second)
 {
     struct world world;
@@ -299,7 +299,7 @@ START_TEST(test_ending)
 }
 END_TEST
 
-/* What is done when one is told may change the queue. */
+/* A waiter's callback may change the queue. */
 START_TEST(test_the_queue_changes_meanwhile)
 {
     struct world world;
@@ -321,7 +321,7 @@ START_TEST(test_the_queue_changes_meanwhile)
 }
 END_TEST
 
-/* Serving one lets go of what the next one needs: in one turn of the loop. */
+/* Serving a waiter may release what the next one needs: both are served in one turn of the loop. */
 START_TEST(test_serving_one_makes_the_next_possible)
 {
     struct world world;
@@ -339,7 +339,7 @@ START_TEST(test_serving_one_makes_the_next_possible)
 }
 END_TEST
 
-/* A scheduler that nobody waits for gives the loop nothing to do. */
+/* Without waiters the scheduler gives the loop no work. */
 START_TEST(test_idle)
 {
     struct world world;

@@ -1,4 +1,4 @@
-/* Samples of this very process, and of an arena that somebody changes behind the ledger's back. */
+/* Samples of this process, and of an arena that changes without the ledger's knowledge. */
 #include "daemon/monitor/monitor.h"
 #include "tests/unit/huge_page_pool.h"
 #include "tests/unit/monitor_fixture.h"
@@ -92,7 +92,7 @@ START_TEST(hidden_pages_are_seen)
     grow_and_commit(MIB);
     ck_assert(sample()->aligned);
     char byte = 1;
-    /* One page is within the tolerance, but shows. */
+    /* One page is within the tolerance, but is reported. */
     ck_assert_int_eq(pwrite(backing_fd(backing), &byte, 1, 2 << 20), 1);
     expect_drift((int64_t)page, true);
     ck_assert_int_eq(pwrite(backing_fd(backing), &byte, 1, 3 << 20), 1);
@@ -103,7 +103,7 @@ START_TEST(hidden_pages_are_seen)
 }
 END_TEST
 
-/* What a client that reads a hole of a longer file would do. */
+/* As a client that reads a hole of a longer file. */
 START_TEST(pages_that_another_process_committed_are_seen)
 {
     make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD);
@@ -141,7 +141,7 @@ START_TEST(holes_are_seen)
 }
 END_TEST
 
-/* Shared memory that is not the arena's looks like arena in RssShmem. */
+/* In RssShmem, other shared memory looks like the arena. */
 START_TEST(foreign_shared_memory_is_seen)
 {
     make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
@@ -155,7 +155,7 @@ START_TEST(foreign_shared_memory_is_seen)
 }
 END_TEST
 
-/* A real swap file of 16 MiB, made in the parent and removed whatever the test does. */
+/* A real swap file of 16 MiB. The parent makes it and always removes it. */
 static char swap_file[sizeof scratch + 8];
 
 static void make_swap(void)

@@ -1,5 +1,5 @@
-/* What the monitor reads from /proc, in a tree of fake files, for what a test cannot bring about.
- */
+/* The monitor's parsing of /proc, with a tree of fake files, for states that a test cannot
+ * cause. */
 #include "daemon/monitor/monitor.h"
 #include "tests/unit/monitor_fixture.h"
 #include "tests/unit/run_suite.h"
@@ -51,7 +51,7 @@ START_TEST(fields_and_units)
     ck_assert_double_eq(s->pressure_avg10, 12.05);
     /* 4 s of CPU since the machine started. */
     ck_assert(s->cpu_percent > 0);
-    ck_assert(!s->aligned); /* no arena, and yet 8 MiB of shared memory */
+    ck_assert(!s->aligned); /* no arena, but 8 MiB of shared memory */
     put("self/status", STATUS, 9000, 0, 1);
     ck_assert_uint_eq(sample()->overhead_bytes, 0);
     ck_assert_double_eq(monitor_last(monitor)->cpu_percent, 0); /* none used in between */
@@ -103,13 +103,13 @@ START_TEST(swapped_pages_are_found_through_smaps)
     ck_assert_int_eq(s->drift_bytes, 0);
     ck_assert(!s->aligned);
 
-    /* Nothing swapped: the counters merely lag, and smaps, which counts pages, knows better. */
+    /* Nothing is swapped: the counters only lag, and smaps, which counts pages, is right. */
     put_smaps(8192, 0);
     ck_assert(sample()->aligned);
     put_smaps(6000, 0);
     ck_assert(!sample()->aligned);
 
-    /* 64 pages a thread are no reason to look, one page more is. */
+    /* A difference of 64 pages per thread is ignored; one page more is checked. */
     int lag = (int)(64 * page / 1024), one = (int)(page / 1024);
     put_smaps(0, 4);
     put("self/status", STATUS, 8192 - lag, 0, 1);

@@ -1,5 +1,5 @@
-/* What was leased before a restart stays until all its leases are taken up, or the grace is over.
- */
+/* Layers that were leased before a restart stay until all their leases are taken up, or the grace
+ * is over. */
 #include "daemon/restart/grace.h"
 
 #include "tests/unit/run_suite.h"
@@ -46,7 +46,7 @@ START_TEST(test_taken_up)
     struct model *model = begin(&fixture, &grace);
     struct layer *layer = &model->layers[_i];
 
-    /* Whoever comes first gives it back before the next one comes. */
+    /* Each client releases the layer before the next one comes. */
     for (int i = 0; i <= _i; i++) {
         ck_assert_uint_eq(grace.n_layers, N_LAYERS);
         scheduler_pin(fixture.scheduler, layer);
@@ -69,7 +69,7 @@ START_TEST(test_taken_up)
 }
 END_TEST
 
-/* Of a start that is no restart, and of one that found no leases. */
+/* After a start that is not a restart, and after one without leases. */
 START_TEST(test_none)
 {
     struct fixture fixture;

@@ -258,7 +258,8 @@ START_TEST(it_answers_as_the_one_before_would)
         size_t n = by_last_use(&before, order);
         hand_over(&before, &after, order, n);
         n_adopted += n;
-        bool differ = false; /* one assertion for all: each costs more than what it checks */
+        bool differ =
+            false; /* one assertion for all, because an assertion is slower than the check */
         for (int i = 0; i < N_STEPS; i++) {
             uint64_t action = random_below(30), layer = random_below(N_MODELS * N_LAYERS);
             now_usec++;
@@ -272,7 +273,7 @@ START_TEST(it_answers_as_the_one_before_would)
         scheduler_free(before.fixture.scheduler);
         scheduler_free(after.fixture.scheduler);
     }
-    ck_assert_uint_gt(n_adopted, N_ROUNDS); /* or the test would prove little */
+    ck_assert_uint_gt(n_adopted, N_ROUNDS); /* otherwise the test would prove little */
 }
 END_TEST
 
