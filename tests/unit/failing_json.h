@@ -1,4 +1,4 @@
-/* An allocator for jansson that fails after so many allocations. */
+/* An allocator for jansson that fails after a given number of allocations. */
 #pragma once
 
 #include <jansson.h>

@@ -116,7 +116,8 @@ static inline off_t mark_of(int fd)
     return status.st_size;
 }
 
-/* The next message must be `text` with the descriptors marked first_mark, first_mark + 1 ... */
+/* Expects the next message to be `text` with the descriptors marked first_mark, first_mark + 1
+ * ... */
 static inline void expect_marked(const char *text, off_t first_mark, size_t n_fds)
 {
     struct frame frame = {0};

@@ -1,5 +1,5 @@
-/* The bytes of a weight file's header that a test writes, and what is read of them. The fixture
- * frees both. */
+/* The bytes of a weight file's header that a test writes, and the result of reading them. The
+ * fixture frees both. */
 #pragma once
 
 #include "tests/unit/weight_bytes.h"

@@ -1,5 +1,5 @@
-/* A ledger with an arena, some models, and what it has to say about them; and a pwrite of our own
- * that lets a test look at the file while a step is written. */
+/* A ledger with an arena, some models, and the content that the ledger must have; and a replacement
+ * of pwrite, with which a test can check the file while a step is written. */
 #pragma once
 
 #include "daemon/restart/ledger.h"
@@ -13,7 +13,7 @@
 
 enum { PAGE = 4096, MODELS = 4, LAYERS = 8, EXTENTS = 24 };
 
-/* What the next process has to find. */
+/* The state that the next process must find. */
 struct expected {
     struct expected_model {
         bool is_there;
@@ -95,7 +95,7 @@ static inline struct layer *layer_at(struct world *world, unsigned model, unsign
     return &world->models[model]->layers[layer];
 }
 
-/* What the ledger is going to be told: `now` is what holds when the step is over. */
+/* Prepares a step: `now` is the state after the step. */
 static inline struct expected *begin(struct world *world)
 {
     world->before = world->now;
@@ -147,7 +147,7 @@ static inline bool load(struct world *world, unsigned model, unsigned index)
     return true;
 }
 
-/* The pages are gone when the ledger is told, as with the scheduler. */
+/* The pages are free when the ledger is informed, as with the scheduler. */
 static inline void evict(struct world *world, unsigned model, unsigned index)
 {
     struct layer *layer = layer_at(world, model, index);
@@ -177,7 +177,7 @@ static inline void flush(struct world *world)
     REQUIRE(ledger_flushed(world->ledger) == 0);
 }
 
-/* Whether a recovery says exactly that. */
+/* Whether a recovery finds exactly this state. */
 static inline bool says(const struct ledger_recovery *recovery, const struct expected *expected)
 {
     size_t n_models = 0, n_layers = 0, n_extents = 0;
@@ -254,7 +254,7 @@ static inline int image_file(const struct image *image)
     return fd;
 }
 
-/* Recovers from a copy: what ledger_recover returned, and whether it says this. */
+/* Recovers from a copy. Returns the result of ledger_recover, and whether the state is this one. */
 static inline int image_recover(const struct image *image, const struct world *world,
                                 const struct expected *expected, bool *ret_says)
 {
@@ -271,7 +271,7 @@ static inline int image_recover(const struct image *image, const struct world *w
     return r;
 }
 
-/* Another process takes over: a new ledger on the same file, which has to say what it should. */
+/* Another process takes over: a new ledger on the same file, which must have the right state. */
 static inline void restart(struct world *world)
 {
     struct ledger_recovery *recovery;

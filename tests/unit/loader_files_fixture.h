@@ -1,5 +1,5 @@
-/* A loader of layers that lie in weight files: what of the arena must hold the files' bytes, and
- * what must be as it was. */
+/* A loader of layers in weight files: which bytes of the arena must be those of the files, and
+ * which must not change. */
 #pragma once
 
 #include "tests/unit/loader_fixture.h"
@@ -45,7 +45,8 @@ static inline int reopen_for_writing(const struct weight_file *file)
     return fd;
 }
 
-/* The bytes that the pieces say, placed as piece.h promises: congruent, in blocks of their own. */
+/* The pieces' bytes must be placed as definition.h promises: with the same offset modulo the block
+ * size, and in separate blocks. */
 static inline struct layer *define(unsigned i, struct piece *pieces, uint32_t n_pieces)
 {
     struct layer_definition *layer = &bench.definitions[i];
@@ -74,8 +75,8 @@ static inline uint64_t block_floor(uint64_t offset_bytes)
     return offset_bytes - offset_bytes % PIECE_ALIGN_BYTES;
 }
 
-/* The layer's pages hold what they must, and all others what they held. The rest of a piece's
- * blocks holds whatever stands there in the file. */
+/* The layer's pages have the right bytes, and all others have not changed. The rest of a piece's
+ * blocks has the bytes of the file there. */
 static inline void check_bytes(const struct layer *layer)
 {
     const struct layer_definition *definition = layer_definition(layer);

@@ -156,7 +156,7 @@ static inline bool all(const unsigned char *bytes, unsigned char value, uint64_t
     return n == 0 || (bytes[0] == value && memcmp(bytes, bytes + 1, n - 1) == 0);
 }
 
-/* A job that holds a worker in each of its steps until it is told to go on. */
+/* A job that holds a worker in each of its steps until the test lets it continue. */
 static struct {
     struct job job;
     sem_t entered, proceed;

@@ -1,4 +1,4 @@
-/* A socket of the test's that stands in for the service manager's. */
+/* The test's own socket, which replaces the service manager's. */
 #pragma once
 
 #include "daemon/system/service_manager.h"

@@ -28,7 +28,7 @@ static inline const struct sample *sample(void)
     return monitor_last(monitor);
 }
 
-/* What a new sample says. */
+/* Takes a new sample. */
 static inline void expect_drift(int64_t drift_bytes, bool aligned)
 {
     const struct sample *s = sample();

@@ -1,7 +1,8 @@
-/* A naive model of the scheduler and its arena: it keeps an owner for each page and a last use for
- * each layer, and foretells every answer; but for whom next-use chooses, which has a test of its
- * own, it only checks that they may give way and suffice. A clone is taken along for a while and
- * has to answer alike, and the observer's account of the layers has to agree, too. */
+/* A naive model of the scheduler and its arena. It keeps an owner for each page and a last use for
+ * each layer, and predicts every answer. Only for the victims of next-use, which have a separate
+ * test, it merely checks that they are evictable and suffice. For a while a clone gets the same
+ * requests and must give the same answers, and the observer's view of the layers must agree,
+ * too. */
 #pragma once
 
 #include "daemon/scheduler/scheduler.h"
@@ -13,7 +14,8 @@
 
 enum { PAGES_MAX = 160, MODELS = 6, LAYERS = 12, RUNS = 5 };
 
-/* Check's own assertions tell the parent where they are, each time; here there are millions. */
+/* Each assertion of Check reports its place to the parent, which is too slow for millions of
+ * them. */
 #define EQUAL(left, right)                           \
     do {                                             \
         if ((left) != (right))                       \
@@ -23,7 +25,7 @@ enum { PAGES_MAX = 160, MODELS = 6, LAYERS = 12, RUNS = 5 };
 struct naive_layer {
     uint64_t bytes, pages;
     uint64_t used;  /* operation of its last use, or of its start while it is loading */
-    uint64_t order; /* the same, but of when it was last let go of if that is later */
+    uint64_t order; /* the same, or the operation of its last release if that is later */
     unsigned n_pins;
     bool ahead, keep;
     enum layer_state state;
@@ -39,7 +41,7 @@ struct naive_run {
 
 struct world {
     struct scheduler *scheduler;
-    struct scheduler *shadow; /* a clone that is taken along, or NULL */
+    struct scheduler *shadow; /* a clone that gets the same operations, or NULL */
     uint64_t page_bytes, capacity_pages, now;
     struct model *models[MODELS]; /* NULL: not registered */
     struct naive_layer layers[MODELS][LAYERS];
@@ -154,7 +156,7 @@ static inline void give_up_pages(struct world *world, const struct layer *layer)
     naive_of(world, layer)->state = LAYER_ABSENT;
 }
 
-/* What the arena handed out was free, and in one extent if one was long enough. */
+/* Checks that the arena has allocated free pages, in one extent if one was long enough. */
 static inline void take_pages(struct world *world, const struct layer *layer)
 {
     struct naive_layer *naive = naive_of(world, layer);
@@ -188,7 +190,7 @@ static inline struct layer *random_layer(const struct world *world, enum layer_s
     return n > 0 ? layers[random_below(n)] : NULL;
 }
 
-/* The layers in that state that nobody holds, by last use, the oldest first. */
+/* The layers in that state that are not held, by last use, the oldest first. */
 static inline size_t by_use(struct world *world, enum layer_state state,
                             struct layer *layers[static MODELS * LAYERS])
 {
@@ -215,7 +217,7 @@ static inline bool is_anything_pinned(const struct world *world)
     return false;
 }
 
-/* The victims may give way, each once, and suffice. */
+/* Checks that the victims are evictable, that each occurs once, and that they suffice. */
 static inline void check_victims(struct world *world, const struct victims *victims,
                                  uint64_t needed_pages)
 {
@@ -254,8 +256,8 @@ static inline size_t foretell_lru(struct world *world, struct layer **layers, si
     return n_victims;
 }
 
-/* How many victims the policy chooses; they are left at the front of `layers`, the `n` residents by
- * last use. NULL: another test foretells them. */
+/* How many victims the policy chooses. Moves them to the front of `layers`, the `n` resident layers
+ * by last use. NULL: another test predicts them. */
 typedef size_t foretell_function(struct world *world, struct layer **layers, size_t n,
                                  uint64_t needed_pages);
 
@@ -296,7 +298,8 @@ static inline void assert_alike(struct world *world, const struct layer *layer,
     verdict_done(&other);
 }
 
-/* Every layer lies where it was put, in pages that are its alone. Returns its extents. */
+/* Checks that every layer is where it was placed, in pages that only it has. Returns the number of
+ * extents. */
 static inline uint64_t check_layer(struct world *world, const struct layer *layer)
 {
     struct naive_layer *naive = naive_of(world, layer);

@@ -22,7 +22,7 @@ enum { OPTIMUM_LAYERS_MAX = 7, OPTIMUM_NONE = 15, OPTIMUM_WAITING = UINT16_MAX }
 
 struct optimum_state {
     uint16_t computing; /* time left, or OPTIMUM_WAITING */
-    uint16_t reading;   /* time left; 0 if `layer` is none */
+    uint16_t reading;   /* time left; 0 if no layer is being read */
     uint8_t at, resident, layer;
 };
 
@@ -102,7 +102,7 @@ static inline void optimum_append_edge(struct optimum *optimum, struct optimum_s
     optimum->edges[optimum->n_edges++] = (struct optimum_edge){number, time};
 }
 
-/* Time passes until the client or the disk is done with something. */
+/* Advances to the next moment at which the client or the disk has finished something. */
 static inline void optimum_advance(struct optimum *optimum, struct optimum_state state)
 {
     bool is_read = state.layer != OPTIMUM_NONE &&
@@ -129,7 +129,7 @@ static inline uint64_t optimum_pages(const struct optimum *optimum, unsigned lay
     return n_pages;
 }
 
-/* Enough gives way, and no layer of it needlessly. */
+/* Chooses enough victims, none of them needlessly. */
 static inline bool optimum_suffices(const struct optimum *optimum, unsigned victims,
                                     uint64_t used_pages)
 {
@@ -142,7 +142,7 @@ static inline bool optimum_suffices(const struct optimum *optimum, unsigned vict
     return true;
 }
 
-/* The disk is idle: it reads `layer`, in every way to make room for it. */
+/* The idle disk reads `layer`. Tries every way to make room for it. */
 static inline void optimum_read(struct optimum *optimum, struct optimum_state state, uint32_t layer)
 {
     unsigned others = state.resident;
@@ -172,9 +172,9 @@ static inline void optimum_expand(struct optimum *optimum, struct optimum_state 
             optimum_read(optimum, state, i);
 }
 
-/* Later states first: a pass can then be gone through in one sweep. Of those at one layer, the less
- * is left to compute the later; one that waits for its layer comes before, and one that also waits
- * for another layer to be read before that. */
+/* Orders later states first, so that one sweep covers a pass. Among the states at one layer, the
+ * less is left to compute, the later is the state. A state that waits for its layer is earlier, and
+ * one that also waits for another layer to be read is earlier still. */
 static inline uint64_t optimum_rank(const struct optimum_state *state)
 {
     bool other = state->layer != OPTIMUM_NONE && state->layer != state->at;

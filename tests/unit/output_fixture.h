@@ -1,4 +1,4 @@
-/* What emctl shows of a reply. */
+/* The output of emctl for a reply. */
 #pragma once
 
 #include "client/emctl/output.h"
@@ -24,7 +24,7 @@ static inline void open_output(const struct output_ops *ops, unsigned width)
     output.width = width;
 }
 
-/* What was shown, malloc'ed. */
+/* The output, malloc'ed. */
 static inline char *close_output(void)
 {
     ck_assert_int_eq(output_flush(&output), 0);
@@ -48,7 +48,7 @@ static inline const char *next_line(const char *line)
     return *line ? line + 1 : line;
 }
 
-/* What `show` writes for `parameters` (JSON), malloc'ed, and its result. */
+/* The output of `show` for `parameters` (JSON), malloc'ed, and its result. */
 static inline char *shown(const struct output_ops *ops, output_function show,
                           const struct subject *about, const char *parameters, int *ret)
 {

@@ -1,4 +1,4 @@
-/* The interface test.peer, whose methods do what a test of the server asks for. */
+/* The interface test.peer, whose methods are for tests of the server. */
 #pragma once
 
 #include "common/clock.h"
@@ -116,7 +116,7 @@ static inline void stream_cancelled(void *context)
     free(context);
 }
 
-/* `count` replies of `bytes` bytes and one more, as fast as the peer takes them. */
+/* `count` replies of `bytes` bytes and one more, as fast as the peer reads them. */
 static inline void handle_stream(struct call *call, void *context)
 {
     static const struct call_hooks hooks = {stream_cancelled, stream_drained};

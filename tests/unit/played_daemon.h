@@ -1,6 +1,6 @@
-/* A daemon that the test plays, and a client that is connected to it: what tests of libedgemind
- * stand on. Answers may be there before the questions, so that no thread is needed; where the
- * client connects and asks in one go, a successor answers in one. */
+/* A scripted daemon in the test, and a client that is connected to it: the base of the tests of
+ * libedgemind. Answers may be sent before the calls, so that no thread is needed. If the client
+ * connects and calls in one function, a successor in a thread answers. */
 #pragma once
 
 #include "client/library/edgemind.h"
@@ -136,7 +136,7 @@ static inline const char *hear_from(int client)
 #define CALL(method, parameters) \
     "{\"method\":\"io.edgemind.manager." method "\",\"parameters\":" parameters "}"
 
-/* No answer is waited for, so none may be given. */
+/* The call waits for no answer, so the test must not send one. */
 #define RELEASE(lease)                                                                      \
     "{\"method\":\"io.edgemind.manager.Release\",\"parameters\":{\"lease\":\"" lease "\"}," \
     "\"oneway\":true}"
@@ -146,7 +146,7 @@ static inline void expect_call(const char *expected)
     ck_assert_str_eq(hear_from(server), expected);
 }
 
-/* Nothing was sent besides what was heard. */
+/* Checks that the client has sent nothing else. */
 static inline void expect_silence(void)
 {
     char byte;
@@ -203,12 +203,12 @@ static inline unsigned char first_byte(const struct edgemind_layer *layer)
 
 enum { ANSWERS_MAX = 8 };
 
-/* A new daemon: takes one more client and gives it its answers, each to a call. */
+/* A new daemon: accepts one more client and answers each of its calls. */
 struct successor {
-    bool interrupts;            /* hears a call on the old connection first, and hangs up */
-    unsigned n_deaths;          /* clients that are hung up at once before that */
+    bool interrupts;            /* first receives a call on the old connection and closes it */
+    unsigned n_deaths;          /* clients before that, whose connections are closed at once */
     int arena;                  /* for the answer that has WITH_ARENA */
-    char *answers[ANSWERS_MAX]; /* NULL: none, to a call that waits for none */
+    char *answers[ANSWERS_MAX]; /* NULL: no answer, for a call that waits for none */
     size_t n_answers;
     char calls[ANSWERS_MAX][CALL_BYTES_MAX];
     int client;
@@ -254,7 +254,7 @@ static inline void start(struct successor *successor)
     ck_assert_int_eq(pthread_create(&successor->thread, NULL, succeed, successor), 0);
 }
 
-/* After the library has returned. With `taken` the new connection is the one that serves from now
+/* Must be called after the library has returned. With `taken` the new connection is used from now
  * on, and the old one has ended. */
 static inline void finish(struct successor *successor, bool taken)
 {
@@ -282,7 +282,7 @@ static inline void expect_calls(const struct successor *successor, const char *f
         ck_assert_str_eq(successor->calls[i], expected[i] ? expected[i] : "");
 }
 
-/* Nobody has tried to connect. */
+/* Checks that no client has tried to connect. */
 static inline void expect_no_client(void)
 {
     struct pollfd fd = {.fd = listener, .events = POLLIN};

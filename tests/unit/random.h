@@ -19,7 +19,7 @@ static inline uint64_t random_below(uint64_t limit)
     return (z ^ (z >> 31)) % limit;
 }
 
-/* Takes the seed, and prints it. False if there is none to be had. */
+/* Gets the seed and prints it. False if that fails. */
 static inline bool random_begin(void)
 {
     const char *text = getenv("EDGEMIND_SEED");

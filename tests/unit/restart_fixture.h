@@ -1,4 +1,4 @@
-/* What the tests of libedgemind over a restart say and hear. */
+/* Calls and answers for the tests of libedgemind over a restart. */
 #pragma once
 
 #include "tests/unit/played_daemon.h"
@@ -25,7 +25,7 @@ static inline void setup_held(void)
     held = acquire_first(held_arena);
 }
 
-/* What acquire_first got, over a new connection. */
+/* Acquires the layer of acquire_first on a new connection. */
 static inline void will_answer_the_same(struct successor *successor, const char *lease)
 {
     will_answer(successor, layer_reply(lease, page, 10, WITH_ARENA));

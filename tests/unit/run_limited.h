@@ -1,4 +1,4 @@
-/* Tests that must not find a free descriptor. */
+/* Tests that must run out of descriptors. */
 #pragma once
 
 #include <check.h>

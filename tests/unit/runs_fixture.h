@@ -1,4 +1,4 @@
-/* Runs in the scheduler, and what their tests do to them again and again. */
+/* Runs in the scheduler, and common actions of their tests. */
 #pragma once
 
 #include "tests/unit/scheduler_fixture.h"
@@ -57,7 +57,7 @@ static inline void leave(struct fixture *fixture, struct run *run, struct layer 
     scheduler_run_leave(fixture->scheduler, run, 1);
 }
 
-/* What most tests are about: a model and a run through it. */
+/* A model and a run through it, for most tests. */
 static struct fixture fixture;
 static struct model *model;
 static struct run *run;

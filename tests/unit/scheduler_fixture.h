@@ -1,5 +1,4 @@
-/* A scheduler with an observer that writes a log, and what the scheduler's tests do to it again and
- * again. */
+/* A scheduler with an observer that writes a log, and common actions of the scheduler's tests. */
 #pragma once
 
 #include "daemon/scheduler/scheduler.h"

@@ -1,6 +1,6 @@
-/* A directory for the files of a test. As an unchecked fixture make_scratch and remove_scratch run
- * in the parent, so that nothing is left behind whatever a test does; clear_scratch, as a checked
- * one, gives each test an empty directory. */
+/* A directory for the files of a test. make_scratch and remove_scratch are an unchecked fixture:
+ * they run in the parent, so that nothing remains after any test. clear_scratch is a checked
+ * fixture, which gives each test an empty directory. */
 #pragma once
 
 #include "common/cleanup.h"
@@ -53,7 +53,7 @@ static inline const char *in_scratch(const char *file)
     return path;
 }
 
-/* Writes a file, and makes the directories in which it lies. */
+/* Writes a file, and makes its directories. */
 static inline void put(const char *file, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -27,7 +27,7 @@
 #include <sys/un.h>
 
 enum { GIVE_UP_USEC = 120 * 1000 * 1000 };
-/* No peer is too slow, however slow the machine, unless that is what a test is about. */
+/* By default no peer counts as too slow, so that slow machines do no harm. */
 static const uint64_t PATIENCE_USEC = 3600ULL * 1000 * 1000;
 
 struct client {
@@ -235,7 +235,7 @@ static inline void expect_end(const struct client *client)
     ck_assert_msg(!reply, "%s instead of the end", got);
 }
 
-/* Nothing has been sent to it, and nothing will be unless something happens. */
+/* Checks that nothing has been sent to the client, and that the server is idle. */
 static inline void expect_nothing(const struct client *client)
 {
     char byte;

@@ -1,5 +1,5 @@
-/* A verb of emctl against a daemon that is played by a thread: what it says on standard error, what
- * programs read on standard output, and the exit code. */
+/* A verb of emctl with a scripted daemon in a thread: its standard error, its standard output, and
+ * its exit code. */
 #pragma once
 
 #include "client/emctl/session.h"

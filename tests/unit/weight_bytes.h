@@ -1,4 +1,4 @@
-/* Weight files in memory, for tests: only their headers, because nobody looks at the data. */
+/* Weight files in memory, for tests: only their headers, because the data is never read. */
 #pragma once
 
 #include "common/formats/tensor_format.h"
@@ -12,7 +12,7 @@
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-/* ck_assert for loops: Check's own tells its parent about every one that holds. */
+/* ck_assert for loops: Check's own reports every success to its parent, which is slow. */
 #define REQUIRE(condition)                  \
     do {                                    \
         if (!(condition))                   \
@@ -72,7 +72,7 @@ static inline int bytes_parse(struct bytes *bytes, struct tensor_file **ret,
 {
     struct byte_source source = {bytes_read, bytes, bytes->size_bytes};
 
-    /* Exactly as long as it must be, so that sanitizers see every read beyond. */
+    /* Exactly as long as needed, so that sanitizers detect every read beyond it. */
     bytes->n_allocated = bytes->n ? bytes->n : 1;
     bytes->at = realloc(bytes->at, bytes->n_allocated);
     REQUIRE(bytes->at);
@@ -81,7 +81,7 @@ static inline int bytes_parse(struct bytes *bytes, struct tensor_file **ret,
     return tensor_file_read(&source, ret, problem);
 }
 
-/* A safetensors file of `n_data` bytes of data that are not there. */
+/* A safetensors file with `n_data` bytes of data, which do not exist. */
 static inline struct bytes safetensors_bytes(const char *header, uint64_t n_data)
 {
     struct bytes bytes = {0};
@@ -115,7 +115,7 @@ static inline void gguf_key(struct bytes *bytes, const char *key, uint32_t type)
     bytes_number(bytes, type, 4);
 }
 
-/* Of an array: its elements follow. */
+/* An array; its elements follow. */
 static inline void gguf_elements(struct bytes *bytes, uint32_t type, uint64_t n)
 {
     bytes_number(bytes, type, 4);
@@ -148,7 +148,7 @@ static inline void gguf_data(struct bytes *bytes, uint32_t alignment, uint64_t n
     bytes->size_bytes = bytes->n + n_data;
 }
 
-/* What must hold of whatever was accepted. */
+/* Checks that hold for every accepted file. */
 static inline void check_tensor_file(const struct tensor_file *file, uint64_t size_bytes)
 {
     uint64_t end = 0;

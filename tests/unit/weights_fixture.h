@@ -89,7 +89,7 @@ static inline void add_gguf(const char *spec, uint32_t alignment)
     free(infos.at);
 }
 
-/* What must hold of every bound layer, whatever it is made of. */
+/* Checks that hold for every bound layer. */
 static inline void check_layer(const struct layer_definition *layer)
 {
     uint64_t end = 0;

@@ -1,5 +1,5 @@
-/* What a configuration file may be, line by line. Runs in the checkout's directory, because it also
- * reads the shipped one. */
+/* The syntax of a configuration file, line by line. Runs in the checkout's directory, because it
+ * also reads the shipped file. */
 #include "daemon/config.h"
 
 #include "tests/unit/config_fixture.h"
@@ -49,7 +49,7 @@ START_TEST(long_lines)
     write_file(text);
     BAD(-E2BIG, ":2: the line is longer than", with_file());
 
-    /* A comment too: cut in two, its end would be read as an option. */
+    /* This also holds for a comment: if it were cut in two, its end would be read as an option. */
     memcpy(text + strlen("capacity = 1M\n"), "#", 1);
     write_file(text);
     BAD(-E2BIG, ":2: the line is longer than", with_file());
@@ -100,7 +100,7 @@ static char *read_whole(const char *name)
     return text;
 }
 
-/* The shipped file says every default as it is: uncommented, it changes nothing. */
+/* The shipped file has the right defaults: without the comment marks it changes nothing. */
 START_TEST(shipped_file)
 {
     char *text = read_whole("systemd/edgemindd.conf"), *help = NULL;

@@ -1,4 +1,4 @@
-/* The limits that a drop-in names, and the sums that it explains them with. */
+/* The limits in a drop-in, and the sums that explain them. */
 #include "daemon/dropin.h"
 #include "tests/unit/run_suite.h"
 
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What is printed for a configuration; freed by the caller. */
+/* The drop-in for a configuration; freed by the caller. */
 static char *print(const struct config *config, uint64_t page_bytes, int expected)
 {
     char *text = NULL;

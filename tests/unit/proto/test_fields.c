@@ -185,7 +185,7 @@ START_TEST(test_required)
 }
 END_TEST
 
-/* Both ways to encode must agree. */
+/* Both encodings must agree. */
 static void assert_encoded(const struct field *table, const void *source, const char *text)
 {
     json_t *json = fields_encode(table, source), *wanted = parse(text);
@@ -322,7 +322,7 @@ START_TEST(test_format_strings)
 }
 END_TEST
 
-/* What waits for its peer takes no more memory than it needs. */
+/* A pending message takes no more memory than it needs. */
 START_TEST(test_format_takes_its_length)
 {
     static const size_t lengths[] = {1, 100, 2000, 300000};
@@ -397,7 +397,7 @@ START_TEST(test_encode_fails_whole)
     char *text;
     size_t n_bytes;
 
-    /* Where no NULL may stand, it is what a failed allocation left. */
+    /* If a value must not be NULL, NULL means that an allocation has failed. */
     ck_assert_ptr_null(fields_encode(plain, &sample));
     ck_assert_int_eq(fields_format(plain, &sample, "", "", &text, &n_bytes), -ENOMEM);
     sample.name = NULL;

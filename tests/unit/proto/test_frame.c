@@ -90,7 +90,7 @@ START_TEST(test_read_ahead)
     expect("half");
     ck_assert(!frame_reader_more(pair.reader));
 
-    /* The socket is not looked at for the second one, so nobody can tell what came meanwhile. */
+    /* The second message is read without the socket, so later bytes are unknown. */
     SEND("a\0b\0");
     expect("a");
     SEND("c\0");

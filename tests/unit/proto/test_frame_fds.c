@@ -4,7 +4,7 @@
 #include "tests/unit/frame_fixture.h"
 #include "tests/unit/run_limited.h"
 
-/* The kernel glues a message without descriptors to the next one's, in one recvmsg. */
+/* The kernel returns a message without descriptors together with the next one in one recvmsg. */
 START_TEST(test_fds_after_plain_message)
 {
     SEND("plain\0");
@@ -24,7 +24,7 @@ START_TEST(test_fds_after_plain_message)
 }
 END_TEST
 
-/* A peek stops behind descriptors: a short one does not mean that the socket is empty. */
+/* A peek stops after descriptors, so a short peek does not mean that the socket is empty. */
 START_TEST(test_more_behind_fds)
 {
     SEND_MARKED("first\0", 1, 1);

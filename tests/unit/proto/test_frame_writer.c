@@ -1,4 +1,4 @@
-/* Messages that are written: in one go, in pieces, with descriptors, and to nobody. */
+/* Writing messages: at once, in pieces, with descriptors, and without a reader. */
 #include "proto/frame.h"
 #include "tests/unit/frame_fixture.h"
 
@@ -93,7 +93,7 @@ START_TEST(test_write_bad_fd)
 }
 END_TEST
 
-/* A message that the socket takes in pieces: its descriptors go once, with the first byte. */
+/* If the socket accepts a message in pieces, its descriptors are sent once, with the first byte. */
 START_TEST(test_partial_sends)
 {
     enum { N_BYTES = 3 << 20 };

@@ -1,4 +1,5 @@
-/* Calls and replies: what is accepted, what closes a connection, and that texts come back. */
+/* Calls and replies: valid ones, ones that close a connection, and that parsed texts are encoded
+ * again without a change. */
 #include "proto/message.h"
 #include "tests/unit/run_suite.h"
 
@@ -303,7 +304,7 @@ START_TEST(test_out_of_memory)
         if (r == 0)
             message_call_done(&call);
         parsed = r == 0;
-        /* jansson does not tell every failed allocation from a malformed text. */
+        /* jansson reports some failed allocations as a malformed text. */
         ck_assert_msg(r == 0 || r == -ENOMEM || r == -EBADMSG, "%zu: %d", n, r);
 
         allocations_left = n;

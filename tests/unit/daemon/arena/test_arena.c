@@ -277,7 +277,7 @@ static uint64_t reset_steps(uint64_t n)
     struct arena *arena = new_arena(2 * n);
     struct allocation *kept = calloc(n, sizeof *kept), *holes = calloc(n, sizeof *holes);
     ck_assert(kept && holes);
-    bool failed = false; /* one assertion for all, because an assertion is slower than the check */
+    bool failed = false; /* one assertion for all: assertions are slow */
     for (uint64_t i = 0; i < n; i++)
         failed |= arena_alloc(arena, 1, &holes[i]) < 0 || arena_alloc(arena, 1, &kept[i]) < 0;
     ck_assert(!failed);

@@ -1,5 +1,5 @@
-/* The ledger: what it says after each kind of step, what a step costs, and what becomes of it when
- * one cannot be written. */
+/* The ledger: its content after each kind of step, the cost of a step, and a failure to write
+ * one. */
 #include "daemon/restart/ledger.h"
 
 #include "daemon/scheduler/scheduler.h"
@@ -65,7 +65,7 @@ START_TEST(test_steps)
 }
 END_TEST
 
-/* A flush leaves what is leased, and what comes after it. */
+/* A flush keeps leased layers, and layers that are loaded after it. */
 START_TEST(test_flush)
 {
     struct world world;
@@ -96,7 +96,7 @@ START_TEST(test_flush)
 }
 END_TEST
 
-/* A layer in as many extents as there can be, again and again in the same places. */
+/* A layer in the maximum number of extents, again and again in the same places. */
 START_TEST(test_extents)
 {
     static const uint64_t single[LAYERS] = {1, 1, 1, 1, 1, 1, 1, 1}, large[1] = {4};
@@ -146,7 +146,7 @@ START_TEST(test_models)
                               ledger_model_id(world.ledger, models[i - 1]));
     }
     ck_assert_int_eq(fstat(ledger_fd(world.ledger), &before), 0);
-    /* In another order than they came. */
+    /* In another order than they were loaded. */
     for (int i = 0; i < SCHEDULER_MODELS_MAX; i++) {
         struct model *model = models[i * 7 % SCHEDULER_MODELS_MAX];
         REQUIRE(ledger_remove_model(world.ledger, model) == 0);
@@ -160,7 +160,7 @@ START_TEST(test_models)
 }
 END_TEST
 
-/* Whichever write fails, the step says so, once, and the next process starts cold. */
+/* Whichever write fails, the step reports it once, and the next process starts cold. */
 START_TEST(test_void)
 {
     enum { WRITES = 1 + 6 * 2 }; /* the definition, and six steps */
@@ -203,7 +203,7 @@ START_TEST(test_void)
 }
 END_TEST
 
-/* What another process makes of the same file. */
+/* The state that another process reads from the same file. */
 static int recover_elsewhere(const struct world *world)
 {
     pid_t pid = fork();
@@ -230,15 +230,15 @@ START_TEST(test_claim)
     ck_assert_int_eq(recover_elsewhere(&world), -EBUSY);
     restart(&world);
     ck_assert_int_eq(recover_elsewhere(&world), -EBUSY);
-    /* As when this process is gone, but for the store's descriptor. */
+    /* As if this process had ended; only the store's descriptor is left. */
     close(dup(ledger_fd(world.ledger)));
     ck_assert_int_eq(recover_elsewhere(&world), 0);
     world_done(&world);
 }
 END_TEST
 
-/* However many layers there are: two writes a step, a fixed size in this process, and a file of a
- * record a layer and what they are called. */
+/* For any number of layers: two writes per step, a fixed size in this process, and a file with one
+ * record per layer and their names. */
 START_TEST(test_many_layers)
 {
     enum { MANY = DEFINITION_LAYERS_MAX };

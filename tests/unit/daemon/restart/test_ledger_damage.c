@@ -1,5 +1,5 @@
-/* Ledgers that are not what they should be: of another version or arena, cut short, flipped bit by
- * bit, and whole in form but wrong in what they say. All of them are refused as a whole. */
+/* Damaged ledgers: of another version or arena, truncated, with each bit flipped, and well-formed
+ * but with wrong content. Each is refused as a whole. */
 #include "daemon/restart/ledger_file.h"
 
 #include "tests/unit/case_step.h"
@@ -12,8 +12,8 @@ enum { ARENA_PAGES = 12 };
 
 static const uint64_t single[LAYERS] = {1, 1, 1, 1, 1, 1, 1, 1}, mixed[LAYERS] = {4, 2, 1};
 
-/* A ledger that has some of everything: a model that is gone, layers that a flush left behind or
- * spared, an evicted one, one in four extents. */
+/* A ledger with some of everything: an unloaded model, layers that a flush evicted or kept, an
+ * evicted layer, a layer in four extents. */
 static void make(struct world *world)
 {
     world_init(world, ARENA_PAGES);
@@ -60,7 +60,7 @@ START_TEST(test_every_bit)
     struct image image = image_take(ledger_fd(world.ledger));
     unsigned n_refused = 0, n_same = 0, n = 0, n_between = (unsigned)case_step();
     for (size_t i = 0; i < image.n_bytes; i++) {
-        /* What was never written is as long as it is dull: one bit of 64 bytes will do. */
+        /* Most of the unwritten part is equal, so one bit of each 64 bytes is enough there. */
         static const unsigned char zeros[64];
         bool is_empty = memcmp(image.at + i / 64 * 64, zeros, 64) == 0;
         if (is_empty && i % 64 != i / 64 % 64)
@@ -167,7 +167,7 @@ START_TEST(test_no_ledger)
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     assert_refused(fds[0], &world.identity, -ESPIPE, "cannot read");
     close(fds[1]);
-    /* One that may not be written to could not be gone on with. */
+    /* A ledger that cannot be written to is refused, because it could not be continued. */
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", ledger_fd(world.ledger));
     assert_refused(open(path, O_RDONLY | O_CLOEXEC), &world.identity, -EBADF, "cannot read");
@@ -243,7 +243,7 @@ START_TEST(test_forged_layers)
     FORGED(record->kind = LEDGER_MODEL, "damaged");
     FORGED(record->step = 0, "damaged");
     FORGED(record->step = world->ledger->step + 1, "damaged");
-    /* The same layer twice: another's record in its place. */
+    /* The same layer twice: another layer's record is replaced by it. */
     uint64_t other = place_of(world, 0, 5);
     *record = *record_at(&forgery, other);
     assert_refused(image_file(&forgery.image), &world->identity, -EBADMSG, "damaged");
@@ -285,7 +285,7 @@ START_TEST(test_forged_links)
     *record = record_kept;
     record->layer.first_page = page;
     assert_forged(&forgery, place, "");
-    /* All of its pages, but not in order: the arena could not keep them so. */
+    /* All of its pages, but not in order, which the arena does not allow. */
     struct ledger_link *before = link_at(&forgery, first);
     before->next_page = kept.next_page;
     before->crc = ledger_link_crc(before, ledger_link_place(first));
@@ -327,7 +327,7 @@ START_TEST(test_forged_models)
 }
 END_TEST
 
-/* A lost step, or one too many, among the last two. */
+/* One of the last two steps is missing, or there is one too many. */
 START_TEST(test_forged_steps)
 {
     struct forgery forgery;
@@ -373,7 +373,8 @@ START_TEST(test_forged_steps)
 }
 END_TEST
 
-/* A layer comes and goes in the last two steps: it must not come back, whatever is damaged. */
+/* A layer is loaded and evicted in the last two steps: it must not be resident again, whatever is
+ * damaged. */
 START_TEST(test_resurrection)
 {
     struct forgery forgery;
@@ -393,7 +394,7 @@ START_TEST(test_resurrection)
     assert_refused(image_file(&forgery.image), &world->identity, -EBADMSG, "damaged");
     memset(record, 0, sizeof *record);
     assert_refused(image_file(&forgery.image), &world->identity, -EBADMSG, "damaged");
-    /* With the last step whole, its record is made whole, but not one that is newer. */
+    /* If the last step is undamaged, its record is repaired from it, but a newer record is not. */
     bool is_same = false;
     last[0] ^= 1;
     ck_assert_int_eq(image_recover(&forgery.image, world, &world->now, &is_same), 0);

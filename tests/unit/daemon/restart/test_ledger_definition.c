@@ -1,4 +1,4 @@
-/* Definitions in the ledger: every kind comes back as it was, and whatever else stands there is
+/* Definitions in the ledger: every kind is restored without a change, and any other content is
  * refused or harmless. */
 #include "daemon/restart/ledger_definition.h"
 
@@ -10,7 +10,7 @@
 
 enum { FIRST_BYTE = 4096 };
 
-/* As a model's weights travel: a temporary file with `n_data` bytes that are not there. */
+/* As weights in a restart: a temporary file with `n_data` bytes, all of which are a hole. */
 static int weights_file(const char *header, uint64_t n_data)
 {
     struct bytes bytes = safetensors_bytes(header, n_data);
@@ -87,7 +87,7 @@ static void assert_same(const struct definition *a, const struct definition *b)
     }
 }
 
-/* A file that has it, how long it is there, and its checksum. */
+/* A file with the definition, its length in the file, and its checksum. */
 static int write_down(const struct definition *definition, uint64_t *ret_bytes, uint32_t *ret_crc)
 {
     int fd = memfd_create("definition", MFD_CLOEXEC);
@@ -99,7 +99,7 @@ static int write_down(const struct definition *definition, uint64_t *ret_bytes, 
     return fd;
 }
 
-/* Returns the size that it takes. */
+/* Returns its size. */
 static uint64_t go_round(struct definition *definition)
 {
     _cleanup_(definition_unrefp) struct definition *original = definition, *copy = NULL;
@@ -173,7 +173,7 @@ START_TEST(test_write_fails)
     uint64_t n_bytes = 77;
     uint32_t crc = 77;
     ck_assert_int_eq(ledger_definition_write(-1, 0, definition, &n_bytes, &crc), -EBADF);
-    /* A source that is not there cannot be named. */
+    /* A source that does not exist is refused. */
     close(definition->files[0].fd);
     definition->files[0].fd = -1;
     int fd = memfd_create("definition", MFD_CLOEXEC);
@@ -185,7 +185,7 @@ START_TEST(test_write_fails)
 }
 END_TEST
 
-/* The parts of a layer that the loader and the clients rely upon. */
+/* The parts of a layer that the loader and the clients use. */
 static void check_harmless(const struct definition *definition)
 {
     uint64_t total = 0;
@@ -218,7 +218,7 @@ static void check_harmless(const struct definition *definition)
     REQUIRE(definition->bytes == total);
 }
 
-/* With a checksum that is right. */
+/* With the right checksum. */
 static int read_bytes(const struct bytes *bytes, struct definition **ret)
 {
     struct ledger_source *sources;
@@ -270,7 +270,7 @@ START_TEST(test_damaged)
 }
 END_TEST
 
-/* Two layers of a file, made by hand, so that each part can be made wrong. */
+/* Two layers of a file, made by hand, so that a test can damage each part. */
 struct handmade {
     uint64_t shapes[2];
     struct tensor tensors[2];

@@ -1,5 +1,5 @@
-/* A process that dies at any moment: whatever part of whichever write has been done, the next one
- * finds what was before the step or what is after it, never anything else. */
+/* A process may die at any moment: whatever part of any write has been done, the next process finds
+ * the state before the step or the state after it, and never another one. */
 #include "daemon/restart/ledger.h"
 
 #include "tests/unit/case_step.h"
@@ -12,7 +12,7 @@ struct watch {
     struct world *world;
     unsigned *state;
     int n_cuts;    /* random ones of a write; negative: all */
-    bool is_after; /* the step under way has been seen */
+    bool is_after; /* the state after the present step has been found */
     uint64_t step, n_before, n_after;
 };
 
@@ -34,7 +34,7 @@ static void die_after(struct watch *watch, struct image *image, const void *byte
     if (r < 0 || !(is_before || is_after))
         ck_abort_msg("step %" PRIu64 ", %zu bytes at %" PRIu64 ": %d, neither before nor after",
                      watch->world->n_steps, n_bytes, offset_bytes, r);
-    /* No way back. */
+    /* Once the new state was found, the old one must not come back. */
     if (watch->step != watch->world->n_steps)
         watch->is_after = false;
     watch->step = watch->world->n_steps;
@@ -69,7 +69,7 @@ static void look_at(struct watch *watch)
     writes.context = watch;
 }
 
-/* When a step's function has returned, only what is after it will do. */
+/* After a step's function has returned, only the state after the step is right. */
 static void check(struct watch *watch)
 {
     bool is_same = false;
@@ -80,7 +80,7 @@ static void check(struct watch *watch)
     free(image.at);
 }
 
-/* Each byte of each write of a short life with every kind of step. */
+/* Each byte of each write in a short sequence with every kind of step. */
 START_TEST(test_every_byte)
 {
     static const uint64_t ones[LAYERS] = {1, 1, 1, 1}, pair[LAYERS] = {2, 1};
@@ -172,7 +172,7 @@ START_TEST(test_random)
 }
 END_TEST
 
-/* A process that dies in the middle of a step, and its heirs that die in the middle of recovery. */
+/* A process dies in the middle of a step, and its successors die in the middle of recovery. */
 START_TEST(test_heirs)
 {
     static const uint64_t ones[LAYERS] = {1, 1, 1, 1};
@@ -185,7 +185,7 @@ START_TEST(test_heirs)
     evict(&world, 0, 0);
     struct image after = image_take(ledger_fd(world.ledger));
     ck_assert_uint_eq(before.n_bytes, after.n_bytes);
-    /* The step is among the last ones; its record is there up to byte n, then up to byte m. */
+    /* The step is among the last ones; its record is written up to byte n, then up to byte m. */
     size_t place = 0;
     for (size_t i = 4096; i < before.n_bytes && place == 0; i += 64)
         if (memcmp(before.at + i, after.at + i, 64) != 0)

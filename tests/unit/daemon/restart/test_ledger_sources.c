@@ -1,5 +1,4 @@
-/* Descriptors that were stored: each goes to the file that it is of, once, and none is left open.
- */
+/* Stored descriptors: each is given to its file, once, and none is left open. */
 #include "daemon/restart/ledger.h"
 
 #include "daemon/weights/model_parse.h"
@@ -124,7 +123,7 @@ START_TEST(test_share)
 }
 END_TEST
 
-/* What the loader could not read from is none of a model's. */
+/* A descriptor that the loader could not read from is given to no model. */
 START_TEST(test_unreadable)
 {
     struct stored stored;

@@ -1,6 +1,6 @@
-/* The planner's choice against what it must not be slower than: in a grid of models and arenas the
- * two ways that the literature knows, for small models the best that any schedule can do. What a
- * plan takes is measured by rehearsal, the scheduler's own code, over whole periods. */
+/* The planner's choice must not be slower than two ways from the literature, in a grid of models
+ * and arenas, and for small models not much slower than the best schedule. The time of a plan is
+ * measured with the scheduler's own code, over whole periods. */
 #include "daemon/scheduler/planner.h"
 
 #include "tests/unit/case_step.h"
@@ -65,8 +65,8 @@ static void print_problem(const struct problem *problem, const char *what, doubl
     fflush(stdout); /* what follows may end this process */
 }
 
-/* After a pass: which layers are there, which of them were read ahead, and what the disk has still
- * to do. */
+/* The state after a pass: the resident layers, those of them that were read ahead, and the
+ * remaining work of the disk. */
 struct state {
     uint8_t layers[LAYERS_MAX];
     double lead_usec;
@@ -95,8 +95,8 @@ static void rehearse_pass(struct rehearsed *rehearsed)
     ck_assert_int_eq(rehearsal_pass(&rehearsed->rehearsal, &pass), 0);
 }
 
-/* The mean time of a pass, in times to read a page, as passes repeat themselves; or of the later
- * half if they have not within PASSES_MAX. */
+/* The mean time of a pass, in units of the time to read a page, over a period of repeating passes;
+ * or over the second half if they do not repeat within PASSES_MAX. */
 static double measure(const struct problem *problem, const struct run_plan *plan)
 {
     struct rehearsed rehearsed;
@@ -141,7 +141,7 @@ static double measure_min(const struct problem *problem)
     return measure(problem, &(struct run_plan){.keep = keep});
 }
 
-/* The most that streamed layers take which follow each other: the first `n` layers are kept. */
+/* The maximum size of two consecutive streamed layers if the first `n` layers are kept. */
 static uint64_t ring_pages(const struct problem *problem, uint32_t n)
 {
     uint64_t most = 0;
@@ -153,7 +153,7 @@ static uint64_t ring_pages(const struct problem *problem, uint32_t n)
     return most;
 }
 
-/* As many of the first layers kept as fit beside a ring of two slots for the others. */
+/* Keeps as many of the first layers as fit beside a ring of two slots for the others. */
 static double measure_first_kept(const struct problem *problem)
 {
     bool keep[LAYERS_MAX] = {0};
@@ -203,7 +203,7 @@ static double over_optimum(const struct problem *problem)
     optimum_pass(problem->n_layers, problem->pages, problem->capacity_pages, problem->ratio.read,
                  problem->ratio.compute, 1e-3, &low, &high);
     double ratio = measure_planned(problem) * problem->ratio.read / low;
-    ck_assert_double_ge(ratio, 1 - 1e-6); /* nothing beats an optimum */
+    ck_assert_double_ge(ratio, 1 - 1e-6); /* nothing is faster than an optimum */
     return ratio;
 }
 
@@ -258,8 +258,8 @@ START_TEST(test_what_fits_is_left_alone)
 }
 END_TEST
 
-/* Where computing takes no time, what is read decides; where reading takes next to none, nothing
- * has to wait. */
+/* If computing takes no time, only reading counts; if reading takes almost no time, nothing has to
+ * wait. */
 START_TEST(test_extremes)
 {
     struct problem problem;
@@ -272,7 +272,8 @@ START_TEST(test_extremes)
 }
 END_TEST
 
-/* A plan is for a share of the arena and for rates; a model takes a new one when they change. */
+/* A plan is for a share of the arena and for certain rates; a model gets a new plan when these
+ * change. */
 START_TEST(test_choosing)
 {
     static const bool nothing[8];
@@ -286,7 +287,7 @@ START_TEST(test_choosing)
     ck_assert_uint_gt(model->depth, 0);
     ck_assert_uint_eq(model->planned_pages, 4);
 
-    model->depth = 0; /* a plan for nearly the same stays as it is */
+    model->depth = 0; /* a plan for almost the same values stays */
     ck_assert_int_eq(planner_choose(rehearsed.scheduler, model, &rates), 0);
     rates.compute_usec = rates.compute_usec * 5 / 4;
     ck_assert_int_eq(planner_choose(rehearsed.scheduler, model, &rates), 0);
@@ -295,11 +296,11 @@ START_TEST(test_choosing)
     ck_assert_int_eq(planner_choose(rehearsed.scheduler, model, &rates), 0);
     ck_assert_uint_gt(model->depth, 0);
 
-    /* Rates that are not known count as equal. */
+    /* Unknown rates count as equal. */
     ck_assert_int_eq(planner_choose(rehearsed.scheduler, model, &(struct rehearsal_rates){0}), 0);
     ck_assert_double_eq_tol(model->planned_compute_per_page, 1, 1e-9);
 
-    /* A model of the same size that a run goes through takes half of the arena. */
+    /* Another model of the same size with a run gets half of the arena. */
     uint64_t bytes[8];
     for (unsigned i = 0; i < 8; i++)
         bytes[i] = REHEARSED_PAGE;
@@ -320,7 +321,7 @@ START_TEST(test_choosing)
 }
 END_TEST
 
-/* More layers than are rehearsed, and a share that not even one layer fits in. */
+/* More layers than are simulated, and a share that has no room even for one layer. */
 START_TEST(test_without_rehearsal)
 {
     enum { MANY = 2000 };

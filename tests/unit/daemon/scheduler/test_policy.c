@@ -1,5 +1,5 @@
-/* The policies' choice alone: layers with pages, a list of them by last use, and what each policy
- * names for a need. */
+/* Only the policies' choice: layers with pages, a list of them by last use, and the victims of each
+ * policy. */
 #include "daemon/scheduler/policy.h"
 #include "tests/unit/run_suite.h"
 
@@ -15,7 +15,7 @@ struct fixture {
     struct layer layers[N];
 };
 
-/* Residents of these pages, the oldest first. */
+/* Resident layers with these numbers of pages, the oldest first. */
 static void setup(struct fixture *fixture, const uint64_t pages[static N])
 {
     *fixture = (struct fixture){0};
@@ -74,11 +74,11 @@ START_TEST(test_lru)
     setup(&fixture, (const uint64_t[N]){3, 1, 4, 1, 5, 9});
     assert_choice(&fixture, &policy_lru, 1, "0");
     assert_choice(&fixture, &policy_lru, 3, "0");
-    /* One that suffices, though older ones together would. */
+    /* A single layer that suffices, although older ones together also would. */
     assert_choice(&fixture, &policy_lru, 4, "2");
     assert_choice(&fixture, &policy_lru, 5, "4");
     assert_choice(&fixture, &policy_lru, 9, "5");
-    /* None does: the oldest, as many as needed. */
+    /* No single layer suffices: the oldest, as many as needed. */
     assert_choice(&fixture, &policy_lru, 10, "01234");
     assert_choice(&fixture, &policy_lru, 14, "01234");
     assert_choice(&fixture, &policy_lru, 15, "012345");

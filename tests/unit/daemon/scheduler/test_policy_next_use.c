@@ -1,5 +1,5 @@
-/* next-use: its victims in small worlds, and in random ones beside a reference that looks at every
- * layer and every run. */
+/* next-use: its victims in small cases, and in random ones compared with a reference that checks
+ * every layer and every run. */
 #include "daemon/scheduler/policy.h"
 
 #include "tests/unit/case_step.h"
@@ -66,7 +66,7 @@ static void add_run(struct world *world, struct model *model, uint32_t next)
     add_run_in_pass(world, model, next, 0);
 }
 
-/* It holds its pages, without being anybody's victim yet. */
+/* It has pages, but cannot be a victim yet. */
 static void hold(struct world *world, struct layer *layer, enum layer_state state)
 {
     if (arena_alloc(world->arena, layer_definition(layer)->bytes, &layer->allocation) < 0)
@@ -81,7 +81,7 @@ static void list(struct world *world, struct layer *layer)
     world->newest = layer;
 }
 
-/* A resident that may give way, used last of those so far. */
+/* Adds an evictable layer, the most recently used so far. */
 static void use(struct world *world, struct layer *layer)
 {
     hold(world, layer, LAYER_RESIDENT);
@@ -106,7 +106,8 @@ static int choose(const struct world *world, const struct layer *target, uint64_
                   : policy_next_use.choose(&view, victims);
 }
 
-/* `expected`: "a3 b0", a model's letter and a layer's digit each; NULL: they do not suffice. */
+/* `expected`: "a3 b0", a model's letter and a layer's digit each; NULL: all victims together do not
+ * suffice. */
 static void assert_victims(const struct world *world, const struct layer *target,
                            uint64_t needed_pages, const char *expected)
 {
@@ -133,7 +134,7 @@ START_TEST(test_without_runs)
     assert_victims(&world, NULL, 1, "a2");
     assert_victims(&world, NULL, 4, "a2");
     assert_victims(&world, NULL, 5, "a2 a0");
-    /* The first one is needless beside the last. */
+    /* With the last one, the first is not needed. */
     assert_victims(&world, NULL, 6, "a2 a1");
     assert_victims(&world, NULL, 7, "a2 a0 a1");
     teardown(&world);
@@ -154,7 +155,7 @@ START_TEST(test_one_run)
     a->layers[1].keep = 1;
     a->layers[4].keep = 1;
     a->layers[0].ahead = 1;
-    a->layers[1].ahead = 1; /* which counts more */
+    a->layers[1].ahead = 1; /* this decides */
     assert_victims(&world, NULL, 10, "a3 a2 a4 a1 a0");
     teardown(&world);
 }
@@ -181,7 +182,8 @@ START_TEST(test_runs_of_one_model)
 }
 END_TEST
 
-/* Distances are bytes, so that a layer of a quick model is nearer than its index says. */
+/* Distances are in bytes, so a layer of a model with small layers is nearer than its index
+ * suggests. */
 START_TEST(test_runs_of_several_models)
 {
     struct world world;
@@ -221,11 +223,11 @@ START_TEST(test_reading_ahead)
     a->layers[4].ahead = 1;
     assert_victims(&world, target, 2, "a0");
     assert_victims(&world, target, 3, NULL);
-    /* What no run uses comes first. */
+    /* Layers that no run uses come first. */
     use(&world, &none->layers[0]);
     assert_victims(&world, target, 2, "b0");
     assert_victims(&world, target, 4, "b0 a0");
-    /* Needed now, it may take all. */
+    /* A layer that is needed now may evict all others. */
     assert_victims(&world, NULL, 12, "b0 a0 a2 a1 a5 a4");
     teardown(&world);
 }
@@ -240,7 +242,7 @@ START_TEST(test_spares_needless_victims)
     add_run(&world, a, 0);
     assert_victims(&world, NULL, 1, "a4");
     assert_victims(&world, NULL, 4, "a4 a3");
-    assert_victims(&world, NULL, 3, "a3"); /* 4 is needless then */
+    assert_victims(&world, NULL, 3, "a3"); /* then 4 is not needed */
     assert_victims(&world, NULL, 6, "a1"); /* 4, 3 and 2 are */
     assert_victims(&world, NULL, 10, "a4 a1");
     assert_victims(&world, NULL, 12, "a3 a1");
@@ -260,7 +262,7 @@ START_TEST(test_passes_over_what_may_not_give_way)
     a->layers[2].n_pins = 1;
     hold(&world, &a->layers[3], LAYER_LOADING);
     assert_victims(&world, NULL, 2, "a1 a0");
-    /* An older generation's pages are nobody's. */
+    /* Pages of an older generation belong to no layer. */
     arena_reset(world.arena);
     world.oldest = world.newest = NULL;
     use(&world, &a->layers[2]);
@@ -270,7 +272,7 @@ START_TEST(test_passes_over_what_may_not_give_way)
 }
 END_TEST
 
-/* How many bytes the nearest run of its model uses before it. */
+/* How many bytes the nearest run of its model uses before this layer. */
 static uint64_t distance(const struct world *world, const struct layer *layer)
 {
     uint64_t nearest = UINT64_MAX;
@@ -289,10 +291,10 @@ static uint64_t distance(const struct world *world, const struct layer *layer)
 
 struct candidate {
     struct layer *layer;
-    uint64_t rank, distance; /* rank 0: of no run, where the distance is the place by last use */
+    uint64_t rank, distance; /* rank 0: no run uses it, and the distance is its place by last use */
 };
 
-/* Who gives way first; the furthest comes first. */
+/* The order of eviction; the furthest comes first. */
 static int compare(const void *left, const void *right)
 {
     const struct candidate *a = left, *b = right;
@@ -301,8 +303,9 @@ static int compare(const void *left, const void *right)
     return (a->distance < b->distance) - (a->distance > b->distance);
 }
 
-/* By its model's schedule, if there is one, and by any of its runs: at the layer that each comes
- * to, or has come to if one reads ahead. A run that waits for a layer has come to it. */
+/* By its model's schedule, if there is one, and by any of its runs, counted from the run's next
+ * layer, or, for read-ahead, from its present one. A run that waits for a layer is at that
+ * layer. */
 static bool is_wanted(const struct world *world, const struct layer *target,
                       const struct layer *layer)
 {
@@ -330,7 +333,7 @@ static uint64_t rank(const struct world *world, const struct layer *target,
     return layer->keep ? 3 : 2;
 }
 
-/* All that may give way. False if two of them are equally good. */
+/* All evictable layers. False if two of them are equally good. */
 static bool find_candidates(const struct world *world, const struct layer *target,
                             struct candidate *ret, size_t *ret_n)
 {
@@ -353,7 +356,7 @@ static bool find_candidates(const struct world *world, const struct layer *targe
     return true;
 }
 
-/* Leaves the victims at the front; 0 if they do not suffice. */
+/* Moves the victims to the front; 0 if they do not suffice. */
 static size_t foretell(struct candidate *candidates, size_t n, uint64_t needed_pages)
 {
     uint64_t pages = 0;
@@ -396,7 +399,7 @@ static void draw_model(struct world *world)
     }
 }
 
-/* Lists what may give way, in random order of use. */
+/* Lists the evictable layers, in random order of use. */
 static uint64_t draw_uses(struct world *world)
 {
     struct layer *layers[MODELS * LAYERS];
@@ -419,7 +422,7 @@ static uint64_t draw_uses(struct world *world)
     return n_pages;
 }
 
-/* An absent layer of a model that a run goes through, or NULL. */
+/* An absent layer of a model with a run, or NULL. */
 static const struct layer *draw_target(const struct world *world)
 {
     if (world->n_runs == 0)
@@ -472,7 +475,7 @@ START_TEST(test_random_worlds)
         }
         teardown(&world);
     }
-    /* Enough of them say who exactly has to go. */
+    /* In enough cases the victims are unique. */
     ck_assert_uint_gt(n_unique, CASES / case_step() / 4);
     ck_assert_uint_gt(n_targets, CASES / case_step() / 10);
 }

@@ -1,4 +1,5 @@
-/* What is read ahead for runs, what gives way to it, and how it counts. */
+/* Layers that are read ahead for runs, the layers that are evicted for them, and how they are
+ * counted. */
 #include "tests/unit/run_suite.h"
 #include "tests/unit/runs_fixture.h"
 
@@ -60,7 +61,7 @@ START_TEST(test_two_deep)
 }
 END_TEST
 
-/* A layer that was read ahead before, and is so again, takes one place of two. */
+/* A layer that was read ahead before, and is read ahead again, takes one of the two slots. */
 START_TEST(test_two_deep_and_once_more)
 {
     BEGIN(8, 1, 1, 1);
@@ -104,7 +105,7 @@ START_TEST(test_takes_only_what_is_used_later)
         load(&fixture, &model->layers[i], i);
     plan(&fixture, model, "-----", UINT32_MAX, 1);
     enter(&fixture, run);
-    /* 4 is next to be missed; all that is there is used sooner, and 0 is held. */
+    /* 4 is the next missing layer; all resident layers are used sooner, and 0 is held. */
     ck_assert_int_eq(read_ahead(&fixture, run), -1);
     leave(&fixture, run, &model->layers[0]);
     enter(&fixture, run);
@@ -112,7 +113,7 @@ START_TEST(test_takes_only_what_is_used_later)
     leave(&fixture, run, &model->layers[1]);
     plan(&fixture, model, "k----", UINT32_MAX, 1);
     enter(&fixture, run);
-    ck_assert_int_eq(read_ahead(&fixture, run), -1); /* and now it is kept */
+    ck_assert_int_eq(read_ahead(&fixture, run), -1); /* now it is kept */
     plan(&fixture, model, "-----", UINT32_MAX, 1);
     fixture.log[0] = '\0';
     ck_assert_int_eq(read_ahead(&fixture, run), 4);
@@ -143,7 +144,7 @@ START_TEST(test_schedule)
     assert_state(&fixture, &model->layers[0], LAYER_ABSENT);
     leave(&fixture, run, &model->layers[1]);
     ck_assert_int_eq(enter(&fixture, run), OUTCOME_HIT);
-    /* Layer 1 gives way, although it is used sooner than 3. */
+    /* Layer 1 is evicted, although it is used sooner than 3. */
     fixture.log[0] = '\0';
     ck_assert_int_eq(read_ahead(&fixture, run), 0);
     assert_log(&fixture, "e l1; r l0; ");
@@ -153,7 +154,7 @@ START_TEST(test_schedule)
     ck_assert_int_eq(read_ahead(&fixture, run), -1);
     leave(&fixture, run, &model->layers[3]);
 
-    /* In the other pass layer 1 is wanted, and 3 only for now: it would be gone before its use. */
+    /* In the other pass layer 1 is kept and 3 is not: layer 3 would be evicted before its use. */
     scheduler_unload_layer(fixture.scheduler, &model->layers[3]);
     ck_assert_int_eq(enter(&fixture, run), OUTCOME_HIT);
     ck_assert_int_eq(read_ahead(&fixture, run), 1);
@@ -190,7 +191,7 @@ START_TEST(test_what_is_read_ahead_is_a_miss_once)
     verdict_done(&verdict);
     ck_assert_int_eq(model->layers[1].ahead, 0);
     ck_assert_uint_eq(stats_of(&fixture).misses, 2);
-    /* A second client asks as well: a miss like any other. */
+    /* A second client also requests it: a miss like any other. */
     verdict = ask(&fixture, &model->layers[1], ON_FULL_ASK, 5, OUTCOME_LOADING, DECISION_LOADED);
     ck_assert(!verdict.ahead);
     verdict_done(&verdict);
@@ -239,7 +240,7 @@ START_TEST(test_what_was_read_ahead_goes_again)
     ck_assert(!verdict.ahead);
     verdict_done(&verdict);
 
-    /* Whether one is being read ahead is known by the loader's work on it. */
+    /* A layer is being read ahead while the loader works on it. */
     leave(&fixture, run, &model->layers[0]);
     enter(&fixture, run);
     ck_assert(!run_is_loading(run));
@@ -250,7 +251,7 @@ START_TEST(test_what_was_read_ahead_goes_again)
     scheduler_complete(fixture.scheduler, &model->layers[2], 8);
     ck_assert(!run_is_loading(run));
 
-    /* The run has come to it: what is next is read ahead before it is there. */
+    /* The run is at this layer: the next one is read ahead before this one is resident. */
     ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &model->layers[2]), 0);
     leave(&fixture, run, &model->layers[1]);
     verdict = ask(&fixture, &model->layers[2], ON_FULL_EVICT, 9, OUTCOME_RESERVED, DECISION_LOADED);

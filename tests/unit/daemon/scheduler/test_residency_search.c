@@ -1,5 +1,5 @@
-/* The search for schedules: what it finds can be followed, and takes no longer than the ways that
- * it has to choose from. How close it comes to the optimum, test_planner tells. */
+/* The search for schedules: its result can be followed, and takes no longer than the simple ways
+ * that it starts from. test_planner compares it with the optimum. */
 #include "daemon/scheduler/residency_search.h"
 
 #include "tests/unit/case_step.h"
@@ -82,9 +82,9 @@ START_TEST(test_is_as_fast_as_plain_ways)
 }
 END_TEST
 
-/* Layers 1 and 3 are large: there is room for both, or for one and the two small ones. A pass that
- * reads one small layer while it waits, the other one ahead, and a large one when it comes to it,
- * takes 10; with marks of layers it would be 12. */
+/* Layers 1 and 3 are large: there is room for both, or for one of them and the two small ones. A
+ * pass that reads one small layer on demand, the other ahead, and a large one on demand, takes 10;
+ * with a fixed set of kept layers it would take 12. */
 START_TEST(test_needs_no_marks)
 {
     struct problem problem = {4, {1, 4, 1, 4}, 8, 0.5};

@@ -1,6 +1,6 @@
-/* The quick model of a run beside the scheduler's own code: for random sizes, arenas and plans both
- * read the same layers in every pass and take the same time, so that what the planner has measured
- * is what the daemon does. */
+/* The fast model of a run is compared with the scheduler's own code. For random sizes, arenas and
+ * plans both read the same layers in every pass and take the same time, so that the daemon does
+ * what the planner predicts. */
 #include "daemon/scheduler/run_simulation.h"
 
 #include "tests/unit/case_step.h"
@@ -24,7 +24,7 @@ struct random_case {
     double compute_per_page;
 };
 
-/* Sizes that tell from their sum which layers they are of: 1, 2, 4 and so on, in random order. */
+/* Sizes whose sum shows which layers it has: 1, 2, 4 and so on, in random order. */
 static void draw_telling_sizes(struct random_case *draw)
 {
     draw->n_layers = 1 + (uint32_t)random_below(12);
@@ -43,7 +43,7 @@ static void draw_sizes(struct random_case *draw)
         draw->pages[i] = 1 + random_below(pages_max);
 }
 
-/* Of sets that need not fit, nor hold the layer that the run is at. */
+/* With sets that may be too large, and that may lack the run's present layer. */
 static void draw_schedule(struct random_case *draw)
 {
     draw->plan.schedule = draw->schedule;
@@ -109,7 +109,8 @@ static void compare(const struct random_case *draw)
         double began = simulation.now;
         struct pass pass;
         struct scheduler_stats stats;
-        /* What was read ahead may stand in the way where a schedule does not fit: no plan. */
+        /* If a schedule does not fit, a layer that was read ahead may block it: then there is no
+         * plan. */
         if (!run_simulation_pass(&simulation, &draw->plan)) {
             ck_assert_ptr_nonnull(draw->plan.schedule);
             break;
@@ -119,7 +120,7 @@ static void compare(const struct random_case *draw)
         ck_assert_uint_eq(simulation.read_pages, stats.loaded_bytes / REHEARSED_PAGE);
         ck_assert_uint_eq(simulation.used_pages, used_pages(&rehearsed));
         ck_assert_uint_eq(simulation.n_ahead, count_ahead(&rehearsed));
-        /* The rehearsal keeps times in whole nanoseconds. */
+        /* The simulation counts times in whole nanoseconds. */
         ck_assert_double_lt(fabs(simulation.now - began - pass.usec / 1000), 1e-3);
     }
     run_simulation_done(&simulation);
@@ -145,9 +146,9 @@ START_TEST(test_starts_anew)
     ck_assert_int_eq(run_simulation_init(&simulation, 3, pages, 5, 1), 0);
     for (unsigned i = 0; i < 2; i++) {
         run_simulation_reset(&simulation);
-        /* 0 to 3: the first is read; to 6: computed with, and the second read; to 7: computed with
-         * that, the third having no place beside the first but in its stead; to 8: it is read; to
-         * 10. */
+        /* 0 to 3: the first is read; to 6: it is computed, and the second read; to 7: the second is
+         * computed, because the third fits only in place of the first; to 8: the third is read; to
+         * 10: it is computed. */
         ck_assert(run_simulation_pass(&simulation, &plan));
         ck_assert_double_eq_tol(simulation.now, 10, 1e-9);
         ck_assert_uint_le(simulation.used_pages, 5);

@@ -1,5 +1,5 @@
-/* Runs in the scheduler: how they go through their model, share it, and are copied. What is read
- * ahead for them is test_read_ahead's. */
+/* Runs in the scheduler: how they go through their model, share it, and are copied. test_read_ahead
+ * has the read-ahead. */
 #include "tests/unit/run_suite.h"
 #include "tests/unit/runs_fixture.h"
 
@@ -66,7 +66,8 @@ START_TEST(test_compute_time)
 }
 END_TEST
 
-/* A pass that begins in the middle takes less: it is no measure of a whole one. */
+/* A pass that begins in the middle takes less time, so it does not count as a measurement of a
+ * pass. */
 START_TEST(test_compute_time_from_the_middle)
 {
     BEGIN(9, 1, 1, 1);
@@ -113,7 +114,7 @@ START_TEST(test_a_model_with_runs_stays)
 }
 END_TEST
 
-/* A run and its copy go on alike. */
+/* A run and its copy continue in the same way. */
 START_TEST(test_a_copy_goes_on_alike)
 {
     BEGIN(4, 1, 2, 1, 1, 2, 1);
@@ -137,7 +138,7 @@ START_TEST(test_a_copy_goes_on_alike)
     ck_assert_uint_eq(stats_of(&copy).n_runs, 1);
     ck_assert_uint_eq(copied->look_ahead, model->look_ahead);
     ck_assert_uint_eq(copied->depth, model->depth);
-    /* Another run of the copy's; the copy's first one is only in its decisions. */
+    /* Another run in the copy; the copy's first run only affects its decisions. */
     struct run *of_copy = begin(&copy, copied);
     of_copy->next = &copied->layers[run->next->index];
     for (uint32_t i = 0; i < RUN_DEPTH_MAX; i++)
@@ -166,7 +167,7 @@ START_TEST(test_a_copy_goes_on_alike)
 }
 END_TEST
 
-/* Of two layers that are used equally late, the copy evicts the same. */
+/* If two layers are used equally late, the copy evicts the same one. */
 START_TEST(test_a_copy_chooses_alike)
 {
     setup(&fixture, 6 * PAGE, &policy_next_use);
@@ -198,8 +199,8 @@ START_TEST(test_a_copy_chooses_alike)
 }
 END_TEST
 
-/* The second of two runs over one model uses what the first has read, and has it counted as read
- * ahead only once. */
+/* The second of two runs over one model uses the layer that the first has read, and the layer
+ * counts as read ahead only once. */
 START_TEST(test_two_runs_share)
 {
     BEGIN(3, 1, 1, 1, 1, 1);

@@ -148,7 +148,7 @@ START_TEST(test_lru)
     scheduler_complete(fixture.scheduler, &model->layers[4], 14);
     assert_log(&fixture, "e l2; e l0; r l4; l l4; ");
 
-    /* Everything goes, but one by one: lru does not flush. */
+    /* All layers are evicted, but one by one: lru does not flush. */
     verdict =
         ask(&fixture, &model->layers[5], ON_FULL_EVICT, 15, OUTCOME_RESERVED, DECISION_MUST_UNLOAD);
     ck_assert_uint_eq(verdict.victims.n_layers, 2);
@@ -166,7 +166,7 @@ START_TEST(test_lru)
 }
 END_TEST
 
-/* A registered layer that can never fit exists only if its definition says otherwise later. */
+/* A registered layer can be too large only if its definition changes later. */
 START_TEST(test_out_of_memory)
 {
     struct fixture fixture;
@@ -230,7 +230,7 @@ START_TEST(test_busy)
     ck_assert_ptr_eq(loading[1], &model->layers[2]);
     free(loading);
 
-    /* One load less and it is a matter of evicting. */
+    /* With one load less, eviction would suffice. */
     scheduler_abandon(fixture.scheduler, &model->layers[1]);
     assert_log(&fixture, "a l1; ");
     verdict =
@@ -291,7 +291,7 @@ START_TEST(test_loading)
 }
 END_TEST
 
-/* A flush while something loads leaves that alone, and counts as one. */
+/* A flush during a load keeps the layer that is being loaded, and counts as a flush. */
 START_TEST(test_flush_while_loading)
 {
     struct fixture fixture;
@@ -350,7 +350,8 @@ START_TEST(test_reset)
     for (uint32_t i = 0; i < 4; i++)
         assert_state(&fixture, &model->layers[i], LAYER_ABSENT);
 
-    /* What was resident comes back, in a new order of use; what stays behind is no victim. */
+    /* Layers that were resident are loaded again, in a new order of use; the others are not
+     * victims. */
     load(&fixture, &model->layers[2], 5);
     load(&fixture, &model->layers[0], 6);
     ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &model->layers[1]), 0);
@@ -363,8 +364,8 @@ START_TEST(test_reset)
 }
 END_TEST
 
-/* Loads a model of `n` layers of a page, and resets. While it does, the layers'
- * memory can be neither read nor written: a walk over them would end the test. */
+/* Loads a model of `n` layers of a page, and resets. During the reset the layers' memory can be
+ * neither read nor written: a walk over them would end the test. */
 static uint64_t reset_steps(uint32_t n)
 {
     struct fixture fixture;
@@ -407,7 +408,7 @@ START_TEST(test_reset_steps)
 }
 END_TEST
 
-/* The same for the flush that a request sets off. */
+/* The same for a flush because of a request. */
 static uint64_t flush_steps(uint32_t n)
 {
     struct fixture fixture;

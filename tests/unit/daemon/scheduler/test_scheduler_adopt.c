@@ -1,5 +1,5 @@
-/* A scheduler that goes on where an earlier process ended: what was resident is so, in the order of
- * its last use, and the same requests get the same answers. */
+/* A scheduler that continues after an earlier process: the same layers are resident, in the order
+ * of their last use, and the same requests get the same answers. */
 #include "tests/unit/policies.h"
 #include "tests/unit/random.h"
 #include "tests/unit/run_suite.h"
@@ -15,7 +15,8 @@ static struct claim at(struct layer *layer, uint64_t first_page)
 
 static void restore(struct fixture *fixture, const struct claim *claims, size_t n_claims)
 {
-    /* The scheduler owns the arena, and lends it for reading; only the daemon's root has both. */
+    /* The scheduler owns the arena and allows others only to read it; only the daemon's composition
+     * root has both. */
     struct arena *arena = (struct arena *)(uintptr_t)scheduler_arena(fixture->scheduler);
     ck_assert_int_eq(arena_restore(arena, claims, n_claims, arena_capacity_pages(arena)), 0);
 }
@@ -69,7 +70,7 @@ START_TEST(counts_are_right)
     assert_state(&fixture, &a->layers[2], LAYER_RESIDENT);
     assert_state(&fixture, &b->layers[1], LAYER_ABSENT);
 
-    /* They are there for whoever asks, and go like any other. */
+    /* They are hits for every request, and can be evicted like any other layer. */
     hit(&fixture, &a->layers[0], 1);
     ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &a->layers[2]), 0);
     assert_log(&fixture, "e l2; ");
@@ -94,7 +95,7 @@ START_TEST(the_least_recently_used_goes_first)
     fixture.log[0] = '\0';
     restore(&fixture,
             (struct claim[]){at(&a->layers[0], 0), at(&a->layers[1], 2), at(&a->layers[2], 4)}, 3);
-    /* Neither as they lie nor as the model has them. */
+    /* In neither the order of their pages nor the order of the model. */
     struct layer *residents[] = {&a->layers[1], &a->layers[2], &a->layers[0]};
     scheduler_adopt(fixture.scheduler, residents, 3, 7, 0);
     for (uint32_t i = 0; i < 3; i++) {
@@ -111,7 +112,7 @@ START_TEST(the_least_recently_used_goes_first)
 }
 END_TEST
 
-/* What was leased before stays until it is let go. */
+/* Layers that were leased before stay until they are released. */
 START_TEST(what_is_pinned_then_stays)
 {
     struct fixture fixture;
@@ -129,7 +130,7 @@ START_TEST(what_is_pinned_then_stays)
         ask(&fixture, &b->layers[1], ON_FULL_EVICT, 1, OUTCOME_REFUSED, DECISION_BUSY);
     verdict_done(&verdict);
 
-    /* A flush around it. */
+    /* A flush that keeps it. */
     verdict =
         ask(&fixture, &b->layers[0], ON_FULL_EVICT, 1, OUTCOME_RESERVED, DECISION_MUST_UNLOAD);
     ck_assert(verdict.flushed);
@@ -149,7 +150,7 @@ END_TEST
 
 enum { N_MODELS = 3, N_LAYERS = 8, CAPACITY_PAGES = 40, N_ROUNDS = 100, N_STEPS = 80 };
 
-/* Layers and models of the one are told from those of the other by their places. */
+/* Layers and models of the two schedulers are matched by their indices. */
 struct world {
     struct fixture fixture;
     struct model *models[N_MODELS];
@@ -170,7 +171,7 @@ static void begin(struct world *world, const struct policy *policy,
     scheduler_set_observer(world->fixture.scheduler, NULL, NULL);
 }
 
-/* What a random step has led to, as a number. */
+/* The result of a random step, as a number. */
 static uint64_t step(struct world *world, uint64_t action, uint64_t i, uint64_t now_usec)
 {
     struct scheduler *scheduler = world->fixture.scheduler;
@@ -258,8 +259,7 @@ START_TEST(it_answers_as_the_one_before_would)
         size_t n = by_last_use(&before, order);
         hand_over(&before, &after, order, n);
         n_adopted += n;
-        bool differ =
-            false; /* one assertion for all, because an assertion is slower than the check */
+        bool differ = false; /* one assertion for all: assertions are slow */
         for (int i = 0; i < N_STEPS; i++) {
             uint64_t action = random_below(30), layer = random_below(N_MODELS * N_LAYERS);
             now_usec++;

@@ -18,7 +18,7 @@ static void arrange(struct situation *situation, const struct policy *policy)
 {
     setup(&situation->fixture, CAPACITY_PAGES * PAGE, policy);
     scheduler_set_observer(situation->fixture.scheduler, NULL,
-                           NULL); /* whose assertions allocate */
+                           NULL); /* Check's assertions allocate */
     situation->model = ADD_MODEL(&situation->fixture, "m", 2, 1, 3, 2, 1, 2);
     for (unsigned i = 0; i < 2; i++) {
         ck_assert_int_eq(scheduler_begin_run(situation->fixture.scheduler, situation->model,
@@ -36,7 +36,7 @@ static uint64_t resident_pages(const struct situation *situation)
     return pages;
 }
 
-/* 0, or the error of a request. What was reserved is completed. */
+/* 0, or the error of a request. Reserved layers are completed. */
 static int request(struct situation *situation, struct run *run, uint64_t now_usec)
 {
     struct scheduler *scheduler = situation->fixture.scheduler;

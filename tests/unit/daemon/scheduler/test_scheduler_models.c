@@ -21,7 +21,7 @@ START_TEST(test_unload)
     ck_assert_int_eq(scheduler_unload_layer(fixture.scheduler, &first->layers[0]), 0);
     assert_log(&fixture, "e l0; ");
     ck_assert_uint_eq(free_pages(&fixture), 3);
-    ck_assert_uint_eq(stats_of(&fixture).evictions, 0); /* nothing gave way to another */
+    ck_assert_uint_eq(stats_of(&fixture).evictions, 0); /* no layer was evicted for another */
 
     ck_assert_int_eq(scheduler_remove_model(fixture.scheduler, first), 0);
     assert_log(&fixture, "e l1; - a; ");
@@ -69,7 +69,7 @@ START_TEST(test_refused_models)
     ck_assert_uint_eq(refusal.capacity_bytes, 4 * PAGE);
     assert_log(&fixture, "! l1 out-of-memory; ");
 
-    /* Unloading the known one would not help. */
+    /* It would not help to unload the known model. */
     _cleanup_(definition_unrefp) struct definition *same_large =
         define("m", (uint64_t[]){5 * PAGE}, 1);
     ck_assert_int_eq(scheduler_add_model(fixture.scheduler, same_large, &other, &refusal), -EPERM);
@@ -151,7 +151,8 @@ START_TEST(test_limit_layers)
     ck_assert_int_eq(refusal.error, ERROR_ALREADY_LOADED);
     same = define_by_hand(names[N], layers, DEFINITION_LAYERS_MAX);
     ck_assert_int_eq(scheduler_add_model(fixture.scheduler, &same, &models[3], &refusal), -EPERM);
-    ck_assert_int_eq(refusal.error, ERROR_ALREADY_LOADED); /* in place of its one layer it fits */
+    ck_assert_int_eq(refusal.error,
+                     ERROR_ALREADY_LOADED); /* it fits in place of the known model's only layer */
     scheduler_free(fixture.scheduler);
     for (int i = 0; i <= N; i++)
         ck_assert_uint_eq(definitions[i].n_refs, 1);
@@ -205,7 +206,7 @@ START_TEST(test_clone)
     verdict_done(&verdict);
     ck_assert_uint_eq(scheduler_model_resident(copy.scheduler, copied_a, NULL), 1);
 
-    /* The original knows nothing of it, and outlives it. */
+    /* The original is not affected by the copy, and stays after the copy is freed. */
     scheduler_free(copy.scheduler);
     assert_log(&fixture, "");
     ck_assert_uint_eq(stats_of(&fixture).layers_resident, 3);
@@ -229,7 +230,8 @@ START_TEST(test_set_policy)
 }
 END_TEST
 
-/* Ten thousand layers are to stay cheap: with its node in the arena, this is all they cost here. */
+/* Ten thousand layers must be cheap: this is the whole cost of a layer here, with its node in the
+ * arena. */
 START_TEST(test_layer_bytes)
 {
     ck_assert_uint_le(sizeof(struct layer) + sizeof(struct extent), 104);

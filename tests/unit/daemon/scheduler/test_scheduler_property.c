@@ -1,5 +1,5 @@
-/* Random operations on scheduler and arena, beside the naive model that foretells every answer. A
- * clone is taken along for a while, and is replaced. */
+/* Random operations on scheduler and arena, compared with the naive model, which predicts every
+ * answer. For a while a clone gets the same operations, and then it is replaced. */
 #include "daemon/scheduler/scheduler.h"
 #include "tests/unit/define.h"
 #include "tests/unit/naive_scheduler.h"
@@ -149,7 +149,7 @@ static bool has_runs(const struct world *world, const struct model *model)
     return false;
 }
 
-/* What gave way for a layer that is read ahead is seen by its absence. Returns how many. */
+/* Victims of a read-ahead are recognised because they are absent. Returns their number. */
 static uint64_t evict_observed(struct world *world)
 {
     uint64_t n = 0;

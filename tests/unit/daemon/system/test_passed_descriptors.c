@@ -1,4 +1,4 @@
-/* The descriptors that a service manager passes: sockets, stored files, and what is neither. */
+/* The descriptors that a service manager passes: sockets, stored files, and others. */
 #include "daemon/system/service_manager.h"
 
 #include "tests/unit/manager_fixture.h"
@@ -46,8 +46,8 @@ static bool is_open(int fd)
     return fcntl(fd, F_GETFD) >= 0;
 }
 
-/* In a child, because the protocol fixes the descriptors' numbers: passes `n_fds` of `fds` and
- * exits with what `check` says. Closes them afterwards. */
+/* Passes `n_fds` of `fds` and exits with the result of `check`, in a child, because the protocol
+ * fixes the descriptors' numbers. Closes them afterwards. */
 static void with_passed(const int *fds, int n_fds, const char *names, bool (*check)(void))
 {
     fflush(NULL);
@@ -199,7 +199,7 @@ static bool check_malformed(void)
     setenv("LISTEN_FDS", "many", 1);
     bool refused = service_manager_take_fds(take, &taken) < 0;
     setenv("LISTEN_FDS", "1", 1);
-    setenv("LISTEN_PID", "1", 1); /* meant for somebody else */
+    setenv("LISTEN_PID", "1", 1); /* meant for another process */
     return refused && service_manager_take_fds(take, &taken) == 0 && taken.n == 0 && is_open(3);
 }
 

@@ -1,5 +1,5 @@
-/* What the daemon says to a service manager and to the journal, and what it stores there. A socket
- * of the test's stands in for the manager's. */
+/* The daemon's messages to a service manager and to the journal, and the descriptors that it
+ * stores. The test's own socket replaces the manager's. */
 #include "daemon/system/service_manager.h"
 
 #include "common/log.h"
@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The next datagram; they are there as soon as the call that sent them is back. */
+/* The next datagram; datagrams have arrived when the call that sent them returns. */
 static const char *notified(void)
 {
     static char text[2048];
@@ -139,7 +139,7 @@ START_TEST(stores_a_duplicate_under_a_name)
 {
     int fd = memory_file("weights"), stored = -1;
     ck_assert_int_eq(service_manager_store(fd, "model-7"), 0);
-    /* systemd would drop by itself what polls as broken. */
+    /* systemd would itself drop a descriptor on which poll reports an error. */
     ck_assert_str_eq(notified_with(&stored), "FDSTORE=1\nFDPOLL=0\nFDNAME=model-7");
     ck_assert_int_ne(stored, fd);
     ck_assert(is_same(stored, fd));
@@ -164,7 +164,7 @@ START_TEST(storing_fails_aloud)
 }
 END_TEST
 
-/* Nothing but storing waits for a manager that does not read, and that not for ever. */
+/* Only storing waits for a manager that does not read, and only for a limited time. */
 START_TEST(a_manager_that_does_not_read)
 {
     enum { MORE_THAN_ITS_QUEUE = 2000 };
@@ -217,7 +217,7 @@ START_TEST(watchdog_is_fed_twice_as_often_as_asked)
     setenv("WATCHDOG_USEC", "30000000", 1);
     setenv("WATCHDOG_PID", pid, 1);
     ck_assert_uint_eq(service_manager_watchdog_interval_usec(), 15000000);
-    setenv("WATCHDOG_PID", "1", 1); /* meant for somebody else */
+    setenv("WATCHDOG_PID", "1", 1); /* meant for another process */
     ck_assert_uint_eq(service_manager_watchdog_interval_usec(), 0);
     unsetenv("WATCHDOG_PID");
     setenv("WATCHDOG_USEC", "soon", 1);

@@ -1,5 +1,5 @@
-/* The pool: order, concurrency, errors, cancellation and the debts of workers_free. Nothing sleeps:
- * steps are held by semaphores, and jobs awaited through the pool's descriptor. */
+/* The pool: order, concurrency, errors, cancellation, and the obligations of workers_free. Nothing
+ * sleeps: semaphores hold the steps, and tests wait for jobs through the pool's descriptor. */
 #include "daemon/system/workers.h"
 #include "tests/unit/run_suite.h"
 
@@ -61,7 +61,7 @@ static struct work make(uint64_t n_steps)
                          .fail_at = UINT64_MAX};
 }
 
-/* Each step says that it has begun, and waits until it may go on. */
+/* Each step reports that it has begun, and waits until it may continue. */
 static struct work make_held(uint64_t n_steps)
 {
     struct work work = make(n_steps);
@@ -84,7 +84,7 @@ static void set_up(void)
     n_marks = 0;
 }
 
-/* Jobs are the tests' own: those that may not be over yet end here. */
+/* The tests own the jobs: jobs that may still run end here. */
 static void stop(void)
 {
     workers = workers_free(workers);
@@ -209,7 +209,7 @@ START_TEST(a_job_that_hurries_takes_its_turns)
     submit(&a);
     workers_hurry(workers, &y.job);
     ck_assert(!y.job.is_behind);
-    workers_hurry(workers, &y.job); /* twice is no harm, nor is one that was never behind */
+    workers_hurry(workers, &y.job); /* twice does no harm, nor does a job that was never behind */
     workers_hurry(workers, &a.job);
     sem_post(&proceed);
     await(&z);
@@ -407,7 +407,7 @@ START_TEST(free_cancels_and_pays_what_is_owed)
     ck_assert_uint_eq(after.n_steps, 0);
     ck_assert_uint_eq(finished.n_done + running.n_done + queued.n_done + after.n_done, 4);
 
-    /* A job whose only step is running is told as well. */
+    /* A job whose only step is running is also cancelled. */
     start(1);
     alone.job.step = wait_for_cancellation;
     submit_and_enter(&alone);

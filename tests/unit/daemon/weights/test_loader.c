@@ -1,5 +1,5 @@
-/* Fills over a real arena and backing: which bytes are written, what is committed and when, and
- * what a cancellation leaves. A single worker is held by a job of the test where order matters. */
+/* Fills with a real arena and backing: which bytes are written, what is committed and when, and the
+ * state after a cancellation. If the order matters, a job of the test holds the only worker. */
 #include "daemon/weights/loader.h"
 #include "tests/unit/loader_fixture.h"
 #include "tests/unit/run_suite.h"
@@ -61,7 +61,7 @@ START_TEST(load_commits_the_layers_pages)
     ck_assert_uint_eq(backing_pending_bytes(bench.backing), 0);
     ck_assert_uint_eq(file_bytes(), 2 * MIB + page);
 
-    /* Old pages that are dirty, and new ones, in one layer. */
+    /* Old dirty pages and new pages in one layer. */
     memset(backing_base(bench.backing), 0xee, 2 * MIB);
     release(&bench.layers[0]);
     ck_assert_int_eq(fill(layer_of(1, 5 * MIB)), 0);
@@ -117,8 +117,8 @@ START_TEST(cancelled_in_the_middle)
     begin(8 * MIB, COMMIT_BOOT, IO_AUTO, 1);
     unsigned char *base = backing_base(bench.backing);
     memset(base, 0xab, 8 * MIB);
-    /* One thread takes turns: the hold's second step was queued before the fill, its third comes
-     * after the fill's first. */
+    /* One thread does one step at a time: the second step of the hold was queued before the fill,
+     * and its third comes after the first step of the fill. */
     hold_begin(3);
     start(layer_of(0, 4 * MIB));
     for (unsigned i = 0; i < 2; i++) {
@@ -151,7 +151,7 @@ START_TEST(progress_counts_chunks_and_ends_at_the_layers_bytes)
         last = progress;
     } while (progress < bytes);
     ck_assert_int_eq(poll(&ready, 1, -1), 1);
-    /* Too late to cancel: every chunk is in place. */
+    /* Too late to cancel: every chunk is loaded. */
     loader_cancel(bench.loader, &bench.layers[0]);
     ck_assert_int_eq(await(&bench.layers[0]), 0);
     await_count(&hold.n_done);
@@ -212,8 +212,8 @@ START_TEST(the_pools_end_reports_what_was_in_flight)
 }
 END_TEST
 
-/* Random loads, cancellations and evictions: the ledger and the file agree whenever nothing is in
- * flight. */
+/* Random loads, cancellations and evictions: the ledger and the file agree whenever no load is
+ * running. */
 START_TEST(ledger_and_file_agree)
 {
     begin(16 * MIB, COMMIT_LOAD, IO_AUTO, 2);

@@ -1,4 +1,4 @@
-/* What a file that changes or cannot be read does to a load. */
+/* Loads of files that change or cannot be read. */
 #include "daemon/weights/loader.h"
 #include "tests/unit/loader_files_fixture.h"
 #include "tests/unit/run_suite.h"
@@ -28,14 +28,14 @@ START_TEST(a_file_that_changed)
     ck_assert_int_eq(futimens(writer, times), 0);
     expect_stale(layer);
     times[1] = file->modified;
-    /* Written to, with its time put back. */
+    /* The file was written to, and its time restored. */
     ck_assert_int_eq(pwrite(writer, "other", 5, 200), 5);
     ck_assert_int_eq(futimens(writer, times), 0);
     expect_stale(layer);
     ck_assert_int_eq(ftruncate(writer, (off_t)file_bytes + 1), 0);
     ck_assert_int_eq(futimens(writer, times), 0);
     expect_stale(layer);
-    /* Even where the layer itself lies before the new end. */
+    /* Even if the layer itself is before the new end. */
     ck_assert_int_eq(ftruncate(writer, (off_t)file_bytes - 1), 0);
     ck_assert_int_eq(futimens(writer, times), 0);
     expect_stale(layer);
@@ -46,8 +46,8 @@ START_TEST(a_file_that_changed)
 }
 END_TEST
 
-/* One thread takes turns: the fill's first chunk lies between the hold's second step and its third,
- * and what `change` does to the file falls there, in the middle of the layer. */
+/* One thread does one step at a time: the first chunk of the fill comes between the second and the
+ * third step of the hold, and `change` changes the file there, in the middle of the layer. */
 static int change_in_the_middle(struct layer *layer, void (*change)(const struct weight_file *file))
 {
     hold_begin(3);
@@ -92,7 +92,7 @@ START_TEST(a_file_that_changes_meanwhile)
     } changes[] = {
         {truncate_it, -ESTALE},
         {write_into_it, -ESTALE},
-        {replace_it, 0}, /* the open file is still what it was */
+        {replace_it, 0}, /* the open file has not changed */
     };
     for (unsigned i = 0; i < sizeof changes / sizeof changes[0]; i++) {
         begin_with_files(io_modes[_i], 1);

@@ -1,6 +1,6 @@
-/* Fills from weight files: that every byte of a layer comes from its place in its file, whatever
- * offsets, extents and ways of reading there are, and that no other byte of the arena is touched.
- * What a file that changes does to the load is test_loader_changes's. */
+/* Fills from weight files: every byte of a layer comes from its place in its file, with all
+ * offsets, extents and ways of reading, and no other byte of the arena changes. test_loader_changes
+ * has files that change. */
 #include "daemon/weights/loader.h"
 
 #include "common/clock.h"
@@ -93,7 +93,7 @@ START_TEST(ends_of_files)
         struct layer *layer = define(11, &piece, 1);
         ck_assert_int_eq(fill(layer), 0);
         check_bytes(layer);
-        /* What a direct read leaves behind the file's end is not shown. */
+        /* The bytes that a direct read leaves after the file's end are not visible. */
         const unsigned char *base = backing_base(bench.backing);
         for (uint64_t at = sizes[i]; at < layer->allocation.n_pages * page; at++)
             ck_assert_uint_eq(base[at], 0);
@@ -121,7 +121,7 @@ static bool is_direct(const struct weight_file *file)
     return fcntl(file->fd, F_GETFL) & O_DIRECT;
 }
 
-/* False, saying so, where the file system has no O_DIRECT. */
+/* False, with a message, if the file system has no O_DIRECT. */
 static bool takes_direct(const struct weight_file *file)
 {
     int flags = fcntl(file->fd, F_GETFL);
@@ -151,8 +151,8 @@ static void drop_from_cache(int fd)
     ck_assert_int_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
 }
 
-/* Whether so many loads of a cold file all read past the page cache. Tries more than once: on a
- * busy machine a look that is held up sees what it has itself brought in. */
+/* Whether all of these loads of a cold file read past the page cache. Tries several times, because
+ * on a busy machine a delayed check may see pages that it has loaded itself. */
 static bool stays_cold(struct layer *layer, int fd, unsigned n_loads)
 {
     const struct weight_file *file = &bench.files[0];
@@ -184,10 +184,10 @@ START_TEST(auto_follows_the_page_cache)
     if (takes_direct(file) && resident_pages(file) == 0) {
         struct layer *layer = define(11, &piece, 1);
         int reader = reopen_for_writing(file);
-        /* Cold, again and again: looking must not make it warm. */
+        /* The file stays cold: the check must not make it warm. */
         ck_assert(stays_cold(layer, reader, 3));
 
-        /* Somebody reads it: warm. */
+        /* Another program reads it: now it is warm. */
         char *bytes = malloc(file_bytes);
         ck_assert_int_eq(pread(reader, bytes, file_bytes, 0), file_bytes);
         free(bytes);
@@ -196,7 +196,7 @@ START_TEST(auto_follows_the_page_cache)
         check_bytes(layer);
         forget(layer);
 
-        /* Not looked at again: a run has just read from it. */
+        /* It is not checked again, because a load has just read from it. */
         file->probed_usec = clock_monotonic_usec() + 3600 * UINT64_C(1000000);
         layer->ahead = 1;
         drop_from_cache(reader);
@@ -249,7 +249,7 @@ START_TEST(falls_back_where_direct_is_refused)
 }
 END_TEST
 
-/* Two layers of one file at once, by two threads: both choose how the file is read. */
+/* Two threads load two layers of one file at once: both decide how to read the file. */
 START_TEST(two_at_once)
 {
     begin_with_files(io_modes[_i], 2);
@@ -273,7 +273,7 @@ START_TEST(two_at_once)
 }
 END_TEST
 
-/* A layer with weights and one without: nothing of what lay there shows through either. */
+/* A layer with weights and one without: neither shows old bytes of its pages. */
 START_TEST(zeros_between_and_behind)
 {
     begin_with_files(IO_BUFFERED, 2);

@@ -1,4 +1,4 @@
-/* What can be opened below model-dir, and that nothing outside can. */
+/* Files below model-dir can be opened, and no others. */
 #include "daemon/weights/model_dir.h"
 #include "tests/unit/run_suite.h"
 
@@ -14,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* In models/, which stands beside secret; what each opens to: 0 or an errno. */
+/* Paths in models/, next to which is secret; and the result of opening each: 0 or an errno. */
 static const struct {
     const char *path;
     int opened;
@@ -24,7 +24,7 @@ static const struct {
     {"sub//file", 0},
     {"sub/./deep/file", 0},
     {"passage/file", 0}, /* a directory that cannot be listed */
-    /* Out, or as if. */
+    /* Paths that lead out, or seem to. */
     {"../secret", -EXDEV},
     {"..", -EXDEV},
     {"sub/../file", -EXDEV},
@@ -35,7 +35,7 @@ static const struct {
     {"/", -EXDEV},
     {"//file", -EXDEV},
     {"/proc/self/root/etc/passwd", -EXDEV},
-    /* Symbolic links, wherever they lead. */
+    /* Symbolic links to anywhere. */
     {"link", -ELOOP},
     {"link/", -ELOOP},
     {"sub/up", -ELOOP},
@@ -142,7 +142,7 @@ static void tear_down(void)
     ck_assert_int_eq(rmdir(directory), 0);
 }
 
-/* Whether it came out as expected; says if not. */
+/* Whether the result is as expected; prints it if not. */
 static bool check_path(const char *path, int expected)
 {
     struct stat status;

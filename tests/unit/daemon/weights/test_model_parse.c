@@ -1,5 +1,5 @@
-/* What a model can be read from, what is told of what cannot, and that no descriptor is left open
- * whichever way it ends. */
+/* The files that models can be read from, the errors for others, and that no descriptor is ever
+ * left open. */
 #include "daemon/weights/model_parse.h"
 
 #include "common/formats/shard_index.h"
@@ -22,7 +22,7 @@
 static char directory[64];
 static size_t n_open;
 
-/* As long as `bytes` says; what is not there is a hole. */
+/* A file of `bytes` bytes; the rest after the header is a hole. */
 static void write_file(const char *path, const struct bytes *bytes)
 {
     FILE *file = fopen(path, "we");
@@ -151,7 +151,7 @@ static void add_weights(struct model_source *source, const char *path, int fd)
     source->weights[source->n_weights++] = (struct named_fd){strdup(path), fd};
 }
 
-/* Reads, and fails the test if it is refused; the caller has the reference. */
+/* Reads a model, and fails the test if it is refused. The caller owns the reference. */
 static struct definition *accept_source(struct model_source source)
 {
     struct model_read_result result;
@@ -211,7 +211,7 @@ START_TEST(definition_with_weights)
     add_weights(&source, "w.safetensors", open_file("w.safetensors", O_RDONLY));
     check_weighted(accept_source(source), "w.safetensors", 4);
 
-    /* What was sent and is not needed is closed; the first of a name counts. */
+    /* Descriptors that are not needed are closed; if a name occurs twice, the first counts. */
     source = from_file("model.json", NULL);
     add_weights(&source, "other", open_file("fifo", O_RDWR));
     add_weights(&source, "w.safetensors", open_file("w.safetensors", O_RDONLY));
@@ -308,7 +308,7 @@ END_TEST
 
 START_TEST(tensors_that_do_not_fit)
 {
-    /* The index says what the file does not hold. */
+    /* The index names a tensor that the file does not have. */
     write_safetensors("1.st", "{" TENSOR("a", 4, 0, 4) "}", 4);
     struct definition_problem problem =
         refuse(with_shards(from_file("model.index.json", "m")), -EBADMSG, "1.st does not hold");
@@ -346,7 +346,7 @@ START_TEST(bad_headers_name_the_file)
     write_text("w.safetensors", "{\"name\":\"no weights\"}");
     refuse(from_path("model.json"), -EBADMSG, "w.safetensors: ");
 
-    /* The longest name there can be leaves the reason readable. */
+    /* With the longest possible name the reason is still readable. */
     char path[PATH_MAX];
     memset(path, 'x', sizeof path - 1);
     path[sizeof path - 1] = '\0';

@@ -1,4 +1,4 @@
-/* How many texts are parsed at one time, and who goes first. */
+/* How many texts are parsed at a time, and in which order. */
 #include "daemon/weights/parse_gate.h"
 #include "tests/unit/run_suite.h"
 
@@ -39,7 +39,7 @@ static void setup(void)
     n_entered = most_inside = 0;
 }
 
-/* Large texts are alone, whatever the limit is. */
+/* A large text is parsed alone, whatever the limit is. */
 START_TEST(test_large)
 {
     struct visitor visitors[N_THREADS];
@@ -93,7 +93,7 @@ START_TEST(test_urgent)
 }
 END_TEST
 
-/* A higher limit lets in who waits. */
+/* A higher limit admits waiting texts. */
 START_TEST(test_limit)
 {
     struct visitor visitor = {.text_bytes = 3 * MIB};
