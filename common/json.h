@@ -1,7 +1,7 @@
 /* Bounded parsing of hostile JSON with jansson.
  *
- * Whoever uses jansson may not get the memory that it needs; what comes of that here is always an
- * error, whether or not its allocations are counted (json_memory.h).
+ * If jansson runs out of memory, the functions of this file always return an error, whether or not
+ * its allocations are counted (json_memory.h).
  *
  * jansson needs up to 79 bytes of memory per byte of text. So a scan, which allocates nothing,
  * first checks the text's length, depth and number of values. Only then jansson parses it.

@@ -25,7 +25,7 @@ static bool take(struct reading *text, char c)
     return true;
 }
 
-/* The four digits of an escape. False if they are not there. */
+/* Reads the four digits of an escape. False if there are none. */
 static bool take_unit(struct reading *text, uint32_t *ret)
 {
     char digits[5] = "", *end;
@@ -49,7 +49,7 @@ static size_t encode(uint32_t character, char utf8[static 4])
     return n;
 }
 
-/* What stands behind a backslash, as UTF-8. 0 bytes if it is no escape. */
+/* Converts the escape after a backslash to UTF-8. 0 bytes if it is not an escape. */
 static size_t take_escape(struct reading *text, char utf8[static 4])
 {
     static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";

@@ -17,6 +17,6 @@ bool json_memory_is_installed(void);
 /* How many of jansson's allocations have failed on this thread so far. */
 uint64_t json_memory_failures(void);
 
-/* What jansson has allocated on this thread and not released. Only a difference says something: a
- * text that jansson made is released without its knowledge. */
+/* How many bytes jansson has allocated on this thread and not released. Only differences are
+ * meaningful, because the caller releases jansson's texts past this count. */
 uint64_t json_memory_held_bytes(void);

@@ -1,5 +1,5 @@
-/* Reads no more of a program than its header and its program headers. What cannot be told counts as
- * what works: the loader has the last word. */
+/* Reads only a program's header and its program headers. If these do not decide, this file assumes
+ * that preloading works: the loader finally decides. */
 #include "client/emctl/command.h"
 
 #include "client/emctl/error_message.h"
@@ -61,7 +61,7 @@ int command_find(const char *name, char **ret_path)
     return denied ? -EACCES : -ENOENT;
 }
 
-/* The path in the first line of a script; false if it is none. */
+/* Finds the path in the first line of a script; false if it is not a script. */
 static bool find_interpreter(int fd, char path[static LINE_MAX_BYTES])
 {
     char line[LINE_MAX_BYTES];
@@ -88,8 +88,8 @@ static bool is_privileged(int fd)
            (geteuid() != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0);
 }
 
-/* The architecture of an ELF file and, in `ret_is_dynamic`, whether a loader is named in it. False
- * if it is no such file. */
+/* Finds the architecture of an ELF file, and in `ret_is_dynamic` whether it names a loader. False
+ * if it is not an ELF file. */
 static bool read_elf(int fd, uint32_t *ret_architecture, bool *ret_is_dynamic)
 {
     union {

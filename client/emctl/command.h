@@ -1,12 +1,12 @@
-/* A command that emctl runs: where its program lies, and whether the dynamic loader preloads a
+/* A command that emctl runs: the path of its program, and whether the dynamic loader preloads a
  * library into it. */
 #pragma once
 
-/* As shells have it. */
+/* The exit codes that shells use. */
 enum { EXIT_CANNOT_RUN = 126, EXIT_NO_COMMAND = 127, EXIT_SIGNALED = 128 };
 
-/* What execvp would run for `name`: a malloc'ed path. 0; -EACCES if nobody may execute what was
- * found; -ENOENT; -ENOMEM. */
+/* Finds the program that execvp would run for `name`; a malloc'ed path. 0; -EACCES if it was found
+ * but may not be executed; -ENOENT; -ENOMEM. */
 int command_find(const char *name, char **ret_path);
 
 enum preloading {
@@ -17,9 +17,9 @@ enum preloading {
     PRELOADING_FOREIGN     /* of another architecture than emctl */
 };
 
-/* Looks at the program, and of a script at its interpreter. */
+/* Checks the program, or the interpreter if it is a script. */
 enum preloading command_preloading(const char *path);
 
-/* Runs it in place of this process. Returns only if that fails: the exit status, after a message.
- */
+/* Replaces this process by the command. Returns only if that fails: the exit status, after a
+ * message. */
 int command_execute(char **command);
