@@ -5,8 +5,8 @@
 
 static int print(struct output *output, const struct subject *subject, json_t *parameters)
 {
-    /* 15 digits give back every decimal that the daemon may have written; 17 would turn 0.1 into
-     * 0.10000000000000001. On a terminal, no character of a name may be an instruction. */
+    /* With 15 digits every decimal of the daemon is printed without a change; 17 digits would turn
+     * 0.1 into 0.10000000000000001. On a terminal, names must not have control characters. */
     size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(15);
 
     (void)subject;

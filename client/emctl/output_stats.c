@@ -14,7 +14,7 @@
 enum {
     LABEL_COLUMNS = 11,
     BAR_MAX = 40,
-    BAR_ROW_COLUMNS = 51, /* what stands beside the bar in its row, at the most */
+    BAR_ROW_COLUMNS = 51, /* the maximum width of the rest of the bar's row */
     LINE_MAX_BYTES = 512,
     STALE_USEC = 10 * 1000 * 1000
 };

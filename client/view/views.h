@@ -16,8 +16,8 @@ struct views {
     struct faults faults;
 };
 
-extern struct views
-    views; /* the process's: calls that stand in for the C library's have no other way */
+/* Global, because calls that replace those of the C library get no context. */
+extern struct views views;
 
 void views_lock(void);
 void views_unlock(void);

@@ -23,7 +23,7 @@ def tensor(begin, end, dtype="U8", shape=None):
 
 
 def gguf(tensors, data=b"", metadata=b"", n_tensors=None, n_metadata=0, version=3, alignment=32):
-    """`tensors`: (name, dims, type, offset), as they stand in the file."""
+    """`tensors`: (name, dims, type, offset), in the order of the file."""
     parts = [b"GGUF", struct.pack("<IQQ", version, len(tensors) if n_tensors is None else n_tensors,
                                   n_metadata), metadata]
     for name, dims, kind, offset in tensors:

@@ -52,7 +52,7 @@ class Capacity(TestCase):
                 with self.subTest(capacity=capacity, commit=commit):
                     result = self.start_refused(capacity=capacity, commit=commit)
                     self.assertRegex(result.err, "capacity|arena")
-        # The figures: what was asked for, what there is, and who says so.
+        # The figures: the requested size, the available size, and the source of the limit.
         result = self.start_refused(capacity="1T" if total < 1 << 40 else "1P")
         self.assertEqual(result.code, 2, result)
         self.assertIn("MemTotal", result.err)

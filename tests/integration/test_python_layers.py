@@ -265,7 +265,7 @@ class Layers(ClientTestCase):
             lease.tensors
         lease.release()
         self.assertEqual(self.daemon.stats()["arena"]["leasedBytes"], 0)
-        # The same layer again is a view of its own.
+        # The same layer again is a separate view.
         with client.acquire("m", "model.layers.0") as again:
             self.assertGone(data)
             self.assertEqual(len(again.data), MIB)

@@ -56,7 +56,8 @@ def sample(daemon, stopping):
 
 
 def ask(daemon, over):
-    """Calls Stats until `over`: for each its latency in usec and what was loaded by then."""
+    """Calls Stats until `over`. Returns the latency of each call in usec, and how much was loaded
+    by then."""
     answers = []
     with daemon.connect() as connection:
         while not over(answers):
@@ -215,7 +216,8 @@ class Several(WeightsTestCase):
         return path, generate.write_safetensors(str(path), tensors, seed=ord(name[0]))
 
     def start_together(self, names):
-        """Sends LoadModel of each on a connection of its own; the daemon gets all at once."""
+        """Sends LoadModel for each model on a separate connection; the daemon gets all calls at
+        once."""
         clients = [self.client() for _ in names]
         self.daemon.process.send_signal(signal.SIGSTOP)
         try:
@@ -299,7 +301,8 @@ class HangUp(WeightsTestCase):
     options = {"capacity": "64M"}
 
     def test_in_the_middle(self):
-        """What was complete stays, what was half loaded is gone, and the model can go on."""
+        """Complete layers stay, the partly loaded layer is gone, and the model can be loaded
+        further."""
         directory = self.disk()
         tensors = generate.model("safetensors", blocks=24, block_bytes=2 * MIB)
         placed = generate.write_safetensors(str(directory / "w"), tensors)

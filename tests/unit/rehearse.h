@@ -1,5 +1,5 @@
-/* A run in virtual time over layers of given sizes in an arena of its own. A page is read in 1 ms,
- * so that times in ms are what run_simulation counts in. */
+/* A run in virtual time over layers of given sizes in a separate arena. A page is read in 1 ms, so
+ * that times in ms are in the units of run_simulation. */
 #pragma once
 
 #include "daemon/scheduler/rehearsal.h"

@@ -128,7 +128,7 @@ static inline void gguf_array(struct bytes *bytes, const char *key, uint32_t typ
     gguf_elements(bytes, type, n);
 }
 
-/* `dims` as they stand in the file: innermost first. */
+/* `dims` in the order of the file: innermost first. */
 static inline void gguf_tensor(struct bytes *bytes, const char *name, uint32_t n_dims,
                                const uint64_t *dims, uint32_t type, uint64_t offset)
 {

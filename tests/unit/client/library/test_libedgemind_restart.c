@@ -250,8 +250,8 @@ static void *serve(void *arena)
     return NULL;
 }
 
-/* Every allocation of jansson's fails once: an error, and what was held is taken up by a later
- * call. */
+/* Each allocation of jansson fails once: the result is an error, and a later call takes up the
+ * leases again. */
 START_TEST(out_of_memory)
 {
     int r = -1;

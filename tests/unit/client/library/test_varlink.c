@@ -420,7 +420,7 @@ START_TEST(descriptor_in)
 }
 END_TEST
 
-/* A socket in a directory of its own. */
+/* A socket in a separate directory. */
 static int listen_at(char directory[], struct sockaddr_un *ret)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -89,7 +89,7 @@ START_TEST(gaps_are_free)
     ASSERT_EXTENTS(&f, {2, 1}, {7, 5}, {21, 9});
     assert_stats(arena, 30, 0, 8, 30);
 
-    /* What is released coalesces with what was free between the claims. */
+    /* Released pages coalesce with the free pages between the claims. */
     arena_release(arena, &f);
     arena_release(arena, &b);
     assert_stats(arena, 14, 9, 4, 30);

@@ -226,7 +226,7 @@ START_TEST(watchdog_is_fed_twice_as_often_as_asked)
 }
 END_TEST
 
-/* Logs one line with standard error on a file of its own, and returns how long that then is. */
+/* Logs one line with standard error redirected to a file, and returns the length of the file. */
 static off_t logged_bytes(const char *stream_format)
 {
     char name[] = "/tmp/edgemind-test-service-XXXXXX", stream[128];
