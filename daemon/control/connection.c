@@ -266,8 +266,7 @@ static void read_message(struct connection *connection)
 
 void connection_serve(struct participant *participant)
 {
-    struct connection *connection =
-        (struct connection *)((char *)participant - offsetof(struct connection, participant));
+    struct connection *connection = connection_of(participant);
     const struct rounds *rounds = connection->host->rounds;
 
     connection->in_turn = true;

@@ -81,6 +81,11 @@ int connection_new(struct connection_host *host, int fd, const struct peer *peer
  * connection's own callbacks or from a method. */
 struct connection *connection_free(struct connection *connection);
 
+static inline struct connection *connection_of(struct participant *participant)
+{
+    return (struct connection *)((char *)participant - offsetof(struct connection, participant));
+}
+
 /* A connection's turn in a round: reads and handles calls until there are no more, or the turn has
  * reached its number of messages, or the round's time is up. */
 void connection_serve(struct participant *participant);

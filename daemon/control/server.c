@@ -73,6 +73,15 @@ static void on_reap(evutil_socket_t fd, short what, void *context)
             server->adopted_end(server->adopted_end_context);
 }
 
+/* One turn, and what it ended: whoever comes next finds it gone. */
+static void serve(struct participant *participant)
+{
+    struct server *server = connection_of(participant)->host->context;
+
+    connection_serve(participant);
+    on_reap(-1, 0, server);
+}
+
 static bool has_place(const struct server *server, uid_t uid)
 {
     uint64_t n = 0, n_places = server->limits.max_connections;
@@ -200,7 +209,7 @@ int server_new(struct event_base *base, const struct interface *interfaces,
     server->reap = event_new(base, -1, 0, on_reap, server);
     server->retry = event_new(base, -1, 0, on_retry, server);
     if (!server->reap || !server->retry ||
-        rounds_new(base, ROUND_USEC, connection_serve, &server->host.rounds) < 0) {
+        rounds_new(base, ROUND_USEC, serve, &server->host.rounds) < 0) {
         server_free(server);
         return -ENOMEM;
     }

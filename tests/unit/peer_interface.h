@@ -15,7 +15,7 @@ enum { KEPT_MAX = 8 };
 /* The context of test.peer's methods. */
 struct record {
     struct call *kept[KEPT_MAX]; /* NULL once answered or cancelled */
-    unsigned n_kept, n_cancelled, n_drained, n_handled;
+    unsigned n_kept, n_cancelled, n_drained, n_handled, n_ended;
     uint64_t most_pending_bytes;
     struct call *answer_when_cancelled;
 };
@@ -26,6 +26,23 @@ static inline void handle_echo(struct call *call, void *context)
 {
     ((struct record *)context)->n_handled++;
     call_reply(call, json_incref(call_parameters(call)));
+}
+
+static inline void hold_ended(void *data)
+{
+    ((struct record *)data)->n_ended++;
+}
+
+/* The record counts the end of the connection. */
+static inline void handle_hold(struct call *call, void *context)
+{
+    call_set_connection_data(call, context, hold_ended);
+    call_reply(call, NULL);
+}
+
+static inline void handle_ended(struct call *call, void *context)
+{
+    call_reply(call, json_pack("{s:i}", "x", (int)((struct record *)context)->n_ended));
 }
 
 /* Takes a millisecond of the loop, by the clock. */
@@ -173,6 +190,7 @@ static inline void handle_busy(struct call *call, void *context)
 
 static const struct method test_methods[] = {
     {"Echo", TIER_ANYONE, handle_echo, false},     {"Work", TIER_ANYONE, handle_work, false},
+    {"Hold", TIER_ANYONE, handle_hold, false},     {"Ended", TIER_ANYONE, handle_ended, false},
     {"Keep", TIER_ANYONE, handle_keep, false},     {"Big", TIER_ANYONE, handle_big, false},
     {"Stream", TIER_ANYONE, handle_stream, false}, {"Decode", TIER_ANYONE, handle_decode, false},
     {"Take", TIER_ANYONE, handle_take, true},      {"Twice", TIER_ANYONE, handle_twice, false},

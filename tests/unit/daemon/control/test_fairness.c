@@ -67,6 +67,20 @@ START_TEST(test_turns_take_time)
 }
 END_TEST
 
+/* What a connection held is gone when it has ended, for whoever calls after that. */
+START_TEST(test_ends_come_in_turn)
+{
+    struct client *first = client_new(), *second = client_new();
+
+    send_call(first, "Hold", "{}");
+    expect(first, "{\"parameters\":{}}");
+    expect_echo(second);
+    client_close(first);
+    send_call(second, "Ended", "{}");
+    expect_number(second, 1);
+}
+END_TEST
+
 /* Users take turns, not connections: even with many busy connections of one user, a call of another
  * user or of root is answered after a few turns. */
 START_TEST(test_users_take_turns)
@@ -99,6 +113,65 @@ START_TEST(test_users_take_turns)
 }
 END_TEST
 
+/* A user who holds his share is not read from, and the others are. Nothing is lost. */
+START_TEST(test_share)
+{
+    enum { N_CONNECTIONS = 8, N_CALLS = 20, N_BYTES = 200000, LIMIT_BYTES = 4 << 20 };
+    struct client *crowd[N_CONNECTIONS], *other;
+
+    server_set_pending_limit(fixture.server, LIMIT_BYTES);
+    for (int i = 0; i < N_CONNECTIONS; i++) {
+        crowd[i] = client_as(NOBODY);
+        expect_echo(crowd[i]);
+    }
+    other = client_as(NOBODY - 1);
+    fixture.record.n_handled = 0;
+    for (int i = 0; i < N_CONNECTIONS * N_CALLS; i++)
+        send_call(crowd[i % N_CONNECTIONS], "Big", "{\"bytes\":200000}");
+    settle();
+    /* Half of the limit, one reply beyond it, and what the sockets take. */
+    ck_assert_uint_le(fixture.record.n_handled, LIMIT_BYTES / 2 / N_BYTES + 2 + N_CONNECTIONS * 2);
+    expect_echo(other);
+    for (int i = 0; i < N_CONNECTIONS * N_CALLS; i++)
+        json_decref(receive(crowd[i % N_CONNECTIONS]));
+    ck_assert_uint_eq(fixture.record.n_handled, N_CONNECTIONS * N_CALLS + 1);
+    expect_echo(crowd[0]);
+}
+END_TEST
+
+/* Calls that were let in one by one may be answered all at once: what has no room is an error. */
+START_TEST(test_no_room)
+{
+    enum { N_CONNECTIONS = 6, N_BYTES = 1000000, LIMIT_BYTES = 1 << 20 };
+    struct client *crowd[N_CONNECTIONS];
+    char *text = malloc(N_BYTES + 1);
+    unsigned n_refused = 0;
+
+    server_set_pending_limit(fixture.server, LIMIT_BYTES);
+    memset(text, 't', N_BYTES);
+    text[N_BYTES] = '\0';
+    for (int i = 0; i < N_CONNECTIONS; i++) {
+        crowd[i] = client_as(NOBODY);
+        send_call(crowd[i], "Keep", "{}");
+        settle();
+    }
+    for (unsigned i = 0; i < N_CONNECTIONS; i++)
+        call_reply(kept(i), json_pack("{s:s}", "text", text));
+    for (int i = 0; i < N_CONNECTIONS; i++) {
+        json_t *reply = receive(crowd[i]), *error = json_object_get(reply, "error");
+        if (error)
+            ck_assert_str_eq(json_string_value(error), "io.edgemind.manager.LimitExceeded");
+        n_refused += error != NULL;
+        json_decref(reply);
+    }
+    for (int i = 0; i < N_CONNECTIONS; i++)
+        expect_echo(crowd[i]);
+    ck_assert_uint_ge(n_refused, 1);
+    ck_assert_uint_le(n_refused, N_CONNECTIONS - 2);
+    free(text);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("fairness");
@@ -107,10 +180,14 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, test_turns);
     tcase_add_test(tcase, test_turns_take_time);
-    if (geteuid() == 0)
+    tcase_add_test(tcase, test_ends_come_in_turn);
+    if (geteuid() == 0) {
         tcase_add_test(tcase, test_users_take_turns);
-    else
+        tcase_add_test(tcase, test_share);
+        tcase_add_test(tcase, test_no_room);
+    } else {
         printf("skipped: users, which needs root\n");
+    }
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
