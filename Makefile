@@ -67,10 +67,13 @@ $(BUILD)/test/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/tests/systemd/hanging_l
 	$(call link,$(daemon_pkgs) $(common_pkgs),$(wrap_dispatch))
 wrap_dispatch := -Wl,--wrap=event_base_dispatch
 
-# For tests/faults: a daemon whose allocator fails on request.
+# For tests of what comes of missing memory: programs whose allocator fails on request.
 $(BUILD)/faults/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/tests/faults/failing_allocator.o $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(call link,$(daemon_pkgs) $(common_pkgs),-rdynamic)
+$(BUILD)/faults/emctl: $(BUILD)/client/emctl/emctl.o $(BUILD)/tests/faults/failing_allocator.o $(BUILD)/libclient.a $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	$(call link,$(client_pkgs) $(common_pkgs),-rdynamic)
 
 $(BUILD)/emctl: $(BUILD)/client/emctl/emctl.o $(BUILD)/libclient.a $(BUILD)/libcommon.a
 	$(call link,$(client_pkgs) $(common_pkgs))
@@ -129,7 +132,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libedgemind.a
 
 unit-tests: $(unit_tests)
 examples: $(examples)
-test-programs: $(view_library) $(integration_programs) $(examples) $(BUILD)/test/edgemindd $(BUILD)/faults/edgemindd
+test-programs: $(view_library) $(integration_programs) $(examples) $(BUILD)/test/edgemindd $(BUILD)/faults/edgemindd $(BUILD)/faults/emctl
 
 # The README's two commands. Each installs missing packages, builds in parallel and runs.
 demo:

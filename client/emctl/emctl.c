@@ -2,6 +2,7 @@
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
+#include "common/json_memory.h"
 
 #include <locale.h>
 #include <string.h>
@@ -108,6 +109,7 @@ int main(int argc, char **argv)
     /* Characters and their widths follow the locale. Numbers do not, so that programs can read
      * them. */
     setlocale(LC_CTYPE, "");
+    json_memory_install();
     int r = arguments_parse(argc, argv, verbs, &arguments);
     if (r != EXIT_DONE)
         return r;

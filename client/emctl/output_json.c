@@ -1,6 +1,8 @@
 /* Prints the replies as they came: compact, one per line, keys in the daemon's order. */
 #include "client/emctl/output.h"
 
+#include "common/json.h"
+
 #include <errno.h>
 
 static int print(struct output *output, const struct subject *subject, json_t *parameters)
@@ -12,7 +14,7 @@ static int print(struct output *output, const struct subject *subject, json_t *p
     (void)subject;
     if (output->width > 0)
         flags |= JSON_ENSURE_ASCII;
-    char *text = json_dumps(parameters, flags);
+    char *text = json_format(parameters, flags);
     if (!text)
         return -ENOMEM;
     fputs(text, output->stream);

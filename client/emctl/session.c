@@ -9,6 +9,7 @@
 #include "client/library/safe_text.h"
 #include "client/library/socket_path.h"
 #include "common/error.h"
+#include "common/json_memory.h"
 #include "proto/interface.h"
 
 #include <errno.h>
@@ -25,6 +26,20 @@ void session_init(struct session *session, const struct arguments *arguments)
                 : arguments->quiet ? &output_quiet
                                    : &output_text,
                 stdout);
+}
+
+/* Whether jansson has lacked memory since this was asked last. What it made then is not to be
+ * trusted: a call may lack a parameter, a reply some of its text. */
+static bool lacked_memory(struct session *session)
+{
+    uint64_t before = session->json_failures;
+    session->json_failures = json_memory_failures();
+    return session->json_failures != before;
+}
+
+static int no_memory(void)
+{
+    return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
 }
 
 static int flush(struct session *session)
@@ -47,6 +62,8 @@ int session_end(struct session *session, int status)
     /* session_show has reported a failed flush already, but help does not use session_show. */
     if (status == EXIT_DONE)
         status = flush(session);
+    if (status == EXIT_DONE && lacked_memory(session))
+        status = no_memory();
     return status;
 }
 
@@ -73,7 +90,7 @@ int session_connect(struct session *session)
     int r = session_try_connect(session);
 
     if (r == -ENOMEM)
-        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        return no_memory();
     return r < 0 ? error_message_no_connection(session->socket_path, r) : EXIT_DONE;
 }
 
@@ -100,6 +117,8 @@ int session_wait_forever(struct session *session, int interrupt_fd)
 
 int session_bad_reply(void)
 {
+    if (json_memory_failures() > 0)
+        return no_memory();
     return error_message_print(EXIT_OTHER, "the daemon's reply is not what " MANAGER_INTERFACE
                                            " describes. Does the daemon have another version? "
                                            "'emctl version' shows both versions.");
@@ -142,7 +161,7 @@ int session_open_model(struct session *session, const char *name, const char *ca
     session->subject.file = session->shown_path = path ? safe_text(path) : NULL;
     if (!session->shown_path) {
         closep(&fd);
-        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        return no_memory();
     }
     /* A model and a directory may have the same name. */
     if ((fd == -ENOENT || fd == -EISDIR) && optional && !called)
@@ -174,6 +193,10 @@ int session_send_fds(struct session *session, const char *method, json_t *parame
 {
     char name[64];
 
+    if (lacked_memory(session)) {
+        json_decref(parameters);
+        return no_memory();
+    }
     if (!parameters)
         return error_message_print(EXIT_USAGE, "an argument is not valid UTF-8.");
     int r = session_connect(session);
@@ -217,9 +240,13 @@ int session_receive_raw(struct session *session, struct varlink_reply *ret)
     if (reply.error) {
         json_t *error =
             json_pack("{s:s, s:O}", "error", reply.error, "parameters", reply.parameters);
-        if (error && session->output.ops->error(&session->output, &session->subject, error) == 0)
-            output_flush(&session->output); /* the error below decides the exit code */
+        int shown = error ? session->output.ops->error(&session->output, &session->subject, error)
+                          : -ENOMEM;
         json_decref(error);
+        if (shown == -ENOMEM || lacked_memory(session))
+            return no_memory();
+        if (shown == 0)
+            output_flush(&session->output); /* the error below decides the exit code */
     }
     enum error error = reply.error ? error_from_wire_name(reply.error) : ERROR_NONE;
     if (session->expected >> error & 1) {
@@ -228,7 +255,7 @@ int session_receive_raw(struct session *session, struct varlink_reply *ret)
         return (int)error_exit_code(error);
     }
     if (reply.error && safe_json(reply.parameters) < 0)
-        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        return no_memory();
     if (reply.error)
         return error_message_for_reply(reply.error, reply.parameters, &session->subject);
     *ret = reply;
@@ -241,7 +268,7 @@ int session_receive(struct session *session, struct varlink_reply *ret)
     int r = session_receive_raw(session, ret);
 
     if (r == EXIT_DONE && !session->arguments->json && safe_json(ret->parameters) < 0)
-        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        return no_memory();
     return r;
 }
 
@@ -249,6 +276,8 @@ int session_show(struct session *session, output_function show, json_t *paramete
 {
     int r = show(&session->output, &session->subject, parameters);
 
+    if (r == -ENOMEM || lacked_memory(session))
+        return no_memory();
     if (r == -EBADMSG)
         return session_bad_reply();
     if (r < 0)

@@ -24,6 +24,7 @@ struct session {
     /* Errors that the verb handles itself, each as 1 << enum error: session_receive returns their
      * exit code and the reply, and prints no message. */
     uint32_t expected;
+    uint64_t json_failures; /* jansson's failed allocations that have been reported */
 };
 
 void session_init(struct session *session, const struct arguments *arguments);

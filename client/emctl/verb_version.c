@@ -3,13 +3,20 @@
 #include "client/emctl/verb.h"
 #include "common/error.h"
 
+#include <errno.h>
+#include <string.h>
+
 int verb_version(struct session *session)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
-    int r = EXIT_DONE;
+    int r = session_try_connect(session);
 
+    if (r == -ENOMEM)
+        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     /* It is not an error if no daemon answers. */
-    if (session_try_connect(session) == 0) {
+    bool is_connected = r == 0;
+    r = EXIT_DONE;
+    if (is_connected) {
         r = session_send(session, "org.varlink.service.GetInfo", json_object(), false, NULL);
         if (r == EXIT_DONE)
             r = session_receive(session, &reply);
