@@ -7,6 +7,7 @@
 #include "daemon/methods/deleted_files.h"
 #include "daemon/methods/methods.h"
 #include "daemon/overhead.h"
+#include "daemon/pools.h"
 #include "daemon/reload.h"
 #include "daemon/restart/handover.h"
 #include "daemon/sockets.h"
@@ -20,9 +21,6 @@
 #include <signal.h>
 #include <string.h>
 
-/* A thread for each Plan that may be in progress, and one for the plans of runs. */
-enum { PLANNERS = TURNS_AT_ONCE + 2 };
-
 struct daemon {
     struct config *config;
     int argc;
@@ -33,7 +31,7 @@ struct daemon {
 
     struct backing *backing;
     struct scheduler *scheduler; /* owns the arena */
-    struct workers *workers, *planners;
+    struct pools pools;
     struct loader *loader;
     struct load_requests *loads;
     struct monitor *monitor;
@@ -48,7 +46,7 @@ struct daemon {
     struct peer_rules rules;
     char status[STATUS_LINE_MAX];
 
-    struct event *watched[8], *sampling; /* `sampling` is one of them */
+    struct event *watched[6], *sampling; /* `sampling` is one of them */
     size_t n_watched;
     bool leaves_nothing; /* no other process will take over the arena */
 };
@@ -84,13 +82,6 @@ static void on_last_user_gone(void *context)
 {
     struct daemon *daemon = context;
     event_base_loopbreak(daemon->base);
-}
-
-static void on_work(evutil_socket_t fd, short what, void *context)
-{
-    (void)fd;
-    (void)what;
-    workers_dispatch(context);
 }
 
 static void on_sampling(evutil_socket_t fd, short what, void *context)
@@ -218,10 +209,9 @@ static int build_memory(struct daemon *daemon)
         (daemon->backing &&
          ((r = handover_restore(daemon->handover, daemon->scheduler, arena, daemon->backing)) < 0 ||
           (r = handover_begin(daemon->handover, daemon->scheduler, daemon->backing)) < 0)) ||
-        (r = workers_new((unsigned)config->loaders, &daemon->workers)) < 0 ||
-        (r = workers_new(PLANNERS, &daemon->planners)) < 0 ||
-        (r = loader_new(daemon->workers, daemon->backing, arena, config->io, &daemon->loader)) <
-            0 ||
+        (r = pools_start(&daemon->pools, (unsigned)config->loaders)) < 0 ||
+        (r = loader_new(daemon->pools.loaders, daemon->backing, arena, config->io,
+                        &daemon->loader)) < 0 ||
         (r = load_requests_new(daemon->scheduler, daemon->loader, &daemon->loads)) < 0 ||
         (r = monitor_new(daemon->backing, "/proc", &daemon->monitor)) < 0)
         return fail("cannot start", r);
@@ -256,8 +246,8 @@ static int build_server(struct daemon *daemon)
         .scheduler = daemon->scheduler,
         .backing = daemon->backing,
         .handover = daemon->handover,
-        .workers = daemon->workers,
-        .planners = daemon->planners,
+        .readers = daemon->pools.readers,
+        .planners = daemon->pools.planners,
         .loads = daemon->loads,
         .waits = daemon->waits,
         .monitor = daemon->monitor,
@@ -269,7 +259,7 @@ static int build_server(struct daemon *daemon)
     leases_init(&daemon->manager.leases, daemon->scheduler);
     turns_init(&daemon->manager.turns);
     parse_gate_init(&daemon->manager.parse_gate, PARSE_BYTES_MAX);
-    run_choices_init(&daemon->manager.choices, daemon->scheduler, daemon->planners);
+    run_choices_init(&daemon->manager.choices, daemon->scheduler, daemon->pools.planners);
     daemon->interfaces[0] = (struct interface){
         .name = MANAGER_INTERFACE,
         .description = manager_interface_text,
@@ -301,18 +291,16 @@ static struct event *watch(struct daemon *daemon, int fd, short what, event_call
 
 static int build_events(struct daemon *daemon)
 {
-    enum { SIGNAL = EV_SIGNAL | EV_PERSIST, READ = EV_READ | EV_PERSIST };
-    struct workers *workers = daemon->workers, *planners = daemon->planners;
+    enum { SIGNAL = EV_SIGNAL | EV_PERSIST };
     struct timeval interval = timeval_of(service_manager_watchdog_interval_usec());
     struct timeval sampling = timeval_of(daemon->config->monitor_interval_usec);
     struct timeval grace = timeval_of(daemon->config->lease_grace_usec);
 
     daemon->sampling = watch(daemon, -1, EV_PERSIST, on_sampling, daemon, &sampling);
-    if (!daemon->sampling || !watch(daemon, SIGTERM, SIGNAL, on_terminate, daemon, NULL) ||
+    if (pools_watch(&daemon->pools, daemon->base) < 0 || !daemon->sampling ||
+        !watch(daemon, SIGTERM, SIGNAL, on_terminate, daemon, NULL) ||
         !watch(daemon, SIGINT, SIGNAL, on_terminate, daemon, NULL) ||
         !watch(daemon, SIGHUP, SIGNAL, on_reload, daemon, NULL) ||
-        !watch(daemon, workers_fd(workers), READ, on_work, workers, NULL) ||
-        !watch(daemon, workers_fd(planners), READ, on_work, planners, NULL) ||
         !watch(daemon, -1, 0, on_grace, daemon, &grace) ||
         (evutil_timerisset(&interval) &&
          !watch(daemon, -1, EV_PERSIST, on_watchdog, daemon, &interval)))
@@ -341,9 +329,12 @@ static void take_down(struct daemon *daemon)
     if (daemon->scheduler)
         scheduler_set_observer(daemon->scheduler, NULL, NULL);
     sockets_done(&daemon->sockets);
-    server_free(daemon->server); /* cancels the calls, which cancels their loads */
-    workers_free(daemon->planners);
-    workers_free(daemon->workers); /* reports the jobs that were in flight */
+    server_free(daemon->server);         /* cancels the calls, which cancels their loads */
+    if (pools_end(&daemon->pools) < 0) { /* reports the jobs that were in flight */
+        if (daemon->leaves_nothing && daemon->backing)
+            backing_discard(daemon->backing);
+        pools_leave();
+    }
     while (daemon->n_watched > 0)
         event_free(daemon->watched[--daemon->n_watched]);
     waits_free(daemon->waits);

@@ -190,6 +190,13 @@ static void cancelled(void *context)
     free(acquisition);
 }
 
+static void read_ahead(const struct acquisition *acquisition)
+{
+    if (acquisition->run)
+        load_requests_read_ahead(acquisition->manager->loads, acquisition->holder->peer.uid,
+                                 acquisition->run->run);
+}
+
 static void ended(const struct load_progress *progress, const struct load_end *end, void *context)
 {
     _cleanup_(freep) struct acquisition *acquisition = context;
@@ -198,8 +205,7 @@ static void ended(const struct load_progress *progress, const struct load_end *e
         return;
     }
     reply_lease(acquisition, progress->hits > 0 && progress->ahead == 0);
-    if (acquisition->run)
-        load_requests_read_ahead(acquisition->manager->loads, acquisition->run->run);
+    read_ahead(acquisition);
 }
 
 /* While the layer's last bytes are still being read, the disk already continues with the next
@@ -207,8 +213,7 @@ static void ended(const struct load_progress *progress, const struct load_end *e
 static void waiting(void *context)
 {
     struct acquisition *acquisition = context;
-    if (acquisition->run)
-        load_requests_read_ahead(acquisition->manager->loads, acquisition->run->run);
+    read_ahead(acquisition);
 }
 
 static void wait_over(enum wait_end end, void *context);
@@ -237,9 +242,9 @@ static void start(struct acquisition *acquisition)
 {
     static const struct load_hooks load_hooks = {
         .blocked = blocked, .waiting = waiting, .ended = ended};
-    int r = load_request_start(acquisition->manager->loads, acquisition->layer->model,
-                               acquisition->layer->index, 1, ON_FULL_EVICT, &load_hooks,
-                               acquisition, &acquisition->load);
+    int r = load_request_start(acquisition->manager->loads, call_peer(acquisition->call)->uid,
+                               acquisition->layer->model, acquisition->layer->index, 1,
+                               ON_FULL_EVICT, &load_hooks, acquisition, &acquisition->load);
     if (r < 0) {
         call_io_failed(acquisition->call, "lease", r);
         free(acquisition);

@@ -139,8 +139,9 @@ static void layer_ended(const struct load_progress *progress, const struct load_
 static void start(struct loading *loading, uint32_t first, uint32_t n_layers,
                   const struct load_hooks *hooks)
 {
-    int r = load_request_start(loading->manager->loads, loading->model, first, n_layers,
-                               loading->on_full, hooks, loading, &loading->load);
+    int r =
+        load_request_start(loading->manager->loads, call_peer(loading->call)->uid, loading->model,
+                           first, n_layers, loading->on_full, hooks, loading, &loading->load);
     if (r < 0) {
         call_io_failed(loading->call, "load", r);
         loading_free(loading);
@@ -227,7 +228,8 @@ void method_load_model(struct call *call, void *context)
         return;
     }
     loading->on_full = on_full;
-    int r = model_reader_start(manager->workers, &source, imported, loading, &loading->reader);
+    int r = model_reader_start(manager->readers, call_peer(call)->uid, &source, imported, loading,
+                               &loading->reader);
     if (r < 0) {
         call_io_failed(call, "read", r);
         loading_free(loading);

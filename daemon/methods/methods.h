@@ -24,7 +24,7 @@ struct manager {
     struct scheduler *scheduler;
     struct backing *backing; /* NULL: simulated */
     struct handover *handover;
-    struct workers *workers;
+    struct workers *readers;      /* of models */
     struct workers *planners;     /* make forecasts and choose the plans of runs */
     struct parse_gate parse_gate; /* of models' texts */
     struct turns turns;           /* of Plan calls */

@@ -2,10 +2,16 @@
  * not started) and finished (`done` has not run).
  *
  * Invariant: a job is in the ready or the behind queue if and only if next_step < n_steps and no
- * thread is just taking one of its steps. It moves to finished exactly once, when next_step is
- * n_steps and n_running is 0. If a job failed or was cancelled, its remaining steps are dropped
- * when its turn comes. Every queue operation is O(1), and so is all bookkeeping for a step. */
+ * thread is just taking a step of it; it moves to finished exactly once, when next_step is n_steps
+ * and n_running is 0. A job that failed or was cancelled has its remaining steps struck out when
+ * its turn comes. To take a step costs O(jobs that are queued), and a job is a client's call.
+ *
+ * Of the threads that are not stalled, at most n_threads run: whoever comes back from a stalled
+ * step while there are as many without it ends. */
 #include "daemon/system/workers.h"
+
+#include "common/clock.h"
+#include "daemon/system/job_queue.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,47 +24,55 @@
 
 enum { THREADS_MAX = 64, STACK_BYTES = 256 << 10, NICE = 10 };
 
-struct queue {
-    struct job *first, *last;
-};
-
 struct worker {
     struct workers *workers;
     pthread_t thread;
-    struct job *job; /* the job whose step is running, or NULL */
+    bool has_thread;
+    bool has_ended;  /* the thread is to be joined */
+    struct job *job; /* whose step is running, or NULL */
+    bool is_stalled;
+    _Atomic uint64_t moved_usec; /* when the step began, or last went on; UINT64_MAX: it computes */
 };
 
 struct workers {
     pthread_mutex_t lock; /* guards the queues, the jobs' fields and the members below */
     pthread_cond_t wake;
-    struct queue ready, behind, finished;
+    struct job_queue ready, behind, finished;
     bool stopping;
-    int event_fd; /* readable while a job is in `finished` */
-    unsigned n_threads;
-    struct worker threads[];
+    int event_fd;   /* readable while something is finished */
+    uid_t last_uid; /* whose step was taken last */
+    unsigned n_threads, n_alive, n_stalled, n_slots;
+    struct worker threads[]; /* n_slots: n_threads and the spares */
 };
 
-static void push(struct queue *queue, struct job *job)
+static _Thread_local struct worker *self;
+
+/* Whether it has to wait for a file that does not answer. */
+static bool is_held(const struct job *job, const void *context)
 {
-    job->next = NULL;
-    if (queue->first)
-        queue->last->next = job;
-    else
-        queue->first = job;
-    queue->last = job;
+    const struct workers *workers = context;
+    if (workers->n_stalled == 0 || !job->file || job->error != 0 || job->is_abandoned ||
+        job_cancelled(job))
+        return false;
+    for (unsigned i = 0; i < workers->n_slots; i++) {
+        const struct worker *worker = &workers->threads[i];
+        if (worker->is_stalled && worker->job->file == job->file)
+            return true;
+    }
+    return false;
 }
 
-static struct job *pop(struct queue *queue)
+static struct job *take(struct workers *workers, struct job_queue *queue)
 {
-    struct job *job = queue->first;
+    struct job *job = job_queue_take(queue, workers->last_uid, is_held, workers);
     if (job)
-        queue->first = job->next;
+        workers->last_uid = job->uid;
     return job;
 }
 
 static void push_ready(struct workers *workers, struct job *job)
 {
-    push(job->is_behind ? &workers->behind : &workers->ready, job);
+    job_queue_push(job->is_behind ? &workers->behind : &workers->ready, job);
     pthread_cond_signal(&workers->wake);
 }
 
@@ -68,11 +82,22 @@ static void finish_if_over(struct workers *workers, struct job *job)
         return;
     if (job->error == 0 && job->n_finished < job->n_steps)
         job->error = -ECANCELED;
-    push(&workers->finished, job);
+    job_queue_push(&workers->finished, job);
     eventfd_write(workers->event_fd, 1);
 }
 
-/* The lock is held at the call and at the return. */
+static void set_stalled(struct worker *worker, bool is_stalled)
+{
+    struct workers *workers = worker->workers;
+    if (worker->is_stalled == is_stalled)
+        return;
+    worker->is_stalled = is_stalled;
+    workers->n_stalled += is_stalled ? 1 : -1U;
+    if (!is_stalled)
+        pthread_cond_broadcast(&workers->wake); /* for the jobs that were held */
+}
+
+/* Called and left with the lock held. */
 static void run_step(struct workers *workers, struct worker *worker, struct job *job)
 {
     if (job->error != 0 || job_cancelled(job)) {
@@ -85,10 +110,12 @@ static void run_step(struct workers *workers, struct worker *worker, struct job 
     if (job->next_step < job->n_steps)
         push_ready(workers, job);
     worker->job = job;
+    atomic_store(&worker->moved_usec, clock_monotonic_usec());
     pthread_mutex_unlock(&workers->lock);
     int r = job->step(job, index);
     pthread_mutex_lock(&workers->lock);
     worker->job = NULL;
+    set_stalled(worker, false);
     job->n_running--;
     if (r < 0 && job->error == 0)
         job->error = r;
@@ -106,10 +133,11 @@ static void *run(void *argument)
      * complete. */
     (void)pthread_setschedparam(pthread_self(), SCHED_BATCH, &(struct sched_param){0});
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
+    self = worker;
 
     pthread_mutex_lock(&workers->lock);
-    for (;;) {
-        struct job *job = pop(&workers->ready) ?: pop(&workers->behind);
+    while (workers->n_alive - workers->n_stalled <= workers->n_threads) {
+        struct job *job = take(workers, &workers->ready) ?: take(workers, &workers->behind);
         if (job)
             run_step(workers, worker, job);
         else if (workers->stopping)
@@ -117,15 +145,47 @@ static void *run(void *argument)
         else
             pthread_cond_wait(&workers->wake, &workers->lock);
     }
+    workers->n_alive--;
+    worker->has_ended = true;
+    pthread_cond_signal(&workers->wake); /* the wake-up may have been another's */
     pthread_mutex_unlock(&workers->lock);
     return NULL;
+}
+
+/* Starts threads until as many as there should be are not stalled, or all slots are taken. Called
+ * with the lock held. Threads inherit the mask: signals are the loop's. */
+static int start_threads(struct workers *workers)
+{
+    sigset_t all, previous;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &previous);
+    pthread_attr_t attributes;
+    int r = -pthread_attr_init(&attributes);
+    if (r == 0) {
+        r = -pthread_attr_setstacksize(&attributes, STACK_BYTES);
+        for (unsigned i = 0; r == 0 && i < workers->n_slots &&
+                             workers->n_alive - workers->n_stalled < workers->n_threads;
+             i++) {
+            struct worker *worker = &workers->threads[i];
+            if (worker->has_thread)
+                continue;
+            *worker = (struct worker){.workers = workers};
+            r = -pthread_create(&worker->thread, &attributes, run, worker);
+            worker->has_thread = r == 0;
+            workers->n_alive += r == 0;
+        }
+        pthread_attr_destroy(&attributes);
+    }
+    pthread_sigmask(SIG_SETMASK, &previous, NULL);
+    return r;
 }
 
 int workers_new(unsigned n_threads, struct workers **ret)
 {
     if (n_threads < 1 || n_threads > THREADS_MAX)
         return -EINVAL;
-    struct workers *workers = calloc(1, sizeof *workers + n_threads * sizeof *workers->threads);
+    unsigned n_slots = n_threads + WORKERS_SPARES_MAX;
+    struct workers *workers = calloc(1, sizeof *workers + n_slots * sizeof *workers->threads);
     if (!workers)
         return -ENOMEM;
     workers->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -137,24 +197,11 @@ int workers_new(unsigned n_threads, struct workers **ret)
     pthread_mutex_init(&workers->lock, NULL);
     pthread_cond_init(&workers->wake, NULL);
 
-    /* Threads inherit the mask. All signals go to the loop's thread. */
-    sigset_t all, previous;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &previous);
-    pthread_attr_t attributes;
-    int r = -pthread_attr_init(&attributes);
-    if (r == 0) {
-        r = -pthread_attr_setstacksize(&attributes, STACK_BYTES);
-        while (r == 0 && workers->n_threads < n_threads) {
-            struct worker *worker = &workers->threads[workers->n_threads];
-            worker->workers = workers;
-            r = -pthread_create(&worker->thread, &attributes, run, worker);
-            if (r == 0)
-                workers->n_threads++;
-        }
-        pthread_attr_destroy(&attributes);
-    }
-    pthread_sigmask(SIG_SETMASK, &previous, NULL);
+    workers->n_threads = n_threads;
+    workers->n_slots = n_slots;
+    pthread_mutex_lock(&workers->lock);
+    int r = start_threads(workers);
+    pthread_mutex_unlock(&workers->lock);
     if (r < 0) {
         workers_free(workers);
         return r;
@@ -163,23 +210,40 @@ int workers_new(unsigned n_threads, struct workers **ret)
     return 0;
 }
 
-struct workers *workers_free(struct workers *workers)
+static int join(struct worker *worker, uint64_t deadline_usec)
 {
+    const struct timespec deadline = {.tv_sec = (time_t)(deadline_usec / 1000000),
+                                      .tv_nsec = (long)(deadline_usec % 1000000) * 1000};
+    if (!worker->has_thread)
+        return 0;
+    int r = deadline_usec == UINT64_MAX
+                ? -pthread_join(worker->thread, NULL)
+                : -pthread_clockjoin_np(worker->thread, NULL, CLOCK_MONOTONIC, &deadline);
+    if (r == 0)
+        worker->has_thread = false;
+    return r;
+}
+
+int workers_end(struct workers *workers, uint64_t deadline_usec)
+{
+    int r = 0;
     if (!workers)
-        return NULL;
+        return 0;
     pthread_mutex_lock(&workers->lock);
     workers->stopping = true;
     for (struct job *job = workers->ready.first; job; job = job->next)
         atomic_store(&job->cancelled, true);
     for (struct job *job = workers->behind.first; job; job = job->next)
         atomic_store(&job->cancelled, true);
-    for (unsigned i = 0; i < workers->n_threads; i++)
+    for (unsigned i = 0; i < workers->n_slots; i++)
         if (workers->threads[i].job)
             atomic_store(&workers->threads[i].job->cancelled, true);
     pthread_cond_broadcast(&workers->wake);
     pthread_mutex_unlock(&workers->lock);
-    for (unsigned i = 0; i < workers->n_threads; i++)
-        pthread_join(workers->threads[i].thread, NULL);
+    for (unsigned i = 0; i < workers->n_slots && r == 0; i++)
+        r = join(&workers->threads[i], deadline_usec);
+    if (r < 0)
+        return r;
 
     while (workers->finished.first)
         workers_dispatch(workers);
@@ -188,6 +252,12 @@ struct workers *workers_free(struct workers *workers)
     pthread_mutex_destroy(&workers->lock);
     close(workers->event_fd);
     free(workers);
+    return 0;
+}
+
+struct workers *workers_free(struct workers *workers)
+{
+    workers_end(workers, UINT64_MAX);
     return NULL;
 }
 
@@ -196,6 +266,7 @@ void workers_submit(struct workers *workers, struct job *job)
     assert(job->n_steps > 0);
     job->next_step = job->n_running = job->n_finished = 0;
     job->error = 0;
+    job->is_abandoned = false;
     pthread_mutex_lock(&workers->lock);
     atomic_init(&job->cancelled, workers->stopping);
     if (workers->stopping) {
@@ -211,12 +282,12 @@ void workers_hurry(struct workers *workers, struct job *job)
 {
     pthread_mutex_lock(&workers->lock);
     if (job->is_behind) {
-        struct queue others = {0};
+        struct job_queue others = {0};
         bool is_queued = false;
-        for (struct job *other; (other = pop(&workers->behind));) {
+        for (struct job *other; (other = job_queue_pop(&workers->behind));) {
             is_queued |= other == job;
             if (other != job)
-                push(&others, other);
+                job_queue_push(&others, other);
         }
         workers->behind = others;
         job->is_behind = false;
@@ -234,9 +305,77 @@ void workers_cancel(struct workers *workers, struct job *job)
     pthread_mutex_unlock(&workers->lock);
 }
 
-bool job_cancelled(const struct job *job)
+void worker_reads(void)
 {
-    return atomic_load(&job->cancelled);
+    if (self)
+        atomic_store(&self->moved_usec, clock_monotonic_usec());
+}
+
+void worker_computes(void)
+{
+    if (self)
+        atomic_store(&self->moved_usec, UINT64_MAX);
+}
+
+static uint64_t stands_still_usec(const struct worker *worker, uint64_t now_usec)
+{
+    uint64_t moved_usec = atomic_load(&worker->moved_usec);
+    return worker->job && moved_usec < now_usec ? now_usec - moved_usec : 0;
+}
+
+static struct job *find_waiting(const struct job_queue *queue, const struct job *stalled)
+{
+    for (struct job *job = queue->first; job && stalled->file; job = job->next)
+        if (job->file == stalled->file && !job->is_abandoned)
+            return job;
+    return NULL;
+}
+
+/* A job of which a step has stood still for too long, or that waits for the same file. */
+static struct job *find_hopeless(const struct workers *workers, uint64_t now_usec)
+{
+    struct job *job = NULL;
+    for (unsigned i = 0; i < workers->n_slots && !job; i++) {
+        const struct worker *worker = &workers->threads[i];
+        if (stands_still_usec(worker, now_usec) < WORKERS_ABANDON_USEC)
+            continue;
+        job = worker->job->is_abandoned ? NULL : worker->job;
+        if (!job)
+            job = find_waiting(&workers->ready, worker->job);
+        if (!job)
+            job = find_waiting(&workers->behind, worker->job);
+    }
+    return job;
+}
+
+/* The hook runs before others may take a step of the job, and without the lock: it is alive,
+ * because only the loop ends it. */
+static void abandon_hopeless(struct workers *workers, uint64_t now_usec)
+{
+    struct job *job;
+    while ((job = find_hopeless(workers, now_usec))) {
+        pthread_mutex_unlock(&workers->lock);
+        if (job->abandoned)
+            job->abandoned(job);
+        pthread_mutex_lock(&workers->lock);
+        job->is_abandoned = true;
+        pthread_cond_broadcast(&workers->wake);
+    }
+}
+
+void workers_look(struct workers *workers, uint64_t now_usec)
+{
+    pthread_mutex_lock(&workers->lock);
+    for (unsigned i = 0; i < workers->n_slots; i++) {
+        struct worker *worker = &workers->threads[i];
+        if (worker->has_ended)
+            join(worker, UINT64_MAX); /* it has nothing left to do but to return */
+        else
+            set_stalled(worker, stands_still_usec(worker, now_usec) >= WORKERS_STALL_USEC);
+    }
+    start_threads(workers); /* what fails is tried again at the next look */
+    abandon_hopeless(workers, now_usec);
+    pthread_mutex_unlock(&workers->lock);
 }
 
 int workers_fd(const struct workers *workers)
@@ -249,12 +388,12 @@ void workers_dispatch(struct workers *workers)
     eventfd_t count;
     (void)eventfd_read(workers->event_fd, &count);
     pthread_mutex_lock(&workers->lock);
-    struct queue finished = workers->finished;
-    workers->finished = (struct queue){0};
+    struct job_queue finished = workers->finished;
+    workers->finished = (struct job_queue){0};
     pthread_mutex_unlock(&workers->lock);
 
     /* If a `done` submits a job that finishes soon, that job's `done` waits for the next call. */
     struct job *job;
-    while ((job = pop(&finished)))
+    while ((job = job_queue_pop(&finished)))
         job->done(job, job->error);
 }

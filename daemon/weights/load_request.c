@@ -6,12 +6,14 @@
 #include "daemon/weights/load_request.h"
 
 #include "common/clock.h"
+#include "common/log.h"
 
 #include <errno.h>
 
 struct load_request {
     struct load_requests *loads;
     struct load_request *next;
+    uid_t uid;
     struct model *model;
     uint32_t next_layer, end_layer;
     enum on_full on_full;
@@ -35,24 +37,6 @@ struct load_requests {
 };
 
 enum { RATE_BYTES = 256 << 20 };
-
-int load_requests_new(struct scheduler *scheduler, struct loader *loader,
-                      struct load_requests **ret)
-{
-    struct load_requests *loads = calloc(1, sizeof(*loads));
-    if (!loads)
-        return -ENOMEM;
-    loads->scheduler = scheduler;
-    loads->loader = loader;
-    *ret = loads;
-    return 0;
-}
-
-struct load_requests *load_requests_free(struct load_requests *loads)
-{
-    free(loads);
-    return NULL;
-}
 
 static void load_unlink(struct load_request *load)
 {
@@ -90,7 +74,7 @@ static enum error refusal_of(enum decision decision)
     }
 }
 
-static int fill(struct load_requests *loads, struct layer *layer, bool behind);
+static int fill(struct load_requests *loads, uid_t uid, struct layer *layer, bool behind);
 
 /* Requests one layer after the other, until it must wait for one. Frees the load at its end. */
 static void load_advance(struct load_request *load)
@@ -126,13 +110,17 @@ static void load_advance(struct load_request *load)
         case OUTCOME_RESERVED:
             load->progress.evicted += verdict.victims.n_layers;
             load->progress.flushed += verdict.flushed;
-            r = fill(loads, layer, false);
+            r = fill(loads, load->uid, layer, false);
             if (r < 0) {
                 load_end(load, &(struct load_end){.error = r, .layer = layer});
                 return;
             }
             break;
         case OUTCOME_LOADING:
+            if (layer->given_up) {
+                load_end(load, &(struct load_end){.error = -ETIMEDOUT, .layer = layer});
+                return;
+            }
             loader_hurry(loads->loader, layer);
             load->progress.ahead += verdict.ahead;
             break;
@@ -164,11 +152,12 @@ static void load_wake(struct load_request *load)
 }
 
 static void fill_done(struct layer *layer, int error, void *context);
+static void given_up(struct layer *layer, void *context);
 
-static int fill(struct load_requests *loads, struct layer *layer, bool behind)
+static int fill(struct load_requests *loads, uid_t uid, struct layer *layer, bool behind)
 {
     uint64_t now_usec = clock_monotonic_usec();
-    int r = loader_fill(loads->loader, layer, behind, fill_done, loads);
+    int r = loader_fill(loads->loader, layer, uid, behind, fill_done, loads);
     if (r < 0)
         scheduler_abandon(loads->scheduler, layer);
     else if (loads->rate.n_fills++ == 0)
@@ -197,17 +186,9 @@ uint64_t load_requests_bytes_per_sec(const struct load_requests *loads)
     return (uint64_t)((double)loads->rate.bytes * 1e6 / (double)loads->rate.usec);
 }
 
-static void fill_done(struct layer *layer, int error, void *context)
+/* Goes on with every load that waits for the layer. */
+static void wake_waiting(struct load_requests *loads, const struct layer *layer, int error)
 {
-    struct load_requests *loads = context;
-    uint64_t now_usec = clock_monotonic_usec();
-
-    count_fill(loads, layer, error, now_usec);
-    if (error == 0)
-        scheduler_complete(loads->scheduler, layer, now_usec);
-    else
-        scheduler_abandon(loads->scheduler, layer);
-
     for (struct load_request *load = loads->first; load; load = load->next) {
         if (load->waiting_for == layer) {
             load->woken = true;
@@ -225,7 +206,51 @@ static void fill_done(struct layer *layer, int error, void *context)
     }
 }
 
-int load_request_start(struct load_requests *loads, struct model *model, uint32_t first,
+static void given_up(struct layer *layer, void *context)
+{
+    struct load_requests *loads = context;
+    log_warn("%s/%s: its file has not answered for %d s: the load is given up",
+             layer->model->definition->name, layer_definition(layer)->name,
+             WORKERS_ABANDON_USEC / 1000000);
+    count_fill(loads, layer, -ETIMEDOUT, clock_monotonic_usec());
+    wake_waiting(loads, layer, -ETIMEDOUT);
+}
+
+static void fill_done(struct layer *layer, int error, void *context)
+{
+    struct load_requests *loads = context;
+    uint64_t now_usec = clock_monotonic_usec();
+
+    if (!layer->given_up)
+        count_fill(loads, layer, error, now_usec);
+    layer->given_up = false;
+    if (error == 0)
+        scheduler_complete(loads->scheduler, layer, now_usec);
+    else
+        scheduler_abandon(loads->scheduler, layer);
+    wake_waiting(loads, layer, error);
+}
+
+int load_requests_new(struct scheduler *scheduler, struct loader *loader,
+                      struct load_requests **ret)
+{
+    struct load_requests *loads = calloc(1, sizeof(*loads));
+    if (!loads)
+        return -ENOMEM;
+    loads->scheduler = scheduler;
+    loads->loader = loader;
+    loader_on_given_up(loader, given_up, loads);
+    *ret = loads;
+    return 0;
+}
+
+struct load_requests *load_requests_free(struct load_requests *loads)
+{
+    free(loads);
+    return NULL;
+}
+
+int load_request_start(struct load_requests *loads, uid_t uid, struct model *model, uint32_t first,
                        uint32_t n_layers, enum on_full on_full, const struct load_hooks *hooks,
                        void *context, struct load_request **ret)
 {
@@ -236,6 +261,7 @@ int load_request_start(struct load_requests *loads, struct model *model, uint32_
     *load = (struct load_request){
         .loads = loads,
         .next = loads->first,
+        .uid = uid,
         .model = model,
         .next_layer = first,
         .end_layer = first + n_layers,
@@ -257,12 +283,12 @@ void load_request_resume(struct load_request *load)
     load_advance(load);
 }
 
-void load_requests_read_ahead(struct load_requests *loads, struct run *run)
+void load_requests_read_ahead(struct load_requests *loads, uid_t uid, struct run *run)
 {
     struct layer *layer;
     bool behind = run_is_loading(run);
     for (; scheduler_read_ahead(loads->scheduler, run, &layer) == 0 && layer; behind = true)
-        if (fill(loads, layer, behind) < 0)
+        if (fill(loads, uid, layer, behind) < 0)
             return;
 }
 

@@ -9,27 +9,23 @@
  * (workers). */
 #include "daemon/weights/loader.h"
 
-#include "common/clock.h"
 #include "daemon/weights/chunk.h"
+#include "daemon/weights/read_modes.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
-#include <sys/uio.h>
 
 struct loader {
     struct workers *workers;
     struct backing *backing;
     const struct arena *arena;
-    enum io_mode io;
     uint64_t chunk_bytes; /* the most that a step writes */
     uint64_t n_fills;
-    pthread_mutex_t prepare_lock; /* so that no fill sets O_DIRECT while another one probes */
+    loader_given_up given_up;
+    void *given_up_context;
+    struct read_modes modes;
 };
-
-enum { PROBE_INTERVAL_USEC = 1000000 };
 
 struct fill {
     struct job job; /* first, so that the job's address is this one's */
@@ -41,8 +37,8 @@ struct fill {
     atomic_int error;    /* why the layer cannot come: -ECANCELED, or the error of a read */
     atomic_bool skipped; /* a step did not write its bytes */
     _Atomic uint64_t written_bytes;
-    bool is_ahead;            /* the layer is read ahead, and no client has requested it yet */
-    bool prepared;            /* the files' mode is chosen; guarded by prepare_lock */
+    bool is_ahead;            /* nobody has asked for the layer yet */
+    atomic_bool has_modes;    /* how its files are read is chosen */
     struct chunk_list chunks; /* empty in a simulation */
 };
 
@@ -58,10 +54,9 @@ int loader_new(struct workers *workers, struct backing *backing, const struct ar
         .workers = workers,
         .backing = backing,
         .arena = arena,
-        .io = io,
         .chunk_bytes = huge ? LOADER_HUGE_CHUNK_BYTES : LOADER_CHUNK_BYTES,
-        .prepare_lock = PTHREAD_MUTEX_INITIALIZER,
     };
+    read_modes_init(&loader->modes, io);
     *ret = loader;
     return 0;
 }
@@ -70,96 +65,16 @@ struct loader *loader_free(struct loader *loader)
 {
     if (loader) {
         assert(loader->n_fills == 0);
-        pthread_mutex_destroy(&loader->prepare_lock);
+        read_modes_done(&loader->modes);
     }
     free(loader);
     return NULL;
 }
 
-/* Probes a few bytes of the layer. The file counts as warm if most of them are in the page cache.
- * cachestat and mincore would work only for files of the daemon's own user. The kernel reads the
- * bytes that a probe misses, so the next load must probe other places. */
-static bool is_warm(const struct fill *fill, uint32_t source, const struct weight_file *file)
+void loader_on_given_up(struct loader *loader, loader_given_up given_up, void *context)
 {
-    enum { PROBES = 16 };
-    size_t stride = fill->chunks.n / PROBES + 1, n_probes = 0, n_hits = 0;
-    unsigned seed = (unsigned)clock_monotonic_usec();
-
-    for (size_t i = 0; i < fill->chunks.n; i += stride) {
-        const struct chunk *chunk = &fill->chunks.elements[i];
-        char byte;
-        struct iovec vector = {&byte, 1};
-        if (chunk->source != source)
-            continue;
-        uint64_t n_bytes = file->bytes - chunk->file_offset_bytes;
-        if (n_bytes > chunk->n_bytes)
-            n_bytes = chunk->n_bytes;
-        off_t at = (off_t)(chunk->file_offset_bytes + (unsigned)rand_r(&seed) % n_bytes);
-        n_probes++;
-        n_hits += preadv2(file->fd, &vector, 1, at, RWF_NOWAIT) == 1;
-    }
-    return n_hits * 2 > n_probes;
-}
-
-/* Sets or clears O_DIRECT. This does not disturb reads in flight on the same descriptor, because
- * every read covers whole blocks at congruent offsets. */
-static void set_direct(struct weight_file *file, bool direct)
-{
-    int flags = fcntl(file->fd, F_GETFL);
-    if (flags < 0)
-        return;
-    flags = direct ? flags | O_DIRECT : flags & ~O_DIRECT;
-    if (fcntl(file->fd, F_SETFL, flags) < 0)
-        file->direct_refused = true;
-}
-
-/* Whether to probe the file. A run reads the same layers again and again, so it must not pay for
- * probes each time. */
-static bool is_due(const struct fill *fill, const struct weight_file *file, uint64_t now_usec)
-{
-    return !fill->is_ahead || now_usec >= file->probed_usec + PROBE_INTERVAL_USEC;
-}
-
-static void follow_page_cache(struct fill *fill, uint32_t source, struct weight_file *file)
-{
-    uint64_t now_usec = clock_monotonic_usec();
-    if (!is_due(fill, file, now_usec))
-        return;
-    file->probed_usec = now_usec;
-    set_direct(file, false);
-    set_direct(file, !is_warm(fill, source, file));
-}
-
-/* Chooses how the layer's files are read, once for each fill. The first thread of the fill does it,
- * because a probe may wait for the disk. */
-static int prepare(struct fill *fill)
-{
-    const struct definition *definition = fill->layer->model->definition;
-    const struct layer_definition *layer = layer_definition(fill->layer);
-    int r = 0;
-
-    pthread_mutex_lock(&fill->loader->prepare_lock);
-    for (uint32_t i = 0; !fill->prepared && i < layer->n_pieces; i++) {
-        struct weight_file *file = &definition->files[layer->pieces[i].source];
-        if (i > 0 && layer->pieces[i].source == layer->pieces[i - 1].source)
-            continue;
-        /* Without a descriptor, the file was not kept over a restart. */
-        r = file->fd < 0 ? -EBADF : weight_file_changed(file) ? -ESTALE : 0;
-        if (r < 0)
-            break;
-        /* Chunks are large enough without readahead. Readahead would fetch bytes that no step
-         * reads, and the file would look warmer each time. */
-        posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
-        if (file->direct_refused)
-            continue;
-        if (fill->loader->io == IO_AUTO)
-            follow_page_cache(fill, layer->pieces[i].source, file);
-        else
-            set_direct(file, fill->loader->io == IO_DIRECT);
-    }
-    fill->prepared = r == 0;
-    pthread_mutex_unlock(&fill->loader->prepare_lock);
-    return r;
+    loader->given_up = given_up;
+    loader->given_up_context = context;
 }
 
 /* Reads whole blocks, and zeroes the bytes beyond the file's end. */
@@ -175,6 +90,7 @@ static int read_chunk(struct weight_file *file, unsigned char *buffer, const str
                           (off_t)(chunk->file_offset_bytes + n_read));
         if (n > 0) {
             n_read += (uint32_t)n;
+            worker_reads();
         } else if (n == 0) {
             return -ESTALE;
         } else if (errno == EINVAL && !retried) {
@@ -182,7 +98,7 @@ static int read_chunk(struct weight_file *file, unsigned char *buffer, const str
              * this, too. */
             retried = true;
             file->direct_refused = true;
-            set_direct(file, false);
+            weight_file_set_direct(file, false);
         } else if (errno != EINTR) {
             return -errno;
         }
@@ -200,7 +116,8 @@ static int write_chunk(struct fill *fill, const struct chunk *chunk)
         memset(buffer, 0, chunk->n_bytes);
         return 0;
     }
-    int r = prepare(fill);
+    int r = read_modes_choose(&fill->loader->modes, fill->layer, fill->is_ahead, &fill->chunks,
+                              &fill->has_modes);
     if (r < 0)
         return r;
     return read_chunk(&fill->layer->model->definition->files[chunk->source], buffer, chunk);
@@ -269,6 +186,16 @@ static void fill_done(struct job *job, int error)
     done(layer, error, context);
 }
 
+static void fill_abandoned(struct job *job)
+{
+    struct fill *fill = (struct fill *)job;
+    int none = 0;
+    atomic_compare_exchange_strong(&fill->error, &none, -ETIMEDOUT);
+    fill->layer->given_up = true;
+    if (fill->loader->given_up)
+        fill->loader->given_up(fill->layer, fill->loader->given_up_context);
+}
+
 static int grow(struct fill *fill)
 {
     struct backing *backing = fill->loader->backing;
@@ -297,8 +224,8 @@ static int grow(struct fill *fill)
     return 0;
 }
 
-int loader_fill(struct loader *loader, struct layer *layer, bool behind, loader_done done,
-                void *context)
+int loader_fill(struct loader *loader, struct layer *layer, uid_t uid, bool behind,
+                loader_done done, void *context)
 {
     assert(!layer->fill && arena_holds(loader->arena, &layer->allocation));
 
@@ -311,6 +238,9 @@ int loader_fill(struct loader *loader, struct layer *layer, bool behind, loader_
     fill->context = context;
     fill->job.step = fill_step;
     fill->job.done = fill_done;
+    fill->job.abandoned = fill_abandoned;
+    fill->job.file = layer->model->definition;
+    fill->job.uid = uid;
     fill->job.n_steps = 1;
     fill->is_ahead = layer->ahead;
     fill->job.is_behind = behind;

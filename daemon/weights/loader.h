@@ -10,6 +10,7 @@
 #include "daemon/arena/backing.h"
 #include "daemon/scheduler/model.h"
 #include "daemon/system/workers.h"
+#include "daemon/weights/read_modes.h"
 
 /* The bytes that one step reads, on plain and on huge pages. After a direct read the kernel
  * releases its pages one by one, and cannot be preempted meanwhile. With plain pages, 4 MiB delay
@@ -17,14 +18,14 @@
  * disk a quarter faster. */
 enum { LOADER_CHUNK_BYTES = 1 << 20, LOADER_HUGE_CHUNK_BYTES = 4 << 20 };
 
-/* How weight files are read. auto: through the page cache if the file is in it (warm), else past it
- * (cold). A file that does not support O_DIRECT is always read through the cache. */
-enum io_mode { IO_AUTO, IO_DIRECT, IO_BUFFERED };
-
 struct loader;
 
-/* `backing` may be NULL (simulation): then the loader writes no bytes, and does the rest as
- * usual. */
+/* Loop thread. A layer's fill has stood still for WORKERS_ABANDON_USEC, because a file does not
+ * answer, and layer->given_up is set. Threads may still write into the layer's pages, so `done`
+ * follows when they have returned; it resets layer->given_up. */
+typedef void (*loader_given_up)(struct layer *layer, void *context);
+
+/* `backing` may be NULL (simulation): then nothing is written, and the rest happens as usual. */
 int loader_new(struct workers *workers, struct backing *backing, const struct arena *arena,
                enum io_mode io, struct loader **ret);
 struct loader *loader_free(struct loader *loader); /* no fill may be in flight */
@@ -34,12 +35,15 @@ DEFINE_CLEANUP(struct loader *, loader_free);
  * another negative errno. layer->fill is NULL again. */
 typedef void (*loader_done)(struct layer *layer, int error, void *context);
 
-/* Starts to fill a layer in LAYER_LOADING, and sets layer->fill. With `behind`, the fill begins a
- * chunk only if no other fill has one to begin, until loader_hurry. Call it right after the layer's
- * pages were reserved, before any other pages are reserved or filled. Returns 0, or a negative
- * errno; on failure the caller must release the pages, and `done` is not called. */
-int loader_fill(struct loader *loader, struct layer *layer, bool behind, loader_done done,
-                void *context);
+void loader_on_given_up(struct loader *loader, loader_given_up given_up, void *context);
+
+/* Starts to fill a layer in LAYER_LOADING for the user `uid`; sets layer->fill. With `behind`, no
+ * further chunk is begun while another fill has one to begin, until loader_hurry. Belongs right
+ * after the layer's pages were reserved: no pages that came later may be filled, or reserved,
+ * before. 0, or a negative errno (the pages must then be given back), and then `done` is not
+ * called. */
+int loader_fill(struct loader *loader, struct layer *layer, uid_t uid, bool behind,
+                loader_done done, void *context);
 
 /* Ends `behind` for the layer's fill, if it has one: from now on the fill takes its turns like the
  * others. */

@@ -10,6 +10,7 @@
 #include "common/formats/tensor_format.h"
 #include "common/formats/weights.h"
 #include "common/utf8.h"
+#include "daemon/system/workers.h"
 #include "daemon/weights/model_dir.h"
 #include "daemon/weights/shards.h"
 
@@ -47,6 +48,7 @@ static int read_index(struct model_source *source, struct shards *shards,
                       struct model_read_result *result)
 {
     _cleanup_(shard_index_done) struct shard_index index = {0};
+    worker_computes();
     uint64_t n_bytes = parse_gate_enter(source->gate, source->n_bytes, source->is_urgent);
     int r = shard_index_parse(source->text, source->n_bytes, &index, &result->problem);
     parse_gate_leave(source->gate, n_bytes);
@@ -77,6 +79,7 @@ static int read_definition(struct model_source *source, struct shards *shards,
                            struct model_read_result *result)
 {
     _cleanup_(definition_unrefp) struct definition *definition = NULL;
+    worker_computes();
     uint64_t n_bytes = parse_gate_enter(source->gate, source->n_bytes, source->is_urgent);
     int r = definition_parse(source->text, source->n_bytes, &definition, &result->problem);
     parse_gate_leave(source->gate, n_bytes);

@@ -3,6 +3,8 @@
  * that is not kept goes back afterwards. */
 #include "daemon/weights/model_reader.h"
 
+#include "common/log.h"
+
 #include <errno.h>
 #include <malloc.h>
 
@@ -36,8 +38,20 @@ static void import_finish(struct job *job, int error)
     malloc_trim(0); /* a definition that was not kept may be large */
 }
 
-int model_reader_start(struct workers *workers, struct model_source *source, model_reader_done done,
-                       void *context, struct model_reader **ret)
+/* The thread may still write the result, so the caller gets another. */
+static void import_abandoned(struct job *job)
+{
+    struct model_reader *reader = (struct model_reader *)job;
+    struct model_read_result none = {.operation = "read"};
+    model_reader_done done = TAKE_PTR(reader->done);
+    log_warn("a file of a model that is read has not answered for %d s: given up",
+             WORKERS_ABANDON_USEC / 1000000);
+    if (done)
+        done(-ETIMEDOUT, &none, reader->context);
+}
+
+int model_reader_start(struct workers *workers, uid_t uid, struct model_source *source,
+                       model_reader_done done, void *context, struct model_reader **ret)
 {
     struct model_reader *reader = calloc(1, sizeof *reader);
     if (!reader) {
@@ -45,7 +59,11 @@ int model_reader_start(struct workers *workers, struct model_source *source, mod
         return -ENOMEM;
     }
     *reader = (struct model_reader){
-        .job = {.n_steps = 1, .step = import_step, .done = import_finish},
+        .job = {.n_steps = 1,
+                .step = import_step,
+                .done = import_finish,
+                .abandoned = import_abandoned,
+                .uid = uid},
         .workers = workers,
         .source = *source,
         .done = done,

@@ -4,6 +4,7 @@
 #include "common/definition/definition_value.h"
 #include "common/formats/tensor_format.h"
 #include "common/utf8.h"
+#include "daemon/system/workers.h"
 #include "daemon/weights/model_dir.h"
 
 #include <errno.h>
@@ -93,6 +94,7 @@ int shards_init_file(struct weight_file *file, int fd, const char *path,
 int shards_pread(void *fd, uint64_t offset_bytes, void *buffer, size_t n_bytes)
 {
     enum { TRIES = 3 }; /* the loader may set it again */
+    worker_reads();
     int r = byte_source_pread(fd, offset_bytes, buffer, n_bytes);
     for (int i = 0; i < TRIES && r == -EINVAL; i++) {
         int flags = fcntl(*(const int *)fd, F_GETFL);
@@ -100,6 +102,7 @@ int shards_pread(void *fd, uint64_t offset_bytes, void *buffer, size_t n_bytes)
             return -errno;
         r = byte_source_pread(fd, offset_bytes, buffer, n_bytes);
     }
+    worker_computes();
     return r;
 }
 
@@ -126,10 +129,12 @@ int shards_open(struct model_source *source, struct shards *shards, const char *
                 struct model_read_result *result)
 {
     struct weight_file file;
+    worker_reads();
     int fd = open_weights(source, path, result);
     if (fd < 0)
         return fd;
     int r = shards_init_file(&file, fd, path, result);
+    worker_computes();
     return r < 0 ? r : shards_add(shards, &file, result);
 }
 

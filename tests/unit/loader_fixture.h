@@ -124,7 +124,7 @@ static inline void start(struct layer *layer)
 {
     reserve(layer);
     bench.n_done[layer->index] = 0;
-    ck_assert_int_eq(loader_fill(bench.loader, layer, false, done, NULL), 0);
+    ck_assert_int_eq(loader_fill(bench.loader, layer, 0, false, done, NULL), 0);
     ck_assert_ptr_nonnull(layer->fill);
 }
 

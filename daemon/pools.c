@@ -1,0 +1,77 @@
+#include "daemon/pools.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "daemon/methods/turns.h"
+
+#include <errno.h>
+#include <event2/event.h>
+
+enum {
+    PLANNERS = TURNS_AT_ONCE + 2, /* one for each Plan that may go on, and one for runs' plans */
+    READERS = TURNS_AT_ONCE + 2,  /* likewise, and one for LoadModel */
+    END_USEC = 3000000,
+    N_EVENTS = sizeof((struct pools){0}.events) / sizeof((struct pools){0}.events[0])
+};
+
+int pools_start(struct pools *pools, unsigned n_loaders)
+{
+    int r = workers_new(READERS, &pools->readers);
+    if (r == 0)
+        r = workers_new(n_loaders, &pools->loaders);
+    return r < 0 ? r : workers_new(PLANNERS, &pools->planners);
+}
+
+static void on_work(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    workers_dispatch(context);
+}
+
+static void on_look(evutil_socket_t fd, short what, void *context)
+{
+    const struct pools *pools = context;
+    uint64_t now_usec = clock_monotonic_usec();
+    (void)fd;
+    (void)what;
+    workers_look(pools->readers, now_usec);
+    workers_look(pools->loaders, now_usec);
+}
+
+static struct event *watch(struct event_base *base, struct workers *workers)
+{
+    return event_new(base, workers_fd(workers), EV_READ | EV_PERSIST, on_work, workers);
+}
+
+int pools_watch(struct pools *pools, struct event_base *base)
+{
+    static const struct timeval every_second = {.tv_sec = 1};
+    pools->events[0] = event_new(base, -1, EV_PERSIST, on_look, pools);
+    pools->events[1] = watch(base, pools->readers);
+    pools->events[2] = watch(base, pools->loaders);
+    pools->events[3] = watch(base, pools->planners);
+    for (size_t i = 0; i < N_EVENTS; i++)
+        if (!pools->events[i] || event_add(pools->events[i], i == 0 ? &every_second : NULL) < 0)
+            return -ENOMEM;
+    return 0;
+}
+
+int pools_end(struct pools *pools)
+{
+    uint64_t deadline_usec = clock_monotonic_usec() + END_USEC;
+    for (size_t i = 0; i < N_EVENTS; i++)
+        if (pools->events[i])
+            event_free(pools->events[i]);
+    int r = workers_end(pools->planners, deadline_usec);
+    if (r == 0)
+        r = workers_end(pools->readers, deadline_usec);
+    return r < 0 ? r : workers_end(pools->loaders, deadline_usec);
+}
+
+_Noreturn void pools_leave(void)
+{
+    log_warn("a file still does not answer: the daemon ends without it, and if it cannot be "
+             "interrupted, as of a FUSE server, the process is gone when the server is");
+    _exit(EXIT_SUCCESS);
+}

@@ -1,0 +1,27 @@
+/* The daemon's pools of threads. Each kind of work has its own, so that none waits for another. */
+#pragma once
+
+#include "daemon/system/workers.h"
+
+struct event;
+struct event_base;
+
+struct pools {
+    struct workers *readers;  /* of models */
+    struct workers *loaders;  /* of layers */
+    struct workers *planners; /* forecasts and the choice of runs' plans: they read no files */
+    struct event *events[4];
+};
+
+/* 0 or a negative errno; then pools_end is still due. */
+int pools_start(struct pools *pools, unsigned n_loaders);
+
+/* The loop reports what is done, and notices steps that do not return. 0 or -ENOMEM. */
+int pools_watch(struct pools *pools, struct event_base *base);
+
+/* Whatever was started ends within seconds. 0; -ETIMEDOUT if a step does not return: then nothing
+ * that steps use may be freed, and pools_leave is all that is left to do. */
+int pools_end(struct pools *pools);
+
+/* Ends the process with success while steps do not return. */
+_Noreturn void pools_leave(void);

@@ -1,0 +1,49 @@
+#include "daemon/system/job_queue.h"
+
+#include <stddef.h>
+
+void job_queue_push(struct job_queue *queue, struct job *job)
+{
+    job->next = NULL;
+    if (queue->first)
+        queue->last->next = job;
+    else
+        queue->first = job;
+    queue->last = job;
+}
+
+struct job *job_queue_pop(struct job_queue *queue)
+{
+    struct job *job = queue->first;
+    if (job)
+        queue->first = job->next;
+    return job;
+}
+
+/* How many user numbers lie between; the last user himself comes last. */
+static uid_t distance(uid_t last_uid, const struct job *job)
+{
+    return job->uid - last_uid - 1;
+}
+
+struct job *job_queue_take(struct job_queue *queue, uid_t last_uid,
+                           bool (*is_held)(const struct job *job, const void *context),
+                           const void *context)
+{
+    struct job *next = NULL, *before_next = NULL, *before = NULL;
+    for (struct job *job = queue->first; job; before = job, job = job->next) {
+        if (is_held(job, context) || (next && distance(last_uid, job) >= distance(last_uid, next)))
+            continue;
+        next = job;
+        before_next = before;
+    }
+    if (!next)
+        return NULL;
+    if (before_next)
+        before_next->next = next->next;
+    else
+        queue->first = next->next;
+    if (queue->last == next)
+        queue->last = before_next;
+    return next;
+}

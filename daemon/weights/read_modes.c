@@ -1,0 +1,149 @@
+/* Owns the choice of O_DIRECT. Of one model, one choice is made at a time, so that its probes do
+ * not meet the flag. */
+#include "daemon/weights/read_modes.h"
+
+#include "common/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+
+enum { PROBE_INTERVAL_USEC = 1000000 };
+
+/* On the stack of the thread that makes it. */
+struct read_mode_choice {
+    LIST_ENTRY(read_mode_choice) entry;
+    const struct definition *definition;
+};
+
+void read_modes_init(struct read_modes *modes, enum io_mode io)
+{
+    *modes = (struct read_modes){
+        .io = io, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+}
+
+void read_modes_done(struct read_modes *modes)
+{
+    pthread_cond_destroy(&modes->changed);
+    pthread_mutex_destroy(&modes->lock);
+}
+
+/* Probes a few bytes of the layer. The file counts as warm if most of them are in the page cache.
+ * cachestat and mincore would work only for files of the daemon's own user. The kernel reads the
+ * bytes that a probe misses, so the next load must probe other places. */
+static bool is_warm(const struct chunk_list *chunks, uint32_t source,
+                    const struct weight_file *file)
+{
+    enum { PROBES = 16 };
+    size_t stride = chunks->n / PROBES + 1, n_probes = 0, n_hits = 0;
+    unsigned seed = (unsigned)clock_monotonic_usec();
+
+    for (size_t i = 0; i < chunks->n; i += stride) {
+        const struct chunk *chunk = &chunks->elements[i];
+        char byte;
+        struct iovec vector = {&byte, 1};
+        if (chunk->source != source)
+            continue;
+        uint64_t n_bytes = file->bytes - chunk->file_offset_bytes;
+        if (n_bytes > chunk->n_bytes)
+            n_bytes = chunk->n_bytes;
+        off_t at = (off_t)(chunk->file_offset_bytes + (unsigned)rand_r(&seed) % n_bytes);
+        n_probes++;
+        n_hits += preadv2(file->fd, &vector, 1, at, RWF_NOWAIT) == 1;
+    }
+    return n_hits * 2 > n_probes;
+}
+
+/* This does not disturb reads in flight on the same descriptor, because every read covers whole
+ * blocks at congruent offsets. */
+void weight_file_set_direct(struct weight_file *file, bool direct)
+{
+    int flags = fcntl(file->fd, F_GETFL);
+    if (flags < 0)
+        return;
+    flags = direct ? flags | O_DIRECT : flags & ~O_DIRECT;
+    if (fcntl(file->fd, F_SETFL, flags) < 0)
+        file->direct_refused = true;
+}
+
+/* Whether to probe the file. A run reads the same layers again and again, so it must not pay for
+ * probes each time. */
+static bool is_due(bool is_ahead, const struct weight_file *file, uint64_t now_usec)
+{
+    return !is_ahead || now_usec >= file->probed_usec + PROBE_INTERVAL_USEC;
+}
+
+static void follow_page_cache(bool is_ahead, const struct chunk_list *chunks, uint32_t source,
+                              struct weight_file *file)
+{
+    uint64_t now_usec = clock_monotonic_usec();
+    if (!is_due(is_ahead, file, now_usec))
+        return;
+    file->probed_usec = now_usec;
+    weight_file_set_direct(file, false);
+    weight_file_set_direct(file, !is_warm(chunks, source, file));
+}
+
+static int choose(const struct read_modes *modes, const struct layer *layer, bool is_ahead,
+                  const struct chunk_list *chunks)
+{
+    const struct definition *definition = layer->model->definition;
+    const struct layer_definition *description = layer_definition(layer);
+
+    for (uint32_t i = 0; i < description->n_pieces; i++) {
+        uint32_t source = description->pieces[i].source;
+        struct weight_file *file = &definition->files[source];
+        if (i > 0 && source == description->pieces[i - 1].source)
+            continue;
+        if (file->fd < 0)
+            return -EBADF;
+        if (weight_file_changed(file))
+            return -ESTALE;
+        /* Chunks are large enough without readahead. Readahead would fetch bytes that no step
+         * reads, and the file would look warmer each time. */
+        posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
+        if (file->direct_refused)
+            continue;
+        if (modes->io == IO_AUTO)
+            follow_page_cache(is_ahead, chunks, source, file);
+        else
+            weight_file_set_direct(file, modes->io == IO_DIRECT);
+    }
+    return 0;
+}
+
+static bool is_in_progress(const struct read_modes *modes, const struct definition *definition)
+{
+    const struct read_mode_choice *other;
+    LIST_FOREACH (other, &modes->choices, entry)
+        if (other->definition == definition)
+            return true;
+    return false;
+}
+
+int read_modes_choose(struct read_modes *modes, const struct layer *layer, bool is_ahead,
+                      const struct chunk_list *chunks, atomic_bool *is_chosen)
+{
+    struct read_mode_choice choice = {.definition = layer->model->definition};
+    int r = 0;
+    if (atomic_load(is_chosen))
+        return 0;
+
+    pthread_mutex_lock(&modes->lock);
+    while (is_in_progress(modes, choice.definition))
+        pthread_cond_wait(&modes->changed, &modes->lock);
+    LIST_INSERT_HEAD(&modes->choices, &choice, entry);
+    pthread_mutex_unlock(&modes->lock);
+
+    if (!atomic_load(is_chosen)) {
+        r = choose(modes, layer, is_ahead, chunks);
+        atomic_store(is_chosen, r == 0);
+    }
+
+    pthread_mutex_lock(&modes->lock);
+    LIST_REMOVE(&choice, entry);
+    pthread_cond_broadcast(&modes->changed);
+    pthread_mutex_unlock(&modes->lock);
+    return r;
+}

@@ -1,0 +1,136 @@
+"""A file whose server does not answer keeps nobody waiting but those that asked for it."""
+import signal
+import unittest
+
+from harness import IS_ROOT, MIB, wait_until
+from leasing import LeaseTestCase, write_model
+from slow_files import GETATTR, READ, SlowFiles
+
+LAYER_BYTES = 4 * MIB
+
+
+@unittest.skipUnless(IS_ROOT, "needs root to mount")
+class SlowFilesTest(LeaseTestCase):
+    options = {}
+
+    def mount(self, *names, **options):
+        """A mount with models of these names, two layers each; self.layers are the last one's."""
+        contents = {}
+        for seed, name in enumerate(names):
+            path = self.directory() / name
+            self.layers = write_model(path, (LAYER_BYTES, LAYER_BYTES), seed)
+            contents[name] = path.read_bytes()
+        files = SlowFiles(self.directory(), contents, **options)
+        self.addCleanup(files.close)
+        return files
+
+    def send(self, files, name, method="LoadModel", **parameters):
+        """Sends a call with the model's file, and does not wait."""
+        connection = self.connect()
+        connection.send_call(method, dict(parameters, definitionFileDescriptor=0, name=name),
+                             [files.open(name)])
+        return connection
+
+    def wait_hung(self, files, n=1):
+        wait_until(lambda: files.n_hung >= n, "requests without an answer")
+
+    def assertServed(self):
+        """Another model is read and loaded."""
+        self.load_weights("other", (LAYER_BYTES,))
+        self.daemon.call("UnloadModel", model="other")
+
+    def assertGivenUp(self, connection, method="LoadModel"):
+        error = self.assertVarlinkError("IOFailed", connection.result, method)
+        self.assertEqual(error["errnoName"], "ETIMEDOUT")
+
+    def stuck_layer(self, **options):
+        """A mount with a model that is registered, and whose first layer cannot be read."""
+        files = self.mount("slow", **options)
+        files.hang(READ, offset=MIB)
+        loading = self.send(files, "slow")
+        self.wait_hung(files)
+        return files, loading
+
+    def test_models_that_cannot_be_read(self):
+        files = self.mount(*"abcdef")
+        files.hang(READ)
+        calls = [self.send(files, name) for name in files.names]
+        self.wait_hung(files, 4)
+        self.assertServed()
+        for call in calls:
+            self.assertGivenUp(call)
+        self.assertServed()
+        files.abort()
+
+    def test_a_plan_of_a_model_that_cannot_be_read(self):
+        files = self.mount("slow")
+        files.hang(READ)
+        planning = self.send(files, "slow", "Plan")
+        self.wait_hung(files)
+        self.assertServed()
+        planning.close()
+        self.assertServed()
+        files.abort()
+
+    def test_a_layer_that_cannot_be_read(self):
+        files, loading = self.stuck_layer()
+        second = self.connect()
+        second.send_call("Acquire", {"model": "slow", "layer": "b.1"})
+        self.assertServed()
+        self.assertGivenUp(loading)
+        self.assertGivenUp(second, "Acquire")
+        for layer in ("b.0", "b.1"):  # and at once from now on
+            error = self.assertVarlinkError("IOFailed", self.daemon.call, "Acquire", model="slow",
+                                            layer=layer)
+            self.assertEqual(error["errnoName"], "ETIMEDOUT")
+        self.assertServed()
+        # Its pages are not given to others while a thread may still write into them.
+        self.assertVarlinkError("Busy", self.daemon.call, "UnloadModel", model="slow")
+        self.assertGreater(self.daemon.stats()["arena"]["usedBytes"], 0)
+
+        files.abort()
+        wait_until(lambda: self.daemon.stats()["arena"]["usedBytes"] == 0, "the pages")
+        self.daemon.call("UnloadModel", model="slow")
+        self.assertServed()
+        self.assertUnharmed()
+
+    def end_with_stopped_server(self, method):
+        files = self.mount("slow")
+        file = files.open("slow")
+        files.stop()
+        self.connect().send_call(method, {"definitionFileDescriptor": 0, "name": "slow"}, [file])
+        wait_until(lambda: files.is_stopped, "a request that waits")
+        self.daemon.process.send_signal(signal.SIGTERM)
+        self.assertEqual(self.daemon.process.wait(10), 0)
+
+    def test_the_end_does_not_wait_for_a_plan(self):
+        self.end_with_stopped_server("Plan")
+
+    def test_the_end_does_not_wait_for_a_model(self):
+        self.end_with_stopped_server("LoadModel")
+
+    def test_the_end_leaves_nothing_but_what_cannot_be_killed(self):
+        """The kernel does not let a thread go whose request the server has taken."""
+        files, _ = self.stuck_layer()
+        self.daemon.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "without it" in self.daemon.read_log(), "its last words")
+        self.assertFalse(self.daemon.socket.exists())
+        wait_until(lambda: self.daemon.status()["State"].startswith("Z"), "the main thread's end")
+        files.abort()
+        self.assertEqual(self.daemon.process.wait(10), 0)
+
+    def test_a_server_that_does_not_say_how_large_a_file_is(self):
+        files = self.mount("slow", valid_sec=0)
+        self.send(files, "slow").result("LoadModel")
+        self.daemon.call("UnloadLayer", model="slow", layer="b.1")
+        files.hang(GETATTR, READ)
+        acquiring = self.connect()
+        acquiring.send_call("Acquire", {"model": "slow", "layer": "b.1"})
+        self.wait_hung(files)
+        self.assertServed()
+        self.daemon.wait_sample()
+        self.daemon.call("List")
+        client = self.client()
+        self.assertEqual(client.read(client.lease(model="slow", layer="b.0")),
+                         self.layers["b.0"])
+        files.abort()
