@@ -349,6 +349,8 @@ static void take_down(struct daemon *daemon)
     if (daemon->leaves_nothing && daemon->backing)
         backing_discard(daemon->backing);
     backing_free(daemon->backing);
+    if (pools_end_closers(&daemon->pools) < 0)
+        pools_leave();
     libevent_global_shutdown();
 }
 

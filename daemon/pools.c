@@ -2,10 +2,12 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/passed_fd.h"
 #include "daemon/methods/turns.h"
 
 #include <errno.h>
 #include <event2/event.h>
+#include <pthread.h>
 
 enum {
     PLANNERS = TURNS_AT_ONCE + 2, /* one for each Plan that may go on, and one for runs' plans */
@@ -14,9 +16,48 @@ enum {
     N_EVENTS = sizeof((struct pools){0}.events) / sizeof((struct pools){0}.events[0])
 };
 
+struct closing {
+    struct job job;
+    int fd;
+};
+
+/* The loop's thread, which must not wait for a file server. A worker may. */
+static pthread_t loop;
+
+static int close_step(struct job *job, uint64_t index)
+{
+    (void)index;
+    close(((struct closing *)job)->fd);
+    return 0;
+}
+
+static void closed(struct job *job, int error)
+{
+    (void)error;
+    free(job);
+}
+
+static void close_elsewhere(int fd, void *context)
+{
+    struct workers *closers = context;
+    struct closing *closing =
+        pthread_equal(pthread_self(), loop) ? calloc(1, sizeof *closing) : NULL;
+    if (!closing) {
+        close(fd);
+        return;
+    }
+    *closing = (struct closing){{.n_steps = 1, .step = close_step, .done = closed}, fd};
+    workers_submit(closers, &closing->job);
+}
+
 int pools_start(struct pools *pools, unsigned n_loaders)
 {
-    int r = workers_new(READERS, &pools->readers);
+    int r = workers_new(1, &pools->closers);
+    if (r < 0)
+        return r;
+    loop = pthread_self();
+    passed_fd_set_closer(close_elsewhere, pools->closers);
+    r = workers_new(READERS, &pools->readers);
     if (r == 0)
         r = workers_new(n_loaders, &pools->loaders);
     return r < 0 ? r : workers_new(PLANNERS, &pools->planners);
@@ -37,6 +78,7 @@ static void on_look(evutil_socket_t fd, short what, void *context)
     (void)what;
     workers_look(pools->readers, now_usec);
     workers_look(pools->loaders, now_usec);
+    workers_look(pools->closers, now_usec);
 }
 
 static struct event *watch(struct event_base *base, struct workers *workers)
@@ -51,6 +93,7 @@ int pools_watch(struct pools *pools, struct event_base *base)
     pools->events[1] = watch(base, pools->readers);
     pools->events[2] = watch(base, pools->loaders);
     pools->events[3] = watch(base, pools->planners);
+    pools->events[4] = watch(base, pools->closers);
     for (size_t i = 0; i < N_EVENTS; i++)
         if (!pools->events[i] || event_add(pools->events[i], i == 0 ? &every_second : NULL) < 0)
             return -ENOMEM;
@@ -67,6 +110,12 @@ int pools_end(struct pools *pools)
     if (r == 0)
         r = workers_end(pools->readers, deadline_usec);
     return r < 0 ? r : workers_end(pools->loaders, deadline_usec);
+}
+
+int pools_end_closers(struct pools *pools)
+{
+    passed_fd_set_closer(NULL, NULL);
+    return workers_end(pools->closers, clock_monotonic_usec() + END_USEC);
 }
 
 _Noreturn void pools_leave(void)

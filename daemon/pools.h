@@ -10,7 +10,8 @@ struct pools {
     struct workers *readers;  /* of models */
     struct workers *loaders;  /* of layers */
     struct workers *planners; /* forecasts and the choice of runs' plans: they read no files */
-    struct event *events[4];
+    struct workers *closers;  /* of descriptors that clients passed */
+    struct event *events[5];
 };
 
 /* 0 or a negative errno; then pools_end is still due. */
@@ -19,9 +20,12 @@ int pools_start(struct pools *pools, unsigned n_loaders);
 /* The loop reports what is done, and notices steps that do not return. 0 or -ENOMEM. */
 int pools_watch(struct pools *pools, struct event_base *base);
 
-/* Whatever was started ends within seconds. 0; -ETIMEDOUT if a step does not return: then nothing
- * that steps use may be freed, and pools_leave is all that is left to do. */
+/* Whatever was started ends within seconds, but for the closers. 0; -ETIMEDOUT if a step does not
+ * return: then nothing that steps use may be freed, and pools_leave is all that is left to do. */
 int pools_end(struct pools *pools);
+
+/* Last, when nothing is left to close. 0 or -ETIMEDOUT, likewise. */
+int pools_end_closers(struct pools *pools);
 
 /* Ends the process with success while steps do not return. */
 _Noreturn void pools_leave(void);

@@ -4,6 +4,8 @@
  * receives beyond a NUL. message.c interprets the text; the caller waits and has the clocks. */
 #include "proto/frame.h"
 
+#include "common/passed_fd.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,8 +29,7 @@ struct frame_reader {
 static void close_all(int *fds, size_t *n_fds)
 {
     for (size_t i = 0; i < *n_fds; i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
+        passed_fd_close(fds[i]);
     *n_fds = 0;
 }
 
@@ -120,7 +121,7 @@ static void take_fds(struct frame_reader *reader, struct msghdr *header)
             if (reader->n_fds < reader->max_fds) {
                 reader->fds[reader->n_fds++] = fd;
             } else {
-                close(fd);
+                passed_fd_close(fd);
                 reader->fds_lost = true;
             }
         }

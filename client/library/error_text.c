@@ -181,6 +181,8 @@ static void print_io_failed(FILE *out, const json_t *parameters, const char *fil
         if (candidate && strcmp(candidate, name) == 0)
             text = strerror(error);
     }
+    if (strcmp(name, "ETIMEDOUT") == 0)
+        text = "its file did not answer for 20 s; is the server of the file system running?";
     fprintf(out, "%s%sthe daemon failed to %s: %s%s%s%s", file ? file : "", file ? ": " : "",
             error_text_string(parameters, "operation", "?"), text ? text : name, text ? " (" : "",
             text ? name : "", text ? ")" : "");

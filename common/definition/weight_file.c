@@ -2,6 +2,7 @@
 #include "common/definition/weight_file.h"
 
 #include "common/cleanup.h"
+#include "common/passed_fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +14,7 @@
 
 int weight_file_init(struct weight_file *file, int fd, const char *path)
 {
-    _cleanup_(closep) int owned = fd;
+    _cleanup_(passed_fd_closep) int owned = fd;
     struct stat status;
     if (fstat(owned, &status) < 0)
         return -errno;
@@ -42,7 +43,7 @@ int weight_file_init(struct weight_file *file, int fd, const char *path)
 
 void weight_file_done(struct weight_file *file)
 {
-    closep(&file->fd);
+    passed_fd_close(file->fd);
     free(file->path);
 }
 

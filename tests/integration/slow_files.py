@@ -99,7 +99,8 @@ class SlowFiles:
     def close(self):
         self.abort()
         while self.opened:
-            os.close(self.opened.pop())
+            with contextlib.suppress(OSError):  # the server is gone
+                os.close(self.opened.pop())
         libc.umount2(str(self.directory).encode(), MNT_DETACH | UMOUNT_NOFOLLOW)
 
     def open(self, name):

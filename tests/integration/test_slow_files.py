@@ -4,7 +4,7 @@ import unittest
 
 from harness import IS_ROOT, MIB, wait_until
 from leasing import LeaseTestCase, write_model
-from slow_files import GETATTR, READ, SlowFiles
+from slow_files import FLUSH, GETATTR, READ, SlowFiles
 
 LAYER_BYTES = 4 * MIB
 
@@ -69,6 +69,20 @@ class SlowFilesTest(LeaseTestCase):
         self.wait_hung(files)
         self.assertServed()
         planning.close()
+        self.assertServed()
+        files.abort()
+
+    def test_descriptors_that_cannot_be_closed(self):
+        files = self.mount("slow", flushes=True)
+        files.hang(FLUSH)
+        for method, parameters in (("Plan", {"definitionFileDescriptor": 0, "name": "slow"}),
+                                   ("FindModel", {"fileDescriptor": 0}), ("Stats", {})):
+            with self.connect() as connection:
+                connection.send_call(method, parameters, [files.open("slow")])
+                connection.reply(method)
+            self.assertServed()
+        with self.connect() as connection:
+            connection.send(b"half a message", [files.open("slow")])
         self.assertServed()
         files.abort()
 
