@@ -62,11 +62,12 @@ class SlowFilesTest(LeaseTestCase):
         self.assertServed()
         files.abort()
 
-    def test_a_plan_of_a_model_that_cannot_be_read(self):
-        files = self.mount("slow")
+    def test_a_plan_and_a_load_of_a_model_that_cannot_be_read(self):
+        files = self.mount("planned", "loaded")
         files.hang(READ)
-        planning = self.send(files, "slow", "Plan")
-        self.wait_hung(files)
+        planning = self.send(files, "planned", "Plan")
+        self.send(files, "loaded")
+        self.wait_hung(files, 2)
         self.assertServed()
         planning.close()
         self.assertServed()
