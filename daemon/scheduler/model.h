@@ -20,17 +20,17 @@ struct layer {
     struct model *model;
     struct allocation allocation; /* if it is of an older generation, the layer is absent */
     uint64_t used_usec;           /* last hit or load */
-    uint64_t fill_id;             /* of the load that brought its bytes in; never used twice */
-    struct layer *older, *newer; /* the residents by last use, or the loading layers by their start;
-                                    meaningless when absent */
-    struct fill *fill;           /* the loader's work in progress, or NULL; the loader's to set */
-    uint32_t index;              /* in the model, in execution order */
-    uint32_t n_pins : 26;        /* holds on a resident layer: while there is one, it stays */
-    uint32_t keep : 1;          /* its model's runs stream others through the arena, not this one */
-    uint32_t ahead : 1;         /* loaded or loading for a run, and not used since */
-    uint32_t given_up : 1;      /* nobody waits for its fill any more; the loader's to set */
-    uint32_t counted : 1;       /* a walk over leases has met it; 0 between walks */
-    enum layer_state state : 2; /* as of the allocation's generation: read it with layer_state */
+    uint64_t fill_id;             /* the number of the load that read its bytes; never used twice */
+    struct layer *older, *newer;  /* resident layers by last use, or loading layers by their start;
+                                     not valid when absent */
+    struct fill *fill;            /* the loader's work on it, or NULL; only the loader sets it */
+    uint32_t index;               /* in the model, in execution order */
+    uint32_t n_pins : 26;         /* while there are pins, the layer stays resident */
+    uint32_t keep : 1;     /* the plan of its model's runs keeps it, and streams other layers */
+    uint32_t ahead : 1;    /* it was read ahead for a run, and not used since */
+    uint32_t given_up : 1; /* its fill was abandoned, and still runs; the loader sets it */
+    uint32_t counted : 1;  /* already counted in the current walk over leases; 0 between walks */
+    enum layer_state state : 2; /* may be outdated: use scheduler_layer_state */
 };
 
 struct model {

@@ -9,19 +9,21 @@
 /* Embedded in its owner's struct, which must live until `done` has run. */
 struct job {
     uint64_t n_steps; /* > 0 */
-    /* Worker thread. 0 or a negative errno; after an error no further step is started. */
+    /* Runs on a worker thread. Returns 0 or a negative errno; after an error no further step is
+     * started. */
     int (*step)(struct job *job, uint64_t index);
-    /* Loop thread, exactly once, when no step runs any more: 0, the first error, or -ECANCELED. */
+    /* Runs on the loop thread, exactly once, when no step runs any more. `error` is 0, the first
+     * error, or -ECANCELED. */
     void (*done)(struct job *job, int error);
-    /* Loop thread, at most once, and before `done`: a step has not moved for WORKERS_ABANDON_USEC.
-     * It still runs, and may never end. Optional. */
+    /* Runs on the loop thread, at most once, before `done`, if a step has not moved for
+     * WORKERS_ABANDON_USEC. That step still runs, and may never end. May be NULL. */
     void (*abandoned)(struct job *job);
 
-    uid_t uid;        /* the user who has asked for it */
-    const void *file; /* what its steps read, to compare only; NULL: nothing that may stall */
-    bool is_behind;   /* no step of it is started while another job has one to start */
+    uid_t uid;        /* the user who requested it */
+    const void *file; /* identifies what its steps read; NULL: no other job shares it */
+    bool is_behind;   /* its steps start only while no other job has a step to start */
 
-    /* The pool's. */
+    /* These belong to the pool. */
     struct job *next;
     uint64_t next_step, n_running, n_finished;
     int error;

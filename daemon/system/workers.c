@@ -2,12 +2,12 @@
  * not started) and finished (`done` has not run).
  *
  * Invariant: a job is in the ready or the behind queue if and only if next_step < n_steps and no
- * thread is just taking a step of it; it moves to finished exactly once, when next_step is n_steps
- * and n_running is 0. A job that failed or was cancelled has its remaining steps struck out when
- * its turn comes. To take a step costs O(jobs that are queued), and a job is a client's call.
+ * thread is just taking one of its steps. It moves to finished exactly once, when next_step is
+ * n_steps and n_running is 0. If a job failed or was cancelled, its remaining steps are dropped
+ * when its turn comes. To take a step costs O(queued jobs); each job belongs to one call.
  *
- * Of the threads that are not stalled, at most n_threads run: whoever comes back from a stalled
- * step while there are as many without it ends. */
+ * At most n_threads threads are not stalled. If a thread returns from a stalled step, and there are
+ * n_threads others by then, it ends. */
 #include "daemon/system/workers.h"
 
 #include "common/clock.h"
@@ -28,8 +28,8 @@ struct worker {
     struct workers *workers;
     pthread_t thread;
     bool has_thread;
-    bool has_ended;  /* the thread is to be joined */
-    struct job *job; /* whose step is running, or NULL */
+    bool has_ended;  /* the thread must be joined */
+    struct job *job; /* the job whose step is running, or NULL */
     bool is_stalled;
     _Atomic uint64_t moved_usec; /* when the step began, or last went on; UINT64_MAX: it computes */
 };
@@ -39,8 +39,8 @@ struct workers {
     pthread_cond_t wake;
     struct job_queue ready, behind, finished;
     bool stopping;
-    int event_fd;   /* readable while something is finished */
-    uid_t last_uid; /* whose step was taken last */
+    int event_fd;   /* readable while a job is in `finished` */
+    uid_t last_uid; /* the user whose step was taken last */
     unsigned n_threads, n_alive, n_stalled, n_slots;
     struct worker threads[]; /* n_slots: n_threads and the spares */
 };

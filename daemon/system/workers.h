@@ -1,13 +1,14 @@
-/* A pool of threads that work in steps, so that the event loop never waits.
+/* A pool of threads that do jobs in steps, so that the event loop never waits.
  *
- * Jobs take turns step by step: the users in the order of their numbers, the jobs of one user round
+ * Jobs take turns step by step: users in the order of their numbers, and the jobs of one user round
  * robin. Steps of one job may run on several threads at once. Completion is reported on the loop's
  * thread by workers_dispatch, when the pool's descriptor (an eventfd) is readable. Threads run at
- * nice 10, and as SCHED_BATCH: two of them at full speed starve a loop on two cores otherwise.
+ * nice 10, and as SCHED_BATCH, because otherwise two of them at full speed starve the loop on two
+ * cores.
  *
- * A step may wait for a file whose server does not answer. workers_look notices: such a step is
- * stalled, a spare thread takes the place of its thread, and no further step of a job with the same
- * file begins until it returns. */
+ * A step may wait for a file whose server does not answer. workers_look detects such a stalled
+ * step, and starts a spare thread in place of its thread. Until the step returns, no other step of
+ * a job with the same file begins. */
 #pragma once
 
 #include "common/cleanup.h"
@@ -21,15 +22,15 @@ enum {
     WORKERS_SPARES_MAX = 8,
 };
 
-/* `n_threads` from 1 to 64, and up to WORKERS_SPARES_MAX more in place of those that are stalled. 0
- * or a negative errno. */
+/* `n_threads` is 1 to 64. Up to WORKERS_SPARES_MAX more threads replace stalled ones. Returns 0 or
+ * a negative errno. */
 int workers_new(unsigned n_threads, struct workers **ret);
 
-/* Cancels every job, joins the threads and runs what `done` is still owed; then the pool is gone.
- * -ETIMEDOUT if a step has not returned by `deadline_usec` (CLOCK_MONOTONIC): the pool stays, and
- * nothing that its steps use may be freed. */
+/* Cancels every job, joins the threads, calls every `done` that has not run yet, and frees the
+ * pool. Returns 0, or -ETIMEDOUT if a step has not returned by `deadline_usec` (CLOCK_MONOTONIC);
+ * then the pool still exists, and nothing that its steps use may be freed. */
 int workers_end(struct workers *workers, uint64_t deadline_usec);
-/* Likewise, but waits for as long as it takes. */
+/* Does the same without a deadline. */
 struct workers *workers_free(struct workers *workers);
 DEFINE_CLEANUP(struct workers *, workers_free);
 
@@ -42,11 +43,11 @@ void workers_hurry(struct workers *workers, struct job *job);
 /* Starts no further step of the job. `done` runs as usual. A running step may ask job_cancelled. */
 void workers_cancel(struct workers *workers, struct job *job);
 
-/* What the calling step does from now on: it waits for a file, or it computes and cannot stall. A
- * step begins with a file. Outside a step these do nothing. */
+/* A step says what it does from now on: it reads a file, or it computes and so cannot stall. At its
+ * beginning it counts as reading. Outside a step these functions do nothing. */
 void worker_reads(void);
 void worker_computes(void);
-/* Loop thread, every second or so. Notices steps that are stalled or return, and abandons jobs. */
+/* Call it on the loop thread about every second. It finds stalled steps, and abandons jobs. */
 void workers_look(struct workers *workers, uint64_t now_usec);
 
 int workers_fd(const struct workers *workers); /* borrowed */

@@ -186,7 +186,7 @@ uint64_t load_requests_bytes_per_sec(const struct load_requests *loads)
     return (uint64_t)((double)loads->rate.bytes * 1e6 / (double)loads->rate.usec);
 }
 
-/* Goes on with every load that waits for the layer. */
+/* Continues every load that waits for the layer. */
 static void wake_waiting(struct load_requests *loads, const struct layer *layer, int error)
 {
     for (struct load_request *load = loads->first; load; load = load->next) {

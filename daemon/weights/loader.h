@@ -20,12 +20,13 @@ enum { LOADER_CHUNK_BYTES = 1 << 20, LOADER_HUGE_CHUNK_BYTES = 4 << 20 };
 
 struct loader;
 
-/* Loop thread. A layer's fill has stood still for WORKERS_ABANDON_USEC, because a file does not
- * answer, and layer->given_up is set. Threads may still write into the layer's pages, so `done`
- * follows when they have returned; it resets layer->given_up. */
+/* Called on the loop thread if a layer's fill has not moved for WORKERS_ABANDON_USEC, because a
+ * file does not answer. layer->given_up is set. Threads may still write into the layer's pages.
+ * When they have returned, `done` is called, which resets layer->given_up. */
 typedef void (*loader_given_up)(struct layer *layer, void *context);
 
-/* `backing` may be NULL (simulation): then nothing is written, and the rest happens as usual. */
+/* `backing` may be NULL (simulation): then the loader writes no bytes, and does the rest as
+ * usual. */
 int loader_new(struct workers *workers, struct backing *backing, const struct arena *arena,
                enum io_mode io, struct loader **ret);
 struct loader *loader_free(struct loader *loader); /* no fill may be in flight */
@@ -37,11 +38,10 @@ typedef void (*loader_done)(struct layer *layer, int error, void *context);
 
 void loader_on_given_up(struct loader *loader, loader_given_up given_up, void *context);
 
-/* Starts to fill a layer in LAYER_LOADING for the user `uid`; sets layer->fill. With `behind`, no
- * further chunk is begun while another fill has one to begin, until loader_hurry. Belongs right
- * after the layer's pages were reserved: no pages that came later may be filled, or reserved,
- * before. 0, or a negative errno (the pages must then be given back), and then `done` is not
- * called. */
+/* Starts to fill a layer in LAYER_LOADING for the user `uid`, and sets layer->fill. With `behind`,
+ * the fill begins a chunk only if no other fill has one to begin, until loader_hurry. Call it right
+ * after the layer's pages were reserved, before any other pages are reserved or filled. Returns 0,
+ * or a negative errno; on failure the caller must release the pages, and `done` is not called. */
 int loader_fill(struct loader *loader, struct layer *layer, uid_t uid, bool behind,
                 loader_done done, void *context);
 

@@ -6,12 +6,11 @@
 
 struct model_reader;
 
-/* Loop thread, once. `error` as of model_parse, or -ETIMEDOUT: a file has not answered for
- * WORKERS_ABANDON_USEC. The reference in `result` is the callee's to
- * take. */
+/* Called once, on the loop thread. `error` is that of model_parse, or -ETIMEDOUT if a file has not
+ * answered for WORKERS_ABANDON_USEC. The function takes the reference in `result`. */
 typedef void (*model_reader_done)(int error, struct model_read_result *result, void *context);
 
-/* For the user `uid`. Takes the source, also on failure. 0 or -ENOMEM. */
+/* Reads for the user `uid`. Takes the source, also on failure. Returns 0 or -ENOMEM. */
 int model_reader_start(struct workers *workers, uid_t uid, struct model_source *source,
                        model_reader_done done, void *context, struct model_reader **ret);
 
