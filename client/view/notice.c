@@ -3,9 +3,9 @@
 
 #include "client/library/safe_text.h"
 #include "common/cleanup.h"
+#include "common/fd_path.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,14 +47,10 @@ void notice_print(const char *format, ...)
 
 void notice_about(int fd, const char *format, ...)
 {
-    char link[32], path[PATH_MAX] = "a file";
+    char path[PATH_MAX];
     va_list arguments;
 
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(link, path, sizeof path - 1);
-    if (n > 0)
-        path[n] = '\0';
-    _cleanup_(freep) char *shown = safe_text(path);
+    _cleanup_(freep) char *shown = fd_path(fd, path) == 0 ? safe_text(path) : NULL;
     va_start(arguments, format);
     print(shown ? shown : "a file", format, arguments);
     va_end(arguments);

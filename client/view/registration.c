@@ -9,13 +9,12 @@
 #include "client/view/notice.h"
 #include "common/cleanup.h"
 #include "common/error.h"
+#include "common/fd_path.h"
 #include "common/formats/tensor_format.h"
 #include "proto/interface.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 static bool has_weights(int fd)
@@ -33,17 +32,14 @@ static bool has_weights(int fd)
 static int open_files(int fd, struct model_files *ret)
 {
     _cleanup_(model_files_failure_done) struct model_files_failure failure = {0};
-    char link[32], path[PATH_MAX];
+    char path[PATH_MAX];
+    int r = fd_path(fd, path);
 
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(link, path, sizeof path - 1);
+    if (r < 0)
+        return r;
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (n < 0 || own < 0) {
-        int error = errno;
-        closep(&own);
-        return -error;
-    }
-    path[n] = '\0';
+    if (own < 0)
+        return -errno;
     return model_files_open(path, own, false, ret, &failure);
 }
 

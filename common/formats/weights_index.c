@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int compare_names(const void *a, const void *b)
@@ -29,21 +30,20 @@ static int check_names(const struct weights_index *index, struct definition_prob
     return 0;
 }
 
+static int compare_tensor_name(const void *name, const void *tensor)
+{
+    return strcmp(name, ((const struct weights_tensor *)tensor)->entry->name);
+}
+
+static int compare_alias_name(const void *name, const void *alias)
+{
+    return strcmp(name, ((const struct weights_alias *)alias)->name);
+}
+
 static const struct weights_tensor *find_tensor(const struct weights_index *index, const char *name)
 {
-    uint32_t low = 0, high = index->n_tensors;
-
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        int r = strcmp(name, index->tensors[middle].entry->name);
-        if (r == 0)
-            return &index->tensors[middle];
-        if (r < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
+    return bsearch(name, index->tensors, index->n_tensors, sizeof *index->tensors,
+                   compare_tensor_name);
 }
 
 static int compare_aliases(const void *a, const void *b)
@@ -138,17 +138,9 @@ void weights_index_done(struct weights_index *index)
 const struct weights_tensor *weights_index_find(const struct weights_index *index, const char *name)
 {
     const struct weights_tensor *tensor = find_tensor(index, name);
-    uint32_t low = 0, high = index->n_aliases;
-
-    while (!tensor && low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        int r = strcmp(name, index->aliases[middle].name);
-        if (r == 0)
-            tensor = index->aliases[middle].tensor;
-        else if (r < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return tensor;
+    if (tensor || index->n_aliases == 0)
+        return tensor;
+    const struct weights_alias *alias =
+        bsearch(name, index->aliases, index->n_aliases, sizeof *index->aliases, compare_alias_name);
+    return alias ? alias->tensor : NULL;
 }

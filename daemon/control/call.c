@@ -43,6 +43,8 @@ bool call_may_continue(struct call *call)
     return connection_may_continue(call->connection);
 }
 
+const struct field call_no_parameters[] = {{0}};
+
 bool call_decode(struct call *call, const struct field *fields, void *ret)
 {
     const char *key;

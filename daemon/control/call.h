@@ -24,6 +24,7 @@ bool call_oneway(const struct call *call); /* the client accepts no reply */
 
 /* Decodes the parameters. On failure answers the call with InvalidParameter and returns false. */
 bool call_decode(struct call *call, const struct field *fields, void *ret);
+extern const struct field call_no_parameters[]; /* for a method without parameters */
 
 /* Returns descriptor `index` of the call's message, which the caller then owns, or -EBADF. */
 int call_take_fd(struct call *call, uint64_t index);

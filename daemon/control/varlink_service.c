@@ -49,8 +49,6 @@ struct info_reply {
     json_t *interfaces;
 };
 
-static const struct field no_fields[] = {{0}};
-
 static const struct field info_fields[] = {
     {"vendor", FIELD_STRING, offsetof(struct info_reply, vendor)},
     {"product", FIELD_STRING, offsetof(struct info_reply, product)},
@@ -98,7 +96,7 @@ static void get_info(struct call *call, void *context)
 {
     const struct varlink_service *service = context;
 
-    if (!call_decode(call, no_fields, NULL))
+    if (!call_decode(call, call_no_parameters, NULL))
         return;
     struct info_reply reply = {.vendor = service->info->vendor,
                                .product = service->info->product,

@@ -18,8 +18,6 @@ static const struct field model_fields[] = {
     {0},
 };
 
-static const struct field no_fields[] = {{0}};
-
 static void reply_unless_busy(struct manager *manager, struct call *call, int r)
 {
     if (r < 0)
@@ -60,7 +58,7 @@ void method_reset(struct call *call, void *context)
     struct manager *manager = context;
     struct scheduler_stats before;
 
-    if (!call_decode(call, no_fields, NULL))
+    if (!call_decode(call, call_no_parameters, NULL))
         return;
     scheduler_get_stats(manager->scheduler, &before);
     if (scheduler_reset(manager->scheduler) < 0)

@@ -114,8 +114,6 @@ static const struct field stats_fields[] = {
     {0},
 };
 
-static const struct field no_fields[] = {{0}};
-
 static void read_arena(const struct manager *manager, struct stats_reply *reply)
 {
     const struct arena *arena = scheduler_arena(manager->scheduler);
@@ -151,7 +149,7 @@ static uint64_t count_deleted_files(const struct scheduler *scheduler)
 void method_stats(struct call *call, void *context)
 {
     const struct manager *manager = context;
-    if (!call_decode(call, no_fields, NULL))
+    if (!call_decode(call, call_no_parameters, NULL))
         return;
 
     struct stats_reply reply = {
@@ -174,6 +172,6 @@ void method_stats(struct call *call, void *context)
 void method_watch(struct call *call, void *context)
 {
     const struct manager *manager = context;
-    if (call_decode(call, no_fields, NULL))
+    if (call_decode(call, call_no_parameters, NULL))
         events_watch(manager->events, call);
 }

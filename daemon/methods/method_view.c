@@ -128,8 +128,6 @@ static void describe_view(const struct client_view *view, const struct peer *pee
     snprintf(row->user_text, sizeof row->user_text, "%u", (unsigned)peer->uid);
 }
 
-static const struct field no_fields[] = {{0}};
-
 void method_views(struct call *call, void *context)
 {
     struct manager *manager = context;
@@ -137,7 +135,7 @@ void method_views(struct call *call, void *context)
     const struct client_view *view;
     size_t n = 0;
 
-    if (!call_decode(call, no_fields, NULL))
+    if (!call_decode(call, call_no_parameters, NULL))
         return;
     struct view_row *rows = calloc(REPLY_ELEMENTS_MAX, sizeof *rows);
     if (!rows) {

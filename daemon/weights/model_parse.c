@@ -4,21 +4,19 @@
 
 #include "common/definition/definition_parse.h"
 #include "common/definition/definition_value.h"
+#include "common/fd_path.h"
 #include "common/formats/file_kind.h"
 #include "common/formats/part_name.h"
 #include "common/formats/shard_index.h"
 #include "common/formats/tensor_format.h"
 #include "common/formats/weights.h"
 #include "common/utf8.h"
-#include "daemon/system/workers.h"
 #include "daemon/weights/model_dir.h"
 #include "daemon/weights/shards.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Gives the open files to the definition. */
 static void keep_files(struct definition *definition, struct shards *shards)
@@ -48,7 +46,6 @@ static int read_index(struct model_source *source, struct shards *shards,
                       struct model_read_result *result)
 {
     _cleanup_(shard_index_done) struct shard_index index = {0};
-    worker_computes();
     uint64_t n_bytes = parse_gate_enter(source->gate, source->n_bytes, source->is_urgent);
     int r = shard_index_parse(source->text, source->n_bytes, &index, &result->problem);
     parse_gate_leave(source->gate, n_bytes);
@@ -79,7 +76,6 @@ static int read_definition(struct model_source *source, struct shards *shards,
                            struct model_read_result *result)
 {
     _cleanup_(definition_unrefp) struct definition *definition = NULL;
-    worker_computes();
     uint64_t n_bytes = parse_gate_enter(source->gate, source->n_bytes, source->is_urgent);
     int r = definition_parse(source->text, source->n_bytes, &definition, &result->problem);
     parse_gate_leave(source->gate, n_bytes);
@@ -161,12 +157,10 @@ static int open_named_parts(struct model_source *source, struct shards *shards, 
 /* Sets `*ret` to the file's name on disk if that is a part's name; otherwise leaves it NULL. */
 static int part_on_disk(int fd, char **ret, struct part_name *ret_name)
 {
-    char link[32], path[PATH_MAX];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(link, path, sizeof path - 1);
-    if (n < 0)
-        return errno == ENAMETOOLONG ? 0 : -errno;
-    path[n] = '\0';
+    char path[PATH_MAX];
+    int r = fd_path(fd, path);
+    if (r < 0)
+        return r == -ENAMETOOLONG ? 0 : r;
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
     if (!part_name_parse(base, ".gguf", ret_name))
         return 0;

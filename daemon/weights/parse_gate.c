@@ -1,6 +1,8 @@
 /* Owns the count of bytes that parsing may take now. */
 #include "daemon/weights/parse_gate.h"
 
+#include "daemon/system/workers.h"
+
 void parse_gate_init(struct parse_gate *gate, uint64_t limit_bytes)
 {
     *gate = (struct parse_gate){.limit_bytes = limit_bytes};
@@ -27,6 +29,7 @@ uint64_t parse_gate_enter(struct parse_gate *gate, uint64_t text_bytes, bool is_
 {
     uint64_t n_bytes = PARSE_VALUES_BYTES_MAX;
 
+    worker_computes();
     if (!gate)
         return 0;
     if (text_bytes < n_bytes / PARSE_BYTES_PER_BYTE)

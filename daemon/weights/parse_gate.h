@@ -27,6 +27,7 @@ void parse_gate_init(struct parse_gate *gate, uint64_t limit_bytes);
 void parse_gate_set_limit(struct parse_gate *gate, uint64_t limit_bytes);
 
 /* Waits until a text that long may be parsed: beside others within the limit, or alone. Returns
- * what parse_gate_leave takes. `gate` may be NULL: no bound. */
+ * what parse_gate_leave takes. `gate` may be NULL: no bound. From here on a calling step computes
+ * (worker_computes). */
 uint64_t parse_gate_enter(struct parse_gate *gate, uint64_t text_bytes, bool is_urgent);
 void parse_gate_leave(struct parse_gate *gate, uint64_t n_bytes);
