@@ -19,6 +19,7 @@ enum {
 struct closing {
     struct job job;
     int fd;
+    struct passed_fd_owner *owner; /* may be NULL */
 };
 
 /* The loop's thread, which must not wait for a file server. A worker may. */
@@ -34,10 +35,11 @@ static int close_step(struct job *job, uint64_t index)
 static void closed(struct job *job, int error)
 {
     (void)error;
+    passed_fd_closed(((struct closing *)job)->owner);
     free(job);
 }
 
-static void close_elsewhere(int fd, void *context)
+static void close_elsewhere(int fd, struct passed_fd_owner *owner, void *context)
 {
     struct workers *closers = context;
     struct closing *closing =
@@ -46,7 +48,8 @@ static void close_elsewhere(int fd, void *context)
         close(fd);
         return;
     }
-    *closing = (struct closing){{.n_steps = 1, .step = close_step, .done = closed}, fd};
+    *closing = (struct closing){{.n_steps = 1, .step = close_step, .done = closed}, fd, owner};
+    passed_fd_later(owner);
     workers_submit(closers, &closing->job);
 }
 

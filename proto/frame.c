@@ -22,14 +22,15 @@ struct frame_reader {
     bool fds_lost;
     char *ahead; /* received after the last message: the n_ahead bytes at ahead + ahead_offset */
     size_t ahead_offset, n_ahead;
+    struct passed_fd_owner *owner;
     bool reads_ahead;
     bool socket_more; /* false only if a peek has just shown that the socket holds no more */
 };
 
-static void close_all(int *fds, size_t *n_fds)
+static void close_all(int *fds, size_t *n_fds, struct passed_fd_owner *owner)
 {
     for (size_t i = 0; i < *n_fds; i++)
-        passed_fd_close(fds[i]);
+        passed_fd_close_for(fds[i], owner);
     *n_fds = 0;
 }
 
@@ -38,7 +39,7 @@ void frame_done(struct frame *frame)
     free(frame->text);
     frame->text = NULL;
     frame->n_bytes = 0;
-    close_all(frame->fds, &frame->n_fds);
+    close_all(frame->fds, &frame->n_fds, frame->owner);
 }
 
 struct frame_reader *frame_reader_new(size_t max_bytes)
@@ -56,7 +57,7 @@ struct frame_reader *frame_reader_free(struct frame_reader *reader)
 {
     if (!reader)
         return NULL;
-    close_all(reader->fds, &reader->n_fds);
+    close_all(reader->fds, &reader->n_fds, reader->owner);
     free(reader->text);
     free(reader->ahead);
     free(reader);
@@ -71,6 +72,11 @@ void frame_reader_read_ahead(struct frame_reader *reader)
 void frame_reader_limit_fds(struct frame_reader *reader, size_t max_fds)
 {
     reader->max_fds = max_fds < FRAME_FDS_MAX ? max_fds : FRAME_FDS_MAX;
+}
+
+void frame_reader_set_owner(struct frame_reader *reader, struct passed_fd_owner *owner)
+{
+    reader->owner = owner;
 }
 
 size_t frame_reader_n_fds(const struct frame_reader *reader)
@@ -121,7 +127,7 @@ static void take_fds(struct frame_reader *reader, struct msghdr *header)
             if (reader->n_fds < reader->max_fds) {
                 reader->fds[reader->n_fds++] = fd;
             } else {
-                passed_fd_close(fd);
+                passed_fd_close_for(fd, reader->owner);
                 reader->fds_lost = true;
             }
         }
@@ -129,7 +135,7 @@ static void take_fds(struct frame_reader *reader, struct msghdr *header)
     if (header->msg_flags & MSG_CTRUNC)
         reader->fds_lost = true;
     if (reader->fds_lost)
-        close_all(reader->fds, &reader->n_fds); /* nobody will get them */
+        close_all(reader->fds, &reader->n_fds, reader->owner); /* nobody will get them */
 }
 
 /* Adds the bytes up to the first NUL, inclusive, to the message. Returns their number, or a
@@ -255,10 +261,11 @@ static int finish(struct frame_reader *reader, struct frame *ret)
     bool fds_lost = reader->fds_lost;
 
     if (fds_lost)
-        close_all(reader->fds, &reader->n_fds);
+        close_all(reader->fds, &reader->n_fds, reader->owner);
     ret->text = TAKE_PTR(reader->text);
     ret->n_bytes = reader->n_bytes - 1;
     ret->n_fds = reader->n_fds;
+    ret->owner = reader->owner;
     memcpy(ret->fds, reader->fds, reader->n_fds * sizeof reader->fds[0]);
     reader->n_bytes = reader->n_allocated = reader->n_fds = 0;
     reader->fds_lost = false;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "common/cleanup.h"
+#include "common/passed_fd.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,6 +25,7 @@ struct frame {
     size_t n_bytes;         /* without the NUL */
     int fds[FRAME_FDS_MAX]; /* owned; -1 once taken */
     size_t n_fds;
+    struct passed_fd_owner *owner; /* borrowed; may be NULL */
 };
 
 /* Frees the text and closes every descriptor that was not taken. A zeroed frame is allowed. */
@@ -51,6 +53,10 @@ int frame_read(struct frame_reader *reader, int fd, struct frame *ret);
 /* From now on a message may have `max_fds` descriptors, FRAME_FDS_MAX unless set; those that were
  * received count. The descriptors of a message with more are lost: see frame_read. */
 void frame_reader_limit_fds(struct frame_reader *reader, size_t max_fds);
+
+/* From now on what the reader, or a frame that it read, closes counts for `owner`, which must
+ * outlive both. */
+void frame_reader_set_owner(struct frame_reader *reader, struct passed_fd_owner *owner);
 
 /* The number of descriptors that came with the part of a message that was received. */
 size_t frame_reader_n_fds(const struct frame_reader *reader);

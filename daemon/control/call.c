@@ -55,11 +55,18 @@ bool call_decode(struct call *call, const struct field *fields, void *ret)
     return false;
 }
 
+int call_fd(const struct call *call, uint64_t index)
+{
+    return index < call->frame.n_fds && call->frame.fds[index] >= 0 ? call->frame.fds[index]
+                                                                    : -EBADF;
+}
+
 int call_take_fd(struct call *call, uint64_t index)
 {
-    if (index >= call->frame.n_fds || call->frame.fds[index] < 0)
-        return -EBADF;
-    return TAKE_FD(call->frame.fds[index]);
+    int fd = call_fd(call, index);
+    if (fd >= 0)
+        call->frame.fds[index] = -1;
+    return fd;
 }
 
 size_t call_n_fds(const struct call *call)

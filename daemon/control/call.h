@@ -26,7 +26,9 @@ bool call_oneway(const struct call *call); /* the client accepts no reply */
 bool call_decode(struct call *call, const struct field *fields, void *ret);
 extern const struct field call_no_parameters[]; /* for a method without parameters */
 
-/* Returns descriptor `index` of the call's message, which the caller then owns, or -EBADF. */
+/* Returns descriptor `index` of the call's message, or -EBADF. It is the call's; or, with _take_,
+ * the caller's. */
+int call_fd(const struct call *call, uint64_t index);
 int call_take_fd(struct call *call, uint64_t index);
 size_t call_n_fds(const struct call *call);
 

@@ -82,7 +82,7 @@ static void count_held(struct connection *connection)
  * and those of the open call, which its method may have taken. */
 static void count_fds(struct connection *connection)
 {
-    rounds_hold_fds(connection->host->rounds, &connection->participant,
+    rounds_hold_fds(&connection->participant,
                     frame_reader_n_fds(connection->reader) + connection->call.frame.n_fds);
 }
 
@@ -372,6 +372,7 @@ int connection_new(struct connection_host *host, int fd, const struct peer *peer
         return -ENOMEM;
     }
     frame_reader_read_ahead(connection->reader);
+    frame_reader_set_owner(connection->reader, rounds_fd_owner(&connection->participant));
     *ret = connection;
     return 0;
 }

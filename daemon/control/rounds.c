@@ -8,6 +8,7 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/passed_fd.h"
 #include "daemon/control/pending.h"
 
 #include <assert.h>
@@ -20,7 +21,9 @@ struct user {
     TAILQ_ENTRY(user) entry, waiting_entry;
     uid_t uid;
     unsigned n_participants;
-    uint64_t held_bytes, n_fds;                  /* of all of them */
+    uint64_t held_bytes, n_held_fds;             /* of all of them */
+    struct passed_fd_owner *closing;             /* its descriptors that are to be closed */
+    uint64_t n_fds;                              /* both, as they were counted last */
     TAILQ_HEAD(participants, participant) ready; /* they wait for their turn */
 };
 TAILQ_HEAD(users, user);
@@ -129,11 +132,38 @@ int rounds_new(struct event_base *base, uint64_t round_usec,
     return 0;
 }
 
+static void free_user(struct rounds *rounds, struct user *user)
+{
+    assert(TAILQ_EMPTY(&user->ready));
+    pending_change(&rounds->fds, user->uid == 0, &user->n_fds, 0);
+    TAILQ_REMOVE(&rounds->all, user, entry);
+    passed_fd_owner_free(user->closing);
+    free(user);
+}
+
+/* Counts the descriptors of all users again: some were closed meanwhile. A user without a
+ * participant goes with the last of them. */
+static void count_fds(struct rounds *rounds)
+{
+    for (struct user *user = TAILQ_FIRST(&rounds->all), *next; user; user = next) {
+        next = TAILQ_NEXT(user, entry);
+        uint64_t n_closing = passed_fd_owner_n_closing(user->closing);
+        if (user->n_participants == 0 && n_closing == 0)
+            free_user(rounds, user);
+        else
+            pending_change(&rounds->fds, user->uid == 0, &user->n_fds,
+                           user->n_held_fds + n_closing);
+    }
+}
+
 struct rounds *rounds_free(struct rounds *rounds)
 {
     if (!rounds)
         return NULL;
-    assert(TAILQ_EMPTY(&rounds->all));
+    for (struct user *user; (user = TAILQ_FIRST(&rounds->all)) != NULL;) {
+        assert(user->n_participants == 0);
+        free_user(rounds, user);
+    }
     event_free(rounds->next);
     free(rounds);
     return NULL;
@@ -157,6 +187,11 @@ int rounds_join(struct rounds *rounds, struct participant *participant, uid_t ui
         user = calloc(1, sizeof *user);
         if (!user)
             return -ENOMEM;
+        user->closing = passed_fd_owner_new();
+        if (!user->closing) {
+            free(user);
+            return -ENOMEM;
+        }
         user->uid = uid;
         TAILQ_INIT(&user->ready);
         TAILQ_INSERT_TAIL(&rounds->all, user, entry);
@@ -173,13 +208,10 @@ void rounds_leave(struct rounds *rounds, struct participant *participant)
     if (!user)
         return;
     rounds_hold(rounds, participant, 0);
-    rounds_hold_fds(rounds, participant, 0);
+    rounds_hold_fds(participant, 0);
     participant->user = NULL;
-    if (--user->n_participants > 0)
-        return;
-    assert(TAILQ_EMPTY(&user->ready));
-    TAILQ_REMOVE(&rounds->all, user, entry);
-    free(user);
+    user->n_participants--;
+    count_fds(rounds);
 }
 
 /* Sees to it that there is a next round, if anybody is to be served in it. */
@@ -252,16 +284,19 @@ bool rounds_has_room(const struct rounds *rounds, const struct participant *part
     return pending_has_room(&rounds->pending, participant->user->uid == 0, n_bytes);
 }
 
-void rounds_hold_fds(struct rounds *rounds, struct participant *participant, uint64_t n_fds)
+struct passed_fd_owner *rounds_fd_owner(const struct participant *participant)
 {
-    struct user *user = participant->user;
+    return participant->user->closing;
+}
 
-    pending_change(&rounds->fds, user->uid == 0, &user->n_fds,
-                   user->n_fds - participant->n_fds + n_fds);
+void rounds_hold_fds(struct participant *participant, uint64_t n_fds)
+{
+    participant->user->n_held_fds += n_fds - participant->n_fds;
     participant->n_fds = n_fds;
 }
 
-uint64_t rounds_fds_room(const struct rounds *rounds, const struct participant *participant)
+uint64_t rounds_fds_room(struct rounds *rounds, const struct participant *participant)
 {
+    count_fds(rounds);
     return pending_room(&rounds->fds, participant->user->uid == 0, participant->user->n_fds);
 }

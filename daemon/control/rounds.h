@@ -11,6 +11,7 @@
 
 enum { ROUND_USEC = 2000 /* then the loop looks for what else has happened */ };
 
+struct passed_fd_owner;
 struct user;
 struct rounds;
 
@@ -51,7 +52,12 @@ bool rounds_admits(const struct rounds *rounds, const struct participant *partic
 bool rounds_has_room(const struct rounds *rounds, const struct participant *participant,
                      uint64_t n_bytes);
 
+/* Descriptors that this participant's user passed are to be closed for this owner, and count for
+ * the user until they are, even if all its participants leave. It lives until the participant
+ * leaves. */
+struct passed_fd_owner *rounds_fd_owner(const struct participant *participant);
+
 /* So many descriptors of this participant are here now; and how many more may come. All may have
  * half of what the process may open. */
-void rounds_hold_fds(struct rounds *rounds, struct participant *participant, uint64_t n_fds);
-uint64_t rounds_fds_room(const struct rounds *rounds, const struct participant *participant);
+void rounds_hold_fds(struct participant *participant, uint64_t n_fds);
+uint64_t rounds_fds_room(struct rounds *rounds, const struct participant *participant);

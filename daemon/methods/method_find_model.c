@@ -6,7 +6,6 @@
 #include "daemon/methods/methods.h"
 
 #include "common/cleanup.h"
-#include "common/passed_fd.h"
 
 #include <errno.h>
 #include <string.h>
@@ -142,7 +141,7 @@ void method_find_model(struct call *call, void *context)
         call_error(call, ERROR_EXPECTED_MORE, NULL);
         return;
     }
-    _cleanup_(passed_fd_closep) int fd = call_take_fd(call, parameters.fd_index);
+    int fd = call_fd(call, parameters.fd_index);
     if (fd < 0) {
         call_invalid_parameter(call, "fileDescriptor");
         return;

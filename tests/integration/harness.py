@@ -348,6 +348,16 @@ class TestCase(unittest.TestCase):
         self.addCleanup(connection.close)
         return connection
 
+    def connect_as(self, user):
+        """As a member; only root can be somebody else."""
+        if not IS_ROOT:
+            return self.connect()
+        os.seteuid(user)  # the kernel notes it when the connection is made
+        try:
+            return self.connect()
+        finally:
+            os.seteuid(0)
+
     def directory(self):
         """A private directory, removed after the test."""
         path = pathlib.Path(tempfile.mkdtemp(prefix="em-"))

@@ -4,7 +4,7 @@ import os
 import resource
 import unittest
 
-from harness import IS_ROOT, NOBODY, TestCase, sized_model, wait_until
+from harness import NOBODY, TestCase, sized_model, wait_until
 
 N_FILES = 1024  # that the daemon may open
 
@@ -16,18 +16,6 @@ class Descriptors(TestCase):
     def setUp(self):
         super().setUp()
         self.daemon.call("LoadModel", definition=MODEL)
-
-    def connect_as(self, user):
-        """As a member; only root can be somebody else."""
-        if IS_ROOT:
-            os.seteuid(user)
-        try:
-            connection = self.daemon.connect()
-        finally:
-            if IS_ROOT:
-                os.seteuid(0)
-        self.addCleanup(connection.close)
-        return connection
 
     def test_half_messages(self):
         """Of two users take half of the table; both end soon, and the others work meanwhile."""

@@ -18,7 +18,7 @@ class Permissions(TestCase):
         self.admin, self.admin_gid = group_of(self.member_gid)
         self.daemon = self.start(socket_group=self.member, admin_group=self.admin)
 
-    def connect_as(self, *groups, uid=NOBODY):
+    def connect_with(self, *groups, uid=NOBODY):
         """A connection of user `uid`, primary group nobody's, with these supplementary groups."""
         own_groups = os.getgroups()
         os.setgroups(groups)
@@ -58,13 +58,13 @@ class Permissions(TestCase):
 
     def test_stranger(self):
         with self.assertRaises(PermissionError):
-            self.connect_as()
+            self.connect_with()
 
     def test_stranger_whom_the_socket_lets_in(self):
         """The socket's mode is not the only protection: the daemon also checks the peer's user and
         groups."""
         os.chmod(self.daemon.socket, 0o666)
-        c = self.connect_as()
+        c = self.connect_with()
         self.assertIn("interfaces", c.call("org.varlink.service.GetInfo"))
         for method, parameters in (("Stats", {}), ("List", {}), ("Plan", {}), ("Stats", {"x": 1}), ("Views", {}),
                                    ("BeginView", {})):
@@ -74,7 +74,7 @@ class Permissions(TestCase):
         self.assertMayNotChange(c)
 
     def test_member(self):
-        c = self.connect_as(self.member_gid)
+        c = self.connect_with(self.member_gid)
         self.assertMayLook(c)
         self.assertMayNotChange(c)
         c.send_call("Watch", more=True)
@@ -83,7 +83,7 @@ class Permissions(TestCase):
         self.assertIn("model-added", [e["event"] for e in c.result("Watch")["events"]])
 
     def test_admin(self):
-        c = self.connect_as(self.member_gid, self.admin_gid)
+        c = self.connect_with(self.member_gid, self.admin_gid)
         self.assertMayLook(c)
         self.assertEqual(c.call("LoadModel", definition=sized_model("m", 1))["loaded"], 1)
         self.assertEqual(c.call("SetPolicy", policy="lru")["policy"], "lru")
@@ -94,7 +94,7 @@ class Permissions(TestCase):
 
     def test_descriptors_of_the_denied_are_closed(self):
         before = self.daemon.n_fds_at_rest()
-        c = self.connect_as(self.member_gid)
+        c = self.connect_with(self.member_gid)
         with open(FFN10, "rb") as file:
             for _ in range(20):
                 self.assertVarlinkError(DENIED, c.call, "LoadModel",
@@ -110,7 +110,7 @@ class Permissions(TestCase):
         def served(uid):
             count = 0
             for _ in range(10):
-                c = self.connect_as(self.member_gid, uid=uid)
+                c = self.connect_with(self.member_gid, uid=uid)
                 try:
                     c.call("Stats")
                     count += 1
@@ -148,7 +148,7 @@ class OwnUser(TestCase):
         daemon = self.start(process={"user": NOBODY, "group": NOBODY, "extra_groups": []})
         self.assertEqual(daemon.status()["Uid"].split()[0], str(NOBODY))
         self.daemon = daemon
-        c = Permissions.connect_as(self, uid=NOBODY)
+        c = Permissions.connect_with(self, uid=NOBODY)
         c.call("LoadModel", definition=sized_model("m", 1))
         self.assertUnharmed(daemon)
 

@@ -1,10 +1,13 @@
 """A file whose server does not answer keeps nobody waiting but those that asked for it."""
+import contextlib
+import resource
 import signal
 import unittest
 
-from harness import IS_ROOT, MIB, wait_until
+from harness import IS_ROOT, MIB, NOBODY, wait_until
 from leasing import LeaseTestCase, write_model
 from slow_files import FLUSH, GETATTR, READ, SlowFiles
+from wire import VarlinkError
 
 LAYER_BYTES = 4 * MIB
 
@@ -84,6 +87,27 @@ class SlowFilesTest(LeaseTestCase):
             self.assertServed()
         with self.connect() as connection:
             connection.send(b"half a message", [files.open("slow")])
+        self.assertServed()
+        files.abort()
+
+    def test_descriptors_that_pile_up(self):
+        """A member's count until they are closed; root, and another member, still pass theirs."""
+        files = self.mount("slow", flushes=True)
+        files.hang(FLUSH)
+        fds = [files.open("slow")] * 253
+        others = self.connect_as(NOBODY - 1)
+        limits = resource.prlimit(self.daemon.pid, resource.RLIMIT_NOFILE)
+        for _ in range(2 * limits[0] // len(fds)):
+            with self.connect_as(NOBODY) as hog:
+                hog.send_call("Stats", {}, fds)
+                with contextlib.suppress(VarlinkError):  # no more of them are taken
+                    hog.reply("Stats")
+        self.daemon.stats()
+        self.assertLess(self.daemon.n_fds(), limits[0] * 3 // 4)
+        path = self.directory() / "other"
+        write_model(path, (LAYER_BYTES,), 1)
+        with open(path, "rb") as file:
+            others.call("Plan", {"definitionFileDescriptor": 0, "name": "o"}, [file.fileno()])
         self.assertServed()
         files.abort()
 

@@ -21,16 +21,6 @@ ALL_MAX = 16 * MIB + 4 * MIB
 class Unread(TestCase):
     options = {"max_connections": 320, "max_connections_per_user": 300}
 
-    def connect_as(self, user):
-        """As a member."""
-        os.seteuid(user)
-        try:
-            connection = self.daemon.connect()
-        finally:
-            os.seteuid(0)
-        self.addCleanup(connection.close)
-        return connection
-
     def setUp(self):
         super().setUp()
         layers = [{"name": "l%d" % i, "bytes": 4096} for i in range(100)]
