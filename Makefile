@@ -121,8 +121,9 @@ $(BUILD)/tests/integration/view_reader: $(BUILD)/tests/integration/view_reader.o
 	$(call link)
 
 # These tests link only the part of the view library that they test, not the calls that it replaces.
-$(BUILD)/tests/unit/client/view/%: $(BUILD)/tests/unit/client/view/%.o $(BUILD)/client/view/unit_table.o $(BUILD)/client/view/copy_watch.o
-	$(call link,check)
+tested_view_objects := $(call objects,$(addprefix client/view/,copy_watch.c daemon_link.c own_fds.c unit_table.c))
+$(BUILD)/tests/unit/client/view/%: $(BUILD)/tests/unit/client/view/%.o $(tested_view_objects) $(library_objects) $(BUILD)/libcommon.a
+	$(call link,check $(common_pkgs))
 
 $(BUILD)/tests/integration/%: $(BUILD)/tests/integration/%.o $(BUILD)/libclient.a $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	$(call link,$(pkgs))

@@ -5,6 +5,7 @@
 
 #include "client/library/arena_guard.h"
 #include "common/cleanup.h"
+#include "common/file_id.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -157,9 +158,9 @@ bool arena_map_is_lost(const struct arena_map *map)
 
 bool arena_map_is_of(const struct arena_map *map, int fd)
 {
-    struct stat a, b;
-    return !arena_map_is_lost(map) && fstat(map->fd, &a) == 0 && fstat(fd, &b) == 0 &&
-           a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    struct file_id a, b;
+    return !arena_map_is_lost(map) && file_id_read(map->fd, &a) && file_id_read(fd, &b) &&
+           file_id_equals(&a, &b);
 }
 
 static bool has(const struct arena_map *map, uint64_t end_bytes)

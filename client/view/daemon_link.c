@@ -5,11 +5,12 @@
 #include "client/library/socket_path.h"
 #include "client/view/own_fds.h"
 #include "common/cleanup.h"
+#include "common/json.h"
+#include "common/utf8.h"
 #include "proto/interface.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum {
     CONNECT_USEC = 5 * 1000 * 1000,
@@ -56,19 +57,18 @@ static int lose(struct daemon_link *link)
 static int take_arena(struct daemon_link *link, struct varlink_reply *reply)
 {
     const json_t *index = json_object_get(reply->parameters, "arenaFileDescriptor");
-    struct stat status;
+    struct file_id arena;
 
     if (!json_is_integer(index) || json_integer_value(index) < 0)
         return link->arena_fd >= 0 ? 0 : -EBADMSG;
     int fd = varlink_reply_take_fd(reply, (uint64_t)json_integer_value(index));
     fd = fd < 0 ? fd : own_fd_keep(fd);
-    if (fd < 0 || fstat(fd, &status) < 0)
+    if (fd < 0 || !file_id_read(fd, &arena))
         return -EBADMSG;
     if (link->arena_fd >= 0)
         own_fd_close(link->arena_fd);
     link->arena_fd = fd;
-    link->device = status.st_dev;
-    link->inode = status.st_ino;
+    link->arena = arena;
     return 0;
 }
 
@@ -89,6 +89,26 @@ static bool is_declared(const struct daemon_link *link, const struct view *view)
     return view->id && view->declared == link->serial;
 }
 
+/* Takes ownership of `parameters`; NULL: there was no memory for them. Returns -ENOMEM if nothing
+ * was sent. */
+static int send_call(struct daemon_link *link, const char *method, json_t *parameters,
+                     enum varlink_flags flags)
+{
+    int r = parameters ? varlink_send(link->varlink, method, parameters, flags, NULL, 0) : -ENOMEM;
+
+    json_decref(parameters);
+    return r == 0 || r == -ENOMEM ? r : lose(link);
+}
+
+static int call(struct daemon_link *link, const char *method, json_t *parameters,
+                struct varlink_reply *ret)
+{
+    int r = send_call(link, method, parameters, 0);
+    if (r == 0 && varlink_receive(link->varlink, ret) < 0)
+        r = lose(link);
+    return r;
+}
+
 int daemon_link_declare(struct daemon_link *link, struct view *view)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
@@ -96,36 +116,35 @@ int daemon_link_declare(struct daemon_link *link, struct view *view)
 
     if (view->declared == link->serial)
         return 0;
-    free(view->id);
-    view->id = NULL;
-    view->declared = link->serial;
     snprintf(program, sizeof program, "%s", program_invocation_short_name);
-    json_t *parameters =
-        json_pack("{s:s, s:o, s:I, s:I}", "model", view->model, "program",
-                  json_string(program) ?: json_string("?"), "bytes", (json_int_t)view->n_bytes,
-                  "outsideBytes", (json_int_t)(view->n_bytes - view->table.covered_bytes));
-    int r =
-        varlink_call(link->varlink, MANAGER_INTERFACE ".BeginView", parameters, NULL, 0, &reply);
-    json_decref(parameters);
+    json_t *parameters = json_pack("{s:s, s:o, s:I, s:I}", "model", view->model, "program",
+                                   json_string(utf8_is_valid(program) ? program : "?"), "bytes",
+                                   (json_int_t)view->n_bytes, "outsideBytes",
+                                   (json_int_t)(view->n_bytes - view->table.covered_bytes));
+    int r = call(link, MANAGER_INTERFACE ".BeginView", parameters, &reply);
     if (r < 0)
-        return lose(link);
-    const char *id = json_string_value(json_object_get(reply.parameters, "view"));
-    view->id = !reply.error && id ? strdup(id) : NULL;
+        return r;
+    json_t *id = json_object_get(reply.parameters, "view");
+    json_decref(view->id);
+    view->id = !reply.error && json_is_string(id) ? json_incref(id) : NULL;
+    view->declared = link->serial;
     return 0;
 }
 
-static void send_oneway(struct daemon_link *link, const char *method, json_t *parameters)
+static int send_oneway(struct daemon_link *link, const char *method, json_t *parameters)
 {
-    int r = varlink_send(link->varlink, method, parameters, VARLINK_ONEWAY, NULL, 0);
-    json_decref(parameters);
-    if (r < 0 || varlink_flush(link->varlink) < 0)
+    int r = send_call(link, method, parameters, VARLINK_ONEWAY);
+
+    if (r == 0 && varlink_flush(link->varlink) < 0)
         lose(link);
+    return r == -ENOMEM ? r : 0;
 }
 
-void daemon_link_end_view(struct daemon_link *link, const struct view *view)
+int daemon_link_end_view(struct daemon_link *link, const struct view *view)
 {
-    if (link->varlink && is_declared(link, view))
-        send_oneway(link, MANAGER_INTERFACE ".EndView", json_pack("{s:s}", "view", view->id));
+    if (!link->varlink || !is_declared(link, view))
+        return 0;
+    return send_oneway(link, MANAGER_INTERFACE ".EndView", json_pack("{s:O}", "view", view->id));
 }
 
 int daemon_link_acquire(struct daemon_link *link, const struct view *view, const char *layer,
@@ -133,14 +152,15 @@ int daemon_link_acquire(struct daemon_link *link, const struct view *view, const
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
     json_t *parameters =
-        json_pack("{s:s, s:s, s:I, s:s*}", "model", view->model, "layer", layer, "waitUsec",
+        json_pack("{s:s, s:s, s:I, s:O*}", "model", view->model, "layer", layer, "waitUsec",
                   (json_int_t)wait_usec, "view", is_declared(link, view) ? view->id : NULL);
-    if (parameters && fill > 0)
-        json_object_set_new(parameters, "fill", json_integer(fill));
-    int r = varlink_call(link->varlink, MANAGER_INTERFACE ".Acquire", parameters, NULL, 0, &reply);
-    json_decref(parameters);
+    if (parameters && fill > 0 && json_object_set_new(parameters, "fill", json_integer(fill)) < 0) {
+        json_decref(parameters);
+        return -ENOMEM;
+    }
+    int r = call(link, MANAGER_INTERFACE ".Acquire", parameters, &reply);
     if (r < 0)
-        return lose(link);
+        return r;
     if (reply.error)
         return refusal(reply.error);
     if (take_arena(link, &reply) < 0)
@@ -149,10 +169,11 @@ int daemon_link_acquire(struct daemon_link *link, const struct view *view, const
     return 0;
 }
 
-void daemon_link_release(struct daemon_link *link, json_t *lease)
+int daemon_link_release(struct daemon_link *link, json_t *lease)
 {
-    if (link->varlink)
-        send_oneway(link, MANAGER_INTERFACE ".Release", json_pack("{s:O}", "lease", lease));
+    if (!link->varlink)
+        return 0;
+    return send_oneway(link, MANAGER_INTERFACE ".Release", json_pack("{s:O}", "lease", lease));
 }
 
 static int add_pieces(struct view *view, json_t *reply)
@@ -162,10 +183,10 @@ static int add_pieces(struct view *view, json_t *reply)
     json_t *rows, *row;
     size_t i;
 
-    if (json_unpack(reply, "{s:s, s:I, s:o}", "model", &model, "source", &source, "pieces", &rows) <
-            0 ||
-        source < 0)
-        return -EBADMSG;
+    int r =
+        json_read(reply, "{s:s, s:I, s:o}", "model", &model, "source", &source, "pieces", &rows);
+    if (r < 0 || source < 0)
+        return r < 0 ? r : -EBADMSG;
     if (!view->model) {
         view->model = strdup(model);
         view->source = (uint64_t)source;
@@ -175,11 +196,12 @@ static int add_pieces(struct view *view, json_t *reply)
     json_array_foreach (rows, i, row) {
         const char *layer;
         json_int_t offset, length;
-        if (json_unpack(row, "{s:s, s:I, s:I}", "layer", &layer, "fileOffset", &offset, "length",
-                        &length) < 0 ||
-            offset < 0 || length <= 0)
-            return -EBADMSG;
-        int r = unit_table_add(&view->table, layer, (uint64_t)offset, (uint64_t)length);
+        r = json_read(row, "{s:s, s:I, s:I}", "layer", &layer, "fileOffset", &offset, "length",
+                      &length);
+        if (r == 0 && (offset < 0 || length <= 0))
+            r = -EBADMSG;
+        if (r == 0)
+            r = unit_table_add(&view->table, layer, (uint64_t)offset, (uint64_t)length);
         if (r < 0)
             return r;
     }
@@ -195,12 +217,14 @@ int daemon_link_find_model(int fd, struct view *view)
     if (r < 0)
         return r;
     json_t *parameters = json_pack("{s:i}", "fileDescriptor", 0);
-    r = varlink_send(varlink, MANAGER_INTERFACE ".FindModel", parameters, VARLINK_MORE, &fd, 1);
+    r = parameters ? varlink_send(varlink, MANAGER_INTERFACE ".FindModel", parameters, VARLINK_MORE,
+                                  &fd, 1)
+                   : -ENOMEM;
     json_decref(parameters);
     while (r == 0 && continues) {
         _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
         r = varlink_receive(varlink, &reply);
-        if (r < 0)
+        if (r < 0 && r != -ENOMEM)
             r = -ENOTCONN;
         if (r == 0 && reply.error)
             r = refusal(reply.error);

@@ -4,11 +4,12 @@
 
 #include "client/library/varlink.h"
 #include "client/view/view.h"
+#include "common/file_id.h"
 
 struct daemon_link {
     struct varlink *varlink; /* NULL: not connected */
     int arena_fd;            /* owned; -1: none yet */
-    uint64_t device, inode;  /* the arena's */
+    struct file_id arena;    /* which arena this descriptor has open */
     uint64_t serial;         /* of the connection, from 1 */
 };
 
@@ -20,15 +21,19 @@ int daemon_link_open(struct daemon_link *link);
 void daemon_link_close(struct daemon_link *link); /* keeps the arena's descriptor */
 
 /* Declares the view to the daemon, once on each connection. 0, even if the daemon refuses it; then
- * the daemon does not count the view's leases. -EPIPE: the connection is lost. */
+ * the daemon does not count the view's leases. -EPIPE: the connection is lost. -ENOMEM: nothing was
+ * sent. */
 int daemon_link_declare(struct daemon_link *link, struct view *view);
-void daemon_link_end_view(struct daemon_link *link, const struct view *view);
+/* 0, also if the connection is lost; -ENOMEM: nothing was sent. */
+int daemon_link_end_view(struct daemon_link *link, const struct view *view);
 
 /* Acquire for a view. 0; -EBUSY, -ESTALE (the file has changed, or cannot be read), -EACCES,
- * -ENOENT (any other refusal); -EPIPE: the connection is lost, and closed. */
+ * -ENOENT (any other refusal); -EPIPE: the connection is lost, and closed; -ENOMEM: nothing was
+ * sent. */
 int daemon_link_acquire(struct daemon_link *link, const struct view *view, const char *layer,
                         uint64_t wait_usec, json_int_t fill, json_t **ret);
-void daemon_link_release(struct daemon_link *link, json_t *lease);
+/* 0, also if the connection is lost; -ENOMEM: nothing was sent. */
+int daemon_link_release(struct daemon_link *link, json_t *lease);
 
 /* Finds the view's model, source and unit table over a separate connection. 0; -ENOENT if the file
  * belongs to no model; -ESTALE if it has changed since it was registered; an error of

@@ -4,31 +4,27 @@
 #include "client/view/own_fds.h"
 
 #include "client/view/real.h"
+#include "common/file_id.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
-#include <sys/stat.h>
 
 enum { OWN_FDS_MAX = 128, OWN_FDS_FROM = 600 };
 
-static atomic_int own[OWN_FDS_MAX]; /* the number plus one; 0: free */
-static struct {
-    dev_t device;
-    ino_t inode;
-} files[OWN_FDS_MAX]; /* parallel to `own`; written before the number */
+static atomic_int own[OWN_FDS_MAX];       /* the number plus one; 0: free */
+static struct file_id files[OWN_FDS_MAX]; /* parallel to `own`; written before the number */
 
 void own_fd_mark(int fd)
 {
-    struct stat status = {0};
+    struct file_id file;
 
-    (void)fstat(fd, &status);
+    (void)file_id_read(fd, &file);
     for (unsigned i = 0; i < OWN_FDS_MAX; i++) {
         int none = 0;
         if (!atomic_compare_exchange_strong(&own[i], &none, -1))
             continue;
-        files[i].device = status.st_dev;
-        files[i].inode = status.st_ino;
+        files[i] = file;
         atomic_store(&own[i], fd + 1);
         return;
     }
@@ -36,12 +32,11 @@ void own_fd_mark(int fd)
 
 bool own_fd_is_intact(int fd)
 {
-    struct stat status;
+    struct file_id file;
 
     for (unsigned i = 0; fd >= 0 && i < OWN_FDS_MAX; i++)
         if (atomic_load(&own[i]) == fd + 1)
-            return fstat(fd, &status) == 0 && status.st_dev == files[i].device &&
-                   status.st_ino == files[i].inode;
+            return file_id_read(fd, &file) && file_id_equals(&file, &files[i]);
     return false;
 }
 

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 enum {
-    RETRY_MSEC = 20,               /* between two tries to connect to the daemon again */
+    RETRY_MSEC = 20,               /* between two tries to connect again, or without memory */
     WAIT_USEC = 1000 * 1000,       /* for room, when there is no unit to release */
     GRACE_USEC = 30 * 1000 * 1000, /* then the plain file is mapped */
 };
@@ -32,11 +32,17 @@ struct server {
     uint64_t n_mapped;  /* counts mappings */
 };
 
+static void wait_for_memory(void)
+{
+    usleep(RETRY_MSEC * 1000);
+}
+
 static void release(struct server *server, json_t *lease)
 {
     if (!lease)
         return;
-    daemon_link_release(&server->link, lease);
+    while (daemon_link_release(&server->link, lease) == -ENOMEM)
+        wait_for_memory();
     json_decref(lease);
 }
 
@@ -157,7 +163,9 @@ static void resolve(struct server *server, struct view *view, uint32_t index)
             json_decref(reply);
             return;
         }
-        if (r == -EBUSY)
+        if (r == -ENOMEM)
+            wait_for_memory();
+        else if (r == -EBUSY)
             wait_usec = give_back_one(server) ? 0 : WAIT_USEC;
         else if (r != -EPIPE)
             give_up(view, index, r == -ESTALE);
@@ -208,7 +216,7 @@ static bool is_any(const struct unit *unit)
 static void take_up(struct server *server, struct view *view, uint32_t index)
 {
     struct unit *unit = &view->units[index];
-    uint64_t device = server->link.device, inode = server->link.inode;
+    const struct file_id before = server->link.arena;
     json_t *reply = NULL, *lease = NULL;
 
     if (!server->link.varlink)
@@ -220,7 +228,7 @@ static void take_up(struct server *server, struct view *view, uint32_t index)
     if (r == 0)
         lease = json_incref(json_object_get(reply, "lease"));
     bool is_same = r == 0 && json_integer_value(json_object_get(reply, "fill")) == unit->fill &&
-                   device == server->link.device && inode == server->link.inode;
+                   file_id_equals(&before, &server->link.arena);
     views_lock();
     json_t *old = take_lease(unit);
     if (atomic_load(&unit->state) == UNIT_MAPPED) {
@@ -307,7 +315,8 @@ static void free_removed(struct server *server)
         atomic_store(&views.slots[i], NULL);
         while (atomic_load(&views.n_looking) != 0 || atomic_load(&view->n_faulting) != 0)
             usleep(100);
-        daemon_link_end_view(&server->link, view);
+        while (daemon_link_end_view(&server->link, view) == -ENOMEM)
+            wait_for_memory();
         views_lock(); /* the thread that retired it has continued */
         views_unlock();
         view_free(view);

@@ -21,7 +21,7 @@ void view_free(struct view *view)
     unit_table_done(&view->table);
     free(view->units);
     free(view->model);
-    free(view->id);
+    json_decref(view->id);
     if (view->file_fd >= 0)
         own_fd_close(view->file_fd);
     free(view);

@@ -36,7 +36,7 @@ struct view {
     int file_fd;     /* owned */
     char *model;
     uint64_t source;
-    char *id;                     /* the daemon's name for it, or NULL; for the server */
+    json_t *id;                   /* the daemon's name for it, or NULL; for the server */
     struct copy_watch copy_watch; /* for the server */
     uint64_t declared;            /* serial of the connection; 0: never; for the server */
     struct unit_table table;
