@@ -1,29 +1,12 @@
-/* Whole definitions: the result of a valid one, every mistake with its exact place, and the limits.
- * test_layer_type has the layer types. */
-#include "common/definition/definition_parse.h"
-#include "tests/unit/case_step.h"
+/* Whole definitions: the result of a valid one, and every mistake with its exact place.
+ * test_definition_limits has the limits, and test_layer_type the layer types. */
+#include "tests/unit/definition_fixture.h"
 #include "tests/unit/run_suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-#define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
-
-static struct definition *parse(const char *text)
-{
-    struct definition_problem problem = {.message = ""};
-    struct definition *definition = NULL;
-
-    int r = definition_parse(text, strlen(text), &definition, &problem);
-    ck_assert_msg(r == 0, "%u:%u %s: %s", problem.line, problem.column, problem.path,
-                  problem.message);
-    return definition;
-}
 
 START_TEST(the_three_kinds_of_layers)
 {
@@ -93,21 +76,6 @@ START_TEST(defaults_and_overrides)
 }
 END_TEST
 
-START_TEST(largest_sizes)
-{
-    struct definition *definition =
-        parse("{\"name\":\"m\",\"layers\":[{\"bytes\":9223372036854775807},"
-              "{\"bytes\":9223372036854775807},{\"bytes\":1}]}");
-    ck_assert_uint_eq(definition->bytes, UINT64_MAX);
-    definition_unref(definition);
-
-    definition = parse("{\"name\":\"m\",\"dtype\":\"u8\",\"layers\":[{\"tensors\":["
-                       "{\"name\":\"a\",\"shape\":[4294967295,4294967297]}]}]}");
-    ck_assert_uint_eq(definition->bytes, UINT64_MAX);
-    definition_unref(definition);
-}
-END_TEST
-
 START_TEST(references)
 {
     struct definition *definition = parse("{\"name\":\"m\",\"layers\":[{\"bytes\":1}]}");
@@ -120,7 +88,6 @@ START_TEST(references)
 }
 END_TEST
 
-#define M(layer)      "{\"name\":\"m\",\"layers\":[" layer "]}"
 #define T(tensor)     M("{\"tensors\":[" tensor "]}")
 #define W(path)       "{\"name\":\"m\",\"layers\":[{\"bytes\":1}],\"weights\":" path "}"
 #define N(name)       "{\"name\":" name ",\"layers\":[{\"bytes\":1}]}"
@@ -243,115 +210,6 @@ START_TEST(refuses)
 }
 END_TEST
 
-/* "{"name":"m","layers":[ELEMENT,ELEMENT...]}"; `format` may take the index. */
-static char *repeat(const char *format, unsigned n, size_t *ret_bytes)
-{
-    char *text;
-    FILE *out = open_memstream(&text, ret_bytes);
-
-    fputs("{\"name\":\"m\",\"layers\":[", out);
-    for (unsigned i = 0; i < n; i++) {
-        char element[128];
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-        snprintf(element, sizeof element, format, i);
-#pragma GCC diagnostic pop
-        fprintf(out, "%s%s", i ? "," : "", element);
-    }
-    fputs("]}", out);
-    fclose(out);
-    return text;
-}
-
-START_TEST(a_million_layers)
-{
-    struct definition_problem problem;
-    struct definition *definition = NULL;
-    size_t n_bytes;
-
-    /* 22 bytes and 5 values stand before the layers; one has 12 bytes and 3 values; so the first
-     * value too many is the key of layer (600001 - 5) / 3 = 199998, 22 + 199998 * 12 + 1 bytes in.
-     */
-    char *text = repeat("{\"bytes\":1}", 1000000, &n_bytes);
-    ck_assert_int_eq(definition_parse(text, n_bytes, &definition, &problem), -EBADMSG);
-    ck_assert_ptr_null(definition);
-    ck_assert_str_eq(problem.message, "more than 600000 values");
-    ck_assert_str_eq(problem.path, "");
-    ck_assert_uint_eq(problem.line, 1);
-    ck_assert_uint_eq(problem.column, 2400000);
-    free(text);
-
-    text = repeat("{\"bytes\":1}", 100001, &n_bytes);
-    ck_assert_int_eq(definition_parse(text, n_bytes, &definition, &problem), -EBADMSG);
-    ck_assert_str_eq(problem.path, "layers");
-    ck_assert_str_eq(problem.message, "must have 1 to 100000 elements");
-    free(text);
-}
-END_TEST
-
-START_TEST(too_many_bytes)
-{
-    struct definition_problem problem;
-    struct definition *definition = NULL;
-    static const char end[] = "{\"name\":\"m\",\"layers\":[{\"bytes\":1}]}";
-    size_t n = DEFINITION_BYTES_MAX;
-
-    char *text = malloc(n + 1);
-    memset(text, '\n', n + 1);
-    memcpy(text + n - strlen(end), end, strlen(end));
-    ck_assert_int_eq(definition_parse(text, n, &definition, &problem), 0);
-    definition = definition_unref(definition);
-    ck_assert_int_eq(definition_parse(text, n + 1, &definition, &problem), -EBADMSG);
-    ck_assert_str_eq(problem.message, "longer than 16777216 bytes");
-    ck_assert_uint_eq(problem.line, (unsigned)(n - strlen(end) + 1));
-    ck_assert_uint_eq(problem.column, (unsigned)strlen(end) + 1);
-    free(text);
-}
-END_TEST
-
-START_TEST(finds_every_layer)
-{
-    struct definition_problem problem;
-    struct definition *definition = NULL;
-    size_t n_bytes;
-    char name[32];
-
-    char *text = repeat("{\"bytes\":1%05u}", 100000, &n_bytes);
-    ck_assert_int_eq(definition_parse(text, n_bytes, &definition, &problem), 0);
-    free(text);
-    ck_assert_uint_eq(definition->n_layers, 100000);
-    for (unsigned i = 0; i < definition->n_layers; i += (unsigned)case_step()) {
-        snprintf(name, sizeof name, "layer_%u", i);
-        if (definition_find_layer(definition, name) != i)
-            ck_abort_msg("%s", name);
-        if (definition->layers[i].bytes != 100000 + i)
-            ck_abort_msg("%s", name);
-        if (i > 0 && strcmp(definition->layers[definition->by_name[i - 1]].name,
-                            definition->layers[definition->by_name[i]].name) >= 0)
-            ck_abort_msg("order at %u", i);
-    }
-    static const char *const absent[] = {"", "a", "layer_", "layer_100000", "layer_00", "z"};
-    for (int i = 0; i < COUNT(absent); i++)
-        ck_assert_int_eq(definition_find_layer(definition, absent[i]), -ENOENT);
-    definition_unref(definition);
-}
-END_TEST
-
-/* The 250,000 tensors that a definition may have, from a text of 100 bytes. */
-START_TEST(many_tensors)
-{
-    struct definition *definition =
-        parse(M("{\"name\":\"x\",\"type\":\"lstm\",\"input_size\":1,\"hidden_size\":1,"
-                "\"bias\":false,\"num_layers\":125000}"));
-    const struct layer_definition *layer = &definition->layers[0];
-
-    ck_assert_uint_eq(layer->n_tensors, DEFINITION_TENSORS_MAX);
-    ck_assert_uint_eq(layer->bytes, UINT64_C(250000) * 16);
-    ck_assert_str_eq(layer->tensors[249999].name, "x.weight_hh_l124999");
-    definition_unref(definition);
-}
-END_TEST
-
 static long allocations_left;
 
 static void *failing_malloc(size_t n)
@@ -391,13 +249,8 @@ int main(void)
 
     tcase_add_test(tests, the_three_kinds_of_layers);
     tcase_add_test(tests, defaults_and_overrides);
-    tcase_add_test(tests, largest_sizes);
     tcase_add_test(tests, references);
     tcase_add_loop_test(tests, refuses, 0, COUNT(bad));
-    tcase_add_test(tests, a_million_layers);
-    tcase_add_test(tests, too_many_bytes);
-    tcase_add_test(tests, finds_every_layer);
-    tcase_add_test(tests, many_tensors);
     tcase_add_test(tests, failing_allocations);
     tcase_set_timeout(tests, 300);
     suite_add_tcase(suite, tests);
