@@ -62,42 +62,6 @@ static int follow(struct session *session, struct varlink_reply *ret)
     }
 }
 
-/* The daemon knows a model of this name: unloads it, so that the load can be sent again. */
-static int unload(struct session *session, const struct varlink_reply *refusal)
-{
-    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
-    int r = session_send(session, "UnloadModel",
-                         json_pack("{s:O}", "model", json_object_get(refusal->parameters, "model")),
-                         false, NULL);
-
-    return r == EXIT_DONE ? session_receive(session, &reply) : r;
-}
-
-/* Sends one load. With --replace, if the daemon knows the model already, unloads it and sends the
- * load again. */
-static int send_load(struct session *session, const char *method, json_t *parameters,
-                     const struct model_files *files, struct varlink_reply *ret)
-{
-    for (;;) {
-        _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
-        int r =
-            session_send(session, method, json_incref(parameters), session->progress.stream, files);
-        if (r == EXIT_DONE)
-            r = follow(session, &reply);
-        if (r == EXIT_ALREADY_LOADED && session->expected && session->arguments->replace) {
-            session->expected = 1 << ERROR_NOT_FOUND; /* another client unloaded it first */
-            r = unload(session, &reply);
-            session->expected = 0;
-            if (r == EXIT_DONE || r == EXIT_NOT_FOUND)
-                continue;
-        } else if (r == EXIT_DONE || r == EXIT_ALREADY_LOADED) {
-            *ret = reply;
-            reply = (struct varlink_reply){0};
-        }
-        return r;
-    }
-}
-
 /* Takes ownership of `parameters`; `show` may be NULL. Asks for intermediate replies only if a
  * progress bar is drawn. */
 static int load(struct session *session, const char *method, json_t *parameters,
@@ -112,7 +76,9 @@ static int load(struct session *session, const char *method, json_t *parameters,
     if (r == EXIT_DONE) {
         if (bar)
             progress_start(&session->progress, stderr);
-        r = send_load(session, method, parameters, files, &reply);
+        r = session_send(session, method, TAKE_PTR(parameters), session->progress.stream, files);
+        if (r == EXIT_DONE)
+            r = follow(session, &reply);
     }
     json_decref(parameters);
     session->subject.elapsed_usec = clock_monotonic_usec() - started_usec;
@@ -139,10 +105,12 @@ int verb_load_model(struct session *session)
 
     if (r != EXIT_DONE)
         return r;
-    if (arguments->if_absent || arguments->replace)
+    if (arguments->if_absent)
         session->expected = 1 << ERROR_ALREADY_LOADED;
-    return load(session, "LoadModel", json_pack("{s:s*}", "onFull", arguments->on_full), &files,
-                !arguments->json && !arguments->quiet, session->output.ops->load_model);
+    json_t *parameters = json_pack("{s:s*, s:o*}", "onFull", arguments->on_full, "replace",
+                                   arguments->replace ? json_true() : NULL);
+    return load(session, "LoadModel", parameters, &files, !arguments->json && !arguments->quiet,
+                session->output.ops->load_model);
 }
 
 int verb_load_files(struct session *session, const struct model_files *files)

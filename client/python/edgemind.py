@@ -508,7 +508,7 @@ class Connection:
                 self.close()
 
     def load_model(self, path: os.PathLike, name: Optional[str] = None,
-                   on_full: Optional[str] = None,
+                   on_full: Optional[str] = None, replace: bool = False,
                    progress: Optional[Callable[[dict], Any]] = None) -> dict:
         """Loads a model and returns LoadModel's final reply. `path` is a definition, a safetensors or
         GGUF file, the index of sharded safetensors, or a folder with one index or one weight file.
@@ -516,7 +516,8 @@ class Connection:
 
         `name` is the model's name in a weight file or an index. By default this is the name of the
         file, of the index's directory, or, in the cache of Hugging Face's libraries, of the
-        repository. `on_full` is "evict" or "ask". `progress` is called with each reply; if it raises,
+        repository. `on_full` is "evict" or "ask". `replace` lets a known model
+        of that name give way. `progress` is called with each reply; if it raises,
         the load is cancelled and the connection ends."""
         with contextlib.ExitStack() as stack:
             def opened(beside: str) -> int:
@@ -534,7 +535,7 @@ class Connection:
             weights = [{"path": file, "fileDescriptor": i} for i, file in enumerate(named, 1)]
             replies = stack.enter_context(contextlib.closing(self.stream(
                 "LoadModel", fds=fds, definitionFileDescriptor=0, weights=weights or None,
-                name=name or own_name, onFull=on_full)))
+                name=name or own_name, onFull=on_full, replace=replace or None)))
             reply = {}
             for reply in replies:
                 if progress:

@@ -1,8 +1,11 @@
 /* LoadModel and LoadLayer. They reply when the bytes are in place. */
 #include "daemon/methods/methods.h"
 
+#include "common/log.h"
+
 #include <errno.h>
 #include <event2/event.h>
+#include <string.h>
 
 /* One LoadModel or LoadLayer in progress. Freed after its final answer, or when the peer goes
  * away. */
@@ -13,8 +16,10 @@ struct loading {
     struct load_request *load;   /* while layers are loaded */
     struct event *ticker;        /* reports the progress within a large layer */
     struct model *model;
-    uint64_t zero_bytes; /* see zeroBytes in the interface file */
+    struct definition *replaced; /* of the model that this one has replaced; or NULL */
+    uint64_t zero_bytes;         /* see zeroBytes in the interface file */
     enum on_full on_full;
+    bool replace;
 };
 
 struct load_reply {
@@ -46,6 +51,7 @@ static void loading_free(struct loading *loading)
 {
     if (loading->ticker)
         event_free(loading->ticker);
+    definition_unref(loading->replaced);
     free(loading);
 }
 DEFINE_CLEANUP(struct loading *, loading_free);
@@ -109,12 +115,28 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     model_progress(&progress, layer, loading);
 }
 
+/* The model cannot be read. Registers the one that it has replaced again, unless a client already
+ * uses the new one. */
+static void restore(struct loading *loading)
+{
+    struct model_refusal refusal;
+    struct model *model;
+
+    int r = scheduler_replace_model(loading->manager->scheduler, loading->model, loading->replaced,
+                                    &model, &refusal);
+    if (r < 0)
+        log_warn("the model %s, which was replaced, cannot be registered again: %s",
+                 loading->replaced->name, strerror(-r));
+}
+
 static void model_ended(const struct load_progress *progress, const struct load_end *end,
                         void *context)
 {
     _cleanup_(loading_freep) struct loading *loading = context;
     if (end->error < 0 || end->refusal != ERROR_NONE) {
         reply_load_end(loading->manager, loading->call, end);
+        if (end->error < 0 && loading->replaced)
+            restore(loading);
         return;
     }
     struct load_reply reply = describe(loading, progress, NULL);
@@ -160,6 +182,19 @@ static uint64_t count_zero_bytes(const struct manager *manager, const struct def
     return n_bytes;
 }
 
+static int register_model(struct loading *loading, struct definition *definition,
+                          struct model_refusal *refusal)
+{
+    struct scheduler *scheduler = loading->manager->scheduler;
+    struct model *known =
+        loading->replace ? scheduler_find_model(scheduler, definition->name) : NULL;
+
+    if (!known)
+        return scheduler_add_model(scheduler, definition, &loading->model, refusal);
+    loading->replaced = definition_ref(known->definition);
+    return scheduler_replace_model(scheduler, known, definition, &loading->model, refusal);
+}
+
 static void imported(int error, struct model_read_result *result, void *context)
 {
     static const struct load_hooks hooks = {.progress = model_progress, .ended = model_ended};
@@ -173,13 +208,15 @@ static void imported(int error, struct model_read_result *result, void *context)
         return;
     }
     struct model_refusal refusal;
-    int r = scheduler_add_model(loading->manager->scheduler, definition, &loading->model, &refusal);
+    int r = register_model(loading, definition, &refusal);
     if (r < 0) {
         if (r == -EPERM && refusal.error == ERROR_ALREADY_LOADED)
             call_error(loading->call, ERROR_ALREADY_LOADED,
                        json_pack("{s:s}", "model", definition->name));
         else if (r == -EPERM)
             reply_model_refusal(loading->call, &refusal);
+        else if (r == -EBUSY)
+            reply_busy(loading->manager, loading->call);
         else
             call_io_failed(loading->call, "register", r);
         loading_free(loading);
@@ -197,11 +234,13 @@ static void imported(int error, struct model_read_result *result, void *context)
 struct load_model_parameters {
     struct source_parameters source;
     const char *on_full;
+    bool replace;
 };
 
 static const struct field load_model_fields[] = {
     SOURCE_FIELDS(struct load_model_parameters, source),
     {"onFull", FIELD_STRING, offsetof(struct load_model_parameters, on_full)},
+    {"replace", FIELD_BOOL, offsetof(struct load_model_parameters, replace)},
     {0},
 };
 
@@ -228,6 +267,7 @@ void method_load_model(struct call *call, void *context)
         return;
     }
     loading->on_full = on_full;
+    loading->replace = parameters.replace;
     int r = model_reader_start(manager->readers, call_peer(call)->uid, &source, imported, loading,
                                &loading->reader);
     if (r < 0) {

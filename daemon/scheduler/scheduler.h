@@ -154,6 +154,12 @@ struct model_refusal {
 int scheduler_add_model(struct scheduler *scheduler, struct definition *definition,
                         struct model **ret, struct model_refusal *ret_refusal);
 
+/* Removes `known`, which has the name of the definition, and registers the definition. Errors as of
+ * scheduler_add_model (but for ALREADY_LOADED) and scheduler_remove_model; then nothing changes. */
+int scheduler_replace_model(struct scheduler *scheduler, struct model *known,
+                            struct definition *definition, struct model **ret,
+                            struct model_refusal *ret_refusal);
+
 /* Evicts the model's layers and removes it. Returns 0, or -EBUSY while a layer of it is loading or
  * pinned, or a run goes through it. */
 int scheduler_remove_model(struct scheduler *scheduler, struct model *model);

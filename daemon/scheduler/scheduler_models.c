@@ -50,27 +50,66 @@ static bool has_too_large_layer(struct scheduler *scheduler, struct model *model
     return false;
 }
 
-int scheduler_add_model(struct scheduler *scheduler, struct definition *definition,
-                        struct model **ret, struct model_refusal *ret_refusal)
+/* Makes a model that may be registered, also in the place of `known`. Errors as of
+ * scheduler_add_model. */
+static int make_model(struct scheduler *scheduler, struct definition *definition,
+                      const struct model *known, struct model **ret, struct model_refusal *refusal)
 {
-    const struct model *known = scheduler_find_model(scheduler, definition->name);
-
-    if (exceeds_limits(scheduler, definition, known, ret_refusal))
+    if (exceeds_limits(scheduler, definition, known, refusal))
         return -EPERM;
     struct model *model = model_new(definition);
     if (!model)
         return -ENOMEM;
-    bool is_refused = has_too_large_layer(scheduler, model, ret_refusal);
-    if (!is_refused && known)
-        *ret_refusal = (struct model_refusal){.error = ERROR_ALREADY_LOADED};
-    if (is_refused || known) {
+    if (has_too_large_layer(scheduler, model, refusal)) {
         model_free(model, scheduler->arena);
         return -EPERM;
     }
+    *ret = model;
+    return 0;
+}
+
+static void register_model(struct scheduler *scheduler, struct model *model)
+{
     scheduler_link_model(scheduler, model);
     scheduler_tell(scheduler, &(struct scheduler_event){.type = EVENT_MODEL_ADDED,
                                                         .model = model,
-                                                        .bytes = definition->bytes});
+                                                        .bytes = model->definition->bytes});
+}
+
+int scheduler_add_model(struct scheduler *scheduler, struct definition *definition,
+                        struct model **ret, struct model_refusal *ret_refusal)
+{
+    const struct model *known = scheduler_find_model(scheduler, definition->name);
+    struct model *model;
+
+    int r = make_model(scheduler, definition, known, &model, ret_refusal);
+    if (r < 0)
+        return r;
+    if (known) {
+        *ret_refusal = (struct model_refusal){.error = ERROR_ALREADY_LOADED};
+        model_free(model, scheduler->arena);
+        return -EPERM;
+    }
+    register_model(scheduler, model);
+    *ret = model;
+    return 0;
+}
+
+int scheduler_replace_model(struct scheduler *scheduler, struct model *known,
+                            struct definition *definition, struct model **ret,
+                            struct model_refusal *ret_refusal)
+{
+    struct model *model;
+
+    int r = make_model(scheduler, definition, known, &model, ret_refusal);
+    if (r < 0)
+        return r;
+    r = scheduler_remove_model(scheduler, known);
+    if (r < 0) {
+        model_free(model, scheduler->arena);
+        return r;
+    }
+    register_model(scheduler, model);
     *ret = model;
     return 0;
 }

@@ -155,6 +155,8 @@ class Scenario:
         for kind in models.paths:
             yield Case("LoadModel " + kind, lambda c, kind=kind: models.load(c, kind),
                        lambda kind=kind: self.forget(kind), ("layers", "bytes"))
+        yield Case("LoadModel again", lambda c: models.load(c, "st", replace=True), self.settle,
+                   ("layers", "bytes"))
         for kind in models.paths:
             for policy in leasing.POLICIES:
                 yield Case("Plan %s %s" % (kind, policy), lambda c, kind=kind, policy=policy: models.load(

@@ -92,6 +92,36 @@ class Faults(HostileTestCase):
         self.assertBytes(self.c, "m", self.placed)
         self.c.call("UnloadModel", model="m")
 
+    def test_a_replacement_whose_layers_cannot_be_read(self):
+        """The old model is known again and whole; a client that uses the new one keeps that."""
+        known = self.files / "known"
+        placed = generate.write_safetensors(str(known), generate.model("safetensors", blocks=2,
+                                                                       block_bytes=MIB))
+        self.path.unlink()
+        generate.write_safetensors(str(self.path), generate.model(
+            "safetensors", blocks=1, block_bytes=2 * N_READS * MIB))
+        self.c.load_model(known, name="m")
+        end = self.inject("error=EIO:when=%d+" % (N_READS + 1))  # not the header's reads
+        for load in (lambda: self.assertVarlinkError("IOFailed", self.c.load_model, self.path,
+                                                     name="m", replace=True),
+                     lambda: self.assertExit(1, self.daemon.emctl("load-model", self.path,
+                                                                  "--name=m", "--replace"))):
+            load()
+            self.assertBytes(self.c, "m", placed)
+        end()
+
+        end = self.inject("error=EIO:delay_enter=1000000:when=%d+" % (N_READS + 1))
+        loads = self.client()
+        with open(self.path, "rb") as file:
+            loads.send_call("LoadModel", {"definitionFileDescriptor": 0, "name": "m", "replace": True},
+                            [file.fileno()])
+        wait_until(lambda: len(self.c.call("List", model="m")["layers"]) == 4, "the new model")
+        with self.c.leased("m", "model.embed_tokens"):
+            self.assertVarlinkError("IOFailed", loads.result, "LoadModel")
+            self.assertEqual(len(self.c.call("List", model="m")["layers"]), 4)
+        end()
+        self.c.call("UnloadModel", model="m")
+
     def refuse_fd_of_path(self, *errors):
         with open(self.path, "rb") as file:
             self.refuse_fd(file.fileno(), *errors)

@@ -45,6 +45,44 @@ START_TEST(test_unload)
 }
 END_TEST
 
+/* A refused replacement changes nothing, and otherwise the old model is gone with its layers. */
+START_TEST(test_replacement)
+{
+    struct fixture fixture;
+    setup(&fixture, 4 * PAGE, &policy_flush_all);
+    struct model *known = ADD_MODEL(&fixture, "m", 3), *model = NULL;
+    load(&fixture, &known->layers[0], 0);
+    fixture.log[0] = '\0';
+    struct model_refusal refusal;
+
+    _cleanup_(definition_unrefp) struct definition *large =
+        define("m", (uint64_t[]){4 * PAGE + 1}, 1);
+    ck_assert_int_eq(scheduler_replace_model(fixture.scheduler, known, large, &model, &refusal),
+                     -EPERM);
+    ck_assert_int_eq(refusal.error, ERROR_OUT_OF_MEMORY);
+
+    _cleanup_(definition_unrefp) struct definition *next =
+        define("m", (uint64_t[]){PAGE, 4 * PAGE}, 2);
+    scheduler_pin(fixture.scheduler, &known->layers[0]);
+    fixture.log[0] = '\0';
+    ck_assert_int_eq(scheduler_replace_model(fixture.scheduler, known, next, &model, &refusal),
+                     -EBUSY);
+    assert_log(&fixture, "");
+    ck_assert_ptr_eq(scheduler_find_model(fixture.scheduler, "m"), known);
+    ck_assert_uint_eq(free_pages(&fixture), 1);
+    scheduler_unpin(fixture.scheduler, &known->layers[0]);
+    fixture.log[0] = '\0';
+
+    ck_assert_int_eq(scheduler_replace_model(fixture.scheduler, known, next, &model, &refusal), 0);
+    assert_log(&fixture, "e l0; - m; + m; ");
+    ck_assert_ptr_eq(scheduler_find_model(fixture.scheduler, "m"), model);
+    ck_assert_uint_eq(model->definition->n_layers, 2);
+    ck_assert_uint_eq(free_pages(&fixture), 4);
+    ck_assert_uint_eq(stats_of(&fixture).n_models, 1);
+    scheduler_free(fixture.scheduler);
+}
+END_TEST
+
 START_TEST(test_refused_models)
 {
     struct fixture fixture;
@@ -245,6 +283,7 @@ int main(void)
     tcase_set_timeout(tcase, 0);
     tcase_add_test(tcase, test_unload);
     tcase_add_test(tcase, test_refused_models);
+    tcase_add_test(tcase, test_replacement);
     tcase_add_test(tcase, test_limit_models);
     tcase_add_test(tcase, test_limit_layers);
     tcase_add_test(tcase, test_clone);
