@@ -35,7 +35,8 @@ view_objects := $(call objects,$(wildcard client/view/*.c))
 view_library := $(BUILD)/libedgemind-view.so
 examples := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(wildcard client/examples/*.c))
 unit_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*/test_*.c tests/unit/*/*/test_*.c))
-bench_programs := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
+bench_programs := $(patsubst %.c,$(BUILD)/%,$(filter-out %/loop_turns.c,$(wildcard tests/bench/*.c))) \
+                  $(BUILD)/tests/bench/loop_turns.so
 integration_programs := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/integration/*.c))
 
 all: $(BUILD)/edgemindd $(BUILD)/emctl $(library) $(BUILD)/libedgemind.a $(view_library)
@@ -128,6 +129,9 @@ $(BUILD)/tests/unit/client/view/%: $(BUILD)/tests/unit/client/view/%.o $(tested_
 $(BUILD)/tests/integration/%: $(BUILD)/tests/integration/%.o $(BUILD)/libclient.a $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	$(call link,$(pkgs))
 
+# The benchmark of the event loop preloads it into the daemon.
+$(BUILD)/tests/bench/loop_turns.so: $(BUILD)/tests/bench/loop_turns.o
+	$(call link,,-shared)
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libedgemind.a
 	$(call link,$(common_pkgs))
 
