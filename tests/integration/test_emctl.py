@@ -1,150 +1,16 @@
-"""emctl as people and scripts use it: help, exit codes, pipes, terminals, and the places of files
-and sockets."""
-import fcntl
+"""emctl with a daemon, as people and scripts use it: exit codes, output, pipes, and the places of
+files and sockets."""
 import itertools
 import json
 import os
-import pty
-import select
 import socket
-import struct
 import subprocess
-import termios
 import threading
 import unittest
 
-import wire
-from harness import (EMCTL, FFN10, MIB, ROOT, TIMEOUT, TestCase, clean_environment, memory_file, run,
+from harness import (EMCTL, FFN10, MIB, TIMEOUT, TestCase, clean_environment, memory_file, run,
                      sized_model, wait_until)
 from leasing import POLICIES
-
-VERBS = ("load-model", "load-layer", "unload-model", "unload-layer", "reset", "list", "stats",
-         "plan", "hold", "exec", "views", "cat", "watch", "set-policy", "version")
-
-
-class CommandLine(TestCase):
-    def test_help(self):
-        for words in (["--help"], *[[verb, "--help"] for verb in VERBS]):
-            with self.subTest(words=words):
-                result = self.assertExit(0, run(EMCTL, *words))
-                self.assertIn("Usage", result.out)
-                self.assertEqual(result.err, "")
-                self.assertLessEqual(max(map(len, result.out.splitlines())), 100)
-        text = run(EMCTL, "--help").out
-        for verb in VERBS:
-            self.assertIn(verb, text)
-        self.assertIn("--on-full", run(EMCTL, "load-model", "--help").out)
-        for variable in ("EDGEMIND_SOCKET", "EDGEMIND_PATH", "NO_COLOR"):
-            self.assertIn(variable, text)
-        for code in (*range(11), 130):
-            self.assertRegex(text, r"(?m)(^|  )%d  +[a-z]" % code)
-        for words in (["-h"], ["-V"], ["stats", "-h"], ["list", "-jV"]):
-            self.assertExit(0, run(EMCTL, *words))
-
-    def test_completion(self):
-        """Completion in the shell offers what the help lists."""
-        script = ROOT / "client" / "emctl" / "emctl.bash-completion"
-
-        def offers(*words):
-            result = run("bash", "-c", 'source "$1"; COMP_WORDS=("${@:2}"); COMP_CWORD=$(($# - 2));'
-                         ' _emctl "$2" "${@: -1}" "${@: -2:1}"; printf "%s\\n" "${COMPREPLY[@]}"',
-                         "bash", script, EMCTL, *words)
-            return result.out.split()
-
-        self.assertEqual(set(offers("")), {*VERBS, "help"})
-        self.assertEqual(offers("set-policy", "l"), ["lru"])
-        self.assertEqual(offers("set-policy", ""), POLICIES)
-        self.assertEqual(offers("plan", "--policy", ""), [*POLICIES, "all"])
-        for words in (["--model", "m", "="], ["--model", "=", "m", "="], ["--", "true"],
-                      ["--model", "m", "=", "f", "--auto", "--", "true"]):
-            self.assertEqual(offers("exec", *words, str(script)[:-1]), [str(script)])
-        self.assertEqual(offers("exec", "--model", "m", str(script)[:-1]), [])
-        self.assertIn("--or-file", offers("exec", "--"))
-        options = offers("load-model", "--")
-        for option in ("--if-absent", "--replace", "--on-full=", "--json", "--quiet", "--socket="):
-            self.assertIn(option, options)
-
-    def test_unknown_verb(self):
-        for word, guess in (("lod-model", "load-model"), ("load", "load-model"),
-                            ("policy", "set-policy"), ("stat", "stats")):
-            self.assertIn("did you mean '%s'?" % guess, self.assertExit(2, run(EMCTL, word)).err)
-            self.assertIn(guess, self.assertExit(2, run(EMCTL, "help", word)).err)
-        self.assertNotIn("did you mean", run(EMCTL, "xyzzy").err)
-
-    def test_usage(self):
-        for words in ([], ["nope"], ["--nope"], ["stats", "--nope"], ["stats", "extra"],
-                      ["load-model"], ["load-layer", "m"], ["load-layer", "a", "b", "c"],
-                      ["unload-layer", "m"], ["unload-model"], ["reset", "x"], ["plan"],
-                      ["set-policy", "fifo"], ["plan", "--policy=fifo", "f"],
-                      ["stats", "--on-full=ask"],
-                      ["load-model", "--on-full=maybe", "f"], ["load-model", "--on-full"],
-                      ["--socket"], ["--socket=", "stats"],
-                      ["stats", "--json=yes"], ["plan", "--capacity=lots", "f"],
-                      ["plan", "--capacity=0", "f"]):
-            with self.subTest(words=words):
-                result = self.assertExit(2, run(EMCTL, *words))
-                self.assertEqual(result.out, "")
-                self.assertIn("--help", result.err)
-
-    def test_no_daemon(self):
-        nowhere = self.directory() / "s"
-        definition = nowhere.parent / "m.json"
-        definition.write_text(sized_model("m", 1))
-        for words in (["stats"], ["list"], ["reset"], ["watch"], ["load-model", definition],
-                      ["plan", definition], ["set-policy", "lru"]):
-            with self.subTest(words=words):
-                result = self.assertExit(3, run(EMCTL, "--socket", nowhere, *words))
-                self.assertIn(str(nowhere), result.err)
-        with socket.socket(socket.AF_UNIX) as dead:
-            dead.bind(str(nowhere))
-            self.assertExit(3, run(EMCTL, "--socket", nowhere, "stats"))
-        self.assertExit(3, run(EMCTL, "--socket=" + "x" * 200, "stats"))
-
-    def test_version(self):
-        out = self.assertExit(0, run(EMCTL, "--version")).out
-        self.assertRegex(out, r"^emctl \d+\.\d+\.\d+\n$")
-
-    def test_a_daemon_that_is_none(self):
-        """If garbage or the end of the connection comes instead of a reply, emctl reports an error
-        and never crashes."""
-        path = self.directory() / "s"
-        for answer in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n\0", b"{}\0", b"[]\0", b"\0", b"{\0",
-                       b'{"parameters":{}}\0', b'{"parameters":{"arena":3}}\0',
-                       b'{"error":"com.example.Odd","parameters":{"a":"\\u001b[31m"}}\0',
-                       b'{"error":"io.edgemind.manager.Busy"}\0', b'{"error":3}\0',
-                       b'{"parameters":{"arena":' + b"[" * 5000 + b"]" * 5000 + b"}}\0"):
-            with self.subTest(answer=answer[:60]), FakeDaemon(path, answer):
-                result = run(EMCTL, "--socket", path, "stats")
-                self.assertGreater(result.code, 0, result)
-                self.assertTrue(result.err)
-                self.assertNotIn("\x1b", result.err + result.out)
-
-
-class FakeDaemon:
-    """Answers one connection's first call with fixed bytes, then hangs up."""
-
-    def __init__(self, path, answer):
-        self.path, self.answer = str(path), answer
-
-    def __enter__(self):
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(self.path)
-        self.listener.listen(1)
-        self.listener.settimeout(TIMEOUT)
-        self.thread = threading.Thread(target=self.serve)
-        self.thread.start()
-
-    def serve(self):
-        connection, _ = self.listener.accept()
-        with connection:
-            connection.settimeout(TIMEOUT)
-            connection.recv(1 << 16)
-            connection.sendall(self.answer)
-
-    def __exit__(self, *_):
-        self.thread.join()
-        self.listener.close()
-        os.unlink(self.path)
 
 
 class WithDaemon(TestCase):
@@ -406,75 +272,6 @@ class WithDaemon(TestCase):
     def test_version_of_both(self):
         out = self.assertExit(0, self.daemon.emctl("version")).out
         self.assertGreaterEqual(out.count(self.daemon.stats()["daemon"]["version"]), 2)
-
-
-class Terminal(TestCase):
-    options = {"capacity": "50M"}
-
-    def on_terminal(self, *words, columns=80, **variables):
-        """Runs emctl with a terminal of this width as its output. Returns (exit code, text)."""
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        environment = clean_environment(EDGEMIND_SOCKET=self.daemon.socket, TERM="xterm",
-                                        **variables)
-        process = subprocess.Popen([str(word) for word in (EMCTL, *words)], env=environment,
-                                   stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
-        os.close(theirs)
-        text = b""
-        while select.select([ours], [], [], TIMEOUT)[0]:
-            try:
-                data = os.read(ours, 1 << 16)
-            except OSError:  # EIO: the other side has been closed
-                break
-            if not data:
-                break
-            text += data
-        os.close(ours)
-        return process.wait(TIMEOUT), text.decode()
-
-    def test_colour(self):
-        self.daemon.call("LoadModel", definition=sized_model("m", MIB))
-        _, text = self.on_terminal("list", "m", NO_COLOR="1")
-        self.assertNotRegex(text, "\x1b\\[[0-9;]*m")
-        for words in (["list", "m"], ["stats"]):
-            self.assertNotIn("\x1b", self.daemon.emctl(*words).out)  # no terminal, no colour
-
-    def test_narrow(self):
-        name = "a-model-with-quite-a-long-name"
-        self.daemon.call("LoadModel", definition=sized_model(name, 1, 2, 3))
-        for columns in (40, 80, 200):
-            for words in (["list"], ["list", name], ["stats"]):
-                with self.subTest(columns=columns, words=words):
-                    code, text = self.on_terminal(*words, columns=columns, NO_COLOR="1")
-                    self.assertEqual(code, 0)
-                    if columns >= 80:
-                        self.assertLessEqual(max(map(len, text.splitlines())), columns, text)
-
-    def test_progress(self):
-        code, text = self.on_terminal("load-model", FFN10)
-        self.assertEqual(code, 0, text)
-        self.assertIn("\r", text)
-        result = self.daemon.emctl("load-layer", "ffn10", "dense_0")
-        self.assertNotIn("\r", result.out + result.err)
-        self.assertExit(0, self.daemon.emctl("unload-model", "ffn10"))
-        result = self.assertExit(0, self.daemon.emctl("load-model", FFN10))  # no terminal, no bar
-        self.assertNotIn("\r", result.out + result.err)
-
-    def test_hostile_names(self):
-        """A name may have any characters, but none may control the terminal."""
-        definition = json.dumps({"name": "evil\x1b]0;x\x07\n\u202e", "layers":
-                                 [{"name": "\x1b[2Jl\r\n\t", "bytes": 1}]})
-        try:
-            self.daemon.call("LoadModel", definition=definition)
-        except wire.VarlinkError as refused:
-            self.assertEqual(refused.error, "InvalidDefinition")  # as good
-            return
-        name = self.daemon.call("List")["models"][0]["name"]
-        for words in (["list"], ["list", name], ["list", "--json"],
-                      ["unload-layer", name, "x\x1b[2J"]):
-            _, text = self.on_terminal(*words, NO_COLOR="1")
-            for order in ("\x1b]", "\x1b[2J", "\x07"):
-                self.assertNotIn(order, text)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import json
 import types
 import unittest
 
-import test_emctl
+import test_emctl_terminal
 from harness import EMCTL, FFN10, MIB, TestCase, clean_environment, run, sized_model
 from leasing import POLICIES
 from scripted_daemon import ScriptedDaemon, error
@@ -152,7 +152,7 @@ class Scripted(TestCase):
         for columns in (40, 80):
             path = self.directory() / "s"
             with ScriptedDaemon(path, lambda call: replies) as daemon:
-                code, text = test_emctl.Terminal.on_terminal(
+                code, text = test_emctl_terminal.Terminal.on_terminal(
                     types.SimpleNamespace(daemon=daemon), "plan", "m", "--policy=all",
                     columns=columns, NO_COLOR="1")
             self.assertEqual(code, 0)
