@@ -1,45 +1,18 @@
 """emctl on a terminal: colour, width, progress, and names that would control it."""
-import fcntl
 import json
-import os
-import pty
-import select
-import struct
-import subprocess
-import termios
 import unittest
 
 import wire
-from harness import EMCTL, FFN10, MIB, TIMEOUT, TestCase, clean_environment, sized_model
+from harness import FFN10, MIB, TestCase, sized_model
+from terminal import on_terminal
 
 
 class Terminal(TestCase):
     options = {"capacity": "50M"}
 
-    def on_terminal(self, *words, columns=80, **variables):
-        """Runs emctl with a terminal of this width as its output. Returns (exit code, text)."""
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        environment = clean_environment(EDGEMIND_SOCKET=self.daemon.socket, TERM="xterm",
-                                        **variables)
-        process = subprocess.Popen([str(word) for word in (EMCTL, *words)], env=environment,
-                                   stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
-        os.close(theirs)
-        text = b""
-        while select.select([ours], [], [], TIMEOUT)[0]:
-            try:
-                data = os.read(ours, 1 << 16)
-            except OSError:  # EIO: the other side has been closed
-                break
-            if not data:
-                break
-            text += data
-        os.close(ours)
-        return process.wait(TIMEOUT), text.decode()
-
     def test_colour(self):
         self.daemon.call("LoadModel", definition=sized_model("m", MIB))
-        _, text = self.on_terminal("list", "m", NO_COLOR="1")
+        _, text = on_terminal(self.daemon.socket, "list", "m", NO_COLOR="1")
         self.assertNotRegex(text, "\x1b\\[[0-9;]*m")
         for words in (["list", "m"], ["stats"]):
             self.assertNotIn("\x1b", self.daemon.emctl(*words).out)  # no terminal, no colour
@@ -50,13 +23,14 @@ class Terminal(TestCase):
         for columns in (40, 80, 200):
             for words in (["list"], ["list", name], ["stats"]):
                 with self.subTest(columns=columns, words=words):
-                    code, text = self.on_terminal(*words, columns=columns, NO_COLOR="1")
+                    code, text = on_terminal(self.daemon.socket, *words, columns=columns,
+                                             NO_COLOR="1")
                     self.assertEqual(code, 0)
                     if columns >= 80:
                         self.assertLessEqual(max(map(len, text.splitlines())), columns, text)
 
     def test_progress(self):
-        code, text = self.on_terminal("load-model", FFN10)
+        code, text = on_terminal(self.daemon.socket, "load-model", FFN10)
         self.assertEqual(code, 0, text)
         self.assertIn("\r", text)
         result = self.daemon.emctl("load-layer", "ffn10", "dense_0")
@@ -77,7 +51,7 @@ class Terminal(TestCase):
         name = self.daemon.call("List")["models"][0]["name"]
         for words in (["list"], ["list", name], ["list", "--json"],
                       ["unload-layer", name, "x\x1b[2J"]):
-            _, text = self.on_terminal(*words, NO_COLOR="1")
+            _, text = on_terminal(self.daemon.socket, *words, NO_COLOR="1")
             for order in ("\x1b]", "\x1b[2J", "\x07"):
                 self.assertNotIn(order, text)
 

@@ -1,13 +1,12 @@
 """emctl plan with passes: its calls, its output for people and scripts, and that the daemon
 predicts a run with each policy without changing anything."""
 import json
-import types
 import unittest
 
-import test_emctl_terminal
 from harness import EMCTL, FFN10, MIB, TestCase, clean_environment, run, sized_model
 from leasing import POLICIES
 from scripted_daemon import ScriptedDaemon, error
+from terminal import on_terminal
 
 
 def foreseen_pass(hits, usec=None):
@@ -152,9 +151,8 @@ class Scripted(TestCase):
         for columns in (40, 80):
             path = self.directory() / "s"
             with ScriptedDaemon(path, lambda call: replies) as daemon:
-                code, text = test_emctl_terminal.Terminal.on_terminal(
-                    types.SimpleNamespace(daemon=daemon), "plan", "m", "--policy=all",
-                    columns=columns, NO_COLOR="1")
+                code, text = on_terminal(daemon.socket, "plan", "m", "--policy=all",
+                                         columns=columns, NO_COLOR="1")
             self.assertEqual(code, 0)
             self.assertIn("TIME/PASS", text)
             self.assertEqual("FLUSHES" in text, columns == 80)
