@@ -14,7 +14,7 @@ import socket
 import sys
 import traceback
 
-from harness import EDGEMINDD, NOBODY, TestCase, run, wait_until
+from harness import EDGEMINDD, MIB, NOBODY, TestCase, run, sized_model, wait_until
 from weight_files import Client, file_bytes, generate, sha256
 
 # In the order in which the daemon lists them.
@@ -179,6 +179,14 @@ def hold(pipe, daemon, layers):
         pipe.hear()
 
 
+def wait_in_line(pipe, daemon, layer):
+    """A client process that waits for a layer, says that it has it, and keeps it."""
+    with Leaser(daemon) as client:
+        client.lease(model="m", layer=layer, waitUsec=WAIT_MAX)
+        pipe.say()
+        pipe.hear()
+
+
 def chosen_seed():
     seed = int(os.environ.get("EDGEMIND_SEED") or random.randrange(1 << 32))
     print("seed %d" % seed)
@@ -255,3 +263,36 @@ class LeaseTestCase(TestCase):
         daemon.call("Reset")
         self.assertEqual(daemon.stats()["arena"]["usedBytes"], 0)
         self.assertFds(n_fds, daemon)
+
+
+class WaitTestCase(LeaseTestCase):
+    """Model m: each of l0 to l5 needs the whole arena. Model s: each of l0 to l3 a quarter."""
+    options = {"capacity": "4M"}
+
+    def setUp(self):
+        super().setUp()
+        with self.client() as client:
+            client.call("LoadModel", definition=sized_model("m", *[4 * MIB] * 6))
+            client.call("LoadModel", definition=sized_model("s", *[MIB] * 4))
+            client.call("Reset")
+        self.n_fds = self.daemon.n_fds_at_rest()
+
+    def holder(self, *layers):
+        """A process that has leased these layers."""
+        process = Process(self, hold, self.daemon, layers or [("m", "l0")])
+        process.hear()
+        return process
+
+    def waiter(self, model, layer, usec=WAIT_MAX):
+        client = self.client()
+        self.send_waiting(client, model, layer, usec)
+        return client
+
+    def assertServedInOrder(self, *clients):
+        """Each client is served while those after it wait. When it hangs up, the next one is
+        served."""
+        for i, client in enumerate(clients):
+            client.leased_reply()
+            self.assertNoReply(*clients[i + 1:])
+            self.assertEqual(self.waiting(), len(clients) - i - 1)
+            client.close()
