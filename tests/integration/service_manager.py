@@ -20,7 +20,7 @@ import subprocess
 import threading
 
 import harness
-from harness import TIMEOUT, Daemon, wait_until
+from harness import MIB, TIMEOUT, Daemon, wait_until
 from leasing import LeaseTestCase
 from notifications import Notifications
 from weight_files import Client, sha256
@@ -29,7 +29,7 @@ STORE_MAX = 64
 PASSED = 3  # the first descriptor that is passed (sd_listen_fds(3))
 APART = 500  # where the store's own descriptors begin, beyond all that a process is passed
 ENDS = (signal.SIGKILL, signal.SIGTERM)  # of a process that another one follows
-SIZES = [900_000, 1, 700_001, harness.MIB, 4096, 123_456, 800_000, 600_000]  # of a model's layers
+SIZES = [900_000, 1, 700_001, MIB, 4096, 123_456, 800_000, 600_000]  # of a model's layers
 KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
 
 
@@ -265,3 +265,31 @@ class RestartTestCase(LeaseTestCase):
 
     def resident_of(self, service, model):
         return set(self.footprint(model, service))
+
+
+class ColdTestCase(RestartTestCase):
+    def setUp(self):
+        super().setUp()
+        self.daemon = self.service(capacity="4M", policy="lru")
+        self.layers = self.load_weights("m", [700_000, MIB, 5, 400_000], seed=1)
+        self.daemon.settle()
+
+    def stored(self, name):
+        return self.daemon.store.fd(name)
+
+    def put(self, name, fd):
+        """Puts a descriptor into the store, last."""
+        with self.daemon.store.lock:
+            self.daemon.store.add(name, fd)
+
+    def put_memory(self, name, data, size=None):
+        fd = os.memfd_create(name)
+        os.write(fd, data)
+        if size is not None:
+            os.truncate(fd, size)
+        self.put(name, fd)
+        return fd
+
+    def forget(self, name):
+        with self.daemon.store.lock:
+            self.daemon.store.drop(name)

@@ -5,7 +5,7 @@ import unittest
 
 from harness import FFN10
 from leasing import write_model
-from service_manager import ENDS, SIZES, Reader, RestartTestCase
+from service_manager import ENDS, SIZES, ColdTestCase, Reader, RestartTestCase
 from weight_files import generate, make_cold, sha256
 
 
@@ -242,6 +242,89 @@ class Sources(RestartTestCase):
         self.daemon.call("Reset")
         for layer, digest in digests.items():
             self.assertEqual(sha256(self.cat(self.daemon, name, layer)), digest)
+
+
+class SourceDescriptors(ColdTestCase):
+    """The descriptors of the weight files have changed."""
+
+    def setUp(self):
+        super().setUp()
+        self.name = next(name for name in self.daemon.store.names() if name.startswith("source-"))
+
+    def check_without(self):
+        """The start is warm, and resident layers are there; loads of other layers fail."""
+        self.daemon.start_again()
+        self.assertWarm(self.daemon)
+        self.assertIn("not kept", self.daemon.read_log())
+        self.assertBytes(self.daemon, "m", self.layers)
+        self.assertEqual(self.daemon.stats()["scheduler"]["misses"], 0)
+        self.daemon.call("Reset")
+        for layer in self.layers:
+            self.assertVarlinkError("IOFailed", self.daemon.call, "LoadLayer", model="m",
+                                    layer=layer)
+        self.assertUnharmed()
+        self.daemon.restart()
+        self.assertWarm(self.daemon)
+        self.assertEqual(self.resident("m"), set())
+        self.daemon.call("UnloadModel", model="m")
+        self.assertBytes(self.daemon, "m", self.load_weights("m", [9, 99_999], seed=5))
+
+    def replace(self, fd):
+        self.daemon.end()
+        self.forget(self.name)
+        self.put(self.name, fd)
+        os.close(fd)
+
+    def test_missing(self):
+        self.daemon.end()
+        self.forget(self.name)
+        self.check_without()
+
+    def test_another_file(self):
+        self.replace(os.memfd_create("other"))
+        self.check_without()
+
+    def test_cannot_be_read(self):
+        path = "/proc/self/fd/%d" % self.stored(self.name)
+        self.replace(os.open(path, os.O_WRONLY))
+        self.check_without()
+
+    def test_a_path_only(self):
+        path = "/proc/self/fd/%d" % self.stored(self.name)
+        self.replace(os.open(path, os.O_PATH))
+        self.check_without()
+
+    def test_under_another_files_name(self):
+        """It is checked like any other."""
+        fd = os.dup(self.stored(self.name))
+        self.daemon.end()
+        self.forget(self.name)
+        self.put("source-7-7", fd)
+        os.close(fd)
+        self.check_without()
+
+    def test_twice(self):
+        fd = os.open("/proc/self/fd/%d" % self.stored(self.name), os.O_RDONLY)
+        n_fds = self.daemon.n_fds_at_rest()
+        self.daemon.end()
+        self.put(self.name, fd)
+        os.close(fd)
+        self.daemon.start_again()
+        self.assertWarm(self.daemon)
+        self.assertEqual(self.daemon.n_fds_at_rest(), n_fds)
+        self.daemon.call("Reset")
+        self.assertBytes(self.daemon, "m", self.layers)
+        self.daemon.call("UnloadModel", model="m")
+        self.daemon.settle()
+        self.assertEqual(self.daemon.store.names(), ["arena", "ledger"])
+
+    def test_opened_for_writing_too(self):
+        path = os.readlink("/proc/self/fd/%d" % self.stored(self.name))
+        self.replace(os.open(path, os.O_RDWR))
+        self.daemon.start_again()
+        self.assertWarm(self.daemon)
+        self.daemon.call("Reset")
+        self.assertBytes(self.daemon, "m", self.layers)
 
 
 if __name__ == "__main__":
