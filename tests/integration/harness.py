@@ -6,7 +6,6 @@ daemons are printed. BUILD names the directory of the programs (default: build).
 """
 import atexit
 import functools
-import grp
 import json
 import os
 import pathlib
@@ -20,6 +19,7 @@ import time
 import unittest
 
 import wire
+from machine import IS_ROOT, proc_status
 from notifications import Notifications
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -35,9 +35,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 MIB = 1 << 20
 ARENA = "/memfd:edgemind-arena"
 EVEN, ODD = 8396800, 8392704  # bytes of ffn10's layers: 1024 -> 2048 and 2048 -> 1024, f32, bias
-IS_ROOT = os.geteuid() == 0
 EMULATED = EMCTL.exists() and EMCTL.read_bytes()[:2] == b"#!"  # scripts that run a foreign program
-NOBODY = 65534
 
 # A file of lines "module.Class.test reason": tests that cannot run here, as in an emulator.
 SKIP_FILE = os.environ.get("TEST_SKIP")
@@ -48,7 +46,6 @@ INTERFACES = wire.load_interfaces(INTERFACE_FILE.read_text())
 
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the daemons, too
 
-needs_root = unittest.skipUnless(IS_ROOT, "needs root")
 needs_preloading = unittest.skipIf(EMULATED, "nothing is preloaded into an emulated program")
 
 
@@ -108,17 +105,6 @@ def option_words(options):
         elif value is not None:
             words.append("--%s=%s" % (name.replace("_", "-"), value))
     return words
-
-
-def proc_status(pid):
-    """/proc/PID/status, with kB converted to bytes."""
-    fields = {}
-    for line in pathlib.Path("/proc/%d/status" % pid).read_text().splitlines():
-        key, _, value = line.partition(":")
-        number = re.fullmatch(r"\s*(\d+)( kB)?", value)
-        fields[key] = int(number.group(1)) * (1024 if number.group(2) else 1) if number \
-            else value.strip()
-    return fields
 
 
 class Daemon:
@@ -409,23 +395,3 @@ def memory_file(data):
     file.write(data.encode() if isinstance(data, str) else data)
     file.seek(0)
     return file
-
-
-def group_of(*avoid):
-    """(name, gid) of an existing group that is not in `avoid`, to be a socket's group or admin
-    group."""
-    for entry in sorted(grp.getgrall(), key=lambda entry: entry.gr_gid):
-        if entry.gr_gid not in (0, NOBODY, *avoid):
-            return entry.gr_name, entry.gr_gid
-    raise unittest.SkipTest("needs a group besides root's")
-
-
-def writable_setting(test, path, value):
-    """Changes a system file during a test, and restores it afterwards."""
-    path = pathlib.Path(path)
-    if not IS_ROOT or not os.access(path, os.W_OK):
-        raise unittest.SkipTest("needs to write " + str(path))
-    old = path.read_text().strip()
-    chosen = re.search(r"\[(\S+)\]", old)
-    path.write_text(value)
-    test.addCleanup(path.write_text, chosen.group(1) if chosen else old)

@@ -14,7 +14,8 @@ import socket
 import sys
 import traceback
 
-from harness import EDGEMINDD, MIB, NOBODY, TestCase, run, sized_model, wait_until
+from harness import EDGEMINDD, MIB, TestCase, run, sized_model, wait_until
+from machine import NOBODY
 from weight_files import Client, file_bytes, generate, sha256
 
 # In the order in which the daemon lists them.

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import unittest
 
-from harness import MIB, PAGE, TestCase, needs_root, sized_model
+from harness import MIB, PAGE, TestCase, sized_model
+from machine import needs_root
 
 
 def memory_total():

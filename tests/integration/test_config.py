@@ -6,7 +6,8 @@ import stat
 import time
 import unittest
 
-from harness import EDGEMINDD, INTERFACES, IS_ROOT, MIB, TIMEOUT, TestCase, run, sized_model
+from harness import EDGEMINDD, INTERFACES, MIB, TIMEOUT, TestCase, run, sized_model
+from machine import IS_ROOT
 import wire
 
 

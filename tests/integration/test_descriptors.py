@@ -4,7 +4,8 @@ import os
 import resource
 import unittest
 
-from harness import NOBODY, TestCase, sized_model, wait_until
+from harness import TestCase, sized_model, wait_until
+from machine import NOBODY
 
 N_FILES = 1024  # that the daemon may open
 

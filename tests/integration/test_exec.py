@@ -10,9 +10,10 @@ import subprocess
 import sys
 import unittest
 
-from harness import (BUILD, EMCTL, MIB, NOBODY, TIMEOUT, TestCase, clean_environment, group_of,
-                     needs_preloading, needs_root, run, sized_model, wait_until)
+from harness import (BUILD, EMCTL, MIB, TIMEOUT, TestCase, clean_environment, needs_preloading, run,
+                     sized_model, wait_until)
 from leasing import write_model
+from machine import NOBODY, group_of, needs_root
 
 READER = BUILD / "tests" / "integration" / "view_reader"
 SIZES = [MIB + 4096 * i + 17 for i in range(10)]

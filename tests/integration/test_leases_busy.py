@@ -5,8 +5,9 @@ import pwd
 import time
 import unittest
 
-from harness import MIB, NOBODY, group_of, needs_root, sized_model
+from harness import MIB, sized_model
 from leasing import LeaseTestCase, Process, hold
+from machine import NOBODY, group_of, needs_root
 
 UNNAMED = 54321  # a user without an entry
 

@@ -5,8 +5,9 @@ import threading
 import unittest
 
 import wire
-from harness import NOBODY, group_of, needs_root, sized_model
+from harness import sized_model
 from leasing import Leaser, LeaseTestCase, Process
+from machine import NOBODY, group_of, needs_root
 
 INVALID = "org.varlink.service.InvalidParameter"
 DENIED = "org.varlink.service.PermissionDenied"

@@ -10,8 +10,9 @@ import mmap
 import os
 import unittest
 
-from harness import MIB, NOBODY, PAGE, group_of, needs_root
+from harness import MIB, PAGE
 from leasing import Leaser, LeaseTestCase, Process, sha256
+from machine import NOBODY, group_of, needs_root
 
 F_SEAL_WRITE = 8
 FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 1, 2, 16

@@ -7,8 +7,9 @@ import signal
 import time
 import unittest
 
-from harness import MIB, NOBODY, group_of, needs_root, sized_model, wait_until
+from harness import MIB, sized_model, wait_until
 from leasing import WAIT_MAX, LeaseTestCase, Process, WaitTestCase, hold, wait_in_line
+from machine import NOBODY, group_of, needs_root
 
 INVALID = "org.varlink.service.InvalidParameter"
 

@@ -7,10 +7,10 @@ import signal
 import subprocess
 import unittest
 
-from harness import (BUILD, MIB, PAGE, TIMEOUT, clean_environment, needs_root, sized_model,
-                     wait_until, writable_setting)
+from harness import BUILD, MIB, PAGE, TIMEOUT, clean_environment, sized_model, wait_until
 from leasing import POLICIES, generate, write_model
 from library_program import LibraryTestCase
+from machine import needs_root, writable_setting
 from weight_files import file_bytes
 
 HUGE = 2 * MIB

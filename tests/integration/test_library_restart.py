@@ -7,9 +7,10 @@ import subprocess
 import unittest
 
 import wire
-from harness import EMCTL, MIB, PAGE, TIMEOUT, clean_environment, proc_status, wait_until
+from harness import EMCTL, MIB, PAGE, TIMEOUT, clean_environment, wait_until
 from leasing import POLICIES, chosen_seed
 from library_program import Failure, LibraryTestCase
+from machine import proc_status
 from scripted_daemon import ScriptedDaemon
 from service_manager import Service
 

@@ -7,8 +7,8 @@ import stat
 import threading
 import unittest
 
-from harness import (INTERFACES, IS_ROOT, MIB, NOBODY, PAGE, TIMEOUT, TestCase, needs_root,
-                     sanitized, sized_model, writable_setting)
+from harness import INTERFACES, MIB, PAGE, TIMEOUT, TestCase, sanitized, sized_model
+from machine import IS_ROOT, NOBODY, needs_root, writable_setting
 import wire
 
 HUGE = 2 * MIB

@@ -8,8 +8,9 @@ import time
 import unittest
 
 import wire
-from harness import IS_ROOT, MIB, TIMEOUT, sanitized, sized_model, wait_until
+from harness import MIB, TIMEOUT, sanitized, sized_model, wait_until
 from hostile import HostileTestCase
+from machine import IS_ROOT
 
 
 def can_connect(daemon):

@@ -5,8 +5,8 @@ import stat
 import unittest
 
 import wire
-from harness import (EMCTL, FFN10, NOBODY, TestCase, clean_environment, group_of, needs_root, run,
-                     sized_model)
+from harness import EMCTL, FFN10, TestCase, clean_environment, run, sized_model
+from machine import NOBODY, group_of, needs_root
 
 DENIED = "org.varlink.service.PermissionDenied"
 

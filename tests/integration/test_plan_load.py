@@ -4,7 +4,7 @@ import json
 import time
 import unittest
 
-from harness import MIB, TestCase, memory_file, sized_model, wait_until
+from harness import TestCase, memory_file, sized_model, wait_until
 
 PAGE = 4096
 # When the loop still made plans, a plan of this model blocked all clients for seconds.

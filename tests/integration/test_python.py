@@ -10,8 +10,8 @@ import sys
 import threading
 import unittest
 
-from harness import (INTERFACES, MIB, NOBODY, TIMEOUT, group_of, needs_root, run, sized_model,
-                     wait_until)
+from harness import INTERFACES, MIB, TIMEOUT, run, sized_model, wait_until
+from machine import NOBODY, group_of, needs_root
 from python_client import ClientTestCase, edgemind, own_fds, own_mappings
 
 

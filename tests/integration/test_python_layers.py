@@ -8,8 +8,8 @@ import subprocess
 import sys
 import unittest
 
-from harness import (FFN10, MIB, PAGE, clean_environment, proc_status, run, sized_model,
-                     writable_setting)
+from harness import FFN10, MIB, PAGE, clean_environment, run, sized_model
+from machine import proc_status, writable_setting
 from python_client import ClientTestCase, edgemind, generate, needs_numpy, own_mappings
 
 HUGE = 2 * MIB

@@ -5,7 +5,8 @@ import signal
 import threading
 import unittest
 
-from harness import MIB, PAGE, needs_root, proc_status, sized_model, writable_setting
+from harness import MIB, PAGE, sized_model
+from machine import needs_root, proc_status, writable_setting
 from service_manager import ColdTestCase, Reader, RestartTestCase
 from test_capacity import Cgroup
 

@@ -4,8 +4,9 @@ import resource
 import signal
 import unittest
 
-from harness import IS_ROOT, MIB, NOBODY, wait_until
+from harness import MIB, wait_until
 from leasing import LeaseTestCase, write_model
+from machine import IS_ROOT, NOBODY
 from slow_files import FLUSH, GETATTR, READ, SlowFiles
 from wire import VarlinkError
 

@@ -7,7 +7,8 @@ import time
 import unittest
 
 import wire
-from harness import MIB, NOBODY, TestCase, memory_file, needs_root, sanitized, wait_until
+from harness import MIB, TestCase, memory_file, sanitized, wait_until
+from machine import NOBODY, needs_root
 
 # Of overhead-limit's 64M a quarter is for what waits to be read; one user gets half of that, and
 # 32 connections may each have half of a message with the daemon.

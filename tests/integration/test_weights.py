@@ -7,7 +7,8 @@ import re
 import tempfile
 import unittest
 
-from harness import MIB, sized_model, writable_setting
+from harness import MIB, sized_model
+from machine import writable_setting
 from weight_files import WRITE, WeightsTestCase, every_dtype, generate, make_cold, sha256
 
 

@@ -5,7 +5,8 @@ import socket
 import subprocess
 import unittest
 
-from harness import BUILD, IS_ROOT, MIB, TIMEOUT
+from harness import BUILD, MIB, TIMEOUT
+from machine import IS_ROOT
 from weight_files import (WRITE, Client, WeightsTestCase, every_dtype, file_bytes, generate,
                           make_cold, sha256)
 import wire

@@ -11,7 +11,8 @@ import socket
 import sys
 import tempfile
 
-from harness import BUILD, INTERFACES, IS_ROOT, MIB, ROOT, TIMEOUT, TestCase, run
+from harness import BUILD, INTERFACES, MIB, ROOT, TIMEOUT, TestCase, run
+from machine import IS_ROOT
 import wire
 
 sys.path.insert(0, str(ROOT / "tests"))

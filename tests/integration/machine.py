@@ -1,0 +1,42 @@
+"""The machine that the tests run on: its users, processes and settings."""
+import grp
+import os
+import pathlib
+import re
+import unittest
+
+IS_ROOT = os.geteuid() == 0
+NOBODY = 65534
+
+needs_root = unittest.skipUnless(IS_ROOT, "needs root")
+
+
+def proc_status(pid):
+    """/proc/PID/status, with kB converted to bytes."""
+    fields = {}
+    for line in pathlib.Path("/proc/%d/status" % pid).read_text().splitlines():
+        key, _, value = line.partition(":")
+        number = re.fullmatch(r"\s*(\d+)( kB)?", value)
+        fields[key] = int(number.group(1)) * (1024 if number.group(2) else 1) if number \
+            else value.strip()
+    return fields
+
+
+def group_of(*avoid):
+    """(name, gid) of an existing group that is not in `avoid`, to be a socket's group or admin
+    group."""
+    for entry in sorted(grp.getgrall(), key=lambda entry: entry.gr_gid):
+        if entry.gr_gid not in (0, NOBODY, *avoid):
+            return entry.gr_name, entry.gr_gid
+    raise unittest.SkipTest("needs a group besides root's")
+
+
+def writable_setting(test, path, value):
+    """Changes a system file during a test, and restores it afterwards."""
+    path = pathlib.Path(path)
+    if not IS_ROOT or not os.access(path, os.W_OK):
+        raise unittest.SkipTest("needs to write " + str(path))
+    old = path.read_text().strip()
+    chosen = re.search(r"\[(\S+)\]", old)
+    path.write_text(value)
+    test.addCleanup(path.write_text, chosen.group(1) if chosen else old)
