@@ -133,7 +133,7 @@ static int apply_config(void *context)
     server_set_limits(daemon->server, &(struct server_limits){config->max_connections,
                                                               config->max_connections_per_user});
     events_on_setting(daemon->events, "on-full", on_full_name(daemon->manager.on_full),
-                      on_full_name(config->on_full));
+                      on_full_name(config->on_full), &(struct requester){0});
     daemon->manager.on_full = config->on_full;
     daemon->manager.model_dir = config->model_dir;
     daemon->manager.overhead_limit_bytes = config->overhead_limit_bytes;

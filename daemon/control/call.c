@@ -23,6 +23,11 @@ const struct peer *call_peer(const struct call *call)
     return &call->connection->peer;
 }
 
+const char *call_method(const struct call *call)
+{
+    return call->method->name;
+}
+
 bool call_more(const struct call *call)
 {
     return call->message.more;

@@ -36,7 +36,8 @@ struct call {
     struct connection *connection;
     bool open; /* it has no final answer yet */
     struct message_call message;
-    struct frame frame; /* the message, with the descriptors that no method has taken */
+    const struct method *method; /* NULL before it is found */
+    struct frame frame;          /* the message, with the descriptors that no method has taken */
     struct call_hooks hooks;
     void *hooks_context;
 };

@@ -49,6 +49,8 @@ void dispatch(struct call *call, const struct connection_host *host, bool fds_lo
         call_io_failed(call, "receive descriptors", -EMFILE);
     else if (call->frame.n_fds > 0 && !method->takes_fds)
         call_invalid_parameter(call, "fileDescriptors");
-    else
+    else {
+        call->method = method;
         method->handle(call, interface->context);
+    }
 }

@@ -13,6 +13,7 @@
 struct acquisition {
     struct manager *manager;
     struct call *call;
+    struct requester requester; /* also after the call has its reply */
     struct holder *holder;
     struct layer *layer;
     struct client_run *run;    /* NULL: Acquire */
@@ -193,7 +194,7 @@ static void cancelled(void *context)
 static void read_ahead(const struct acquisition *acquisition)
 {
     if (acquisition->run)
-        load_requests_read_ahead(acquisition->manager->loads, acquisition->holder->peer.uid,
+        load_requests_read_ahead(acquisition->manager->loads, &acquisition->requester,
                                  acquisition->run->run);
 }
 
@@ -242,7 +243,7 @@ static void start(struct acquisition *acquisition)
 {
     static const struct load_hooks load_hooks = {
         .blocked = blocked, .waiting = waiting, .ended = ended};
-    int r = load_request_start(acquisition->manager->loads, call_peer(acquisition->call)->uid,
+    int r = load_request_start(acquisition->manager->loads, &acquisition->requester,
                                acquisition->layer->model, acquisition->layer->index, 1,
                                ON_FULL_EVICT, &load_hooks, acquisition, &acquisition->load);
     if (r < 0) {
@@ -282,6 +283,7 @@ void acquisition_begin(struct manager *manager, struct call *call, struct holder
     }
     acquisition->manager = manager;
     acquisition->call = call;
+    acquisition->requester = manager_requester(call);
     acquisition->holder = holder;
     acquisition->layer = layer;
     acquisition->run = run;

@@ -12,8 +12,12 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* For a model's name, "/" and a layer's name; a longer text is truncated. */
-enum { SUCCESSOR_TEXT_MAX = 300 };
+/* Longer texts are truncated. SUCCESSOR: a model's name, "/" and a layer's name. */
+enum {
+    SUCCESSOR_TEXT_MAX = 300,
+    REASON_TEXT_MAX = SUCCESSOR_TEXT_MAX + 150,
+    MESSAGE_TEXT_MAX = 1100
+};
 
 struct watcher {
     struct events *events;
@@ -30,11 +34,14 @@ struct events {
 /* One event that is being reported. */
 struct event_record {
     const char *name;
-    uint64_t at_usec;
     const char *model, *layer;
     uint64_t bytes; /* UINT64_MAX: none */
     const char *from, *to;
-    const char *message;
+    const char *policy;
+    struct requester requester; /* its method is NULL: none */
+    /* Filled in by emit. */
+    uint64_t at_usec, uid, pid; /* UINT64_MAX: none */
+    const char *user, *message;
 };
 
 static const struct field event_fields[] = {
@@ -45,6 +52,11 @@ static const struct field event_fields[] = {
     {"bytes", FIELD_U64, offsetof(struct event_record, bytes), FIELD_NULLABLE},
     {"from", FIELD_STRING, offsetof(struct event_record, from), FIELD_NULLABLE},
     {"to", FIELD_STRING, offsetof(struct event_record, to), FIELD_NULLABLE},
+    {"user", FIELD_STRING, offsetof(struct event_record, user), FIELD_NULLABLE},
+    {"uid", FIELD_U64, offsetof(struct event_record, uid), FIELD_NULLABLE},
+    {"pid", FIELD_U64, offsetof(struct event_record, pid), FIELD_NULLABLE},
+    {"method", FIELD_STRING, offsetof(struct event_record, requester.method), FIELD_NULLABLE},
+    {"policy", FIELD_STRING, offsetof(struct event_record, policy), FIELD_NULLABLE},
     {"message", FIELD_STRING, offsetof(struct event_record, message), FIELD_NULLABLE},
     {0},
 };
@@ -136,27 +148,47 @@ static void tell_watchers(struct events *events, const struct event_record *reco
     json_decref(reply.events);
 }
 
-/* Fills in time and message. */
+static void write_to_log(enum log_level level, const struct event_record *record, const char *pid)
+{
+    const struct log_field all[] = {
+        {"EDGEMIND_EVENT", record->name},
+        {"EDGEMIND_MODEL", record->model},
+        {"EDGEMIND_LAYER", record->layer},
+        {"EDGEMIND_FROM", record->from},
+        {"EDGEMIND_TO", record->to},
+        {"EDGEMIND_POLICY", record->policy},
+        {"EDGEMIND_USER", record->user},
+        {"EDGEMIND_PID", pid},
+        {"EDGEMIND_METHOD", record->requester.method},
+    };
+    struct log_field fields[sizeof all / sizeof *all];
+    size_t n_fields = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].value)
+            fields[n_fields++] = all[i];
+    log_write(level, fields, n_fields, "%s", record->message);
+}
+
+/* Fills in time, requester and message. */
 static __attribute__((format(printf, 4, 5))) void emit(struct events *events, enum log_level level,
                                                        struct event_record record,
                                                        const char *format, ...)
 {
-    char message[512];
+    char message[MESSAGE_TEXT_MAX], user[12], pid[12];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message, sizeof(message), format, arguments);
     va_end(arguments);
 
-    struct log_field fields[3] = {{"EDGEMIND_EVENT", record.name}};
-    size_t n_fields = 1;
-    if (record.model)
-        fields[n_fields++] = (struct log_field){"EDGEMIND_MODEL", record.model};
-    if (record.layer)
-        fields[n_fields++] = (struct log_field){"EDGEMIND_LAYER", record.layer};
-    log_write(level, fields, n_fields, "%s", message);
-
+    bool is_asked = record.requester.method != NULL;
+    snprintf(user, sizeof user, "%" PRIu32, record.requester.uid);
+    snprintf(pid, sizeof pid, "%" PRId32, record.requester.pid);
+    record.user = is_asked ? user : NULL;
+    record.uid = is_asked ? record.requester.uid : UINT64_MAX;
+    record.pid = is_asked ? (uint64_t)record.requester.pid : UINT64_MAX;
     record.at_usec = clock_realtime_usec();
     record.message = message;
+    write_to_log(level, &record, is_asked ? pid : NULL);
     tell_watchers(events, &record);
 }
 
@@ -170,16 +202,40 @@ static const char *name_successor(const struct scheduler_event *event, char *buf
     return buffer;
 }
 
+/* Says why layers were evicted. `to` is the name of the layer that needs the room, or NULL. */
+static const char *describe_reason(const struct scheduler_event *event, const char *to,
+                                   char reason[static REASON_TEXT_MAX])
+{
+    const struct requester *requester = &event->requester;
+    char who[80] = "";
+
+    if (requester->method)
+        snprintf(who, sizeof who, "%suser %" PRIu32 " (pid %" PRId32 ") %swith %s",
+                 to ? ", which " : " of ", requester->uid, requester->pid, to ? "requested " : "",
+                 requester->method);
+    if (to)
+        snprintf(reason, REASON_TEXT_MAX, "to make room for %s%s; policy %s", to, who,
+                 event->policy->name);
+    else
+        snprintf(reason, REASON_TEXT_MAX, "on request%s", who);
+    return reason;
+}
+
 void events_on_scheduler(const struct scheduler_event *event, void *context)
 {
     if (event->type == EVENT_LAYER_PINNED || event->type == EVENT_LAYER_UNPINNED)
         return; /* each request has several of these, so they are no event and must cost nothing */
     const char *model = event->model ? event->model->definition->name : NULL;
     const char *layer = event->layer ? layer_definition(event->layer)->name : NULL;
-    char size[SIZE_TEXT_MAX], successor[SUCCESSOR_TEXT_MAX];
+    char size[SIZE_TEXT_MAX], successor[SUCCESSOR_TEXT_MAX], reason[REASON_TEXT_MAX];
     const char *to = name_successor(event, successor, sizeof successor);
     size_format(event->bytes, size);
-    struct event_record record = {.model = model, .layer = layer, .bytes = event->bytes};
+    struct event_record record = {.model = model,
+                                  .layer = layer,
+                                  .bytes = event->bytes,
+                                  .to = to,
+                                  .policy = event->policy ? event->policy->name : NULL,
+                                  .requester = event->requester};
 
     switch (event->type) {
     case EVENT_MODEL_ADDED:
@@ -207,16 +263,14 @@ void events_on_scheduler(const struct scheduler_event *event, void *context)
         break;
     case EVENT_LAYER_EVICTED:
         record.name = "layer-evicted";
-        record.to = to;
-        emit(context, LOG_LEVEL_DEBUG, record, "%s of %s evicted, %s, %s%s", layer, model, size,
-             to ? "to make room for " : "on request", to ? to : "");
+        emit(context, LOG_LEVEL_DEBUG, record, "%s of %s evicted, %s, %s", layer, model, size,
+             describe_reason(event, to, reason));
         break;
     case EVENT_FLUSHED:
         record.name = "flushed";
-        record.to = to;
-        emit(context, LOG_LEVEL_INFO, record, "%" PRIu64 " layer%s evicted, %s, %s%s",
+        emit(context, LOG_LEVEL_INFO, record, "%" PRIu64 " layer%s evicted, %s, %s",
              event->n_layers, event->n_layers == 1 ? "" : "s", size,
-             to ? "to make room for " : "on request", to ? to : "");
+             describe_reason(event, to, reason));
         break;
     case EVENT_REFUSED:
         record.name = "refused";
@@ -228,19 +282,22 @@ void events_on_scheduler(const struct scheduler_event *event, void *context)
     case EVENT_LAYER_UNPINNED:
         break;
     case EVENT_POLICY_CHANGED:
-        events_on_setting(context, "policy", event->policy_before->name, event->policy_after->name);
+        events_on_setting(context, "policy", event->policy_before->name, event->policy_after->name,
+                          &event->requester);
         break;
     }
 }
 
-void events_on_setting(struct events *events, const char *setting, const char *from, const char *to)
+void events_on_setting(struct events *events, const char *setting, const char *from, const char *to,
+                       const struct requester *requester)
 {
     if (strcmp(from, to) == 0)
         return;
     char name[32];
     snprintf(name, sizeof name, "%s-changed", setting);
     emit(events, LOG_LEVEL_INFO,
-         (struct event_record){.name = name, .bytes = UINT64_MAX, .from = from, .to = to},
+         (struct event_record){
+             .name = name, .bytes = UINT64_MAX, .from = from, .to = to, .requester = *requester},
          "%s changed from %s to %s", setting, from, to);
 }
 

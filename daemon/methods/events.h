@@ -20,8 +20,8 @@ void events_on_sample(struct events *events, const struct sample *sample);
 
 /* Reports that a setting ("policy", "on-full") has changed. It is no event if `from` equals
  * `to`. */
-void events_on_setting(struct events *events, const char *setting, const char *from,
-                       const char *to);
+void events_on_setting(struct events *events, const char *setting, const char *from, const char *to,
+                       const struct requester *requester);
 
 /* Reports that a model's weight file has lost its name. The daemon continues to read the file that
  * it has open. */

@@ -37,7 +37,10 @@ void method_unload_layer(struct call *call, void *context)
         !(model = manager_find_model(manager, call, parameters.model)) ||
         !(layer = manager_find_layer(call, model, parameters.layer)))
         return;
-    reply_unless_busy(manager, call, scheduler_unload_layer(manager->scheduler, layer));
+    manager_begin_request(manager, call);
+    int r = scheduler_unload_layer(manager->scheduler, layer);
+    manager_end_request(manager);
+    reply_unless_busy(manager, call, r);
 }
 
 void method_unload_model(struct call *call, void *context)
@@ -49,7 +52,10 @@ void method_unload_model(struct call *call, void *context)
     if (!call_decode(call, model_fields, &parameters) ||
         !(model = manager_find_model(manager, call, parameters.model)))
         return;
-    reply_unless_busy(manager, call, scheduler_remove_model(manager->scheduler, model));
+    manager_begin_request(manager, call);
+    int r = scheduler_remove_model(manager->scheduler, model);
+    manager_end_request(manager);
+    reply_unless_busy(manager, call, r);
     malloc_trim(0); /* unused memory of the heap counts in the budget, too */
 }
 
@@ -61,7 +67,10 @@ void method_reset(struct call *call, void *context)
     if (!call_decode(call, call_no_parameters, NULL))
         return;
     scheduler_get_stats(manager->scheduler, &before);
-    if (scheduler_reset(manager->scheduler) < 0)
+    manager_begin_request(manager, call);
+    int r = scheduler_reset(manager->scheduler);
+    manager_end_request(manager);
+    if (r < 0)
         reply_busy(manager, call);
     else
         call_reply(call, json_pack("{s:I}", "evicted", (json_int_t)before.layers_resident));
@@ -88,11 +97,13 @@ void method_set_policy(struct call *call, void *context)
         !manager_policy(manager, call, parameters.policy, &policy) ||
         !manager_on_full(manager, call, parameters.on_full, &on_full))
         return;
+    struct requester requester = manager_requester(call);
     events_on_setting(manager->events, "on-full", on_full_name(manager->on_full),
-                      on_full_name(on_full));
+                      on_full_name(on_full), &requester);
     manager->on_full = on_full;
-    if (policy != scheduler_policy(manager->scheduler))
-        scheduler_set_policy(manager->scheduler, policy);
+    manager_begin_request(manager, call);
+    scheduler_set_policy(manager->scheduler, policy);
+    manager_end_request(manager);
     call_reply(call,
                json_pack("{s:s, s:s}", "policy", policy->name, "onFull", on_full_name(on_full)));
 }

@@ -161,9 +161,9 @@ static void layer_ended(const struct load_progress *progress, const struct load_
 static void start(struct loading *loading, uint32_t first, uint32_t n_layers,
                   const struct load_hooks *hooks)
 {
-    int r =
-        load_request_start(loading->manager->loads, call_peer(loading->call)->uid, loading->model,
-                           first, n_layers, loading->on_full, hooks, loading, &loading->load);
+    struct requester requester = manager_requester(loading->call);
+    int r = load_request_start(loading->manager->loads, &requester, loading->model, first, n_layers,
+                               loading->on_full, hooks, loading, &loading->load);
     if (r < 0) {
         call_io_failed(loading->call, "load", r);
         loading_free(loading);
@@ -208,7 +208,9 @@ static void imported(int error, struct model_read_result *result, void *context)
         return;
     }
     struct model_refusal refusal;
+    manager_begin_request(loading->manager, loading->call);
     int r = register_model(loading, definition, &refusal);
+    manager_end_request(loading->manager);
     if (r < 0) {
         if (r == -EPERM && refusal.error == ERROR_ALREADY_LOADED)
             call_error(loading->call, ERROR_ALREADY_LOADED,

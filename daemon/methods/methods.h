@@ -71,6 +71,12 @@ void method_set_policy(struct call *call, void *context);
 /* Functions that handlers share. If one returns false or NULL, it has answered the call with an
  * error. */
 
+struct requester manager_requester(const struct call *call);
+
+/* Between these two the scheduler is called on behalf of the call's client. */
+void manager_begin_request(struct manager *manager, const struct call *call);
+void manager_end_request(struct manager *manager);
+
 struct model *manager_find_model(struct manager *manager, struct call *call, const char *name);
 struct layer *manager_find_layer(struct call *call, struct model *model, const char *name);
 

@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "daemon/scheduler/model.h"
 #include "daemon/scheduler/policy.h"
+#include "daemon/scheduler/requester.h"
 #include "daemon/scheduler/run.h"
 
 enum {
@@ -88,6 +89,8 @@ struct scheduler_event {
     uint64_t n_layers; /* EVENT_FLUSHED: how many were evicted */
     const struct layer *successor; /* EVENT_LAYER_EVICTED, EVENT_FLUSHED: the layer that needs the
                                       room; NULL: a client asked for the eviction */
+    const struct policy *policy;   /* with `successor`: the policy that chose the layer */
+    struct requester requester;    /* its method is NULL if no client asked */
     const struct policy *policy_before, *policy_after; /* EVENT_POLICY_CHANGED */
 };
 
@@ -122,6 +125,9 @@ void scheduler_adopt(struct scheduler *scheduler, struct layer *const *residents
 /* There is at most one observer; NULL: none. */
 void scheduler_set_observer(struct scheduler *scheduler, scheduler_observer observer,
                             void *context);
+
+/* Sets on whose behalf the next calls are made, which the events then tell. NULL: nobody's. */
+void scheduler_set_requester(struct scheduler *scheduler, const struct requester *requester);
 
 /* Makes a copy for a dry run: the same models, resident layers in the same order of use, and loads
  * in flight, in an arena of the same size. Its counters are zero and it has no observer. It decides

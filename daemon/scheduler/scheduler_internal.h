@@ -24,6 +24,7 @@ struct scheduler {
     uint64_t last_fill_id;
     uint64_t epoch; /* grows with each flush, which makes all models' counts of residents invalid */
     const struct layer *making_place_for; /* while its victims are evicted, else NULL */
+    struct requester requester;
     struct scheduler_stats stats;
     scheduler_observer observer;
     void *context;
@@ -70,7 +71,8 @@ void scheduler_refuse(struct scheduler *scheduler, const struct layer *layer,
 
 void scheduler_link_model(struct scheduler *scheduler, struct model *model);
 
-void scheduler_tell(const struct scheduler *scheduler, const struct scheduler_event *event);
+/* Calls the observer. Adds to the event for whom and by which policy it happens. */
+void scheduler_tell(const struct scheduler *scheduler, struct scheduler_event event);
 
 void layer_list_append(struct layer_list *list, struct layer *layer);
 

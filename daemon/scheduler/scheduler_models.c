@@ -71,9 +71,9 @@ static int make_model(struct scheduler *scheduler, struct definition *definition
 static void register_model(struct scheduler *scheduler, struct model *model)
 {
     scheduler_link_model(scheduler, model);
-    scheduler_tell(scheduler, &(struct scheduler_event){.type = EVENT_MODEL_ADDED,
-                                                        .model = model,
-                                                        .bytes = model->definition->bytes});
+    scheduler_tell(scheduler, (struct scheduler_event){.type = EVENT_MODEL_ADDED,
+                                                       .model = model,
+                                                       .bytes = model->definition->bytes});
 }
 
 int scheduler_add_model(struct scheduler *scheduler, struct definition *definition,
@@ -130,7 +130,7 @@ int scheduler_remove_model(struct scheduler *scheduler, struct model *model)
     scheduler->stats.n_models--;
     scheduler->n_layers -= model->definition->n_layers;
     scheduler_tell(scheduler,
-                   &(struct scheduler_event){.type = EVENT_MODEL_REMOVED, .model = model});
+                   (struct scheduler_event){.type = EVENT_MODEL_REMOVED, .model = model});
     model_free(model, scheduler->arena);
     return 0;
 }

@@ -84,6 +84,11 @@ void scheduler_set_observer(struct scheduler *scheduler, scheduler_observer obse
     scheduler->context = context;
 }
 
+void scheduler_set_requester(struct scheduler *scheduler, const struct requester *requester)
+{
+    scheduler->requester = requester ? *requester : (struct requester){0};
+}
+
 uint64_t scheduler_footprint(const struct scheduler *scheduler, const struct layer *layer,
                              uint64_t *ret_bytes)
 {
@@ -102,11 +107,11 @@ void scheduler_refuse(struct scheduler *scheduler, const struct layer *layer,
                       enum decision decision)
 {
     scheduler->stats.decisions[decision]++;
-    scheduler_tell(scheduler, &(struct scheduler_event){.type = EVENT_REFUSED,
-                                                        .model = layer->model,
-                                                        .layer = layer,
-                                                        .decision = decision,
-                                                        .bytes = layer_definition(layer)->bytes});
+    scheduler_tell(scheduler, (struct scheduler_event){.type = EVENT_REFUSED,
+                                                       .model = layer->model,
+                                                       .layer = layer,
+                                                       .decision = decision,
+                                                       .bytes = layer_definition(layer)->bytes});
 }
 
 enum layer_state scheduler_layer_state(const struct scheduler *scheduler, const struct layer *layer)
@@ -329,9 +334,9 @@ void scheduler_set_policy(struct scheduler *scheduler, const struct policy *poli
         return;
     const struct policy *before = scheduler->policy;
     scheduler->policy = policy;
-    scheduler_tell(scheduler, &(struct scheduler_event){.type = EVENT_POLICY_CHANGED,
-                                                        .policy_before = before,
-                                                        .policy_after = policy});
+    scheduler_tell(scheduler, (struct scheduler_event){.type = EVENT_POLICY_CHANGED,
+                                                       .policy_before = before,
+                                                       .policy_after = policy});
 }
 
 const struct policy *scheduler_policy(const struct scheduler *scheduler)

@@ -36,19 +36,21 @@ int layer_list_copy(const struct layer_list *list, size_t n_layers, struct layer
     return 0;
 }
 
-void scheduler_tell(const struct scheduler *scheduler, const struct scheduler_event *event)
+void scheduler_tell(const struct scheduler *scheduler, struct scheduler_event event)
 {
+    event.requester = scheduler->requester;
+    event.successor = scheduler->making_place_for;
+    event.policy = event.successor ? scheduler->policy : NULL;
     if (scheduler->observer)
-        scheduler->observer(event, scheduler->context);
+        scheduler->observer(&event, scheduler->context);
 }
 
 void scheduler_tell_of_layer(const struct scheduler *scheduler, int type, const struct layer *layer)
 {
-    scheduler_tell(scheduler, &(struct scheduler_event){.type = (enum scheduler_event_type)type,
-                                                        .model = layer->model,
-                                                        .layer = layer,
-                                                        .bytes = layer_definition(layer)->bytes,
-                                                        .successor = scheduler->making_place_for});
+    scheduler_tell(scheduler, (struct scheduler_event){.type = (enum scheduler_event_type)type,
+                                                       .model = layer->model,
+                                                       .layer = layer,
+                                                       .bytes = layer_definition(layer)->bytes});
 }
 
 /* Counts a resident layer in (1) or out (-1), while it holds its pages. Adding the two's complement
@@ -137,8 +139,7 @@ void scheduler_flush(struct scheduler *scheduler)
 {
     struct scheduler_event event = {.type = EVENT_FLUSHED,
                                     .bytes = scheduler->can_give_way.bytes,
-                                    .n_layers = scheduler->can_give_way.n_layers,
-                                    .successor = scheduler->making_place_for};
+                                    .n_layers = scheduler->can_give_way.n_layers};
     if (event.n_layers == 0)
         return;
     if (scheduler->stats.layers_loading == 0 && scheduler->pinned_pages == 0)
@@ -152,5 +153,5 @@ void scheduler_flush(struct scheduler *scheduler)
     scheduler->stats.layers_resident = 0;
     for (const struct layer *layer = scheduler->pinned.oldest; layer; layer = layer->newer)
         count_resident(scheduler, layer, 1);
-    scheduler_tell(scheduler, &event);
+    scheduler_tell(scheduler, event);
 }

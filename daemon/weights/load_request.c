@@ -13,7 +13,7 @@
 struct load_request {
     struct load_requests *loads;
     struct load_request *next;
-    uid_t uid;
+    struct requester requester;
     struct model *model;
     uint32_t next_layer, end_layer;
     enum on_full on_full;
@@ -84,8 +84,10 @@ static void load_advance(struct load_request *load)
     while (load->next_layer < load->end_layer) {
         struct layer *layer = &load->model->layers[load->next_layer];
         _cleanup_(verdict_done) struct verdict verdict = {0};
+        scheduler_set_requester(loads->scheduler, &load->requester);
         int r = scheduler_request(loads->scheduler, layer, load->on_full, clock_monotonic_usec(),
                                   &verdict);
+        scheduler_set_requester(loads->scheduler, NULL);
         if (r < 0) {
             load_end(load, &(struct load_end){.error = r, .layer = layer});
             return;
@@ -110,7 +112,7 @@ static void load_advance(struct load_request *load)
         case OUTCOME_RESERVED:
             load->progress.evicted += verdict.victims.n_layers;
             load->progress.flushed += verdict.flushed;
-            r = fill(loads, load->uid, layer, false);
+            r = fill(loads, load->requester.uid, layer, false);
             if (r < 0) {
                 load_end(load, &(struct load_end){.error = r, .layer = layer});
                 return;
@@ -250,9 +252,9 @@ struct load_requests *load_requests_free(struct load_requests *loads)
     return NULL;
 }
 
-int load_request_start(struct load_requests *loads, uid_t uid, struct model *model, uint32_t first,
-                       uint32_t n_layers, enum on_full on_full, const struct load_hooks *hooks,
-                       void *context, struct load_request **ret)
+int load_request_start(struct load_requests *loads, const struct requester *requester,
+                       struct model *model, uint32_t first, uint32_t n_layers, enum on_full on_full,
+                       const struct load_hooks *hooks, void *context, struct load_request **ret)
 {
     struct load_request *load = calloc(1, sizeof(*load));
     if (!load)
@@ -261,7 +263,7 @@ int load_request_start(struct load_requests *loads, uid_t uid, struct model *mod
     *load = (struct load_request){
         .loads = loads,
         .next = loads->first,
-        .uid = uid,
+        .requester = *requester,
         .model = model,
         .next_layer = first,
         .end_layer = first + n_layers,
@@ -283,13 +285,21 @@ void load_request_resume(struct load_request *load)
     load_advance(load);
 }
 
-void load_requests_read_ahead(struct load_requests *loads, uid_t uid, struct run *run)
+void load_requests_read_ahead(struct load_requests *loads, const struct requester *requester,
+                              struct run *run)
 {
-    struct layer *layer;
     bool behind = run_is_loading(run);
-    for (; scheduler_read_ahead(loads->scheduler, run, &layer) == 0 && layer; behind = true)
-        if (fill(loads, uid, layer, behind) < 0)
-            return;
+    struct layer *layer;
+    int r;
+
+    do {
+        scheduler_set_requester(loads->scheduler, requester);
+        r = scheduler_read_ahead(loads->scheduler, run, &layer);
+        scheduler_set_requester(loads->scheduler, NULL);
+        if (r == 0 && layer)
+            r = fill(loads, requester->uid, layer, behind);
+        behind = true;
+    } while (r == 0 && layer);
 }
 
 void load_request_get_progress(const struct load_request *load, struct load_progress *ret,

@@ -47,12 +47,12 @@ DEFINE_CLEANUP(struct load_requests *, load_requests_free);
  * load. */
 uint64_t load_requests_bytes_per_sec(const struct load_requests *loads);
 
-/* Loads `n_layers` layers from `first` on, for the user `uid`. Sets *ret before any hook runs.
+/* Loads `n_layers` layers from `first` on, for `requester`. Sets *ret before any hook runs.
  * `ended` may run before this returns (all resident, or refused), and then the load no longer
  * exists. Returns 0 or -ENOMEM. */
-int load_request_start(struct load_requests *loads, uid_t uid, struct model *model, uint32_t first,
-                       uint32_t n_layers, enum on_full on_full, const struct load_hooks *hooks,
-                       void *context, struct load_request **ret);
+int load_request_start(struct load_requests *loads, const struct requester *requester,
+                       struct model *model, uint32_t first, uint32_t n_layers, enum on_full on_full,
+                       const struct load_hooks *hooks, void *context, struct load_request **ret);
 
 /* The load's progress, including the bytes of the layer that is being filled; *ret_layer is that
  * layer. */
@@ -63,9 +63,10 @@ void load_request_get_progress(const struct load_request *load, struct load_prog
  * afterwards. */
 void load_request_resume(struct load_request *load);
 
-/* Loads the layers that scheduler_read_ahead names, if any, for the user `uid`. No client waits for
+/* Loads the layers that scheduler_read_ahead names, if any, for `requester`. No client waits for
  * them. If one fails, it is requested again when the run uses it. */
-void load_requests_read_ahead(struct load_requests *loads, uid_t uid, struct run *run);
+void load_requests_read_ahead(struct load_requests *loads, const struct requester *requester,
+                              struct run *run);
 
 /* Ends a load whose client is gone. No hook runs any more. If no other load waits for its layer,
  * the layer's fill is cancelled. */

@@ -78,6 +78,7 @@ check 'the journal goes on, too' kill -CONT "$journald"
 check 'what it had room for is there' journal EDGEMIND_MODEL=many EDGEMIND_EVENT=layer-loaded -- .
 check 'unload one' emctl unload-layer many 7
 check 'as is what comes next' soon journal EDGEMIND_LAYER=7 EDGEMIND_EVENT=layer-evicted PRIORITY=7 -- .
+check 'with who asked for it' journal EDGEMIND_LAYER=7 EDGEMIND_METHOD=UnloadLayer EDGEMIND_USER=0 -- .
 check 'unload them all' emctl unload-model many
 
 set_option policy nonsense
