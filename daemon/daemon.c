@@ -323,7 +323,7 @@ static int build(struct daemon *daemon)
     return 0;
 }
 
-static void take_down(struct daemon *daemon)
+static void take_down(struct daemon *daemon, int status)
 {
     /* The leases end now, but the ledger must keep them for the next process. */
     if (daemon->scheduler)
@@ -333,7 +333,7 @@ static void take_down(struct daemon *daemon)
     if (pools_end(&daemon->pools) < 0) { /* reports the jobs that were in flight */
         if (daemon->leaves_nothing && daemon->backing)
             backing_discard(daemon->backing);
-        pools_leave();
+        pools_leave(status);
     }
     while (daemon->n_watched > 0)
         event_free(daemon->watched[--daemon->n_watched]);
@@ -350,7 +350,7 @@ static void take_down(struct daemon *daemon)
         backing_discard(daemon->backing);
     backing_free(daemon->backing);
     if (pools_end_closers(&daemon->pools) < 0)
-        pools_leave();
+        pools_leave(status);
     libevent_global_shutdown();
 }
 
@@ -372,6 +372,7 @@ int daemon_run(struct config *config, int argc, char **argv)
          * its mapping would keep the memory of the whole arena. */
         daemon.leaves_nothing = !service_manager_will_restart();
     }
-    take_down(&daemon);
-    return r;
+    int status = r == 0 ? EXIT_SUCCESS : r == -EINVAL || r == -E2BIG ? EXIT_NEVER : EXIT_FAILURE;
+    take_down(&daemon, status);
+    return status;
 }

@@ -9,6 +9,6 @@
 enum { EXIT_NEVER = 2 };
 
 /* Runs until SIGTERM or SIGINT. Takes the configuration's strings. Reads `argc` and `argv` again on
- * SIGHUP. Returns 0; or, if the start failed, a negative errno after an entry in the log: -EINVAL
- * and -E2BIG mean EXIT_NEVER. */
+ * SIGHUP. Returns the exit status: EXIT_SUCCESS; or, if the start failed, EXIT_NEVER or
+ * EXIT_FAILURE after an entry in the log. */
 int daemon_run(struct config *config, int argc, char **argv);

@@ -46,8 +46,7 @@ int main(int argc, char **argv)
         break;
     case CONFIG_RUN:
         log_set_level(config.log_level);
-        r = daemon_run(&config, argc, argv);
-        status = r == 0 ? EXIT_SUCCESS : r == -EINVAL || r == -E2BIG ? EXIT_NEVER : EXIT_FAILURE;
+        status = daemon_run(&config, argc, argv);
         break;
     }
     config_done(&config);

@@ -121,9 +121,9 @@ int pools_end_closers(struct pools *pools)
     return workers_end(pools->closers, clock_monotonic_usec() + END_USEC);
 }
 
-_Noreturn void pools_leave(void)
+_Noreturn void pools_leave(int status)
 {
     log_warn("a file still does not answer: the daemon ends without it, and if it cannot be "
              "interrupted, as of a FUSE server, the process is gone when the server is");
-    _exit(EXIT_SUCCESS);
+    _exit(status);
 }

@@ -27,5 +27,5 @@ int pools_end(struct pools *pools);
 /* Last, when nothing is left to close. 0 or -ETIMEDOUT, likewise. */
 int pools_end_closers(struct pools *pools);
 
-/* Ends the process with success while steps do not return. */
-_Noreturn void pools_leave(void);
+/* Ends the process with the exit status while steps do not return. */
+_Noreturn void pools_leave(int status);

@@ -1,9 +1,10 @@
 """After a warm restart the daemon reads the same weight files, and can load what had been evicted."""
 import json
 import os
+import shutil
 import unittest
 
-from harness import FFN10
+from harness import FFN10, TIMEOUT
 from leasing import write_model
 from service_manager import ENDS, SIZES, ColdTestCase, Reader, RestartTestCase
 from weight_files import generate, make_cold, sha256
@@ -85,6 +86,24 @@ class Sources(RestartTestCase):
             self.assertVarlinkError("SourceChanged", self.daemon.call, "LoadLayer", model="m",
                                     layer=layer)
         self.assertUnharmed()
+
+    @unittest.skipUnless(shutil.which("strace"), "needs strace")
+    def test_a_file_that_cannot_be_closed_by_a_start_that_fails(self):
+        """The exit status is that of the failure."""
+        service = self.daemon = self.service(capacity="3M", policy="lru", listening=False)
+        self.load(self.path, "m")
+        service.end()
+        environment, process, prefix, options = service.given
+        # After 3 s the daemon ends without the file.
+        slowly = ["strace", "-D", "-f", "-o", str(self.directory() / "strace"), "-P", str(self.path),
+                  "-e", "trace=close", "-e", "inject=close:delay_enter=5000000"]
+        service.given = environment, process, [*prefix, *slowly], options
+        service.start_again(ready=False, socket="/proc/none/s")
+        self.assertEqual(service.process.wait(TIMEOUT), 1)
+        service.given = environment, process, prefix, options
+        service.start_again()
+        self.assertWarm(service)
+        self.assertBytes(service, "m", self.layers)
 
     def test_several_files(self):
         directory = self.directory()
