@@ -19,7 +19,7 @@ import time
 import unittest
 
 import wire
-from machine import IS_ROOT, proc_status
+from machine import IS_ROOT, open_fds, proc_status, smaps_entry
 from notifications import Notifications
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -196,14 +196,7 @@ class Daemon:
         return proc_status(self.pid)
 
     def fds(self):
-        """Its open descriptors: {path below /proc: target of the link}."""
-        found = {}
-        for fd in pathlib.Path("/proc/%d/fd" % self.pid).iterdir():
-            try:
-                found[fd] = os.readlink(fd)
-            except FileNotFoundError:  # closed just now
-                pass
-        return found
+        return open_fds(self.pid)
 
     def n_fds(self):
         """How many descriptors it has, without those that the monitor is just reading."""
@@ -231,18 +224,7 @@ class Daemon:
         return arenas[0]
 
     def arena_smaps(self):
-        """The smaps entry of the arena's mapping: sizes in bytes, VmFlags as a list."""
-        entry, inside = {}, False
-        for line in pathlib.Path("/proc/%d/smaps" % self.pid).read_text().splitlines():
-            if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
-                inside = ARENA in line
-            elif inside:
-                key, _, value = line.partition(":")
-                if key == "VmFlags":
-                    entry[key] = value.split()
-                else:
-                    entry[key] = entry.get(key, 0) + int(value.split()[0]) * 1024
-        return entry
+        return smaps_entry(self.pid, ARENA)
 
     def wait_sample(self):
         """A monitor sample that was started after this call."""

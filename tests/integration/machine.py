@@ -22,6 +22,32 @@ def proc_status(pid):
     return fields
 
 
+def open_fds(pid):
+    """Its open descriptors: {path below /proc: target of the link}."""
+    found = {}
+    for fd in pathlib.Path("/proc/%d/fd" % pid).iterdir():
+        try:
+            found[fd] = os.readlink(fd)
+        except FileNotFoundError:  # closed just now
+            pass
+    return found
+
+
+def smaps_entry(pid, name):
+    """The smaps entry of a file's mappings: sizes in bytes, VmFlags as a list."""
+    entry, inside = {}, False
+    for line in pathlib.Path("/proc/%d/smaps" % pid).read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            inside = name in line
+        elif inside:
+            key, _, value = line.partition(":")
+            if key == "VmFlags":
+                entry[key] = value.split()
+            else:
+                entry[key] = entry.get(key, 0) + int(value.split()[0]) * 1024
+    return entry
+
+
 def group_of(*avoid):
     """(name, gid) of an existing group that is not in `avoid`, to be a socket's group or admin
     group."""
