@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "daemon/control/server.h"
+#include "daemon/history/history.h"
 #include "daemon/methods/deleted_files.h"
 #include "daemon/methods/methods.h"
 #include "daemon/overhead.h"
@@ -36,6 +37,7 @@ struct daemon {
     struct load_requests *loads;
     struct monitor *monitor;
     struct events *events;
+    struct history *history;
     struct deleted_files deleted_files;
     struct event_base *base;
     struct waits *waits;
@@ -222,6 +224,7 @@ static void on_scheduler(const struct scheduler_event *event, void *context)
 {
     struct daemon *daemon = context;
     handover_on_scheduler(event, daemon->handover);
+    history_on_scheduler(event, daemon->history);
     events_on_scheduler(event, daemon->events);
     waits_on_scheduler(event, daemon->waits);
 }
@@ -238,6 +241,8 @@ static int build_server(struct daemon *daemon)
     if (!daemon->base || !daemon->events)
         return fail("cannot make an event loop", -ENOMEM);
     int r = waits_new(daemon->base, daemon->scheduler, &daemon->waits);
+    if (r == 0)
+        r = history_new(daemon->scheduler, &daemon->history);
     if (r < 0)
         return fail("cannot make an event loop", r);
 
@@ -252,6 +257,7 @@ static int build_server(struct daemon *daemon)
         .waits = daemon->waits,
         .monitor = daemon->monitor,
         .events = daemon->events,
+        .history = daemon->history,
         .on_full = daemon->config->on_full,
         .started_usec = clock_monotonic_usec(),
         .pid = getpid(),
@@ -345,6 +351,7 @@ static void take_down(struct daemon *daemon, int status)
     scheduler_free(daemon->scheduler);
     handover_free(daemon->handover);
     events_free(daemon->events);
+    history_free(daemon->history);
     monitor_free(daemon->monitor);
     if (daemon->leaves_nothing && daemon->backing)
         backing_discard(daemon->backing);

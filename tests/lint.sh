@@ -34,9 +34,10 @@ daemon/scheduler        common common/definition daemon/arena
 daemon/weights          common common/definition common/formats daemon/system daemon/arena daemon/scheduler
 daemon/monitor          common daemon/system daemon/arena
 daemon/restart          common common/definition daemon/system daemon/arena daemon/scheduler
+daemon/history          common daemon/scheduler
 daemon/control          common proto
-daemon/methods          common common/definition proto daemon/system daemon/arena daemon/scheduler daemon/weights daemon/monitor daemon/restart daemon/control
-daemon                  common proto daemon/system daemon/arena daemon/scheduler daemon/weights daemon/monitor daemon/restart daemon/control daemon/methods
+daemon/methods          common common/definition proto daemon/system daemon/arena daemon/scheduler daemon/weights daemon/monitor daemon/restart daemon/history daemon/control
+daemon                  common proto daemon/system daemon/arena daemon/scheduler daemon/weights daemon/monitor daemon/restart daemon/history daemon/control daemon/methods
 '
 room_order() {
     local room allowed known= file above

@@ -42,7 +42,7 @@ struct output_ops {
     output_function list_end;       /* after the last reply; parameters are NULL */
     /* For a list of tensors, instead of `list`: a layer, and one reply with tensors of it. */
     output_function list_layer, list_tensors;
-    output_function stats, views, event, policy, policy_set, version;
+    output_function stats, views, why, event, policy, policy_set, version;
     output_function plan;        /* the load, step by step */
     output_function plan_passes; /* after `plan`, from the same reply: the run */
     /* For a plan with several policies, instead of `plan`: `plan_policy` shows the load of one
@@ -61,6 +61,7 @@ extern const struct output_ops output_quiet;
 /* Parts of output_text that are in other files. */
 int output_text_stats(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_views(struct output *output, const struct subject *subject, json_t *parameters);
+int output_text_why(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_list(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_list_end(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_list_layer(struct output *output, const struct subject *subject,

@@ -43,6 +43,7 @@ const struct output_ops output_json = {
     .list_tensors = print,
     .stats = print,
     .views = print,
+    .why = print,
     .event = print,
     .policy = print,
     .policy_set = print,

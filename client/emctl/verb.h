@@ -14,6 +14,7 @@ int verb_cat(struct session *session);
 int verb_stats(struct session *session);
 int verb_views(struct session *session);
 int verb_plan(struct session *session);
+int verb_why(struct session *session);
 int verb_watch(struct session *session);
 int verb_set_policy(struct session *session);
 int verb_hold(struct session *session);

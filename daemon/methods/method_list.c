@@ -76,15 +76,10 @@ static json_t *describe_model(const struct scheduler *scheduler, const struct mo
 
 static json_t *describe_layer(const struct scheduler *scheduler, const struct layer *layer)
 {
-    static const char *const states[] = {
-        [LAYER_ABSENT] = "absent",
-        [LAYER_LOADING] = "loading",
-        [LAYER_RESIDENT] = "resident",
-    };
     enum layer_state state = scheduler_layer_state(scheduler, layer);
     struct layer_row row = {
         .name = layer_definition(layer)->name,
-        .state = states[state],
+        .state = layer_state_name(state),
         .bytes = layer_definition(layer)->bytes,
         .n_tensors = layer_definition(layer)->n_tensors,
     };

@@ -25,6 +25,7 @@ const struct method manager_methods[] = {
     {"Views", TIER_MEMBER, method_views},
     {"List", TIER_MEMBER, method_list},
     {"Stats", TIER_MEMBER, method_stats},
+    {"Why", TIER_MEMBER, method_why},
     {"Watch", TIER_MEMBER, method_watch},
     {"SetPolicy", TIER_ADMIN, method_set_policy},
     {0},

@@ -7,6 +7,7 @@
 
 #include "daemon/control/call.h"
 #include "daemon/control/server.h"
+#include "daemon/history/history.h"
 #include "daemon/methods/events.h"
 #include "daemon/methods/lease.h"
 #include "daemon/methods/run_choice.h"
@@ -33,6 +34,7 @@ struct manager {
     struct waits *waits;
     struct monitor *monitor;
     struct events *events;
+    struct history *history;
     struct server *server;
     struct leases leases;
     enum on_full on_full;
@@ -65,6 +67,7 @@ void method_end_view(struct call *call, void *context);
 void method_views(struct call *call, void *context);
 void method_list(struct call *call, void *context);
 void method_stats(struct call *call, void *context);
+void method_why(struct call *call, void *context);
 void method_watch(struct call *call, void *context);
 void method_set_policy(struct call *call, void *context);
 

@@ -2,6 +2,16 @@
  * scheduler. */
 #include "daemon/scheduler/model.h"
 
+const char *layer_state_name(enum layer_state state)
+{
+    static const char *const names[] = {
+        [LAYER_ABSENT] = "absent",
+        [LAYER_LOADING] = "loading",
+        [LAYER_RESIDENT] = "resident",
+    };
+    return names[state];
+}
+
 struct model *model_new(struct definition *definition)
 {
     struct model *model = calloc(1, sizeof *model);

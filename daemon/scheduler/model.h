@@ -10,6 +10,7 @@ enum layer_state {
     LAYER_LOADING, /* its pages are reserved for it until the loader has finished with them */
     LAYER_RESIDENT
 };
+const char *layer_state_name(enum layer_state state); /* "absent", "loading", "resident" */
 
 enum { MODEL_SCHEDULE_LAYERS_MAX = 7, MODEL_SCHEDULE_STEPS_MAX = 3 * MODEL_SCHEDULE_LAYERS_MAX };
 

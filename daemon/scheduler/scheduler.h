@@ -204,6 +204,8 @@ void scheduler_abandon(struct scheduler *scheduler, struct layer *layer);
 void scheduler_pin(struct scheduler *scheduler, struct layer *layer);
 void scheduler_unpin(struct scheduler *scheduler, struct layer *layer);
 uint64_t scheduler_pinned_pages(const struct scheduler *scheduler);
+/* The layer that is pinned longest, linked to the others by `newer`; NULL if none is pinned. */
+const struct layer *scheduler_oldest_pinned(const struct scheduler *scheduler);
 
 /* Evicts one resident layer (an absent one is no error). Returns 0, or -EBUSY while it is loading
  * or pinned. */

@@ -298,6 +298,11 @@ uint64_t scheduler_pinned_pages(const struct scheduler *scheduler)
     return scheduler->pinned_pages;
 }
 
+const struct layer *scheduler_oldest_pinned(const struct scheduler *scheduler)
+{
+    return scheduler->pinned.oldest;
+}
+
 int scheduler_unload_layer(struct scheduler *scheduler, struct layer *layer)
 {
     switch (scheduler_layer_state(scheduler, layer)) {

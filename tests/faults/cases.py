@@ -104,6 +104,9 @@ class Cases:
             layer["name"] for layer in c.call("List", model="st")["layers"]]}, self.settle, ("names",))
         yield Case("List tensors", lambda c: c.call("List", model="st", layer=self.layer()),
                    self.settle, None)
+        yield Case("Why", lambda c: c.call("Why", model="st"), self.settle, None)
+        yield Case("Why layer", lambda c: c.call("Why", model="st", layer=self.layer()),
+                   lambda: self.evict("st"), None)
         yield Case("Stats", lambda c: c.call("Stats"), self.settle, ())
         yield Case("Watch", self.watch, self.settle, ())
         yield Case("SetPolicy", lambda c: c.call("SetPolicy", policy="lru", onFull="ask"),

@@ -35,6 +35,7 @@ class Permissions(TestCase):
         for method in ("Stats", "List", "Views", "org.varlink.service.GetInfo"):
             c.call(method)
         c.call("Plan", definition=sized_model("m", 1))
+        self.assertVarlinkError("NotFound", c.call, "Why", model="nope")
 
     def assertMayNotChange(self, c):
         for method, good in (("LoadModel", {"definition": sized_model("m", 1)}),
@@ -66,7 +67,7 @@ class Permissions(TestCase):
         os.chmod(self.daemon.socket, 0o666)
         c = self.connect_with()
         self.assertIn("interfaces", c.call("org.varlink.service.GetInfo"))
-        for method, parameters in (("Stats", {}), ("List", {}), ("Plan", {}), ("Stats", {"x": 1}), ("Views", {}),
+        for method, parameters in (("Stats", {}), ("List", {}), ("Plan", {}), ("Stats", {"x": 1}), ("Views", {}), ("Why", {"model": "m"}),
                                    ("BeginView", {})):
             self.assertVarlinkError(DENIED, c.call, method, parameters)
         c.send_call("Watch", more=True)
