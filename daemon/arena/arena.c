@@ -1,14 +1,16 @@
-/* Owns the pages' bookkeeping: the free list, the untouched top and the nodes that stand for runs
- * of pages.
+/* Owns the pages' bookkeeping: which runs of free pages an allocation gets, and the nodes that
+ * stand for the extents of allocations.
  *
- * Invariant: the free list is in address order, no two free extents touch each other, and none
- * touches the top. So the pages in the list, the pages from the top on and the pages in use always
- * add up to the capacity. A node is in exactly one place: the free list, the spare list or an
- * allocation, which may be of an older generation. Releasing therefore only moves nodes, and cannot
- * fail.
+ * Invariants: the free pages and the pages in use add up to the capacity. There are always as many
+ * spare nodes as runs of free pages, and one more after arena_prepare. An allocation may need a
+ * node for each run, so releasing pages and allocating them again needs no memory. A node is spare
+ * or belongs to an allocation, which may be of an older generation.
  *
- * Leaves to others: the memory itself (backing), which layer owns an allocation (scheduler). */
+ * Leaves to others: which pages are free (free_pages), the memory itself (backing), which layer
+ * owns an allocation (scheduler). */
 #include "daemon/arena/arena.h"
+
+#include "daemon/arena/free_pages.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -16,13 +18,13 @@
 
 struct arena {
     uint64_t page_bytes, capacity_pages;
-    uint64_t top_page; /* from here on all pages are free and in no list */
+    struct free_pages free; /* the capacity ends its top */
     uint64_t used_pages, high_water_pages, n_extents;
-    uint64_t generation; /* from 1 */
-    uint64_t steps;
-    struct extent *free_list;
-    struct extent **free_end; /* the link that is NULL at the free list's end */
-    struct extent *spare;     /* nodes that stand for no pages */
+    uint64_t generation;  /* from 1 */
+    uint64_t steps;       /* nodes that walks have visited */
+    struct extent *spare; /* nodes that stand for no pages */
+    uint64_t n_spare;
+    uint64_t largest_pages; /* of the runs below the top; 0: not known */
 };
 
 int arena_new(uint64_t capacity_bytes, uint64_t page_bytes, struct arena **ret)
@@ -35,46 +37,41 @@ int arena_new(uint64_t capacity_bytes, uint64_t page_bytes, struct arena **ret)
     arena->page_bytes = page_bytes;
     arena->capacity_pages = capacity_bytes / page_bytes;
     arena->generation = 1;
-    arena->free_end = &arena->free_list;
     *ret = arena;
     return 0;
-}
-
-static void free_nodes(struct extent *extent)
-{
-    while (extent) {
-        struct extent *next = extent->next;
-        free(extent);
-        extent = next;
-    }
 }
 
 struct arena *arena_free(struct arena *arena)
 {
     if (!arena)
         return NULL;
-    free_nodes(arena->free_list);
-    free_nodes(arena->spare);
+    while (arena->spare) {
+        struct extent *extent = arena->spare;
+        arena->spare = extent->next;
+        free(extent);
+    }
+    free_pages_done(&arena->free);
     free(arena);
     return NULL;
-}
-
-/* All walks except arena_get_stats use this function, so that every step is counted. */
-static struct extent **next_link(struct arena *arena, struct extent *extent)
-{
-    arena->steps++;
-    return &extent->next;
-}
-
-static uint64_t extent_end(const struct extent *extent)
-{
-    return extent->first_page + extent->n_pages;
 }
 
 static void push_spare(struct arena *arena, struct extent *extent)
 {
     extent->next = arena->spare;
     arena->spare = extent;
+    arena->n_spare++;
+}
+
+/* Makes `n` more. Returns 0 or -ENOMEM. */
+static int add_spare(struct arena *arena, uint64_t n)
+{
+    for (; n > 0; n--) {
+        struct extent *extent = malloc(sizeof *extent);
+        if (!extent)
+            return -ENOMEM;
+        push_spare(arena, extent);
+    }
+    return 0;
 }
 
 static struct extent *pop_spare(struct arena *arena, uint64_t first_page, uint64_t n_pages)
@@ -82,6 +79,7 @@ static struct extent *pop_spare(struct arena *arena, uint64_t first_page, uint64
     struct extent *extent = arena->spare;
     assert(extent);
     arena->spare = extent->next;
+    arena->n_spare--;
     *extent = (struct extent){.first_page = first_page, .n_pages = n_pages};
     return extent;
 }
@@ -91,7 +89,8 @@ static void recycle(struct arena *arena, struct allocation *allocation)
 {
     struct extent *extent = allocation->extents;
     while (extent) {
-        struct extent *next = *next_link(arena, extent);
+        struct extent *next = extent->next;
+        arena->steps++;
         push_spare(arena, extent);
         extent = next;
     }
@@ -109,56 +108,63 @@ int arena_footprint(const struct arena *arena, uint64_t bytes, uint64_t shift_by
     return 0;
 }
 
-int arena_prepare(struct arena *arena)
+static uint64_t top_free_pages(const struct arena *arena)
 {
-    if (arena->spare)
-        return 0;
-    struct extent *extent = malloc(sizeof *extent);
-    if (!extent)
-        return -ENOMEM;
-    push_spare(arena, extent);
-    return 0;
+    return arena->capacity_pages - arena->free.top_page;
 }
 
-/* Returns the link to the smallest free extent that holds `n_pages`, the first if several are
- * equal; or NULL. */
-static struct extent **find_best_fit(struct arena *arena, uint64_t n_pages)
+int arena_prepare(struct arena *arena, uint64_t n_pages)
 {
-    struct extent **best = NULL;
-    for (struct extent **link = &arena->free_list; *link; link = next_link(arena, *link)) {
-        if ((*link)->n_pages < n_pages || (best && (*link)->n_pages >= (*best)->n_pages))
+    if (n_pages > top_free_pages(arena))
+        n_pages = top_free_pages(arena);
+    int r = free_pages_reserve(&arena->free, arena->free.top_page + n_pages);
+    uint64_t n_needed = arena->free.n_runs + 1;
+    return r < 0 || arena->n_spare >= n_needed ? r : add_spare(arena, n_needed - arena->n_spare);
+}
+
+/* Finds the smallest run that holds `n_pages`, the first if several are equal. */
+static bool find_best_fit(struct arena *arena, uint64_t n_pages, struct page_run *ret)
+{
+    struct page_run run = {0};
+    bool found = false;
+    if (arena->largest_pages > 0 && arena->largest_pages < n_pages)
+        return false;
+    uint64_t largest_pages = 0;
+    while (free_pages_next(&arena->free, run.first_page + run.n_pages, &run)) {
+        if (largest_pages < run.n_pages)
+            largest_pages = run.n_pages;
+        if (run.n_pages < n_pages || (found && run.n_pages >= ret->n_pages))
             continue;
-        best = link;
-        if ((*best)->n_pages == n_pages)
-            break;
+        *ret = run;
+        found = true;
+        if (run.n_pages == n_pages)
+            return true;
     }
-    return best;
+    arena->largest_pages = largest_pages;
+    return found;
 }
 
-/* Takes the first `n_pages` of a free extent, or all of it. */
-static struct extent *take(struct arena *arena, struct extent **link, uint64_t n_pages)
+/* Takes the front of a run for an allocation's next extent. */
+static struct extent **take(struct arena *arena, const struct page_run *run, uint64_t n_pages,
+                            struct extent **end)
 {
-    struct extent *extent = *link;
-    if (extent->n_pages > n_pages) {
-        struct extent *taken = pop_spare(arena, extent->first_page, n_pages);
-        extent->first_page += n_pages;
-        extent->n_pages -= n_pages;
-        return taken;
-    }
-    *link = extent->next;
-    if (!*link)
-        arena->free_end = link;
-    extent->next = NULL;
-    return extent;
+    if (n_pages > run->n_pages)
+        n_pages = run->n_pages;
+    free_pages_take(&arena->free, run, n_pages);
+    if (run->n_pages == arena->largest_pages)
+        arena->largest_pages = 0;
+    *end = pop_spare(arena, run->first_page, n_pages);
+    arena->n_extents++;
+    return &(*end)->next;
 }
 
-static struct extent *take_top(struct arena *arena, uint64_t n_pages)
+static void take_top(struct arena *arena, uint64_t n_pages, struct extent **end)
 {
-    struct extent *extent = pop_spare(arena, arena->top_page, n_pages);
-    arena->top_page += n_pages;
-    if (arena->high_water_pages < arena->top_page)
-        arena->high_water_pages = arena->top_page;
-    return extent;
+    *end = pop_spare(arena, arena->free.top_page, n_pages);
+    arena->n_extents++;
+    free_pages_take_top(&arena->free, n_pages);
+    if (arena->high_water_pages < arena->free.top_page)
+        arena->high_water_pages = arena->free.top_page;
 }
 
 int arena_alloc(struct arena *arena, uint64_t n_pages, struct allocation *allocation)
@@ -168,33 +174,25 @@ int arena_alloc(struct arena *arena, uint64_t n_pages, struct allocation *alloca
     if (n_pages > arena_free_pages(arena))
         return -ENOSPC;
     recycle(arena, allocation);
-    /* One node suffices, because at most one free extent, or the top, is split. */
-    int r = arena_prepare(arena);
+    int r = arena_prepare(arena, n_pages);
     if (r < 0)
         return r;
 
     struct extent **end = &allocation->extents;
-    struct extent **best = find_best_fit(arena, n_pages);
-    if (best) {
-        *end = take(arena, best, n_pages);
-        arena->n_extents++;
-    } else {
-        uint64_t missing = n_pages;
-        if (arena->capacity_pages - arena->top_page < n_pages) {
-            while (missing > 0 && arena->free_list) {
-                uint64_t n =
-                    arena->free_list->n_pages < missing ? arena->free_list->n_pages : missing;
-                *end = take(arena, &arena->free_list, n);
-                end = next_link(arena, *end);
-                missing -= n;
-                arena->n_extents++;
-            }
-        }
-        if (missing > 0) {
-            *end = take_top(arena, missing);
-            arena->n_extents++;
+    struct page_run run = {0};
+    uint64_t missing_pages = n_pages;
+    if (find_best_fit(arena, n_pages, &run)) {
+        take(arena, &run, n_pages, end);
+        missing_pages = 0;
+    } else if (top_free_pages(arena) < n_pages) {
+        while (missing_pages > 0 &&
+               free_pages_next(&arena->free, run.first_page + run.n_pages, &run)) {
+            end = take(arena, &run, missing_pages, end);
+            missing_pages -= run.n_pages < missing_pages ? run.n_pages : missing_pages;
         }
     }
+    if (missing_pages > 0)
+        take_top(arena, missing_pages, end);
     arena->used_pages += n_pages;
     allocation->n_pages = n_pages;
     allocation->generation = arena->generation;
@@ -220,28 +218,25 @@ int arena_restore(struct arena *arena, const struct claim *claims, size_t n_clai
     if (!claims_are_sound(arena, claims, n_claims, high_water_pages))
         return -EINVAL;
     /* Each claim needs two nodes: one for itself, and one for the free pages before it. */
-    for (size_t i = 0; i < 2 * n_claims; i++) {
-        struct extent *extent = malloc(sizeof *extent);
-        if (!extent)
-            return -ENOMEM;
-        push_spare(arena, extent);
-    }
+    int r = add_spare(arena, 2 * n_claims);
+    if (r == 0)
+        r = free_pages_reserve(&arena->free, high_water_pages);
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < n_claims; i++) {
         const struct claim *claim = &claims[i];
-        if (claim->first_page > arena->top_page) {
-            *arena->free_end =
-                pop_spare(arena, arena->top_page, claim->first_page - arena->top_page);
-            arena->free_end = &(*arena->free_end)->next;
-        }
+        uint64_t top_page = arena->free.top_page;
         struct extent **end = &claim->allocation->extents;
-        while (*end)
-            end = next_link(arena, *end);
+        for (; *end; end = &(*end)->next)
+            arena->steps++;
         *end = pop_spare(arena, claim->first_page, claim->n_pages);
+        free_pages_take_top(&arena->free, claim->first_page + claim->n_pages - top_page);
+        if (claim->first_page > top_page)
+            free_pages_release(&arena->free, top_page, claim->first_page - top_page);
         claim->allocation->n_pages += claim->n_pages;
         claim->allocation->generation = arena->generation;
         arena->used_pages += claim->n_pages;
         arena->n_extents++;
-        arena->top_page = claim->first_page + claim->n_pages;
     }
     arena->high_water_pages = high_water_pages;
     return 0;
@@ -249,45 +244,15 @@ int arena_restore(struct arena *arena, const struct claim *claims, size_t n_clai
 
 void arena_release(struct arena *arena, struct allocation *allocation)
 {
-    if (!arena_holds(arena, allocation)) {
-        recycle(arena, allocation);
-        return;
-    }
-    /* Both lists are in address order, so one pass merges them. `link` is the link to the free
-     * extent that received the last pages. */
-    struct extent **link = &arena->free_list;
-    struct extent *chain = allocation->extents;
-    while (chain) {
-        struct extent *extent = chain;
-        chain = *next_link(arena, extent);
-        while (*link && extent_end(*link) < extent->first_page)
-            link = next_link(arena, *link);
-        if (*link && extent_end(*link) == extent->first_page) {
-            (*link)->n_pages += extent->n_pages;
-            push_spare(arena, extent);
-        } else {
-            extent->next = *link;
-            *link = extent;
+    if (arena_holds(arena, allocation)) {
+        for (const struct extent *extent = allocation->extents; extent; extent = extent->next) {
+            free_pages_release(&arena->free, extent->first_page, extent->n_pages);
+            arena->n_extents--;
         }
-        struct extent *merged = *link, *next = merged->next;
-        if (next && extent_end(merged) == next->first_page) {
-            merged->n_pages += next->n_pages;
-            merged->next = next->next;
-            push_spare(arena, next);
-        }
-        if (!merged->next)
-            arena->free_end = &merged->next;
-        arena->n_extents--;
+        arena->used_pages -= allocation->n_pages;
+        arena->largest_pages = 0;
     }
-    struct extent *last = *link;
-    if (extent_end(last) == arena->top_page) {
-        arena->top_page = last->first_page;
-        *link = NULL;
-        arena->free_end = link;
-        push_spare(arena, last);
-    }
-    arena->used_pages -= allocation->n_pages;
-    *allocation = (struct allocation){0};
+    recycle(arena, allocation);
 }
 
 bool arena_holds(const struct arena *arena, const struct allocation *allocation)
@@ -297,15 +262,11 @@ bool arena_holds(const struct arena *arena, const struct allocation *allocation)
 
 void arena_reset(struct arena *arena)
 {
-    /* The free list's nodes become spare now. An allocation's nodes become spare when its owner
-     * next uses it. */
-    *arena->free_end = arena->spare;
-    arena->spare = arena->free_list;
-    arena->free_list = NULL;
-    arena->free_end = &arena->free_list;
-    arena->top_page = 0;
+    /* An allocation's nodes become spare when its owner next uses it. */
+    free_pages_reset(&arena->free);
     arena->used_pages = 0;
     arena->n_extents = 0;
+    arena->largest_pages = 0;
     arena->generation++;
 }
 
@@ -331,21 +292,25 @@ uint64_t arena_high_water_pages(const struct arena *arena)
 
 void arena_get_stats(const struct arena *arena, struct arena_stats *ret)
 {
-    uint64_t largest = arena->capacity_pages - arena->top_page;
-    for (const struct extent *extent = arena->free_list; extent; extent = extent->next)
-        if (largest < extent->n_pages)
-            largest = extent->n_pages;
+    struct free_pages pages = arena->free; /* the steps of this search do not count */
+    struct page_run run = {.n_pages = arena->largest_pages};
+    uint64_t largest_pages = top_free_pages(arena);
+    do {
+        if (largest_pages < run.n_pages)
+            largest_pages = run.n_pages;
+    } while (arena->largest_pages == 0 &&
+             free_pages_next(&pages, run.first_page + run.n_pages, &run));
     *ret = (struct arena_stats){
         .capacity_pages = arena->capacity_pages,
         .used_pages = arena->used_pages,
         .free_pages = arena_free_pages(arena),
         .high_water_pages = arena->high_water_pages,
-        .largest_free_pages = largest,
+        .largest_free_pages = largest_pages,
         .n_extents = arena->n_extents,
     };
 }
 
 uint64_t arena_steps(const struct arena *arena)
 {
-    return arena->steps;
+    return arena->steps + arena->free.steps;
 }

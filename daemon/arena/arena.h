@@ -1,16 +1,18 @@
 /* The arena's bookkeeping: which pages belong to which allocation. It touches no memory of the
  * arena.
  *
- * It allocates linearly, with an address-ordered, coalescing free list. It tries the best fit in
- * one free extent, then the untouched top, then several extents in address order. Therefore an
- * allocation succeeds if and only if enough pages are free; there is no external fragmentation, and
- * no allocation is ever moved. When the topmost pages are freed, the top moves down again.
+ * It allocates linearly. It tries the best fit in one run of free pages, then the untouched top,
+ * then several runs in address order. Therefore an allocation succeeds if and only if enough pages
+ * are free; there is no external fragmentation, and no allocation is ever moved. When the topmost
+ * pages are freed, the top moves down again.
  *
  * Reset takes O(1), however much is allocated: it starts a new generation, and allocations of older
  * generations no longer hold pages. Source: D. Hanson, "Fast allocation and deallocation of memory
- * based on object lifetimes" (1990), for the arena; Knuth, TAOCP 1, 2.5, for the free list.
+ * based on object lifetimes" (1990).
  *
- * Single-threaded. arena_alloc and arena_release take time linear in the number of free extents. */
+ * Single-threaded. arena_release takes time linear in the allocation's own extents and, for a large
+ * extent, a step for each 64 pages; in which order pages are freed does not matter. arena_alloc
+ * also looks at the free runs, at most one word of the bitmap for each 64 pages of the arena. */
 #pragma once
 
 #include "common/cleanup.h"
@@ -57,9 +59,9 @@ int arena_footprint(const struct arena *arena, uint64_t bytes, uint64_t shift_by
  * -ENOMEM. On failure nothing changes. */
 int arena_alloc(struct arena *arena, uint64_t n_pages, struct allocation *allocation);
 
-/* Allocates now what the next arena_alloc may need. So that call cannot fail with -ENOMEM, whatever
- * is released or reset before it. Returns 0 or -ENOMEM. */
-int arena_prepare(struct arena *arena);
+/* Allocates now what an arena_alloc of `n_pages` may need. So that call cannot fail with -ENOMEM,
+ * whatever is released or reset before it. Returns 0 or -ENOMEM. */
+int arena_prepare(struct arena *arena, uint64_t n_pages);
 
 /* A run of pages that an allocation had in the arena of an earlier process. */
 struct claim {
@@ -88,8 +90,9 @@ uint64_t arena_free_pages(const struct arena *arena);
 /* The number of pages from the arena's start to the last page that was ever in use. */
 uint64_t arena_high_water_pages(const struct arena *arena);
 
-/* O(free extents). arena_steps does not count them. */
+/* Linear in the free runs. arena_steps does not count them. */
 void arena_get_stats(const struct arena *arena, struct arena_stats *ret);
 
-/* Extents visited since arena_new. Tests count them instead of measuring time. */
+/* Extents and words of the bitmap visited since arena_new. Tests count them instead of measuring
+ * time. */
 uint64_t arena_steps(const struct arena *arena);

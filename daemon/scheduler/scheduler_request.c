@@ -67,7 +67,7 @@ struct scheduler *scheduler_free(struct scheduler *scheduler)
     if (!scheduler)
         return NULL;
     scheduler_end_runs(scheduler);
-    arena_reset(scheduler->arena); /* so that no layer's release walks through the free list */
+    arena_reset(scheduler->arena); /* so that no layer has pages to release */
     while (scheduler->models) {
         struct model *model = scheduler->models;
         scheduler->models = model->next;
@@ -214,7 +214,7 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
         r = request_space(scheduler, n_pages, on_full, &verdict);
     }
     if (r == 0 && verdict.outcome == OUTCOME_RESERVED)
-        r = arena_prepare(scheduler->arena);
+        r = arena_prepare(scheduler->arena, n_pages);
     if (r < 0) {
         verdict_done(&verdict);
         return r;

@@ -178,7 +178,7 @@ int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct la
         if (r < 0)
             return r == -ENOSPC ? 0 : r;
     }
-    int r = arena_prepare(scheduler->arena);
+    int r = arena_prepare(scheduler->arena, n_pages);
     if (r < 0)
         return r;
     scheduler->stats.misses++;
