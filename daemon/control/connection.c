@@ -270,7 +270,12 @@ void connection_serve(struct participant *participant)
     const struct rounds *rounds = connection->host->rounds;
 
     connection->in_turn = true;
-    if (connection->drain_due) {
+    if (connection->writable) {
+        connection->writable = false;
+        flush(connection);
+    }
+    if (connection->drain_due && connection->state != CONNECTION_CLOSED &&
+        rounds_admits(rounds, participant)) {
         connection->drain_due = false;
         connection->call.hooks.drained(connection->call.hooks_context);
     }
@@ -303,8 +308,8 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
 
-    flush(connection);
-    connection_settle(connection);
+    connection->writable = true;
+    rounds_add_sender(connection->host->rounds, &connection->participant);
 }
 
 static void on_read_stall(evutil_socket_t fd, short what, void *context)

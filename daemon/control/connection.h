@@ -65,6 +65,7 @@ struct connection {
     void *data;      /* belongs to the methods */
     void (*data_ended)(void *data);
     bool readable;       /* the socket may hold bytes that no further event announces */
+    bool writable;       /* the socket accepts more: the next turn sends */
     bool ended;          /* the peer sends no more: read until the end of the stream */
     bool in_turn;        /* a turn is running; it sends its replies together at its end */
     bool drain_due;      /* the next turn must run the call's `drained` hook */

@@ -20,7 +20,7 @@
 struct user {
     TAILQ_ENTRY(user) entry, waiting_entry;
     uid_t uid;
-    unsigned n_participants;
+    unsigned n_participants, n_senders;          /* the senders are the first in `ready` */
     uint64_t held_bytes, n_held_fds;             /* of all of them */
     struct passed_fd_owner *closing;             /* its descriptors that are to be closed */
     uint64_t n_fds;                              /* both, as they were counted last */
@@ -44,6 +44,11 @@ static bool admits(const struct rounds *rounds, const struct user *user)
     return pending_admits(&rounds->pending, user->uid == 0, user->held_bytes);
 }
 
+static bool may_have_turn(const struct rounds *rounds, const struct user *user)
+{
+    return user->n_senders > 0 || admits(rounds, user);
+}
+
 /* The user who is served next: root, unless root had the last turn and another user waits. NULL if
  * no user who waits may have a turn. */
 static struct user *choose(const struct rounds *rounds)
@@ -51,7 +56,7 @@ static struct user *choose(const struct rounds *rounds)
     struct user *first = NULL, *user;
 
     TAILQ_FOREACH (user, &rounds->waiting, waiting_entry) {
-        if (!admits(rounds, user))
+        if (!may_have_turn(rounds, user))
             continue;
         if ((user->uid == 0) != rounds->was_root)
             return user;
@@ -223,18 +228,35 @@ static void set_due(struct rounds *rounds)
     event_active(rounds->next, EV_TIMEOUT, 1);
 }
 
-void rounds_add(struct rounds *rounds, struct participant *participant)
+static void add(struct rounds *rounds, struct participant *participant, bool is_sender)
 {
     struct user *user = participant->user;
 
-    if (participant->is_ready)
-        return;
     if (TAILQ_EMPTY(&user->ready))
         TAILQ_INSERT_TAIL(&rounds->waiting, user, waiting_entry);
-    TAILQ_INSERT_TAIL(&user->ready, participant, entry);
+    if (is_sender)
+        TAILQ_INSERT_HEAD(&user->ready, participant, entry);
+    else
+        TAILQ_INSERT_TAIL(&user->ready, participant, entry);
     participant->is_ready = true;
+    participant->is_sender = is_sender;
+    user->n_senders += is_sender;
     rounds->n_ready++;
     set_due(rounds);
+}
+
+void rounds_add(struct rounds *rounds, struct participant *participant)
+{
+    if (!participant->is_ready)
+        add(rounds, participant, false);
+}
+
+void rounds_add_sender(struct rounds *rounds, struct participant *participant)
+{
+    if (participant->is_sender)
+        return;
+    rounds_remove(rounds, participant);
+    add(rounds, participant, true);
 }
 
 void rounds_remove(struct rounds *rounds, struct participant *participant)
@@ -244,7 +266,8 @@ void rounds_remove(struct rounds *rounds, struct participant *participant)
     if (!participant->is_ready)
         return;
     TAILQ_REMOVE(&user->ready, participant, entry);
-    participant->is_ready = false;
+    user->n_senders -= participant->is_sender;
+    participant->is_ready = participant->is_sender = false;
     rounds->n_ready--;
     if (TAILQ_EMPTY(&user->ready))
         TAILQ_REMOVE(&rounds->waiting, user, waiting_entry);

@@ -19,7 +19,7 @@ struct rounds;
 struct participant {
     TAILQ_ENTRY(participant) entry;
     struct user *user;
-    bool is_ready;
+    bool is_ready, is_sender;
     uint64_t held_bytes, n_fds;
 };
 
@@ -37,6 +37,9 @@ void rounds_leave(struct rounds *rounds, struct participant *participant);
 /* The participant wants a turn, or no longer wants one. Both are safe to repeat. */
 void rounds_add(struct rounds *rounds, struct participant *participant);
 void rounds_remove(struct rounds *rounds, struct participant *participant);
+/* As rounds_add, for a turn that makes the user hold less: its user gets it in any case, before the
+ * other turns of that user. */
+void rounds_add_sender(struct rounds *rounds, struct participant *participant);
 
 /* Whether the turn in progress should end. */
 bool rounds_time_is_up(const struct rounds *rounds);

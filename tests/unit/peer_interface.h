@@ -5,6 +5,7 @@
 #include "daemon/control/call.h"
 
 #include <check.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +19,7 @@ struct record {
     unsigned n_kept, n_cancelled, n_drained, n_handled, n_ended;
     uint64_t most_pending_bytes;
     struct call *answer_when_cancelled;
+    int watched_fd;
 };
 
 static const char test_description[] = "interface test.peer\nmethod Echo() -> ()\n";
@@ -43,6 +45,14 @@ static inline void handle_hold(struct call *call, void *context)
 static inline void handle_ended(struct call *call, void *context)
 {
     call_reply(call, json_pack("{s:i}", "x", (int)((struct record *)context)->n_ended));
+}
+
+/* Whether the watched descriptor has input. */
+static inline void handle_watched(struct call *call, void *context)
+{
+    struct pollfd fd = {.fd = ((struct record *)context)->watched_fd, .events = POLLIN};
+
+    call_reply(call, json_pack("{s:i}", "x", poll(&fd, 1, 0)));
 }
 
 /* Takes a millisecond of the loop, by the clock. */
@@ -189,11 +199,19 @@ static inline void handle_busy(struct call *call, void *context)
 }
 
 static const struct method test_methods[] = {
-    {"Echo", TIER_ANYONE, handle_echo, false},     {"Work", TIER_ANYONE, handle_work, false},
-    {"Hold", TIER_ANYONE, handle_hold, false},     {"Ended", TIER_ANYONE, handle_ended, false},
-    {"Keep", TIER_ANYONE, handle_keep, false},     {"Big", TIER_ANYONE, handle_big, false},
-    {"Stream", TIER_ANYONE, handle_stream, false}, {"Decode", TIER_ANYONE, handle_decode, false},
-    {"Take", TIER_ANYONE, handle_take, true},      {"Twice", TIER_ANYONE, handle_twice, false},
-    {"Busy", TIER_ANYONE, handle_busy, false},     {"Member", TIER_MEMBER, handle_decode, false},
-    {"Admin", TIER_ADMIN, handle_decode, false},   {0},
+    {"Echo", TIER_ANYONE, handle_echo, false},
+    {"Work", TIER_ANYONE, handle_work, false},
+    {"Hold", TIER_ANYONE, handle_hold, false},
+    {"Ended", TIER_ANYONE, handle_ended, false},
+    {"Keep", TIER_ANYONE, handle_keep, false},
+    {"Big", TIER_ANYONE, handle_big, false},
+    {"Stream", TIER_ANYONE, handle_stream, false},
+    {"Decode", TIER_ANYONE, handle_decode, false},
+    {"Take", TIER_ANYONE, handle_take, true},
+    {"Twice", TIER_ANYONE, handle_twice, false},
+    {"Busy", TIER_ANYONE, handle_busy, false},
+    {"Member", TIER_MEMBER, handle_decode, false},
+    {"Admin", TIER_ADMIN, handle_decode, false},
+    {"Watched", TIER_ANYONE, handle_watched, false},
+    {0},
 };

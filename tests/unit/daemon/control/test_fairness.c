@@ -139,6 +139,44 @@ START_TEST(test_share)
 }
 END_TEST
 
+static size_t read_all(const struct client *client)
+{
+    static char bytes[1 << 16];
+    size_t n_bytes = 0;
+
+    for (ssize_t n; (n = recv(client->fd, bytes, sizeof bytes, 0)) > 0;)
+        n_bytes += (size_t)n;
+    return n_bytes;
+}
+
+/* Sending takes a turn, too: root's call comes before what a member's socket accepts meanwhile,
+ * although the member is over its share. */
+START_TEST(test_sending_takes_turns)
+{
+    enum { N_BYTES = 1500000, N_AROUND = sizeof "{\"parameters\":{\"text\":\"\"}}" };
+    struct client *slow = client_as(NOBODY), *root = client_new();
+    size_t n_bytes;
+
+    server_set_pending_limit(fixture.server, 1 << 20);
+    expect_echo(root);
+    send_call(slow, "Big", "{\"bytes\":1500000}");
+    settle();
+    n_bytes = read_all(slow);
+    fixture.record.watched_fd = slow->fd;
+    send_call(root, "Watched", "{}");
+    loop_once();
+    expect_number(root, 0);
+    ck_assert_uint_gt(n_bytes, 0);
+    while (n_bytes < N_BYTES + N_AROUND) {
+        settle();
+        size_t n_more = read_all(slow);
+        ck_assert_uint_gt(n_more, 0);
+        n_bytes += n_more;
+    }
+    ck_assert_uint_eq(n_bytes, N_BYTES + N_AROUND);
+}
+END_TEST
+
 /* Calls that were let in one by one may be answered all at once: what has no room is an error. */
 START_TEST(test_no_room)
 {
@@ -185,6 +223,7 @@ int main(void)
         tcase_add_test(tcase, test_users_take_turns);
         tcase_add_test(tcase, test_share);
         tcase_add_test(tcase, test_no_room);
+        tcase_add_test(tcase, test_sending_takes_turns);
     } else {
         printf("skipped: users, which needs root\n");
     }

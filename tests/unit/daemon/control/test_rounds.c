@@ -114,6 +114,31 @@ START_TEST(test_rounds_end)
 }
 END_TEST
 
+/* A user who holds too much still gets the turns that make it hold less, and before others. */
+START_TEST(test_senders)
+{
+    setup("112", ENDLESS_USEC);
+    rounds_set_limit(fixture.rounds, 10);
+    rounds_hold(fixture.rounds, &fixture.all[0], 10);
+    add("01");
+    expect("");
+    rounds_add_sender(fixture.rounds, &fixture.all[1]);
+    rounds_add_sender(fixture.rounds, &fixture.all[1]);
+    add("1");
+    expect("1");
+    expect("");
+    rounds_add_sender(fixture.rounds, &fixture.all[1]);
+    rounds_remove(fixture.rounds, &fixture.all[1]);
+    expect("");
+    rounds_hold(fixture.rounds, &fixture.all[0], 0);
+    expect("0");
+    add("0");
+    rounds_add_sender(fixture.rounds, &fixture.all[1]);
+    expect("10");
+    teardown();
+}
+END_TEST
+
 START_TEST(test_time_ends_a_round)
 {
     setup("1112", ROUND_USEC);
@@ -136,6 +161,7 @@ int main(void)
     tcase_add_test(tcase, test_users);
     tcase_add_test(tcase, test_root);
     tcase_add_test(tcase, test_rounds_end);
+    tcase_add_test(tcase, test_senders);
     tcase_add_test(tcase, test_time_ends_a_round);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
