@@ -168,6 +168,26 @@ static int part_on_disk(int fd, char **ret, struct part_name *ret_name)
     return *ret ? 0 : -ENOMEM;
 }
 
+/* Detects parts of different models, if more than the first part says of which model it is. Most
+ * tools say it only there. */
+static int check_models(const struct shards *shards, struct model_read_result *result)
+{
+    const char *first = NULL;
+
+    for (uint32_t i = 0; i < shards->n_files; i++) {
+        const char *name = shards->tables[i]->model_name;
+        if (!first)
+            first = name;
+        else if (name && strcmp(name, first) != 0)
+            return definition_refuse(&result->problem, NULL,
+                                     "the parts of this split GGUF file do not belong together: "
+                                     "part %u and an earlier part have different names of their "
+                                     "model (general.name)",
+                                     (unsigned)i + 1);
+    }
+    return 0;
+}
+
 /* Detects parts of different splits that have the same number of tensors: all tools give the parts
  * of one split the same stem. A file with another kind of name, such as its checksum in a cache, is
  * not checked. */
@@ -260,6 +280,8 @@ static int order_parts(const struct shards *shards, uint32_t n_parts,
                                  "this is a split GGUF file of %u parts, but %u files were given",
                                  (unsigned)n_parts, (unsigned)shards->n_files);
     int r = check_tensor_counts(shards, result);
+    if (r == 0)
+        r = check_models(shards, result);
     return r < 0 ? r : check_names(shards, result);
 }
 

@@ -197,6 +197,16 @@ class Downloads(TestCase):
             self.assertIn("do not belong together", self.assertExit(8, self.load(path)).err)
         self.assertEqual(self.models(), set())
 
+    def test_parts_that_name_two_models(self):
+        """Number, order, tensors and file names of the parts are right."""
+        paths, _ = self.parts(n_parts=2, first=0)
+        for names, status in (("aa", 0), (("a", None), 0), ((None, "b"), 0), ("ab", 8)):
+            for i, name in enumerate(names):
+                tensors = [generate.Tensor("blk.%d.w" % i, "I8", (4096,))]
+                generate.write_gguf(paths[i], tensors, split=(i, 2, 2), name=name)
+            result = self.assertExit(status, self.load(paths[0], "--replace"))
+        self.assertIn("do not belong together", result.err)
+
     def test_parts_of_two_splits(self):
         """Number, order and tensors of the parts are right; only the names differ."""
         paths, _ = self.parts(n_parts=2, first=0)
