@@ -57,6 +57,17 @@ static void add_field(struct journal_entry *entry, const char *name, const char 
     entry->n = (size_t)(at - entry->bytes);
 }
 
+/* Returns the socket for all datagrams, or -1. It is opened once: if the process has no descriptor
+ * left, the watchdog's messages must still be sent, or the manager kills it. */
+static int datagram_socket(void)
+{
+    static int fd = -1;
+
+    if (fd < 0)
+        fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return fd;
+}
+
 /* A log_sink. It does not use sd_journal_sendv(3), which waits if the journal does not read. The
  * loop must not wait, so an entry is lost if the journal does not take it at once. */
 static void write_to_journal(enum log_level level, const char *line, const struct log_field *fields,
@@ -65,7 +76,6 @@ static void write_to_journal(enum log_level level, const char *line, const struc
     static const struct sockaddr_un journal = {AF_UNIX, "/run/systemd/journal/socket"};
     struct journal_entry entry;
     char priority[16];
-    _cleanup_(closep) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
     entry.n = 0;
     snprintf(priority, sizeof priority, "%d", (int)level);
@@ -74,9 +84,8 @@ static void write_to_journal(enum log_level level, const char *line, const struc
     add_field(&entry, "MESSAGE", line);
     for (size_t i = 0; i < n_fields; i++)
         add_field(&entry, fields[i].name, fields[i].value);
-    if (fd >= 0)
-        sendto(fd, entry.bytes, entry.n, MSG_DONTWAIT | MSG_NOSIGNAL,
-               (const struct sockaddr *)&journal, sizeof journal);
+    sendto(datagram_socket(), entry.bytes, entry.n, MSG_DONTWAIT | MSG_NOSIGNAL,
+           (const struct sockaddr *)&journal, sizeof journal);
 }
 
 void service_manager_log_to_journal(void)
@@ -171,7 +180,7 @@ static int notify_send(const char *text, int fd, uint64_t wait_usec)
         memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
     }
 
-    _cleanup_(closep) int socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int socket_fd = datagram_socket();
     struct timeval wait = {(time_t)(wait_usec / 1000000), (suseconds_t)(wait_usec % 1000000)};
     if (socket_fd < 0 ||
         (wait_usec > 0 && setsockopt(socket_fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) < 0))

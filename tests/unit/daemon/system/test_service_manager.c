@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -152,6 +153,22 @@ START_TEST(stores_a_duplicate_under_a_name)
 }
 END_TEST
 
+/* The manager kills a daemon whose watchdog's messages do not come. */
+START_TEST(the_watchdog_needs_no_descriptor)
+{
+    struct rlimit limit;
+
+    service_manager_status("before");
+    ck_assert_str_eq(notified(), "STATUS=before");
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    struct rlimit none = {0, limit.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    service_manager_watchdog();
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    ck_assert_str_eq(notified(), "WATCHDOG=1");
+}
+END_TEST
+
 START_TEST(storing_fails_aloud)
 {
     ck_assert_int_eq(service_manager_store(-1, "arena"), -EBADF);
@@ -272,6 +289,7 @@ int main(void)
     tcase_add_test(tcase, watchdog_is_fed_twice_as_often_as_asked);
     tcase_add_test(tcase, stores_a_duplicate_under_a_name);
     tcase_add_test(tcase, storing_fails_aloud);
+    tcase_add_test(tcase, the_watchdog_needs_no_descriptor);
     tcase_add_test(tcase, the_store_has_the_size_that_the_manager_says);
     tcase_add_test(tcase, the_journal_takes_the_log_only_when_it_is_standard_error);
     suite_add_tcase(suite, tcase);
