@@ -6,6 +6,7 @@
 #include "daemon/control/server.h"
 #include "daemon/history/history.h"
 #include "daemon/methods/deleted_files.h"
+#include "daemon/methods/manager.h"
 #include "daemon/methods/methods.h"
 #include "daemon/overhead.h"
 #include "daemon/pools.h"

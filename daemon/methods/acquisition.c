@@ -4,7 +4,9 @@
 
 #include "common/clock.h"
 #include "daemon/methods/client_process.h"
+#include "daemon/methods/error_replies.h"
 #include "daemon/methods/layer_pieces.h"
+#include "daemon/methods/tensor_rows.h"
 
 #include <errno.h>
 #include <inttypes.h>

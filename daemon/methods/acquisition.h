@@ -2,7 +2,7 @@
  * it and describes it to the client. */
 #pragma once
 
-#include "daemon/methods/methods.h"
+#include "daemon/methods/manager.h"
 
 /* Returns the holder of the connection's leases and runs, and makes it at the first call. NULL when
  * out of memory. */

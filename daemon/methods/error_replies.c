@@ -1,6 +1,6 @@
 /* Turns refusals and failures into error replies, with the parameters that the interface file
  * declares. */
-#include "daemon/methods/methods.h"
+#include "daemon/methods/error_replies.h"
 
 #include <errno.h>
 

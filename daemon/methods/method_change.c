@@ -1,5 +1,7 @@
 /* The methods that unload or set something: UnloadLayer, UnloadModel, Reset, SetPolicy. */
+#include "daemon/methods/error_replies.h"
 #include "daemon/methods/methods.h"
+#include "daemon/methods/parameters.h"
 
 #include <malloc.h>
 

@@ -3,7 +3,9 @@
  *
  * The replies are sent as fast as the client reads them. Between two replies the position is kept
  * as a name and numbers, because models may come and go. Nothing here waits for a file server. */
+#include "daemon/methods/error_replies.h"
 #include "daemon/methods/methods.h"
+#include "daemon/methods/parameters.h"
 
 #include "common/cleanup.h"
 

@@ -1,5 +1,8 @@
 /* Acquire and Release. Leases belong to a connection and end with it. */
 #include "daemon/methods/acquisition.h"
+#include "daemon/methods/error_replies.h"
+#include "daemon/methods/methods.h"
+#include "daemon/methods/parameters.h"
 
 #include <errno.h>
 

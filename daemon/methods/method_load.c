@@ -1,5 +1,7 @@
 /* LoadModel and LoadLayer. They reply when the bytes are in place. */
+#include "daemon/methods/error_replies.h"
 #include "daemon/methods/methods.h"
+#include "daemon/methods/parameters.h"
 
 #include "common/log.h"
 

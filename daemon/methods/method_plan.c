@@ -1,6 +1,8 @@
 /* Plan: a worker makes forecasts one after the other, and each is sent in its own reply. */
+#include "daemon/methods/error_replies.h"
 #include "daemon/methods/forecast.h"
 #include "daemon/methods/methods.h"
+#include "daemon/methods/parameters.h"
 
 #include "common/clock.h"
 

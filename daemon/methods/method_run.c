@@ -1,5 +1,8 @@
 /* BeginRun, Next and EndRun. Runs belong to a connection and end with it. */
 #include "daemon/methods/acquisition.h"
+#include "daemon/methods/error_replies.h"
+#include "daemon/methods/methods.h"
+#include "daemon/methods/parameters.h"
 
 #include "common/clock.h"
 

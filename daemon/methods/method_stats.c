@@ -1,5 +1,6 @@
 /* Stats and Watch. */
 #include "daemon/methods/deleted_files.h"
+#include "daemon/methods/manager.h"
 #include "daemon/methods/methods.h"
 
 #include "common/clock.h"

@@ -1,5 +1,8 @@
 /* BeginView, EndView and Views. */
 #include "daemon/methods/acquisition.h"
+#include "daemon/methods/error_replies.h"
+#include "daemon/methods/methods.h"
+#include "daemon/methods/parameters.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,5 +1,7 @@
 /* Why: what the daemon decided about a model or a layer, from its history. */
+#include "daemon/methods/error_replies.h"
 #include "daemon/methods/methods.h"
+#include "daemon/methods/parameters.h"
 
 #include "common/clock.h"
 

@@ -1,0 +1,12 @@
+/* Error replies with the interface file's parameters. */
+#pragma once
+
+#include "daemon/methods/manager.h"
+
+void reply_read_failure(struct call *call, int error, const struct model_read_result *result);
+void reply_model_refusal(struct call *call, const struct model_refusal *refusal);
+void reply_load_end(struct manager *manager, struct call *call, const struct load_end *end);
+void reply_not_found(struct call *call, const char *kind, const char *name);
+void reply_limit(struct call *call, const char *limit, uint64_t maximum);
+/* Busy: lists every layer that is loading or leased. */
+void reply_busy(struct manager *manager, struct call *call);

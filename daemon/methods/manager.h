@@ -1,0 +1,50 @@
+/* What all methods work on, and on whose behalf they ask the scheduler. The composition root fills
+ * a struct manager, and serves `manager_methods` with it as their context. */
+#pragma once
+
+#include "daemon/control/call.h"
+#include "daemon/control/server.h"
+#include "daemon/history/history.h"
+#include "daemon/methods/events.h"
+#include "daemon/methods/lease.h"
+#include "daemon/methods/run_choice.h"
+#include "daemon/methods/turns.h"
+#include "daemon/methods/waits.h"
+#include "daemon/monitor/monitor.h"
+#include "daemon/restart/handover.h"
+#include "daemon/scheduler/scheduler.h"
+#include "daemon/weights/load_request.h"
+#include "daemon/weights/model_reader.h"
+
+/* Borrowed from the composition root, except the leases, the turns and the choices. */
+struct manager {
+    struct event_base *base;
+    struct scheduler *scheduler;
+    struct backing *backing; /* NULL: simulated */
+    struct handover *handover;
+    struct workers *readers;      /* of models */
+    struct workers *planners;     /* make forecasts and choose the plans of runs */
+    struct parse_gate parse_gate; /* of models' texts */
+    struct turns turns;           /* of Plan calls */
+    struct run_choices choices;
+    struct load_requests *loads;
+    struct waits *waits;
+    struct monitor *monitor;
+    struct events *events;
+    struct history *history;
+    struct server *server;
+    struct leases leases;
+    enum on_full on_full;
+    const char *model_dir; /* NULL: calls may give no path */
+    uint64_t overhead_limit_bytes;
+    uint64_t started_usec; /* monotonic */
+    pid_t pid;
+};
+
+enum { REPLY_ELEMENTS_MAX = 1000 }; /* the most elements of an array in a reply */
+
+struct requester manager_requester(const struct call *call);
+
+/* Between these two the scheduler is called on behalf of the call's client. */
+void manager_begin_request(struct manager *manager, const struct call *call);
+void manager_end_request(struct manager *manager);
