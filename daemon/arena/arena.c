@@ -27,6 +27,13 @@ struct arena {
     uint64_t largest_pages; /* of the runs below the top; 0: not known */
 };
 
+uint64_t arena_simulated_page_bytes(uint64_t capacity_bytes, uint64_t page_bytes)
+{
+    while (capacity_bytes / page_bytes >= UINT64_C(1) << 27)
+        page_bytes *= 2;
+    return page_bytes;
+}
+
 int arena_new(uint64_t capacity_bytes, uint64_t page_bytes, struct arena **ret)
 {
     if (page_bytes == 0 || (page_bytes & (page_bytes - 1)) != 0 || capacity_bytes < page_bytes)

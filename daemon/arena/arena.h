@@ -42,6 +42,10 @@ struct arena_stats {
     uint64_t n_extents; /* in use by allocations */
 };
 
+/* The page size of an arena without memory, at least `page_bytes`. In a very large one pages are
+ * larger, so that the bookkeeping, a bit for each page, stays below 16 MiB. */
+uint64_t arena_simulated_page_bytes(uint64_t capacity_bytes, uint64_t page_bytes);
+
 /* Rounds `capacity_bytes` down to `page_bytes` (a power of two). Returns 0, -EINVAL if that leaves
  * no page, or -ENOMEM. */
 int arena_new(uint64_t capacity_bytes, uint64_t page_bytes, struct arena **ret);

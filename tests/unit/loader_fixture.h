@@ -77,7 +77,7 @@ static inline void tear_down(void)
 static inline void begin(uint64_t capacity_bytes, int commit, enum io_mode io, unsigned n_threads)
 {
     char why[BACKING_WHY_MAX];
-    uint64_t page_bytes = page;
+    uint64_t page_bytes = arena_simulated_page_bytes(capacity_bytes, page);
 
     end();
     if (commit >= 0) {
