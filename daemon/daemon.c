@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "daemon/control/server.h"
 #include "daemon/history/history.h"
+#include "daemon/load_portions.h"
 #include "daemon/methods/deleted_files.h"
 #include "daemon/methods/manager.h"
 #include "daemon/methods/methods.h"
@@ -36,6 +37,7 @@ struct daemon {
     struct pools pools;
     struct loader *loader;
     struct load_requests *loads;
+    struct load_portions *portions;
     struct monitor *monitor;
     struct events *events;
     struct history *history;
@@ -187,7 +189,8 @@ static int take_passed(struct daemon *daemon)
 static int build_memory(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
-    uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t page_bytes =
+        arena_simulated_page_bytes(config->capacity_bytes, (uint64_t)sysconf(_SC_PAGESIZE));
     struct arena *arena;
     int r;
 
@@ -244,6 +247,8 @@ static int build_server(struct daemon *daemon)
     int r = waits_new(daemon->base, daemon->scheduler, &daemon->waits);
     if (r == 0)
         r = history_new(daemon->scheduler, &daemon->history);
+    if (r == 0)
+        r = load_portions_new(daemon->base, daemon->loads, &daemon->portions);
     if (r < 0)
         return fail("cannot make an event loop", r);
 
@@ -345,6 +350,7 @@ static void take_down(struct daemon *daemon, int status)
     while (daemon->n_watched > 0)
         event_free(daemon->watched[--daemon->n_watched]);
     waits_free(daemon->waits);
+    load_portions_free(daemon->portions);
     if (daemon->base)
         event_base_free(daemon->base);
     load_requests_free(daemon->loads);

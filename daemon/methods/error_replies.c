@@ -197,7 +197,7 @@ void reply_load_end(struct manager *manager, struct call *call, const struct loa
     switch (end->refusal) {
     case ERROR_MUST_UNLOAD:
         reply.victims = json_array();
-        for (size_t i = 0; i < verdict->victims.n_layers && i < REPLY_ELEMENTS_MAX; i++)
+        for (size_t i = 0; i < verdict->victims.n_listed && i < REPLY_ELEMENTS_MAX; i++)
             json_array_append_new(reply.victims, name_layer(verdict->victims.layers[i]));
         call_error_fields(call, ERROR_MUST_UNLOAD, must_unload_fields, &reply);
         json_decref(reply.victims);

@@ -36,7 +36,7 @@ static int foresee_load(struct scheduler *scheduler, struct model *model,
         _cleanup_(verdict_done) struct verdict verdict = {0};
         int r = go_on(request);
         if (r == 0)
-            r = scheduler_request(scheduler, layer, request->on_full, i, &verdict);
+            r = scheduler_request_whole(scheduler, layer, request->on_full, i, &verdict);
         if (r < 0)
             return r;
         add_step(forecast, &(struct forecast_step){

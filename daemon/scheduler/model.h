@@ -39,7 +39,7 @@ struct model {
     struct layer *layers;          /* definition->n_layers of them */
     struct model *next;            /* in order of registration */
     uint64_t n_loading, n_pinned;
-    uint32_t n_runs;
+    uint32_t n_runs, n_holds;
     uint64_t *begins_bytes;     /* while there are runs: bytes of the layers before each layer */
     uint32_t look_ahead, depth; /* of its runs' plan, like each layer's `keep` */
     bool has_plan;              /* scheduler_set_run_plan gave it a plan */

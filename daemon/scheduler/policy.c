@@ -9,7 +9,7 @@
 /* The array doubles whenever it is full, which is at each power of two. */
 int victims_append(struct victims *victims, struct layer *layer)
 {
-    size_t n = victims->n_layers;
+    size_t n = victims->n_listed;
     if ((n & (n - 1)) == 0) {
         struct layer **layers =
             reallocarray(victims->layers, n == 0 ? 1 : 2 * n, sizeof *victims->layers);
@@ -17,7 +17,8 @@ int victims_append(struct victims *victims, struct layer *layer)
             return -ENOMEM;
         victims->layers = layers;
     }
-    victims->layers[victims->n_layers++] = layer;
+    victims->layers[victims->n_listed++] = layer;
+    victims->n_layers++;
     victims->pages += layer->allocation.n_pages;
     return 0;
 }
@@ -28,24 +29,32 @@ void victims_done(struct victims *victims)
     *victims = (struct victims){0};
 }
 
+bool victims_are_enough(const struct victims *victims, const struct policy_view *view)
+{
+    return victims->pages >= view->needed_pages ||
+           (view->n_victims_max > 0 && victims->n_layers >= view->n_victims_max);
+}
+
 static int choose_everything(const struct policy_view *view, struct victims *victims)
 {
-    for (struct layer *layer = view->oldest; layer; layer = layer->newer) {
+    for (struct layer *layer = view->oldest;
+         layer && (view->n_victims_max == 0 || victims->n_layers < view->n_victims_max);
+         layer = layer->newer) {
         int r = victims_append(victims, layer);
         if (r < 0)
             return r;
     }
-    assert(victims->pages >= view->needed_pages);
     return 0;
 }
 
 static int choose_least_recent(const struct policy_view *view, struct victims *victims)
 {
-    for (struct layer *layer = view->oldest; layer; layer = layer->newer)
+    unsigned n_looks = POLICY_LOOKS_MAX;
+    for (struct layer *layer = view->oldest; layer && n_looks-- > 0; layer = layer->newer)
         if (layer->allocation.n_pages >= view->needed_pages)
             return victims_append(victims, layer);
 
-    for (struct layer *layer = view->oldest; victims->pages < view->needed_pages;
+    for (struct layer *layer = view->oldest; !victims_are_enough(victims, view);
          layer = layer->newer) {
         assert(layer);
         int r = victims_append(victims, layer);

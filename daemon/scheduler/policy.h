@@ -7,30 +7,36 @@
 struct policy_view {
     const struct arena *arena;
     struct layer *oldest;        /* evictable layers by last use, linked by `older` and `newer` */
+    uint64_t n_outside_runs;     /* of these, at most so many are of models without runs */
     const struct run_list *runs; /* all runs; those of one model are neighbours */
     uint64_t needed_pages;       /* in addition to the free pages; > 0 */
+    size_t n_victims_max;        /* it chooses no more, even if they do not suffice; 0: no limit */
 };
 
 struct victims {
-    struct layer **layers; /* owned */
-    size_t n_layers;
-    uint64_t pages;
+    struct layer **layers; /* owned; the first n_listed of them */
+    size_t n_listed, n_layers;
+    uint64_t pages; /* of all of them */
 };
+
+/* lru looks at no more layers for a single one that suffices, so that a choice takes a bounded
+ * time. */
+enum { POLICY_LOOKS_MAX = 4096 };
 
 struct policy {
     const char *name;
     bool everything; /* it chooses all layers, and the scheduler then evicts them in one step */
-    /* Appends victims until they cover needed_pages. The caller has checked that they can. Returns
-     * 0 or -ENOMEM. */
+    /* Appends victims until they cover needed_pages, or are n_victims_max. The caller has checked
+     * that all layers together can cover needed_pages. Returns 0 or -ENOMEM. */
     int (*choose)(const struct policy_view *view, struct victims *victims);
 };
 
 /* flush-all chooses every layer. lru chooses the least recently used layers, but prefers a single
- * layer that suffices. next-use first chooses layers that no run will use, the least recently used
- * first; then those that runs use furthest in the future (L. Belady, "A study of replacement
- * algorithms for a virtual-storage computer", 1966). Of the latter it first takes layers that a
- * schedule does not want now, and last those that are kept. Without runs it takes the least
- * recently used layers one by one. */
+ * layer that suffices, if it is among the POLICY_LOOKS_MAX least recently used. next-use first
+ * chooses layers that no run will use, the least recently used first; then those that runs use
+ * furthest in the future (L. Belady, "A study of replacement algorithms for a virtual-storage
+ * computer", 1966). Of the latter it first takes layers that a schedule does not want now, and last
+ * those that are kept. Without runs it takes the least recently used layers one by one. */
 extern const struct policy policy_flush_all;
 extern const struct policy policy_lru;
 extern const struct policy policy_next_use;
@@ -43,6 +49,8 @@ int policy_choose_for_reading_ahead(const struct policy_view *view, const struct
 
 /* For policies: appends one victim. Returns 0 or -ENOMEM. */
 int victims_append(struct victims *victims, struct layer *layer);
+/* For policies: whether there are as many victims as the view asks for. */
+bool victims_are_enough(const struct victims *victims, const struct policy_view *view);
 
 extern const struct policy *const policies[]; /* ends with NULL */
 /* Returns a policy of the table; NULL if none has that name. */

@@ -179,7 +179,7 @@ static int append_runs_layers(const struct policy_view *view, const struct layer
         return r;
     uint64_t after_bytes = target ? find_distance(&segments, target) : 0;
     order_segments(view, &segments, RANK_UNWANTED);
-    for (enum rank rank = RANK_UNWANTED; r == 0 && victims->pages < view->needed_pages;) {
+    for (enum rank rank = RANK_UNWANTED; r == 0 && !victims_are_enough(victims, view);) {
         struct layer *layer =
             take_furthest(view, &segments, rank, rank == RANK_UNWANTED ? 0 : after_bytes);
         if (layer) {
@@ -204,29 +204,33 @@ static int append_runs_layers(const struct policy_view *view, const struct layer
 static void spare_needless(const struct policy_view *view, struct victims *victims)
 {
     size_t n = 0;
-    for (size_t i = victims->n_layers; i-- > 0;) {
+    for (size_t i = victims->n_listed; i-- > 0;) {
         uint64_t n_pages = victims->layers[i]->allocation.n_pages;
         if (victims->pages - n_pages < view->needed_pages)
             continue;
         victims->pages -= n_pages;
         victims->layers[i] = NULL;
     }
-    for (size_t i = 0; i < victims->n_layers; i++)
+    for (size_t i = 0; i < victims->n_listed; i++)
         if (victims->layers[i])
             victims->layers[n++] = victims->layers[i];
-    victims->n_layers = n;
+    victims->n_listed = victims->n_layers = n;
 }
 
 static int choose(const struct policy_view *view, const struct layer *target,
                   struct victims *victims)
 {
-    for (struct layer *layer = view->oldest; layer && victims->pages < view->needed_pages;
-         layer = layer->newer) {
-        int r = layer->model->n_runs > 0 ? 0 : victims_append(victims, layer);
+    uint64_t n_left = view->n_outside_runs;
+    for (struct layer *layer = view->oldest;
+         layer && n_left > 0 && !victims_are_enough(victims, view); layer = layer->newer) {
+        if (layer->model->n_runs > 0)
+            continue;
+        int r = victims_append(victims, layer);
         if (r < 0)
             return r;
+        n_left--;
     }
-    int r = victims->pages < view->needed_pages ? append_runs_layers(view, target, victims) : 0;
+    int r = victims_are_enough(victims, view) ? 0 : append_runs_layers(view, target, victims);
     if (r == 0)
         spare_needless(view, victims);
     return r;

@@ -38,7 +38,7 @@ static int use_layer(struct rehearsal *rehearsal, struct pass *pass)
     _cleanup_(verdict_done) struct verdict verdict = {0};
 
     uint64_t ready_nsec = layer->used_usec; /* for a layer that was read ahead */
-    int r = scheduler_request(scheduler, layer, ON_FULL_EVICT, 0, &verdict);
+    int r = scheduler_request_whole(scheduler, layer, ON_FULL_EVICT, 0, &verdict);
     if (r < 0)
         return r;
     switch (verdict.outcome) {

@@ -18,7 +18,9 @@
 enum {
     SCHEDULER_MODELS_MAX = 1024,
     SCHEDULER_LAYERS_MAX = 1000000, /* of all models */
-    SCHEDULER_RUNS_MAX = 1024
+    SCHEDULER_RUNS_MAX = 1024,
+    SCHEDULER_FORETOLD_MAX = 10000,
+    SCHEDULER_PORTION = 128 /* layers that are evicted one by one in one go */
 };
 
 enum on_full {
@@ -48,7 +50,8 @@ enum outcome {
 };
 
 /* The answer to a request. `victims` are the layers that were evicted (OUTCOME_RESERVED), or that
- * would have to be (DECISION_MUST_UNLOAD, OUTCOME_REFUSED). `blockers` are the loading layers that
+ * would have to be (DECISION_MUST_UNLOAD, OUTCOME_REFUSED; not more than SCHEDULER_FORETOLD_MAX
+ * are counted, except under flush-all). `blockers` are the loading layers that
  * block the request, in addition to the pinned ones (DECISION_BUSY). Release it with verdict_done.
  * The layers are borrowed until the next call that changes the scheduler. */
 struct verdict {
@@ -167,7 +170,7 @@ int scheduler_replace_model(struct scheduler *scheduler, struct model *known,
                             struct model_refusal *ret_refusal);
 
 /* Evicts the model's layers and removes it. Returns 0, or -EBUSY while a layer of it is loading or
- * pinned, or a run goes through it. */
+ * pinned, a run goes through it, or it is held. */
 int scheduler_remove_model(struct scheduler *scheduler, struct model *model);
 
 struct model *scheduler_find_model(const struct scheduler *scheduler, const char *name);
@@ -187,6 +190,27 @@ uint64_t scheduler_layer_pages(const struct scheduler *scheduler, const struct l
  * changed). */
 int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_full on_full,
                       uint64_t now_usec, struct verdict *ret);
+
+/* What has been evicted for the next layer. Zero-initialise it for each. */
+struct room {
+    uint64_t n_layers, pages;
+    bool flushed;
+};
+
+/* The same as scheduler_request, but if it would evict more than SCHEDULER_PORTION layers one by
+ * one, it evicts only so many, and returns 1 without a verdict. The caller then does something else
+ * for a while, and repeats the request with the same room, until the result is 0 or -ENOMEM. The
+ * layers of all portions count in the verdict, but only the last ones are listed. */
+int scheduler_request_in_portions(struct scheduler *scheduler, struct layer *layer,
+                                  enum on_full on_full, uint64_t now_usec, struct room *room,
+                                  struct verdict *ret);
+/* All portions at once, for dry runs: so they decide as the daemon does. */
+int scheduler_request_whole(struct scheduler *scheduler, struct layer *layer, enum on_full on_full,
+                            uint64_t now_usec, struct verdict *ret);
+
+/* While a model is held, it is not removed. Its holder makes room for one of its layers. */
+void scheduler_hold_model(struct model *model);
+void scheduler_let_go_of_model(struct model *model);
 
 /* Whether a request for the layer would get another answer than busy. */
 bool scheduler_can_place(const struct scheduler *scheduler, const struct layer *layer);

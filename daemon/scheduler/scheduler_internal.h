@@ -40,14 +40,13 @@ static inline uint64_t scheduler_free_bytes(const struct scheduler *scheduler)
     return arena_free_pages(scheduler->arena) * arena_page_bytes(scheduler->arena);
 }
 
-static inline struct policy_view scheduler_view(const struct scheduler *scheduler,
-                                                uint64_t needed_pages)
-{
-    return (struct policy_view){.arena = scheduler->arena,
-                                .oldest = scheduler->evictable.oldest,
-                                .runs = &scheduler->runs,
-                                .needed_pages = needed_pages};
-}
+/* `n_victims_max` is 0 for no limit. */
+struct policy_view scheduler_view(const struct scheduler *scheduler, uint64_t needed_pages,
+                                  size_t n_victims_max);
+
+/* Evicts the victims to make room for `layer`. */
+void scheduler_evict(struct scheduler *scheduler, const struct layer *layer,
+                     const struct victims *victims);
 
 /* Returns the footprint in pages, and in bytes for errors. Both saturate if 64 bits do not
  * suffice. */
@@ -85,6 +84,12 @@ void scheduler_tell_of_layer(const struct scheduler *scheduler, int type,
                              const struct layer *layer);
 
 void scheduler_list_evictable(struct scheduler *scheduler, struct layer *layer, int sign);
+
+/* Whether no layer holds pages that may not be evicted. */
+static inline bool scheduler_holds_only_evictable(const struct scheduler *scheduler)
+{
+    return scheduler->stats.layers_loading == 0 && scheduler->pinned_pages == 0;
+}
 
 /* Evicts all evictable layers in one step. It resets the arena if no other layer holds pages. */
 void scheduler_flush(struct scheduler *scheduler);

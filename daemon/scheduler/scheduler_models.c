@@ -116,7 +116,7 @@ int scheduler_replace_model(struct scheduler *scheduler, struct model *known,
 
 int scheduler_remove_model(struct scheduler *scheduler, struct model *model)
 {
-    if (model->n_loading > 0 || model->n_pinned > 0 || model->n_runs > 0)
+    if (model->n_loading > 0 || model->n_pinned > 0 || model->n_runs > 0 || model->n_holds > 0)
         return -EBUSY;
     for (uint32_t i = 0; i < model->definition->n_layers; i++)
         scheduler_unload_layer(scheduler, &model->layers[i]);

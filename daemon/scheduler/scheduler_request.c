@@ -5,9 +5,9 @@
  * first change, so a failed call changes nothing. A flush does not visit the layers, and leaves
  * their states as they are: they are absent because they hold no pages of the arena's generation.
  *
- * Leaves to others: the list of models (scheduler_models.c), the steps between states
- * (scheduler_state.c), runs and reading ahead (scheduler_runs.c), which layers give way (policy),
- * filling pages (loader), waiting and retrying (load_request). */
+ * Leaves to others: the list of models (scheduler_models.c), evictions (scheduler_evict.c), the
+ * steps between states (scheduler_state.c), runs and reading ahead (scheduler_runs.c), which layers
+ * give way (policy), filling pages (loader), waiting and retrying (load_request). */
 #include "daemon/scheduler/scheduler.h"
 
 #include "daemon/scheduler/scheduler_internal.h"
@@ -124,35 +124,6 @@ uint64_t scheduler_layer_pages(const struct scheduler *scheduler, const struct l
     return arena_holds(scheduler->arena, &layer->allocation) ? layer->allocation.n_pages : 0;
 }
 
-/* Evicts the verdict's victims. */
-static void evict(struct scheduler *scheduler, struct verdict *verdict)
-{
-    scheduler->stats.evictions += verdict->victims.n_layers;
-    if (scheduler->policy->everything) {
-        verdict->flushed = true;
-        scheduler->stats.flushes++;
-        scheduler_flush(scheduler);
-        return;
-    }
-    for (size_t i = 0; i < verdict->victims.n_layers; i++)
-        scheduler_step_layer(scheduler, verdict->victims.layers[i], LAYER_ABSENT, 0);
-}
-
-void scheduler_reserve(struct scheduler *scheduler, struct layer *layer, uint64_t n_pages,
-                       struct verdict *verdict)
-{
-    if (verdict->decision == DECISION_MUST_UNLOAD) {
-        scheduler->stats.decisions[DECISION_MUST_UNLOAD]++;
-        scheduler->making_place_for = layer;
-        evict(scheduler, verdict);
-        scheduler->making_place_for = NULL;
-    }
-    layer->ahead = 0;
-    int r = scheduler_step_layer(scheduler, layer, LAYER_LOADING, n_pages);
-    assert(r == 0);
-    (void)r;
-}
-
 /* The layer must be absent, and need more pages than are free, but not more than the capacity. */
 static int request_space(struct scheduler *scheduler, uint64_t n_pages, enum on_full on_full,
                          struct verdict *verdict)
@@ -164,10 +135,17 @@ static int request_space(struct scheduler *scheduler, uint64_t n_pages, enum on_
         verdict->n_blockers = scheduler->stats.layers_loading;
         return layer_list_copy(&scheduler->loading, verdict->n_blockers, &verdict->blockers);
     }
-    struct policy_view view = scheduler_view(scheduler, n_pages - free_pages);
-    verdict->outcome = on_full == ON_FULL_EVICT ? OUTCOME_RESERVED : OUTCOME_REFUSED;
+    bool evict = on_full == ON_FULL_EVICT, everything = scheduler->policy->everything;
+    struct policy_view view = scheduler_view(scheduler, n_pages - free_pages,
+                                             evict && !everything ? 0 : SCHEDULER_FORETOLD_MAX);
+    verdict->outcome = evict ? OUTCOME_RESERVED : OUTCOME_REFUSED;
     verdict->decision = DECISION_MUST_UNLOAD;
-    return scheduler->policy->choose(&view, &verdict->victims);
+    int r = scheduler->policy->choose(&view, &verdict->victims);
+    if (everything) {
+        verdict->victims.n_layers = scheduler->can_give_way.n_layers;
+        verdict->victims.pages = scheduler->can_give_way.pages;
+    }
+    return r;
 }
 
 int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_full on_full,
@@ -318,7 +296,7 @@ int scheduler_unload_layer(struct scheduler *scheduler, struct layer *layer)
 
 int scheduler_reset(struct scheduler *scheduler)
 {
-    if (scheduler->stats.layers_loading > 0 || scheduler->pinned_pages > 0)
+    if (!scheduler_holds_only_evictable(scheduler))
         return -EBUSY;
     scheduler_flush(scheduler);
     return 0;

@@ -172,11 +172,16 @@ int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct la
     if (free_pages + scheduler->can_give_way.pages < n_pages)
         return 0;
     if (free_pages < n_pages) {
-        struct policy_view view = scheduler_view(scheduler, n_pages - free_pages);
+        struct policy_view view =
+            scheduler_view(scheduler, n_pages - free_pages, SCHEDULER_PORTION);
         verdict.decision = DECISION_MUST_UNLOAD;
         int r = policy_choose_for_reading_ahead(&view, layer, &verdict.victims);
         if (r < 0)
             return r == -ENOSPC ? 0 : r;
+        if (verdict.victims.pages < view.needed_pages) {
+            scheduler_evict(scheduler, layer, &verdict.victims);
+            return 0; /* the next call finds more room */
+        }
     }
     int r = arena_prepare(scheduler->arena, n_pages);
     if (r < 0)

@@ -142,7 +142,7 @@ void scheduler_flush(struct scheduler *scheduler)
                                     .n_layers = scheduler->can_give_way.n_layers};
     if (event.n_layers == 0)
         return;
-    if (scheduler->stats.layers_loading == 0 && scheduler->pinned_pages == 0)
+    if (scheduler_holds_only_evictable(scheduler))
         arena_reset(scheduler->arena);
     else
         for (struct layer *layer = scheduler->evictable.oldest; layer; layer = layer->newer)

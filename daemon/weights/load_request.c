@@ -2,7 +2,7 @@
  * scheduler decides in execution order. Several loads may wait for the same fill.
  *
  * Invariant: for each layer that is loading, some load waits for it, or it is read ahead, or its
- * fill was asked to stop. */
+ * fill was asked to stop. A load that makes room in portions waits for no layer meanwhile. */
 #include "daemon/weights/load_request.h"
 
 #include "common/clock.h"
@@ -21,8 +21,10 @@ struct load_request {
     void *context;
     struct load_progress progress;
     struct layer *waiting_for; /* the layer whose fill it waits for, or NULL */
-    bool reserved;             /* its own request began the load of that layer */
-    bool woken;                /* the fill has ended with fill_error */
+    uint64_t portion; /* the number of the portion that it evicted last; 0: makes no room */
+    struct room room; /* that it has made for its next layer */
+    bool reserved;    /* its own request began the load of that layer */
+    bool woken;       /* the fill has ended with fill_error */
     int fill_error;
 };
 
@@ -30,6 +32,9 @@ struct load_requests {
     struct scheduler *scheduler;
     struct loader *loader;
     struct load_request *first;
+    void (*later)(void *context); /* NULL: portions are evicted one after the other */
+    void *later_context;
+    uint64_t n_portions;
     struct {
         uint64_t n_fills, since_usec; /* fills in flight; when `usec` was last brought up to date */
         uint64_t bytes, usec; /* halved from time to time, so that recent loads count more */
@@ -38,8 +43,19 @@ struct load_requests {
 
 enum { RATE_BYTES = 256 << 20 };
 
+/* While a load makes room, no layer of its model may be loading that would keep the model. */
+static void set_portion(struct load_request *load, uint64_t portion)
+{
+    if (load->portion == 0 && portion > 0)
+        scheduler_hold_model(load->model);
+    if (load->portion > 0 && portion == 0)
+        scheduler_let_go_of_model(load->model);
+    load->portion = portion;
+}
+
 static void load_unlink(struct load_request *load)
 {
+    set_portion(load, 0);
     struct load_request **link = &load->loads->first;
     while (*link != load)
         link = &(*link)->next;
@@ -76,6 +92,25 @@ static enum error refusal_of(enum decision decision)
 
 static int fill(struct load_requests *loads, uid_t uid, struct layer *layer, bool behind);
 
+/* Requests the layer. Returns 0; -ENOMEM; or 1 if the request continues in a later turn. */
+static int request(struct load_request *load, struct layer *layer, struct verdict *verdict)
+{
+    struct load_requests *loads = load->loads;
+    uint64_t now_usec = clock_monotonic_usec();
+    int r;
+    scheduler_set_requester(loads->scheduler, &load->requester);
+    if (loads->later)
+        r = scheduler_request_in_portions(loads->scheduler, layer, load->on_full, now_usec,
+                                          &load->room, verdict);
+    else
+        r = scheduler_request_whole(loads->scheduler, layer, load->on_full, now_usec, verdict);
+    scheduler_set_requester(loads->scheduler, NULL);
+    set_portion(load, r > 0 ? ++loads->n_portions : 0);
+    if (r > 0)
+        loads->later(loads->later_context);
+    return r;
+}
+
 /* Requests one layer after the other, until it must wait for one. Frees the load at its end. */
 static void load_advance(struct load_request *load)
 {
@@ -84,10 +119,9 @@ static void load_advance(struct load_request *load)
     while (load->next_layer < load->end_layer) {
         struct layer *layer = &load->model->layers[load->next_layer];
         _cleanup_(verdict_done) struct verdict verdict = {0};
-        scheduler_set_requester(loads->scheduler, &load->requester);
-        int r = scheduler_request(loads->scheduler, layer, load->on_full, clock_monotonic_usec(),
-                                  &verdict);
-        scheduler_set_requester(loads->scheduler, NULL);
+        int r = request(load, layer, &verdict);
+        if (r > 0)
+            return;
         if (r < 0) {
             load_end(load, &(struct load_end){.error = r, .layer = layer});
             return;
@@ -233,6 +267,32 @@ static void fill_done(struct layer *layer, int error, void *context)
     wake_waiting(loads, layer, error);
 }
 
+/* The load that has waited longest for its next portion, or NULL. */
+static struct load_request *find_next_portion(const struct load_requests *loads)
+{
+    struct load_request *found = NULL;
+    for (struct load_request *load = loads->first; load; load = load->next)
+        if (load->portion > 0 && (!found || load->portion < found->portion))
+            found = load;
+    return found;
+}
+
+void load_requests_go_on(struct load_requests *loads)
+{
+    struct load_request *load = find_next_portion(loads);
+    if (load)
+        load_advance(load);
+    if (find_next_portion(loads))
+        loads->later(loads->later_context);
+}
+
+void load_requests_on_later(struct load_requests *loads, void (*later)(void *context),
+                            void *context)
+{
+    loads->later = later;
+    loads->later_context = context;
+}
+
 int load_requests_new(struct scheduler *scheduler, struct loader *loader,
                       struct load_requests **ret)
 {
@@ -306,7 +366,8 @@ void load_request_get_progress(const struct load_request *load, struct load_prog
                                const struct layer **ret_layer)
 {
     *ret = load->progress;
-    ret->bytes_done += loader_progress_bytes(load->waiting_for);
+    if (load->waiting_for)
+        ret->bytes_done += loader_progress_bytes(load->waiting_for);
     *ret_layer = load->waiting_for;
 }
 

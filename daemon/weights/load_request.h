@@ -43,6 +43,12 @@ int load_requests_new(struct scheduler *scheduler, struct loader *loader,
 struct load_requests *load_requests_free(struct load_requests *loads);
 DEFINE_CLEANUP(struct load_requests *, load_requests_free);
 
+/* Before a layer that makes many others give way, a load evicts them in portions. After each it
+ * asks for a call of load_requests_go_on by `later`, from a later turn of the loop. */
+void load_requests_on_later(struct load_requests *loads, void (*later)(void *context),
+                            void *context);
+void load_requests_go_on(struct load_requests *loads);
+
 /* The recent speed of all loads together, while any layer was being filled; 0 before the first
  * load. */
 uint64_t load_requests_bytes_per_sec(const struct load_requests *loads);
@@ -55,7 +61,7 @@ int load_request_start(struct load_requests *loads, const struct requester *requ
                        const struct load_hooks *hooks, void *context, struct load_request **ret);
 
 /* The load's progress, including the bytes of the layer that is being filled; *ret_layer is that
- * layer. */
+ * layer, or NULL while the load makes room for one. */
 void load_request_get_progress(const struct load_request *load, struct load_progress *ret,
                                const struct layer **ret_layer);
 

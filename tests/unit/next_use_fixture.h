@@ -95,6 +95,7 @@ static inline int choose(const struct world *world, const struct layer *target,
 {
     struct policy_view view = {.arena = world->arena,
                                .oldest = world->oldest,
+                               .n_outside_runs = UINT64_MAX,
                                .runs = &world->runs,
                                .needed_pages = needed_pages};
     *victims = (struct victims){0};

@@ -1,0 +1,81 @@
+"""Work on many layers, which the daemon does in portions, with other calls between them."""
+import os
+import signal
+
+from harness import PAGE, TestCase, sized_model
+from service_manager import Service
+
+N = 2000  # layers of a page; together they fill the arena
+PORTION = 128  # SCHEDULER_PORTION
+
+
+class Portions(TestCase):
+    options = {"capacity": N * PAGE, "policy": "lru"}
+
+    def setUp(self):
+        super().setUp()
+        self.daemon.load(sized_model("large", N * PAGE))
+        self.daemon.call("Reset")
+        self.daemon.load(sized_model("many", *[PAGE] * N))
+
+    def scheduler(self):
+        return self.daemon.stats()["scheduler"]
+
+    def test_all_give_way_for_one(self):
+        for policy in ("lru", "next-use", "flush-all"):
+            with self.subTest(policy):
+                self.daemon.call("SetPolicy", policy=policy)
+                self.daemon.call("UnloadModel", model="many")
+                self.daemon.load(sized_model("many", *[PAGE] * N))
+                before = self.scheduler()
+                reply = self.daemon.call("LoadLayer", model="large", layer="l0")
+                self.assertEqual((reply["evicted"], reply["mustUnload"]), (N, True))
+                after = self.scheduler()
+                self.assertEqual(after["evictions"] - before["evictions"], N)
+                self.assertEqual(after["layersLoaded"], 1)
+                self.assertEqual(after["decisions"]["mustUnload"],
+                                 before["decisions"]["mustUnload"] + 1)
+
+    def test_other_calls_come_between(self):
+        """A lease that is taken meanwhile holds, and the load is refused. The daemon gets both calls
+        at once."""
+        with self.connect() as loading, self.connect() as other:
+            os.kill(self.daemon.pid, signal.SIGSTOP)
+            loading.send_call("LoadLayer", {"model": "large", "layer": "l0"})
+            other.send_call("Acquire", {"model": "many", "layer": "l%d" % (N - 1)})
+            os.kill(self.daemon.pid, signal.SIGCONT)
+            lease = other.result("Acquire")
+            self.assertVarlinkError("Busy", loading.result, "LoadLayer")
+            self.assertEqual(self.scheduler()["evictions"], PORTION)
+            other.call("Release", lease=lease["lease"])
+            self.assertFalse(loading.call("LoadLayer", model="large", layer="l0")["hit"])
+
+    def test_a_client_leaves_in_between(self):
+        with self.connect() as loading:
+            loading.send_call("LoadLayer", {"model": "large", "layer": "l0"})
+        self.daemon.call("UnloadModel", model="many")
+        self.daemon.call("UnloadModel", model="large")
+        self.assertUnharmed()
+
+
+class Kills(TestCase):
+    def test_killed_between_two_portions(self):
+        """The next process finds exactly the layers that had not given way."""
+        with Service(capacity=N * PAGE, policy="lru") as daemon:
+            daemon.load(sized_model("large", N * PAGE))
+            daemon.call("Reset")
+            daemon.load(sized_model("many", *[PAGE] * N))
+            with daemon.connect() as connection:
+                connection.send_call("LoadLayer", {"model": "large", "layer": "l0"})
+                while daemon.stats()["scheduler"]["evictions"] == 0:
+                    pass
+            daemon.restart()
+            self.assertTrue(daemon.is_warm(), daemon.read_log())
+            with daemon.connect() as connection:
+                states = [row["state"] for reply, _ in connection.stream("List", model="many")
+                          for row in reply["layers"]]
+                large = connection.call("List", model="large")["layers"][0]["state"]
+            n_resident = states.count("resident")
+            self.assertEqual(states, ["absent"] * (N - n_resident) + ["resident"] * n_resident)
+            self.assertEqual(daemon.stats()["arena"]["usedBytes"],
+                             (n_resident + N * (large == "resident")) * PAGE)
