@@ -48,7 +48,7 @@ room_order() {
             case " $known " in *" $above "*) ;; *) echo "$room may not stand below $above" ;; esac
         done
         known="$known $room"
-        grep -nE '^#include "' "$room"/*.[ch] |
+        grep -nE '^ *# *include *("|<(client|common|daemon|proto|tests)/)' "$room"/*.[ch] |
             grep -vE "#include \"($(echo "$room $allowed" | sed 's/ *$//; s/ /|/g'))/[^/]*\""
     done <<<"$rooms"
     for file in $(git ls-files '*.c' '*.h' | grep -vE '^(tests|client/examples)/'); do
