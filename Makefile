@@ -161,6 +161,13 @@ check-engines:
 	@tests/install-packages.sh check
 	@$(MAKE) -j$$(nproc) all
 	@BUILD=$(BUILD) python3 tests/engines/llama.py
+	@BUILD=$(BUILD) python3 tests/engines/kills.py 3
+
+# The same with 100 kills of the daemon and 100 of engines that generate.
+check-kills:
+	@tests/install-packages.sh check
+	@$(MAKE) -j$$(nproc) all
+	@BUILD=$(BUILD) python3 tests/engines/kills.py
 
 # Each allocation of the daemon fails once alone, and once together with all that follow. `make check` only samples them.
 check-faults:
@@ -290,6 +297,7 @@ help:
 	@echo 'make check      every test that this machine allows'
 	@echo 'make bench      timings, compared with other programs'
 	@echo 'make check-systemd, make check-arm64, make check-engines: single parts of make check'
+	@echo 'make check-kills  kills the daemon and engines 100 times each'
 	@echo 'make check-faults: each allocation fails once; make check only samples them'
 	@echo 'make lint       the rules that a program can check'
 	@echo 'make coverage   which share of the lines the tests reach, by room'
@@ -302,6 +310,6 @@ help:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all examples unit-tests test-programs demo check check-faults check-systemd check-arm64 check-engines lint coverage bench help clean
+.PHONY: all examples unit-tests test-programs demo check check-faults check-systemd check-arm64 check-engines check-kills lint coverage bench help clean
 .SECONDARY:
 -include $(shell find $(BUILD) -path $(BUILD)/deb -prune -o -name '*.d' -type f -print 2>/dev/null)

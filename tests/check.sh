@@ -147,6 +147,7 @@ stage fuzz bash tests/fuzz/run.sh "$build" 20
 stage lint bash tests/lint.sh "$build"
 stage systemd bash tests/systemd/boot.sh "$build"
 stage engines env BUILD="$build" python3 tests/engines/llama.py
+stage engine-kills env BUILD="$build" python3 tests/engines/kills.py 3
 stage arm64 arm64
 
 printf '%d passed, %d failed, %d skipped\n' $passed $failed $skipped

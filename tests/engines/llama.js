@@ -1,8 +1,9 @@
 // llama.cpp by node-llama-cpp's addon, with nothing of ours: maps a GGUF file and generates tokens, always
-// the likeliest. Prints a line of JSON: the tokens, and the milliseconds that each took.
-//     node llama.js ADDON FILE TOKENS
+// the likeliest. Prints a line for each: the token, the milliseconds that it took, and the milliseconds since
+// 1970 when it was there.
+//     node llama.js ADDON FILE TOKENS [THREADS]
 const { dirname } = require("path");
-const [, , addonPath, file, count] = process.argv;
+const [, , addonPath, file, count, threads = 2] = process.argv;
 const addon = require(addonPath);
 
 async function main() {
@@ -15,26 +16,25 @@ async function main() {
     const model = new addon.AddonModel(file, { addonExports: addon, gpuLayers: 0, useMmap: true });
     if (!await model.init())
         throw new Error("cannot load " + file);
-    const context = new addon.AddonContext(model, { contextSize: 256, batchSize: 32, sequences: 1, threads: 2 });
+    const context = new addon.AddonContext(model, { contextSize: 256, batchSize: 32, sequences: 1,
+        threads: Number(threads) });
     if (!await context.init())
         throw new Error("no context");
     const sampler = new addon.AddonSampler(model);
     sampler.applyConfig({ temperature: 0 });
-    const tokens = [], milliseconds = [];
     let input = [1, 17, 42, 1000], position = 0;
     for (let i = 0; i < count; i++) {
-        const begin = process.hrtime.bigint();
+        const begin = performance.now();
         context.initBatch(input.length);
         const [place] = context.addToBatch(0, position, Uint32Array.from(input),
             Uint32Array.from([input.length - 1]));
         await context.decodeBatch();
         const token = await context.sampleToken(place, sampler);
-        milliseconds.push(Number(process.hrtime.bigint() - begin) / 1e6);
-        tokens.push(token);
+        const end = performance.now();
+        console.log(token, (end - begin).toFixed(3), (performance.timeOrigin + end).toFixed(3));
         position += input.length;
         input = [token];
     }
-    console.log(JSON.stringify({ tokens, milliseconds }));
 }
 
 main().then(() => process.exit(0), (error) => { console.error(error); process.exit(1); });
