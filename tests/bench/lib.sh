@@ -26,6 +26,16 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 
+# another_round: whether another round is to be made. The first is not counted; `rounds` more follow, or
+# fewer, but at least one, if the script has run for `seconds_at_most`. `counted` is their number.
+seconds_at_most=120
+counted=-1
+another_round() {
+    [ $counted -lt "$rounds" ] || return
+    [ $counted -lt 1 ] || [ $SECONDS -lt $seconds_at_most ] || return
+    counted=$((counted + 1))
+}
+
 # Each arm's seconds (or other figures) are in a file with the arm's name in the directory.
 # column ARM N: of all rounds except the first, sorted.
 column() { tail -n +2 "$directory/$1" | awk -v n="$2" '{ print $n }' | sort -g; }
@@ -119,6 +129,8 @@ open_cgroup() {
     # shellcheck disable=SC2016  # of the inner shell
     enter=(sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$cgroup")
 }
+# The most bytes that it has had until now.
+cgroup_peak() { cat "$cgroup/memory.max_usage_in_bytes" 2>/dev/null || cat "$cgroup/memory.peak"; }
 # Its processes must have ended.
 close_cgroup() {
     enter=()
@@ -147,12 +159,14 @@ make_model() {
     sync "$model"
 }
 
-cached_bytes() { fincore --bytes --noheadings --output RES "$model"; }
+cached_percent() {
+    echo $(($(fincore --bytes --noheadings --output RES "$model") * 100 / $(stat -c %s "$model")))
+}
 make_cold() {
     dd if="$model" iflag=nocache count=0 status=none
-    [ "$(cached_bytes)" -lt $((gib / 100)) ] || { echo "$model stays in the page cache" >&2; exit 1; }
+    [ "$(cached_percent)" -lt 1 ] || { echo "$model stays in the page cache" >&2; exit 1; }
 }
 make_warm() {
     cat "$model" >/dev/null
-    [ "$(cached_bytes)" -ge $((gib / 100 * 99)) ] || { echo "$model does not stay in the page cache" >&2; exit 1; }
+    [ "$(cached_percent)" -ge 99 ] || { echo "$model does not stay in the page cache" >&2; exit 1; }
 }
