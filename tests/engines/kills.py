@@ -106,8 +106,8 @@ def run(what, kill, n_kills, command, expected):
     print("%s  %d kills of %s: %d engines made %d tokens, all right, with %d MiB of their own at most; "
           "arena at most %d of %d KiB in %d samples, %.1f ms apart" % (
               "ok    " if within else "FAILED", n_kills, what, generation.n_started,
-              generation.n_tokens, generation.own_bytes >> 20, sampler.most >> 10, capacity >> 10, sampler.n,
-              1000 * sampler.seconds / sampler.n))
+              generation.n_tokens, generation.own_bytes >> 20, sampler.most >> 10, capacity >> 10,
+              sampler.n, 1000 * sampler.seconds / sampler.n))
     return within
 
 
