@@ -9,6 +9,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
+#include <sys/socket.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* since Linux 6.5 */
+#endif
 
 struct client_process {
     struct connection *connection; /* ends after the process */
@@ -52,11 +57,29 @@ struct client_process *client_process_free(struct client_process *process)
 }
 DEFINE_CLEANUP(struct client_process *, client_process_free);
 
+/* A descriptor of the process that made the connection; -ESRCH if it has ended; or another negative
+ * errno. Before Linux 6.5 a process that has ended may be taken for a later one with its pid. */
+static int open_process(const struct connection *connection)
+{
+    int fd;
+    socklen_t n_bytes = sizeof fd;
+
+    if (connection->peer.pid <= 0)
+        return -ENOTSUP;
+    if (getsockopt(connection->fd, SOL_SOCKET, SO_PEERPIDFD, &fd, &n_bytes) == 0)
+        return fd;
+    if (errno == EINVAL) /* up to Linux 6.15 */
+        return -ESRCH;
+    if (errno != ENOPROTOOPT)
+        return -errno;
+    fd = pidfd_open(connection->peer.pid, 0);
+    return fd < 0 ? -errno : fd;
+}
+
 struct client_process *client_process_watch(struct event_base *base, struct call *call)
 {
-    pid_t pid = call_peer(call)->pid;
-    int fd = pid > 0 ? pidfd_open(pid, 0) : -1;
-    if (pid <= 0 || (fd < 0 && errno != ESRCH))
+    int fd = open_process(call_connection(call));
+    if (fd < 0 && fd != -ESRCH)
         return NULL;
     _cleanup_(client_process_freep) struct client_process *process = calloc(1, sizeof *process);
     if (!process) {

@@ -1,18 +1,48 @@
 """Leases end with their connection, however it ends: its process is killed while calls are pending,
 a child has inherited it, or it is half-closed. Nothing remains."""
+import ctypes
 import mmap
 import os
 import random
 import signal
 import socket
+import struct
 import time
 import unittest
 
 import wire
-from harness import MIB, sized_model, wait_until
+from harness import MIB, TIMEOUT, sized_model, wait_until
 from leasing import Leaser, LeaseTestCase, Process, chosen_seed, hold
+from machine import needs_root
 
 KIB = 1 << 10
+SYS_CLONE3 = 435  # on every architecture
+
+
+def hand_over(pipe, daemon):
+    """A client process that gives its connection to the test and ends."""
+    with Leaser(daemon) as client:
+        client.call("List")
+        socket.send_fds(pipe.socket, [b"x"], [client.socket.fileno()])
+
+
+def process_with_pid(pid):
+    """A child with that pid, which does nothing (clone3(2))."""
+    wanted = ctypes.c_int(pid)
+    arguments = struct.pack("11Q", 0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, ctypes.addressof(wanted), 1, 0)
+    libc = ctypes.PyDLL(None, use_errno=True)
+    made = libc.syscall(SYS_CLONE3, arguments, len(arguments))
+    if made == 0:
+        while True:
+            libc.pause()
+    if made < 0:
+        raise unittest.SkipTest("cannot choose a pid: " + os.strerror(ctypes.get_errno()))
+    return made
+
+
+def end_process(pid):
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 class Tally:
@@ -143,6 +173,22 @@ class HeldOpen(LeaseTestCase):
         self.assertIn("process %d has ended, but another process" % client.pid,
                       self.daemon.read_log())
         os.kill(child, signal.SIGKILL)
+
+    @needs_root  # which may choose a pid
+    def test_by_a_process_that_has_its_pid_now(self):
+        """The process that made the connection has ended; a later one with its number does not
+        count."""
+        client = Process(self, hand_over, self.daemon)
+        _, fds, _, _ = socket.recv_fds(client.socket, 1, 1)
+        client.end()
+        connection = socket.socket(fileno=fds[0])
+        connection.settimeout(TIMEOUT)
+        self.addCleanup(connection.close)
+        self.addCleanup(end_process, process_with_pid(client.pid))
+        connection.sendall(b'{"method":"io.edgemind.manager.Acquire",'
+                           b'"parameters":{"model":"m","layer":"l0"}}\0')
+        self.assertIn(b'"lease"', connection.recv(1 << 16))
+        self.assertNothingLeft(self.n_fds)
 
     def test_not_by_a_child_that_ends(self):
         """Only the process that made the connection counts."""
