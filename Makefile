@@ -72,7 +72,7 @@ wrap_dispatch := -Wl,--wrap=event_base_dispatch
 $(BUILD)/faults/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/tests/faults/failing_allocator.o $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(call link,$(daemon_pkgs) $(common_pkgs),-rdynamic)
-$(BUILD)/faults/emctl: $(BUILD)/client/emctl/emctl.o $(BUILD)/tests/faults/failing_allocator.o $(BUILD)/libclient.a $(BUILD)/libcommon.a
+$(BUILD)/faults/emctl: $(BUILD)/client/emctl/emctl.o $(BUILD)/tests/faults/failing_allocator.o $(BUILD)/tests/faults/name_killer.o $(BUILD)/libclient.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(call link,$(client_pkgs) $(common_pkgs),-rdynamic)
 
