@@ -29,6 +29,9 @@ class CommandLine(TestCase):
             self.assertRegex(text, r"(?m)(^|  )%d  +[a-z]" % code)
         for words in (["-h"], ["-V"], ["stats", "-h"], ["list", "-jV"]):
             self.assertExit(0, run(EMCTL, *words))
+        for verb in VERBS:
+            for letters in ("-h", "-V", "-qh", "-qV", "-jh"):
+                self.assertExit(0, run(EMCTL, verb, letters))
 
     def test_completion(self):
         """Completion in the shell offers what the help lists."""
