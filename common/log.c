@@ -106,3 +106,9 @@ void log_write(enum log_level level, const struct log_field *fields, size_t n_fi
     }
     errno = saved_errno;
 }
+
+int log_failure(const char *what, int error)
+{
+    log_error("%s: %s", what, strerror(-error));
+    return error;
+}

@@ -41,6 +41,9 @@ void log_set_sink(log_sink sink);
 void log_write(enum log_level level, const struct log_field *fields, size_t n_fields,
                const char *format, ...) __attribute__((format(printf, 4, 5)));
 
+/* Logs an error: what has failed, and why. Returns `error`, a negative errno. */
+int log_failure(const char *what, int error);
+
 #define log_error(...)  log_write(LOG_LEVEL_ERROR, NULL, 0, __VA_ARGS__)
 #define log_warn(...)   log_write(LOG_LEVEL_WARNING, NULL, 0, __VA_ARGS__)
 #define log_notice(...) log_write(LOG_LEVEL_NOTICE, NULL, 0, __VA_ARGS__)

@@ -26,8 +26,6 @@
 
 struct daemon {
     struct config *config;
-    int argc;
-    char **argv;
 
     struct sockets sockets;
     struct handover *handover;
@@ -49,6 +47,7 @@ struct daemon {
     struct manager manager;
     struct interface interfaces[2];
     struct peer_rules rules;
+    struct reload reload;
     char status[STATUS_LINE_MAX];
 
     struct event *watched[6], *sampling; /* `sampling` is one of them */
@@ -120,17 +119,13 @@ static void on_grace(evutil_socket_t fd, short what, void *context)
 }
 
 /* Applies the settings that a running daemon can change. Also called once at the start. */
-static int apply_config(void *context)
+static int apply_config(gid_t admin_gid, void *context)
 {
     struct daemon *daemon = context;
     const struct config *config = daemon->config;
     struct timeval interval = timeval_of(config->monitor_interval_usec);
-    gid_t admin_gid;
-    int r = group_find(config->admin_group, "admin-group", &admin_gid);
-    if (r == 0 && event_add(daemon->sampling, &interval) < 0)
-        r = -ENOMEM;
-    if (r < 0)
-        return r;
+    if (event_add(daemon->sampling, &interval) < 0)
+        return -ENOMEM;
 
     /* From here on nothing fails: a reload that fails must change nothing. */
     daemon->rules.admin_gid = admin_gid;
@@ -156,15 +151,15 @@ static void on_reload(evutil_socket_t signal, short what, void *context)
     (void)signal;
     (void)what;
     service_manager_reloading();
-    if (config_reload(daemon->config, daemon->argc, daemon->argv, apply_config, daemon) == 0)
-        events_on_reload(daemon->events);
-    service_manager_ready(daemon->status);
+    reload_start(&daemon->reload);
 }
 
-static int fail(const char *what, int error)
+static void on_reloaded(bool has_failed, void *context)
 {
-    log_error("%s: %s", what, strerror(-error));
-    return error;
+    struct daemon *daemon = context;
+    if (!has_failed)
+        events_on_reload(daemon->events);
+    service_manager_ready(daemon->status);
 }
 
 static int take_fd(enum service_fd kind, int fd, const char *name, void *context)
@@ -182,7 +177,7 @@ static int take_passed(struct daemon *daemon)
 {
     daemon->handover = handover_new(daemon->config->simulate ? 0 : service_manager_store_max());
     int r = daemon->handover ? service_manager_take_fds(take_fd, daemon) : -ENOMEM;
-    return r < 0 ? fail("cannot use what the service manager passed", r) : 0;
+    return r < 0 ? log_failure("cannot use what the service manager passed", r) : 0;
 }
 
 /* Builds the arena, and the parts that work on it. */
@@ -220,7 +215,7 @@ static int build_memory(struct daemon *daemon)
                         &daemon->loader)) < 0 ||
         (r = load_requests_new(daemon->scheduler, daemon->loader, &daemon->loads)) < 0 ||
         (r = monitor_new(daemon->backing, "/proc", &daemon->monitor)) < 0)
-        return fail("cannot start", r);
+        return log_failure("cannot start", r);
     return 0;
 }
 
@@ -243,14 +238,14 @@ static int build_server(struct daemon *daemon)
         event_config_free(event_config);
     daemon->events = events_new();
     if (!daemon->base || !daemon->events)
-        return fail("cannot make an event loop", -ENOMEM);
+        return log_failure("cannot make an event loop", -ENOMEM);
     int r = waits_new(daemon->base, daemon->scheduler, &daemon->waits);
     if (r == 0)
         r = history_new(daemon->scheduler, &daemon->history);
     if (r == 0)
         r = load_portions_new(daemon->base, daemon->loads, &daemon->portions);
     if (r < 0)
-        return fail("cannot make an event loop", r);
+        return log_failure("cannot make an event loop", r);
 
     daemon->manager = (struct manager){
         .base = daemon->base,
@@ -280,7 +275,7 @@ static int build_server(struct daemon *daemon)
     };
     r = server_new(daemon->base, daemon->interfaces, &server_info, &daemon->server);
     if (r < 0)
-        return fail("cannot make a server", r);
+        return log_failure("cannot make a server", r);
     server_on_adopted_end(daemon->server, on_last_user_gone, daemon);
     daemon->manager.server = daemon->server;
     scheduler_set_observer(daemon->scheduler, on_scheduler, daemon);
@@ -316,7 +311,7 @@ static int build_events(struct daemon *daemon)
         !watch(daemon, -1, 0, on_grace, daemon, &grace) ||
         (evutil_timerisset(&interval) &&
          !watch(daemon, -1, EV_PERSIST, on_watchdog, daemon, &interval)))
-        return fail("cannot watch for events", -ENOMEM);
+        return log_failure("cannot watch for events", -ENOMEM);
     return 0;
 }
 
@@ -327,10 +322,10 @@ static int build(struct daemon *daemon)
         (r = build_server(daemon)) < 0 || (r = build_events(daemon)) < 0 ||
         (r = sockets_open(&daemon->sockets, daemon->server, daemon->config->socket,
                           daemon->config->socket_group, &daemon->rules.member_gid)) < 0 ||
-        (r = apply_config(daemon)) < 0)
+        (r = reload_first(&daemon->reload, daemon->pools.readers)) < 0)
         return r;
     if ((r = monitor_sample(daemon->monitor)) < 0)
-        return fail("cannot sample memory", r);
+        return log_failure("cannot sample memory", r);
     events_on_sample(daemon->events, monitor_last(daemon->monitor));
     return 0;
 }
@@ -340,6 +335,7 @@ static void take_down(struct daemon *daemon, int status)
     /* The leases end now, but the ledger must keep them for the next process. */
     if (daemon->scheduler)
         scheduler_set_observer(daemon->scheduler, NULL, NULL);
+    reload_stop(&daemon->reload);
     sockets_done(&daemon->sockets);
     server_free(daemon->server);         /* cancels the calls, which cancels their loads */
     if (pools_end(&daemon->pools) < 0) { /* reports the jobs that were in flight */
@@ -370,13 +366,16 @@ static void take_down(struct daemon *daemon, int status)
 
 int daemon_run(struct config *config, int argc, char **argv)
 {
-    struct daemon daemon = {config, argc, argv, .rules = {(gid_t)-1, (gid_t)-1}};
+    struct daemon daemon = {
+        .config = config,
+        .rules = {(gid_t)-1, (gid_t)-1},
+        .reload = {config, argc, argv, .hooks = {apply_config, on_reloaded, &daemon}}};
     int r = build(&daemon);
     if (r == 0) {
         tell_status(&daemon);
         r = service_manager_ready(daemon.status);
         if (r < 0)
-            fail("cannot tell the service manager that the daemon is ready", r);
+            log_failure("cannot tell the service manager that the daemon is ready", r);
     }
     if (r == 0) {
         log_info("ready: %s", daemon.status);

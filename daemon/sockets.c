@@ -10,11 +10,12 @@
 #include <string.h>
 #include <unistd.h>
 
-int group_find(const char *name, const char *option, gid_t *ret)
+int group_find(const char *name, const char *option, gid_t *ret,
+               char ret_why[static CONFIG_WHY_MAX])
 {
     const struct group *group = name ? getgrnam(name) : NULL;
     if (name && !group) {
-        log_error("%s: there is no group %s", option, name);
+        snprintf(ret_why, CONFIG_WHY_MAX, "%s: there is no group %s", option, name);
         return -ENOENT;
     }
     *ret = group ? group->gr_gid : (gid_t)-1;
@@ -39,19 +40,16 @@ static int give(struct server *server, int fd, bool is_listening, gid_t *ret_mem
     return server_listen(server, fd);
 }
 
-static int fail(const char *what, int error)
-{
-    log_error("%s: %s", what, strerror(-error));
-    return error;
-}
-
 static int open_own(struct sockets *sockets, struct server *server, const char *path,
                     const char *group, gid_t *ret_member_gid)
 {
+    char why[CONFIG_WHY_MAX];
     gid_t gid;
-    int r = group_find(group, "socket-group", &gid);
-    if (r < 0)
+    int r = group_find(group, "socket-group", &gid, why);
+    if (r < 0) {
+        log_error("%s", why);
         return r;
+    }
     char *copy = path ? strdup(path) : listen_socket_default_path();
     if (!copy) {
         log_error("there is no path to listen on: give --socket=PATH, or set XDG_RUNTIME_DIR");
@@ -67,7 +65,7 @@ static int open_own(struct sockets *sockets, struct server *server, const char *
     }
     sockets->path = copy;
     r = give(server, fd, true, ret_member_gid);
-    return r < 0 ? fail("cannot listen", r) : 0;
+    return r < 0 ? log_failure("cannot listen", r) : 0;
 }
 
 int sockets_open(struct sockets *sockets, struct server *server, const char *path,
@@ -79,7 +77,7 @@ int sockets_open(struct sockets *sockets, struct server *server, const char *pat
         const struct passed_socket *socket = &sockets->passed[--sockets->n_passed];
         int r = give(server, socket->fd, socket->is_listening, ret_member_gid);
         if (r < 0)
-            return fail("cannot use a socket that was passed", r);
+            return log_failure("cannot use a socket that was passed", r);
     }
     return 0;
 }

@@ -159,6 +159,25 @@ class SlowFilesTest(LeaseTestCase):
         files.abort()
         self.assertEqual(self.daemon.process.wait(10), 0)
 
+    def test_a_configuration_that_cannot_be_read(self):
+        files = SlowFiles(self.directory(), {"conf": b"on-full = ask\n"})
+        self.addCleanup(files.close)
+        self.daemon.config.unlink(missing_ok=True)
+        self.daemon.config.symlink_to(files.directory / "conf")
+        files.hang(READ)
+        for _ in range(2):
+            self.daemon.process.send_signal(signal.SIGHUP)
+            self.daemon.wait_notify("RELOADING=1")
+        self.wait_hung(files)
+        self.assertServed()
+        # What was wanted meanwhile comes afterwards.
+        self.daemon.config.unlink()
+        self.daemon.config.write_text("policy = lru\n")
+        files.abort()
+        self.daemon.wait_notify("READY=1")
+        self.assertIn("the old configuration stays", self.daemon.read_log())
+        self.assertEqual(self.daemon.call("SetPolicy")["policy"], "lru")
+
     def test_a_server_that_does_not_say_how_large_a_file_is(self):
         files = self.mount("slow", valid_sec=0)
         self.send(files, "slow").result("LoadModel")
