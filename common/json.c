@@ -89,18 +89,22 @@ static int scan(const char *text, size_t n_bytes, const struct json_limits *limi
             depth -= depth > 0;
             continue;
         }
-        if (c == '[' || c == '{') {
-            if (depth == limits->max_depth) {
-                set_problem(problem, text, token, "nested deeper than %zu levels", depth);
-                return -E2BIG;
-            }
-            depth++;
-        }
-        if (n_values == limits->max_values) {
-            set_problem(problem, text, token, "more than %zu values", n_values);
+        bool is_nested = c == '[' || c == '{';
+        if (is_nested && depth == limits->max_depth) {
+            set_problem(problem, text, token, "nested deeper than %zu levels", depth);
             return -E2BIG;
         }
-        n_values++;
+        if (c == '"' && limits->max_string_bytes > 0 && offset - token > limits->max_string_bytes) {
+            set_problem(problem, text, token, "string longer than %zu bytes",
+                        limits->max_string_bytes);
+            return -E2BIG;
+        }
+        depth += is_nested;
+        n_values += is_nested ? 2 : 1;
+        if (n_values > limits->max_values) {
+            set_problem(problem, text, token, "more than %zu values", limits->max_values);
+            return -E2BIG;
+        }
     }
 }
 

@@ -14,7 +14,10 @@
 struct json_limits {
     size_t max_bytes;
     size_t max_depth;  /* `[[1]]` has depth 2 */
-    size_t max_values; /* each scalar, array, object and object key counts as one */
+    size_t max_values; /* a scalar and an object's key count as one, an array and an object as two,
+                          because they take more memory */
+    size_t max_string_bytes; /* in the text, with its quotes: jansson needs five times as much while
+                                it reads one; 0: no limit of its own */
 };
 
 /* Where and why a text was refused. line and column count from 1; column is in bytes. */

@@ -121,6 +121,7 @@ static int add_named_files(struct model_files *files, const char *path, const ch
         .max_bytes = DEFINITION_BYTES_MAX,
         .max_depth = DEFINITION_DEPTH_MAX,
         .max_values = DEFINITION_VALUES_MAX,
+        .max_string_bytes = DEFINITION_STRING_BYTES_MAX,
     };
     static const char key[] = "\"weights\"";
     int r = shard_index_detect(text, n_bytes);

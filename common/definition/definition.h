@@ -14,7 +14,8 @@
 
 enum {
     DEFINITION_BYTES_MAX = 16 << 20,
-    DEFINITION_VALUES_MAX = 600000, /* jansson needs at most about 120 MiB for these */
+    DEFINITION_VALUES_MAX = 700000, /* as json.h counts them */
+    DEFINITION_STRING_BYTES_MAX = 64 << 10,
     DEFINITION_DEPTH_MAX = 32,
     DEFINITION_LAYERS_MAX = 100000,
     DEFINITION_TENSORS_MAX = 250000, /* a short text can define many: num_layers of an lstm */

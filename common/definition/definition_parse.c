@@ -240,6 +240,7 @@ int definition_parse(const char *text, size_t n_bytes, struct definition **ret,
         .max_bytes = DEFINITION_BYTES_MAX,
         .max_depth = DEFINITION_DEPTH_MAX,
         .max_values = DEFINITION_VALUES_MAX,
+        .max_string_bytes = DEFINITION_STRING_BYTES_MAX,
     };
     struct definition_builder builder;
     struct json_problem syntax;

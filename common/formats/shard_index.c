@@ -11,6 +11,7 @@ static const struct json_limits limits = {
     .max_bytes = DEFINITION_BYTES_MAX,
     .max_depth = DEFINITION_DEPTH_MAX,
     .max_values = DEFINITION_VALUES_MAX,
+    .max_string_bytes = DEFINITION_STRING_BYTES_MAX,
 };
 
 int shard_index_detect(const char *text, size_t n_bytes)

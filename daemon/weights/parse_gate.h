@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 enum {
-    PARSE_BYTES_PER_BYTE = 79,         /* of jansson, at most */
-    PARSE_VALUES_BYTES_MAX = 120 << 20 /* for DEFINITION_VALUES_MAX values */
+    PARSE_BYTES_PER_BYTE = 84,        /* of jansson, at most */
+    PARSE_VALUES_BYTES_MAX = 96 << 20 /* for a text that has all that definition.h allows */
 };
 /* The most that one text takes, with the text itself. */
 enum { PARSE_BYTES_MAX = DEFINITION_BYTES_MAX + PARSE_VALUES_BYTES_MAX };

@@ -13,7 +13,9 @@
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-static const struct json_limits limits = {.max_bytes = 1000, .max_depth = 4, .max_values = 10};
+static const struct json_limits limits = {
+    .max_bytes = 1000, .max_depth = 4, .max_values = 10, .max_string_bytes = 62};
+#define SIXTY "012345678901234567890123456789012345678901234567890123456789"
 
 /* Texts with a separate length, so that they may have a NUL. */
 #define TEXT(literal) literal, sizeof(literal) - 1
@@ -25,7 +27,7 @@ static const struct {
     {TEXT("{}")},
     {TEXT(" \r\n\t[] \n")},
     {TEXT("[[[[]]]]")},
-    {TEXT("[1,2,3,4,5,6,7,8,9]")},
+    {TEXT("[1,2,3,4,5,6,7,8]")},
     {TEXT("{\"a\":1,\"b\":2,\"c\":3,\"d\":4}")},
     {TEXT("[\"[[[[[[[[,,,,,,{{{{\\\"[[[[[[\\\\\"]")},
     {TEXT("[9223372036854775807,-9223372036854775808]")},
@@ -55,9 +57,12 @@ static const struct {
     /* Limits. */
     {TEXT("[[[[[]]]]]"), -E2BIG, 1, 5, "nested deeper than 4 levels"},
     {TEXT("[\n [[\n  {\"a\":{}}]]]"), -E2BIG, 3, 8, "nested deeper than 4 levels"},
-    {TEXT("[1,2,3,4,5,6,7,8,9,10]"), -E2BIG, 1, 20, "more than 10 values"},
-    {TEXT("{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\n\"e\":5}"), -E2BIG, 2, 5, "more than 10 values"},
-    {TEXT("[[],[],[],[],[],[],[],[],[],\n\n{}]"), -E2BIG, 3, 1, "more than 10 values"},
+    {TEXT("[1,2,3,4,5,6,7,8,9]"), -E2BIG, 1, 18, "more than 10 values"},
+    {TEXT("{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\n\"e\":5}"), -E2BIG, 2, 1, "more than 10 values"},
+    {TEXT("[[],[],[],[],\n\n{}]"), -E2BIG, 3, 1, "more than 10 values"},
+    {TEXT("[1,2,3,4,5,6,7,\n[]]"), -E2BIG, 2, 1, "more than 10 values"},
+    {TEXT("[\"" SIXTY "\",1,\"0" SIXTY "\"]"), -E2BIG, 1, 67, "string longer than 62 bytes"},
+    {TEXT("{\"0" SIXTY "\":1}"), -E2BIG, 1, 2, "string longer than 62 bytes"},
     /* NUL. */
     {TEXT("[1,\0 2]"), -EBADMSG, 1, 4, "NUL byte"},
     {TEXT("[\"a\0b\"]"), -EBADMSG, 1, 4, "NUL byte"},
@@ -152,13 +157,13 @@ START_TEST(length)
 }
 END_TEST
 
-/* jansson never makes more values than the scan has counted, for random complete or truncated
- * texts. */
+/* jansson never makes more values than the scan has counted, as json.h counts them, for random
+ * complete or truncated texts. */
 static size_t count_values(json_t *json)
 {
     const char *key;
     json_t *value;
-    size_t i, n = 1;
+    size_t i, n = json_is_object(json) || json_is_array(json) ? 2 : 1;
 
     json_object_foreach (json, key, value)
         n += 1 + count_values(value);

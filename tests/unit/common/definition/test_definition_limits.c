@@ -48,16 +48,16 @@ START_TEST(a_million_layers)
     struct definition *definition = NULL;
     size_t n_bytes;
 
-    /* 22 bytes and 5 values stand before the layers; one has 12 bytes and 3 values; so the first
-     * value too many is the key of layer (600001 - 5) / 3 = 199998, 22 + 199998 * 12 + 1 bytes in.
-     */
+    /* 22 bytes and 7 values stand before the layers; one has 12 bytes and 4 values, because its
+     * object counts as two; so the first value too many is the object of layer
+     * (700000 - 7) / 4 = 174998, 22 + 174998 * 12 bytes in. */
     char *text = repeat("{\"bytes\":1}", 1000000, &n_bytes);
     ck_assert_int_eq(definition_parse(text, n_bytes, &definition, &problem), -EBADMSG);
     ck_assert_ptr_null(definition);
-    ck_assert_str_eq(problem.message, "more than 600000 values");
+    ck_assert_str_eq(problem.message, "more than 700000 values");
     ck_assert_str_eq(problem.path, "");
     ck_assert_uint_eq(problem.line, 1);
-    ck_assert_uint_eq(problem.column, 2400000);
+    ck_assert_uint_eq(problem.column, 2099999);
     free(text);
 
     text = repeat("{\"bytes\":1}", 100001, &n_bytes);
