@@ -24,6 +24,7 @@ rooms='
 common                  -
 common/definition       common
 common/formats          common common/definition
+common/residency        common
 proto                   common
 client/library          common common/definition common/formats proto
 client/emctl            common common/definition proto client/library
@@ -124,9 +125,9 @@ manuals() { mandoc -T lint -W warning daemon/edgemindd.8 client/emctl/emctl.1 cl
 rule 'every file is in a room, and includes only from rooms above it' room_order
 rule 'no includes in a circle' include_circles
 rule 'a source, header, test or script has at most 400 lines' sizes
-rule 'arena and scheduler know neither JSON, loop, clock nor I/O' never_includes \
+rule 'arena, scheduler and residency know neither JSON, loop, clock nor I/O' never_includes \
     'jansson|event2|systemd|time|sys/[^q]|fcntl|unistd|common/(json|clock|log)' \
-    daemon/arena/arena.[ch] daemon/scheduler/*.[ch]
+    daemon/arena/arena.[ch] daemon/scheduler/*.[ch] common/residency/*.[ch]
 rule 'a source includes its own header first' own_header_first
 rule 'no test includes a source file' grep -rnE --include='*.[ch]' '#include ".*\.c"' tests
 rule 'formatted' format
