@@ -37,6 +37,7 @@ static const struct field reply_fields[] = {
 struct model_row {
     const char *name;
     uint64_t n_layers, n_resident, bytes, resident_bytes, n_deleted_files;
+    struct model_stats stats;
 };
 
 static const struct field model_fields[] = {
@@ -46,6 +47,12 @@ static const struct field model_fields[] = {
     {"bytes", FIELD_U64, offsetof(struct model_row, bytes)},
     {"residentBytes", FIELD_U64, offsetof(struct model_row, resident_bytes)},
     {"deletedFiles", FIELD_U64, offsetof(struct model_row, n_deleted_files)},
+    {"hits", FIELD_U64, offsetof(struct model_row, stats.hits)},
+    {"misses", FIELD_U64, offsetof(struct model_row, stats.misses)},
+    {"evictions", FIELD_U64, offsetof(struct model_row, stats.evictions)},
+    {"loads", FIELD_U64, offsetof(struct model_row, stats.loads)},
+    {"reloads", FIELD_U64, offsetof(struct model_row, stats.reloads)},
+    {"bytesLoaded", FIELD_U64, offsetof(struct model_row, stats.loaded_bytes)},
     {0},
 };
 
@@ -71,6 +78,7 @@ static json_t *describe_model(const struct scheduler *scheduler, const struct mo
         .n_layers = model->definition->n_layers,
         .bytes = model->definition->bytes,
         .n_deleted_files = deleted_files_of(model),
+        .stats = scheduler_model_stats(scheduler, model),
     };
     row.n_resident = scheduler_model_resident(scheduler, model, &row.resident_bytes);
     return fields_encode(model_fields, &row);

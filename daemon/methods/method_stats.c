@@ -65,6 +65,8 @@ static const struct field scheduler_fields[] = {
     {"decisions", FIELD_OBJECT, 0, 0, decision_fields},
     {"evictions", FIELD_U64, AT(scheduler.stats.evictions)},
     {"flushes", FIELD_U64, AT(scheduler.stats.flushes)},
+    {"loads", FIELD_U64, AT(scheduler.stats.loads)},
+    {"reloads", FIELD_U64, AT(scheduler.stats.reloads)},
     {"bytesLoaded", FIELD_U64, AT(scheduler.stats.loaded_bytes)},
     {"deletedFiles", FIELD_U64, AT(scheduler.n_deleted_files)},
     {0},

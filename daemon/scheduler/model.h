@@ -17,6 +17,11 @@ enum { MODEL_SCHEDULE_LAYERS_MAX = 7, MODEL_SCHEDULE_STEPS_MAX = 3 * MODEL_SCHED
 struct model;
 struct fill;
 
+/* A model's share of the scheduler's counters of the same names, see struct scheduler_stats. */
+struct model_stats {
+    uint64_t hits, misses, evictions, loads, reloads, loaded_bytes;
+};
+
 struct layer {
     struct model *model;
     struct allocation allocation; /* if it is of an older generation, the layer is absent */
@@ -49,6 +54,7 @@ struct model {
     uint64_t planned_pages; /* the share that the plan was made for, see planner_task.c */
     double planned_compute_per_page;
     uint64_t n_resident, resident_bytes; /* valid for `epoch` only: use scheduler_model_resident */
+    struct model_stats stats;            /* use scheduler_model_stats */
     uint64_t epoch;
 };
 

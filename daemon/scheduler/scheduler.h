@@ -108,6 +108,8 @@ struct scheduler_stats {
     uint64_t n_models, n_runs, layers_resident, layers_loading, hits, misses;
     uint64_t decisions[DECISION_COUNT]; /* `loaded` counts a miss when its load is complete */
     uint64_t evictions;                 /* layers that made room for another one */
+    uint64_t loads;                     /* loads that are complete */
+    uint64_t reloads;                   /* those of layers that had been loaded before */
     uint64_t flushes;                   /* times that all evictable layers gave way in one step */
     uint64_t loaded_bytes;              /* weights loaded since the start */
 };
@@ -181,6 +183,10 @@ struct model *scheduler_first_model(const struct scheduler *scheduler);
 uint64_t scheduler_model_resident(const struct scheduler *scheduler, const struct model *model,
                                   uint64_t *ret_bytes);
 
+/* Since its registration. O(1). */
+struct model_stats scheduler_model_stats(const struct scheduler *scheduler,
+                                         const struct model *model);
+
 enum layer_state scheduler_layer_state(const struct scheduler *scheduler,
                                        const struct layer *layer);
 /* The pages that the layer holds in the arena; 0 when absent. */
@@ -235,9 +241,9 @@ const struct layer *scheduler_oldest_pinned(const struct scheduler *scheduler);
  * or pinned. */
 int scheduler_unload_layer(struct scheduler *scheduler, struct layer *layer);
 
-/* Evicts all layers in O(1), however many are resident. Counts neither a flush nor evictions,
- * because no layer made room for another one. Returns 0, or -EBUSY while any layer is loading or
- * pinned. */
+/* Evicts all layers at once, however many are resident, in time linear in the number of models.
+ * Counts neither a flush nor evictions, because no layer made room for another one. Returns 0, or
+ * -EBUSY while any layer is loading or pinned. */
 int scheduler_reset(struct scheduler *scheduler);
 
 /* Lists the loading layers in the order in which their loads started: a new array of borrowed

@@ -148,6 +148,15 @@ struct model *scheduler_first_model(const struct scheduler *scheduler)
     return scheduler->models;
 }
 
+struct model_stats scheduler_model_stats(const struct scheduler *scheduler,
+                                         const struct model *model)
+{
+    struct model_stats stats = model->stats;
+    if (model->epoch != scheduler->epoch)
+        stats.evictions += model->n_resident; /* see leave_epoch */
+    return stats;
+}
+
 uint64_t scheduler_model_resident(const struct scheduler *scheduler, const struct model *model,
                                   uint64_t *ret_bytes)
 {

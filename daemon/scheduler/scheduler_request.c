@@ -165,6 +165,7 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
     }
     if (state == LAYER_RESIDENT) {
         stats->hits += !verdict.ahead;
+        layer->model->stats.hits += !verdict.ahead;
         stats->decisions[DECISION_LOADED] += !verdict.ahead;
         layer->used_usec = now_usec;
         if (layer->n_pins == 0) {
@@ -176,6 +177,7 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
     }
     if (state == LAYER_LOADING) {
         stats->misses += !verdict.ahead;
+        layer->model->stats.misses += !verdict.ahead;
         verdict.outcome = OUTCOME_LOADING;
         *ret = verdict;
         return 0;
@@ -199,6 +201,7 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
     }
 
     stats->misses++;
+    layer->model->stats.misses++;
     if (verdict.outcome == OUTCOME_REFUSED) {
         scheduler_refuse(scheduler, layer, verdict.decision);
     } else {
@@ -234,10 +237,20 @@ void verdict_done(struct verdict *verdict)
 
 void scheduler_complete(struct scheduler *scheduler, struct layer *layer, uint64_t now_usec)
 {
+    struct scheduler_stats *stats = &scheduler->stats;
+    struct model_stats *of_model = &layer->model->stats;
+    bool is_again = layer->fill_id > 0;
+    uint64_t n_bytes = layer_definition(layer)->bytes;
+
     layer->used_usec = now_usec;
     layer->fill_id = ++scheduler->last_fill_id;
-    scheduler->stats.decisions[DECISION_LOADED]++;
-    scheduler->stats.loaded_bytes += layer_definition(layer)->bytes;
+    stats->decisions[DECISION_LOADED]++;
+    stats->loads++;
+    stats->reloads += is_again;
+    stats->loaded_bytes += n_bytes;
+    of_model->loads++;
+    of_model->reloads += is_again;
+    of_model->loaded_bytes += n_bytes;
     scheduler_step_layer(scheduler, layer, LAYER_RESIDENT, 0);
 }
 
@@ -298,6 +311,11 @@ int scheduler_reset(struct scheduler *scheduler)
 {
     if (!scheduler_holds_only_evictable(scheduler))
         return -EBUSY;
+    /* No layer makes room for another one, so the models must not count evictions. */
+    for (struct model *model = scheduler->models; model; model = model->next) {
+        model->stats = scheduler_model_stats(scheduler, model);
+        model->n_resident = 0;
+    }
     scheduler_flush(scheduler);
     return 0;
 }

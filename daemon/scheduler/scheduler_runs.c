@@ -187,6 +187,7 @@ int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct la
     if (r < 0)
         return r;
     scheduler->stats.misses++;
+    layer->model->stats.misses++;
     scheduler_reserve(scheduler, layer, n_pages, &verdict);
     layer->ahead = 1;
     for (uint32_t i = 0; i < RUN_DEPTH_MAX; i++)

@@ -53,17 +53,24 @@ void scheduler_tell_of_layer(const struct scheduler *scheduler, int type, const 
                                                        .bytes = layer_definition(layer)->bytes});
 }
 
+/* Counts what a flush has evicted, when the model is used again. While layers of it are pinned that
+ * is at once, because they are counted again after the flush. */
+static void leave_epoch(const struct scheduler *scheduler, struct model *model)
+{
+    model->epoch = scheduler->epoch;
+    model->stats.evictions += model->n_resident - model->n_pinned;
+    model->n_resident = 0;
+    model->resident_bytes = 0;
+}
+
 /* Counts a resident layer in (1) or out (-1), while it holds its pages. Adding the two's complement
  * subtracts. */
 static void count_resident(struct scheduler *scheduler, const struct layer *layer, int sign)
 {
     struct model *model = layer->model;
 
-    if (model->epoch != scheduler->epoch) {
-        model->epoch = scheduler->epoch;
-        model->n_resident = 0;
-        model->resident_bytes = 0;
-    }
+    if (model->epoch != scheduler->epoch)
+        leave_epoch(scheduler, model);
     model->n_resident += (uint64_t)sign;
     model->resident_bytes += (uint64_t)sign * layer_definition(layer)->bytes;
     scheduler->stats.layers_resident += (uint64_t)sign;
@@ -105,6 +112,7 @@ int scheduler_step_layer(struct scheduler *scheduler, struct layer *layer, enum 
         assert(layer->n_pins == 0);
         scheduler_list_evictable(scheduler, layer, -1);
         count_resident(scheduler, layer, -1);
+        layer->model->stats.evictions += scheduler->making_place_for != NULL;
     }
     if (to == LAYER_LOADING) {
         layer_list_append(&scheduler->loading, layer);

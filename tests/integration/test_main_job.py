@@ -34,7 +34,7 @@ class Ffn10(TestCase):
                          {"loaded": 10, "mustUnload": 1, "outOfMemory": 0, "busy": 0})
         expected = {"policy": "flush-all", "onFull": "evict", "models": 1, "layersLoaded": 4,
                     "layersLoading": 0, "hits": 0, "misses": 10, "evictions": 6, "flushes": 1,
-                    "bytesLoaded": 5 * (EVEN + ODD)}
+                    "loads": 10, "reloads": 0, "bytesLoaded": 5 * (EVEN + ODD)}
         self.assertEqual({key: scheduler[key] for key in expected}, expected)
         arena = stats["arena"]
         expected = {"capacityBytes": 50 * MIB, "usedBytes": 2 * (EVEN + ODD),
@@ -53,7 +53,8 @@ class Ffn10(TestCase):
         self.assertEqual(self.daemon.call("List")["models"],
                          [{"name": "ffn10", "layers": 10, "residentLayers": 6,
                            "bytes": 5 * (EVEN + ODD), "residentBytes": SIX,
-                           "deletedFiles": 0}])
+                           "deletedFiles": 0, "hits": 0, "misses": 7, "evictions": 0, "loads": 6,
+                           "reloads": 0, "bytesLoaded": SIX}])
         found = self.assertVarlinkError("MustUnload", self.daemon.call, "LoadLayer", model="ffn10",
                                         layer="dense_6", onFull="ask")
         self.assertEqual((found["requestedBytes"], found["availableBytes"], found["capacityBytes"]),
@@ -84,7 +85,11 @@ class Ffn10(TestCase):
         self.assertExit(0, self.daemon.emctl("load-layer", "ffn10", "dense_4"))
         self.assertExit(0, self.daemon.emctl("load-layer", "ffn10", "dense_1"))
         self.assertEqual(resident(self.daemon, "ffn10"), ["dense_1", "dense_4"] + dense(6, 9))
-        self.assertEqual(self.daemon.stats()["scheduler"]["hits"], 1)
+        scheduler = self.daemon.stats()["scheduler"]
+        self.assertEqual((scheduler["hits"], scheduler["loads"], scheduler["reloads"]), (1, 11, 1))
+        model, = self.daemon.call("List")["models"]
+        for key in ("hits", "misses", "evictions", "loads", "reloads", "bytesLoaded"):
+            self.assertEqual(model[key], scheduler[key], key)
 
     def test_hit_unload_reset(self):
         self.assertExit(0, self.load())

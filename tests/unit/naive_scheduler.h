@@ -27,7 +27,7 @@ struct naive_layer {
     uint64_t used;  /* operation of its last use, or of its start while it is loading */
     uint64_t order; /* the same, or the operation of its last release if that is later */
     unsigned n_pins;
-    bool ahead, keep;
+    bool ahead, keep, was_loaded;
     enum layer_state state;
     enum layer_state observed;
     uint32_t observed_pins;
@@ -49,6 +49,7 @@ struct world {
     uint8_t owners[PAGES_MAX]; /* 0: free */
     uint64_t high_water_pages;
     struct scheduler_stats stats;
+    struct model_stats removed; /* sums over models that are no longer registered */
     uint64_t n_refused, n_refused_observed;
     const struct policy *policy;
 };
@@ -324,8 +325,19 @@ static inline uint64_t check_layer(struct world *world, const struct layer *laye
     return n_extents;
 }
 
+static inline void add_up(struct model_stats *sum, const struct model_stats *stats)
+{
+    sum->hits += stats->hits;
+    sum->misses += stats->misses;
+    sum->evictions += stats->evictions;
+    sum->loads += stats->loads;
+    sum->reloads += stats->reloads;
+    sum->loaded_bytes += stats->loaded_bytes;
+}
+
 static inline void check_world(struct world *world)
 {
+    struct model_stats sum = world->removed;
     struct scheduler_stats expected = world->stats, stats;
     uint64_t n_extents = 0, pinned_pages = 0;
     for (unsigned m = 0; m < MODELS; m++) {
@@ -344,9 +356,14 @@ static inline void check_world(struct world *world)
             continue;
         EQUAL(scheduler_model_resident(world->scheduler, world->models[m], &bytes), n_resident);
         EQUAL(bytes, resident_bytes);
+        struct model_stats of_model = scheduler_model_stats(world->scheduler, world->models[m]);
+        add_up(&sum, &of_model);
     }
     scheduler_get_stats(world->scheduler, &stats);
     EQUAL(memcmp(&stats, &expected, sizeof stats), 0);
+    struct model_stats all = {stats.hits,  stats.misses,  stats.evictions,
+                              stats.loads, stats.reloads, stats.loaded_bytes};
+    EQUAL(memcmp(&sum, &all, sizeof sum), 0);
     EQUAL(world->n_refused_observed, world->n_refused);
     EQUAL(scheduler_pinned_pages(world->scheduler), pinned_pages);
 

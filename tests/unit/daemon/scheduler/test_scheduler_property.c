@@ -102,7 +102,10 @@ static void do_report(struct world *world, bool complete)
     naive->state = LAYER_RESIDENT;
     naive->used = naive->order = world->now;
     world->stats.decisions[DECISION_LOADED]++;
+    world->stats.loads++;
+    world->stats.reloads += naive->was_loaded;
     world->stats.loaded_bytes += naive->bytes;
+    naive->was_loaded = true;
 }
 
 static void do_unload(struct world *world)
@@ -289,6 +292,8 @@ static void do_model(struct world *world)
     }
     for (uint32_t i = 0; i < model->definition->n_layers; i++)
         give_up_pages(world, &model->layers[i]);
+    struct model_stats stats = scheduler_model_stats(world->scheduler, model);
+    add_up(&world->removed, &stats);
     EQUAL(scheduler_remove_model(world->scheduler, model), 0);
     world->models[slot] = NULL;
     world->stats.n_models--;
