@@ -21,6 +21,7 @@ struct config {
     char *socket_group;
     char *admin_group;
     char *model_dir;
+    char *metrics_listen;
     enum io_mode io;
     uint64_t loaders;
     uint64_t monitor_interval_usec;

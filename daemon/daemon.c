@@ -13,6 +13,7 @@
 #include "daemon/pools.h"
 #include "daemon/reload.h"
 #include "daemon/restart/handover.h"
+#include "daemon/scrapes.h"
 #include "daemon/sockets.h"
 #include "daemon/status_line.h"
 #include "daemon/system/service_manager.h"
@@ -39,6 +40,8 @@ struct daemon {
     struct monitor *monitor;
     struct events *events;
     struct history *history;
+    struct metrics *metrics;
+    struct scrapes *scrapes;
     struct deleted_files deleted_files;
     struct event_base *base;
     struct waits *waits;
@@ -224,6 +227,7 @@ static void on_scheduler(const struct scheduler_event *event, void *context)
     struct daemon *daemon = context;
     handover_on_scheduler(event, daemon->handover);
     history_on_scheduler(event, daemon->history);
+    metrics_on_scheduler(event, daemon->metrics);
     events_on_scheduler(event, daemon->events);
     waits_on_scheduler(event, daemon->waits);
 }
@@ -240,11 +244,9 @@ static int build_server(struct daemon *daemon)
     if (!daemon->base || !daemon->events)
         return log_failure("cannot make an event loop", -ENOMEM);
     int r = waits_new(daemon->base, daemon->scheduler, &daemon->waits);
-    if (r == 0)
-        r = history_new(daemon->scheduler, &daemon->history);
-    if (r == 0)
-        r = load_portions_new(daemon->base, daemon->loads, &daemon->portions);
-    if (r < 0)
+    if (r < 0 || (r = history_new(daemon->scheduler, &daemon->history)) < 0 ||
+        (r = metrics_new(daemon->scheduler, daemon->history, &daemon->metrics)) < 0 ||
+        (r = load_portions_new(daemon->base, daemon->loads, &daemon->portions)) < 0)
         return log_failure("cannot make an event loop", r);
 
     daemon->manager = (struct manager){
@@ -259,6 +261,7 @@ static int build_server(struct daemon *daemon)
         .monitor = daemon->monitor,
         .events = daemon->events,
         .history = daemon->history,
+        .metrics = daemon->metrics,
         .on_full = daemon->config->on_full,
         .started_usec = clock_monotonic_usec(),
         .pid = getpid(),
@@ -322,7 +325,9 @@ static int build(struct daemon *daemon)
         (r = build_server(daemon)) < 0 || (r = build_events(daemon)) < 0 ||
         (r = sockets_open(&daemon->sockets, daemon->server, daemon->config->socket,
                           daemon->config->socket_group, &daemon->rules.member_gid)) < 0 ||
-        (r = reload_first(&daemon->reload, daemon->pools.readers)) < 0)
+        (r = reload_first(&daemon->reload, daemon->pools.readers)) < 0 ||
+        (r = scrapes_start(daemon->config, &daemon->manager, daemon->rules.member_gid,
+                           &daemon->scrapes)) < 0)
         return r;
     if ((r = monitor_sample(daemon->monitor)) < 0)
         return log_failure("cannot sample memory", r);
@@ -337,6 +342,7 @@ static void take_down(struct daemon *daemon, int status)
         scheduler_set_observer(daemon->scheduler, NULL, NULL);
     reload_stop(&daemon->reload);
     sockets_done(&daemon->sockets);
+    scrapes_free(daemon->scrapes);
     server_free(daemon->server);         /* cancels the calls, which cancels their loads */
     if (pools_end(&daemon->pools) < 0) { /* reports the jobs that were in flight */
         if (daemon->leaves_nothing && daemon->backing)
@@ -355,6 +361,7 @@ static void take_down(struct daemon *daemon, int status)
     handover_free(daemon->handover);
     events_free(daemon->events);
     history_free(daemon->history);
+    metrics_free(daemon->metrics);
     monitor_free(daemon->monitor);
     if (daemon->leaves_nothing && daemon->backing)
         backing_discard(daemon->backing);

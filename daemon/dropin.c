@@ -7,12 +7,15 @@
 
 #include "common/units.h"
 #include "daemon/control/server.h"
+#include "daemon/metrics/listen_address.h"
+#include "daemon/metrics/scrape_server.h"
 #include "daemon/overhead.h"
 #include "daemon/weights/parse_gate.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <sys/socket.h>
 
 enum {
     PAGE_TABLE_ENTRY_BYTES = 8,
@@ -21,12 +24,32 @@ enum {
     MIB = 1 << 20,
 };
 
+/* The unit forbids the network, which metrics-listen may need. */
+static void print_network(const char *metrics_listen, FILE *out)
+{
+    struct listen_address address;
+
+    if (!metrics_listen || listen_address_parse(metrics_listen, &address) < 0 ||
+        address.family == AF_UNIX)
+        return;
+    fprintf(out,
+            "# metrics-listen = %s\n"
+            "RestrictAddressFamilies=%s\n"
+            "PrivateNetwork=no\n"
+            "IPAddressAllow=%s\n",
+            metrics_listen, address.family == AF_INET ? "AF_INET" : "AF_INET6",
+            address.is_loopback ? "localhost" : "any");
+}
+
 int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out)
 {
     uint64_t arena_bytes, kernel_bytes, reply_bytes, peer_bytes, sum_bytes, memory_bytes,
         lock_bytes;
     char arena[SIZE_TEXT_MAX], overhead[SIZE_TEXT_MAX], kernel[SIZE_TEXT_MAX];
     char replies[SIZE_TEXT_MAX], peers[SIZE_TEXT_MAX], parsing[SIZE_TEXT_MAX];
+    char scrapes[SIZE_TEXT_MAX];
+    uint64_t scrape_bytes =
+        config->metrics_listen ? SCRAPE_CONNECTIONS_MAX * SCRAPE_CONNECTION_BYTES : 0;
 
     if (round_up(config->capacity_bytes, page_bytes, &arena_bytes) < 0 ||
         __builtin_mul_overflow(arena_bytes / page_bytes, PAGE_TABLE_ENTRY_BYTES + PAGE_INDEX_BYTES,
@@ -36,6 +59,7 @@ int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out)
         __builtin_mul_overflow(config->max_connections + SERVER_ROOT_CONNECTIONS,
                                SERVER_CONNECTION_BYTES, &peer_bytes) ||
         __builtin_add_overflow(sum_bytes, peer_bytes, &sum_bytes) ||
+        __builtin_add_overflow(sum_bytes, scrape_bytes, &sum_bytes) ||
         __builtin_mul_overflow(overhead_pending_bytes(config->overhead_limit_bytes), 2,
                                &reply_bytes) ||
         __builtin_add_overflow(sum_bytes, reply_bytes, &sum_bytes) ||
@@ -51,6 +75,7 @@ int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out)
             "#   %-10s what the daemon may use beyond it at rest: overhead-limit\n"
             "#   %-10s replies that clients have not read\n"
             "#   %-10s the messages of all connections, in the kernel and half-read\n"
+            "#   %-10s requests for metrics: metrics-listen\n"
             "#   %-10s the largest definition, while it is parsed\n"
             "#   %-10s the kernel's tables: a page table entry of %d bytes and %d bytes of the\n"
             "#   %-10s memfd's index for each page of %" PRIu64 " bytes\n"
@@ -60,10 +85,11 @@ int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out)
             "LimitMEMLOCK=%" PRIu64 "M\n",
             config->capacity_bytes, size_format(arena_bytes, arena),
             size_format(config->overhead_limit_bytes, overhead), size_format(reply_bytes, replies),
-            size_format(peer_bytes, peers), size_format(PARSE_BYTES_MAX, parsing),
-            size_format(kernel_bytes, kernel), PAGE_TABLE_ENTRY_BYTES, PAGE_INDEX_BYTES, "",
-            page_bytes, memory_bytes / MIB,
+            size_format(peer_bytes, peers), size_format(scrape_bytes, scrapes),
+            size_format(PARSE_BYTES_MAX, parsing), size_format(kernel_bytes, kernel),
+            PAGE_TABLE_ENTRY_BYTES, PAGE_INDEX_BYTES, "", page_bytes, memory_bytes / MIB,
             config->mlock ? "It is locked: mlock = yes." : "It is locked only with mlock = yes.",
             lock_bytes / MIB);
+    print_network(config->metrics_listen, out);
     return 0;
 }

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Prints MemoryMax= and LimitMEMLOCK=, and says where each figure comes from. `page_bytes` is the
- * size of a system page. Returns 0; or -EOVERFLOW: no limit can be that large, and nothing is
- * printed. */
+/* Prints MemoryMax= and LimitMEMLOCK=, and says where each figure comes from; and what
+ * metrics-listen needs of the network. `page_bytes` is the size of a system page. Returns 0; or
+ * -EOVERFLOW: no limit can be that large, and nothing is printed. */
 int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out);

@@ -8,6 +8,7 @@
 #include "common/units.h"
 #include "daemon/arena/headroom.h"
 #include "daemon/config_values.h"
+#include "daemon/metrics/listen_address.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -139,9 +140,16 @@ static int parse_string(const struct option *option, const char *text, void *ret
     return 0;
 }
 
+static int parse_listen_address(const struct option *option, const char *text, void *ret)
+{
+    struct listen_address address;
+    int r = *text ? listen_address_parse(text, &address) : 0;
+    return r < 0 ? r : parse_string(option, text, ret);
+}
+
 bool option_is_string(const struct option *option)
 {
-    return option->parse == parse_string;
+    return option->parse == parse_string || option->parse == parse_listen_address;
 }
 
 /* parse_choice stores the word's place in the list. */
@@ -190,6 +198,10 @@ const struct option options[N_OPTIONS] = {
     {"model-dir", parse_string, MEMBER(model_dir), NULL, 0, PATH_MAX - 1, true,
      "PATH", "a path",
      "The only directory below which clients may name files by path."},
+    {"metrics-listen", parse_listen_address, MEMBER(metrics_listen), NULL, 0, NAME_BYTES_MAX, false,
+     "ADDRESS:PORT|PATH", "a numeric address with a port, as 127.0.0.1:9464 or [::1]:9464, or the "
+     "path of a Unix socket",
+     "Where to serve metrics for Prometheus over HTTP. Not set: nowhere."},
     {"io", parse_choice, MEMBER(io), "auto", 0, 0, false,
      "auto|direct|buffered", NULL,
      "Read weight files past the page cache if they are not in it, always, or never."},

@@ -37,8 +37,9 @@ daemon/monitor          common daemon/system daemon/arena
 daemon/restart          common common/definition daemon/system daemon/arena daemon/scheduler
 daemon/history          common daemon/scheduler
 daemon/control          common proto
-daemon/methods          common common/definition proto daemon/system daemon/arena daemon/scheduler daemon/weights daemon/monitor daemon/restart daemon/history daemon/control
-daemon                  common proto daemon/system daemon/arena daemon/scheduler daemon/weights daemon/monitor daemon/restart daemon/history daemon/control daemon/methods
+daemon/metrics          common daemon/arena daemon/scheduler daemon/history daemon/monitor daemon/control
+daemon/methods          common common/definition proto daemon/system daemon/arena daemon/scheduler daemon/weights daemon/monitor daemon/restart daemon/history daemon/control daemon/metrics
+daemon                  common proto daemon/system daemon/arena daemon/scheduler daemon/weights daemon/monitor daemon/restart daemon/history daemon/control daemon/metrics daemon/methods
 '
 room_order() {
     local room allowed known= file above

@@ -4,6 +4,7 @@
  * even an error. Leaves to connection.c when and how replies are sent. */
 #include "daemon/control/call.h"
 
+#include "common/clock.h"
 #include "common/json_memory.h"
 #include "daemon/control/connection.h"
 
@@ -26,6 +27,11 @@ const struct peer *call_peer(const struct call *call)
 const char *call_method(const struct call *call)
 {
     return call->method->name;
+}
+
+uint64_t call_begun_usec(const struct call *call)
+{
+    return call->begun_usec;
 }
 
 bool call_more(const struct call *call)
@@ -185,6 +191,8 @@ static void finish(struct call *call, const char *error, const struct parameters
 {
     if (!call->message.oneway)
         send_reply(call, error, parameters, false);
+    histogram_add(&call->connection->host->call_times[call->is_deferred],
+                  clock_monotonic_usec() - call->begun_usec);
     connection_end_call(call->connection);
 }
 

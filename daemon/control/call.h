@@ -19,9 +19,10 @@
 
 json_t *call_parameters(const struct call *call); /* borrowed, an object */
 const struct peer *call_peer(const struct call *call);
-const char *call_method(const struct call *call); /* its name, as "Stats"; static */
-bool call_more(const struct call *call);          /* the client accepts several replies */
-bool call_oneway(const struct call *call);        /* the client accepts no reply */
+const char *call_method(const struct call *call);  /* its name, as "Stats"; static */
+uint64_t call_begun_usec(const struct call *call); /* when it was received; monotonic */
+bool call_more(const struct call *call);           /* the client accepts several replies */
+bool call_oneway(const struct call *call);         /* the client accepts no reply */
 
 /* Decodes the parameters. On failure answers the call with InvalidParameter and returns false. */
 bool call_decode(struct call *call, const struct field *fields, void *ret);

@@ -2,6 +2,7 @@
  * call.h. Loop thread only. */
 #pragma once
 
+#include "common/histogram.h"
 #include "daemon/control/method.h"
 #include "daemon/control/rounds.h"
 #include "proto/frame.h"
@@ -23,7 +24,8 @@ struct connection_host {
     struct rounds *rounds;
     uint64_t stall_usec; /* see server_set_stall */
     uint64_t n_requests, n_errors;
-    uint64_t json_failures; /* the loop thread's count when it was last looked at */
+    struct histogram call_times[2]; /* of calls answered at once; of those answered later */
+    uint64_t json_failures;         /* the loop thread's count when it was last looked at */
     /* Called for each call that was read: finds its method, or answers it. */
     void (*dispatch)(struct call *call, const struct connection_host *host, bool fds_lost);
     /* Called when the connection has reached CONNECTION_CLOSED. Free it, but only after this has
@@ -34,7 +36,9 @@ struct connection_host {
 
 struct call {
     struct connection *connection;
-    bool open; /* it has no final answer yet */
+    bool open;        /* it has no final answer yet */
+    bool is_deferred; /* its method has returned without that answer */
+    uint64_t begun_usec;
     struct message_call message;
     const struct method *method; /* NULL before it is found */
     struct frame frame;          /* the message, with the descriptors that no method has taken */

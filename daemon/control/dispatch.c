@@ -1,6 +1,7 @@
 /* Finds the method that a call names, and refuses calls that must not reach it. */
 #include "daemon/control/dispatch.h"
 
+#include "common/clock.h"
 #include "daemon/control/call.h"
 
 #include <errno.h>
@@ -31,6 +32,9 @@ void dispatch(struct call *call, const struct connection_host *host, bool fds_lo
     const char *name = call->message.method;
     const char *dot = strrchr(name, '.');
     size_t n_bytes = dot ? (size_t)(dot - name) : strlen(name);
+
+    call->is_deferred = false;
+    call->begun_usec = clock_monotonic_usec();
     const struct interface *interface = dot ? find_interface(host, name, n_bytes) : NULL;
 
     if (!interface) {
@@ -52,5 +56,6 @@ void dispatch(struct call *call, const struct connection_host *host, bool fds_lo
     else {
         call->method = method;
         method->handle(call, interface->context);
+        call->is_deferred = true; /* if it is still open */
     }
 }

@@ -333,6 +333,11 @@ void server_on_adopted_end(struct server *server, void (*ended)(void *context), 
     server->adopted_end_context = context;
 }
 
+const struct histogram *server_call_times(const struct server *server, bool deferred)
+{
+    return &server->host.call_times[deferred];
+}
+
 void server_get_stats(const struct server *server, struct server_stats *ret)
 {
     *ret = (struct server_stats){.n_connections = server->n_connections,

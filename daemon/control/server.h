@@ -65,4 +65,8 @@ int server_adopt(struct server *server, int fd);
  * user left. server_free does not call it. */
 void server_on_adopted_end(struct server *server, void (*ended)(void *context), void *context);
 
+/* How long calls took from their receipt to their last reply: those that were answered at once, or
+ * those that were `deferred`. Borrowed. */
+const struct histogram *server_call_times(const struct server *server, bool deferred);
+
 void server_get_stats(const struct server *server, struct server_stats *ret);

@@ -165,6 +165,9 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
         lease = run->lease;
     if (view)
         client_view_count(view, layer_definition(acquisition->layer)->bytes, hit);
+    if (view && !hit)
+        metrics_add_duration(manager->metrics, METRICS_FAULT,
+                             clock_monotonic_usec() - call_begun_usec(acquisition->call));
     if (acquisition->fill_id == acquisition->layer->fill_id)
         grace_take_up(handover_grace(manager->handover), acquisition->layer);
 

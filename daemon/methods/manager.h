@@ -10,6 +10,7 @@
 #include "daemon/methods/run_choice.h"
 #include "daemon/methods/turns.h"
 #include "daemon/methods/waits.h"
+#include "daemon/metrics/exposition.h"
 #include "daemon/monitor/monitor.h"
 #include "daemon/restart/handover.h"
 #include "daemon/scheduler/scheduler.h"
@@ -32,6 +33,7 @@ struct manager {
     struct monitor *monitor;
     struct events *events;
     struct history *history;
+    struct metrics *metrics;
     struct server *server;
     struct leases leases;
     enum on_full on_full;
@@ -48,3 +50,6 @@ struct requester manager_requester(const struct call *call);
 /* Between these two the scheduler is called on behalf of the call's client. */
 void manager_begin_request(struct manager *manager, const struct call *call);
 void manager_end_request(struct manager *manager);
+
+/* What the metrics tell beside scheduler and metrics. Borrows from the manager. */
+void manager_facts(const struct manager *manager, struct exposition_facts *ret);

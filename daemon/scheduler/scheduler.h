@@ -106,6 +106,7 @@ typedef void (*scheduler_observer)(const struct scheduler_event *event, void *co
  * decision. */
 struct scheduler_stats {
     uint64_t n_models, n_runs, layers_resident, layers_loading, hits, misses;
+    uint64_t resident_bytes;            /* weights of the resident layers */
     uint64_t decisions[DECISION_COUNT]; /* `loaded` counts a miss when its load is complete */
     uint64_t evictions;                 /* layers that made room for another one */
     uint64_t loads;                     /* loads that are complete */

@@ -74,6 +74,7 @@ static void count_resident(struct scheduler *scheduler, const struct layer *laye
     model->n_resident += (uint64_t)sign;
     model->resident_bytes += (uint64_t)sign * layer_definition(layer)->bytes;
     scheduler->stats.layers_resident += (uint64_t)sign;
+    scheduler->stats.resident_bytes += (uint64_t)sign * layer_definition(layer)->bytes;
 }
 
 void scheduler_list_evictable(struct scheduler *scheduler, struct layer *layer, int sign)
@@ -159,6 +160,7 @@ void scheduler_flush(struct scheduler *scheduler)
     scheduler->evictable = (struct layer_list){0};
     memset(&scheduler->can_give_way, 0, sizeof scheduler->can_give_way);
     scheduler->stats.layers_resident = 0;
+    scheduler->stats.resident_bytes = 0;
     for (const struct layer *layer = scheduler->pinned.oldest; layer; layer = layer->newer)
         count_resident(scheduler, layer, 1);
     scheduler_tell(scheduler, event);

@@ -352,6 +352,7 @@ static inline void check_world(struct world *world)
             }
         }
         expected.layers_resident += n_resident;
+        expected.resident_bytes += resident_bytes;
         if (!world->models[m])
             continue;
         EQUAL(scheduler_model_resident(world->scheduler, world->models[m], &bytes), n_resident);

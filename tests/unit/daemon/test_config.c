@@ -56,6 +56,7 @@ START_TEST(every_option_in_a_file)
                "socket-group = users\n"
                "admin-group = wheel\n"
                "model-dir = /srv/models with space\n"
+               "metrics-listen = 127.0.0.1:9464\n"
                "loaders = 64\n"
                "monitor-interval = 10ms\n"
                "overhead-limit = 1M\n"
@@ -75,6 +76,7 @@ START_TEST(every_option_in_a_file)
     ck_assert_str_eq(config.socket_group, "users");
     ck_assert_str_eq(config.admin_group, "wheel");
     ck_assert_str_eq(config.model_dir, "/srv/models with space");
+    ck_assert_str_eq(config.metrics_listen, "127.0.0.1:9464");
     ck_assert_uint_eq(config.loaders, 64);
     ck_assert_uint_eq(config.monitor_interval_usec, 10000);
     ck_assert_uint_eq(config.overhead_limit_bytes, 1 << 20);

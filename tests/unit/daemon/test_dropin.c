@@ -59,6 +59,32 @@ START_TEST(sums)
 }
 END_TEST
 
+/* Only an address opens the network, and only for the family and the peers that it needs. */
+START_TEST(metrics)
+{
+    struct config config = {.capacity_bytes = 50 << 20, .overhead_limit_bytes = 64 << 20};
+    static const struct {
+        const char *address, *settings;
+    } cases[] = {
+        {"/run/edgemind/metrics", ""},
+        {"127.0.0.1:9464", "RestrictAddressFamilies=AF_INET\nPrivateNetwork=no\n"
+                           "IPAddressAllow=localhost\n"},
+        {"[::1]:9464", "RestrictAddressFamilies=AF_INET6\nPrivateNetwork=no\n"
+                       "IPAddressAllow=localhost\n"},
+        {"0.0.0.0:9464", "RestrictAddressFamilies=AF_INET\nPrivateNetwork=no\n"
+                         "IPAddressAllow=any\n"},
+    };
+    char expected[256];
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        config.metrics_listen = (char *)(uintptr_t)cases[i].address;
+        snprintf(expected, sizeof expected, "[Service]\nMemoryMax=263M\nLimitMEMLOCK=50M\n%s",
+                 cases[i].settings);
+        expect(&config, 4096, expected);
+    }
+}
+END_TEST
+
 START_TEST(figures_are_explained)
 {
     struct config config = {.capacity_bytes = UINT64_C(2) << 30, .overhead_limit_bytes = 96 << 20};
@@ -98,6 +124,7 @@ int main(void)
     TCase *tcase = tcase_create("dropin");
 
     tcase_add_test(tcase, sums);
+    tcase_add_test(tcase, metrics);
     tcase_add_test(tcase, figures_are_explained);
     tcase_add_loop_test(tcase, too_large_for_a_limit, 0, 3);
     suite_add_tcase(suite, tcase);
