@@ -239,6 +239,7 @@ install: all
 	install -D -m 644 client/library/libedgemind.3 $(DESTDIR)$(mandir)/man3/libedgemind.3
 	install -D -m 644 client/examples/ffn10.json $(DESTDIR)$(datadir)/models/ffn10.json
 	install -D -m 644 proto/io.edgemind.manager.varlink $(DESTDIR)$(datadir)/io.edgemind.manager.varlink
+	install -D -m 644 -t $(DESTDIR)$(datadir)/prometheus $(filter-out %.test.yml,$(wildcard doc/prometheus/*))
 	install -D -m 644 -t $(DESTDIR)$(unitdir) $(addprefix systemd/,$(units))
 	sed -i 's|@sbindir@|$(sbindir)|' $(addprefix $(DESTDIR)$(unitdir)/,$(units))
 	install -D -m 644 systemd/sysusers.d/edgemind.conf $(DESTDIR)$(sysusersdir)/edgemind.conf

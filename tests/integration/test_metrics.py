@@ -10,14 +10,9 @@ import unittest
 import urllib.request
 
 from harness import MIB, TestCase, proc_status, run, sanitized, sized_model, wait_until
+from ports import free_port
 
 CONNECTIONS_MAX, SECONDS_MAX = 16, 5  # scrape_server.h
-
-
-def free_port():
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
 
 
 class Scraped(TestCase):

@@ -94,15 +94,20 @@ shipped_conf
 set_option capacity 4M # a container may not raise RLIMIT_MEMLOCK, which is 8M
 set_option mlock yes
 set_option model-dir /usr/share/edgemind/models
+set_option metrics-listen 127.0.0.1:9464
 check 'edgemindd --print-dropin' \
     bash -c 'edgemindd --print-dropin >/run/systemd/system/edgemindd.service.d/memory.conf'
 check 'systemd finds nothing wrong with it' systemd-analyze verify --man=no edgemindd.service
 systemctl daemon-reload
-# 4 MiB of arena, 64 of overhead, 32 of unread replies, 86.3 of messages, 112 of a definition
-check 'the limits are in force: of memory' shows MemoryMax $((299 * 1048576))
+# 4 MiB of arena, 64 of overhead, 32 of unread replies, 86.3 of messages, 3 of metrics, 112 of a definition
+check 'the limits are in force: of memory' shows MemoryMax $((302 * 1048576))
 check 'and of locked memory' shows LimitMEMLOCK 4194304
 check 'systemctl restart edgemindd, with mlock' systemctl restart edgemindd
 check 'the arena is locked' arena_is VmLck 4096
+check 'metrics are served, because the drop-in lets the service use the network' bash -c '
+    exec 3<>/dev/tcp/127.0.0.1/9464
+    printf "GET /metrics HTTP/1.0\r\n\r\n" >&3
+    grep -x "edgemind_arena_capacity_bytes 4194304" <&3'
 fed=$(systemctl show -P WatchdogTimestampMonotonic edgemindd.service)
 check 'the watchdog is fed' soon differs WatchdogTimestampMonotonic "$fed"
 
