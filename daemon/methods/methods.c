@@ -18,6 +18,7 @@ const struct method manager_methods[] = {
     {"EndView", TIER_MEMBER, method_end_view},
     {"Views", TIER_MEMBER, method_views},
     {"List", TIER_MEMBER, method_list},
+    {"Usage", TIER_MEMBER, method_usage},
     {"Stats", TIER_MEMBER, method_stats},
     {"Why", TIER_MEMBER, method_why},
     {"Watch", TIER_MEMBER, method_watch},

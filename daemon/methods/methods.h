@@ -25,6 +25,7 @@ void method_begin_view(struct call *call, void *context);
 void method_end_view(struct call *call, void *context);
 void method_views(struct call *call, void *context);
 void method_list(struct call *call, void *context);
+void method_usage(struct call *call, void *context);
 void method_stats(struct call *call, void *context);
 void method_why(struct call *call, void *context);
 void method_watch(struct call *call, void *context);

@@ -5,6 +5,8 @@
 #include "common/definition/definition.h"
 #include "daemon/arena/arena.h"
 
+#include <sys/queue.h>
+
 enum layer_state {
     LAYER_ABSENT,
     LAYER_LOADING, /* its pages are reserved for it until the loader has finished with them */
@@ -39,7 +41,18 @@ struct layer {
     enum layer_state state : 2; /* may be outdated: use scheduler_layer_state */
 };
 
+/* What of a model is in use, beside struct model_stats. */
+struct model_usage {
+    uint64_t n_passes;                    /* of all its runs, since it was registered */
+    uint64_t used_usec;                   /* last hit or load; 0: none */
+    uint64_t n_pins;                      /* of all its layers */
+    uint64_t pinned_bytes, loading_bytes; /* weights of the layers that are pinned or loading */
+};
+
 struct model {
+    TAILQ_ENTRY(model) by_change;
+    uint64_t changed; /* the number of its last change, see scheduler_next_changed */
+    struct model_usage usage;
     struct definition *definition; /* a reference */
     struct layer *layers;          /* definition->n_layers of them */
     struct model *next;            /* in order of registration */
@@ -53,10 +66,13 @@ struct model {
     uint64_t compute_usec;  /* recent mean for a whole pass of a run; 0: unknown */
     uint64_t planned_pages; /* the share that the plan was made for, see planner_task.c */
     double planned_compute_per_page;
-    uint64_t n_resident, resident_bytes; /* valid for `epoch` only: use scheduler_model_resident */
-    struct model_stats stats;            /* use scheduler_model_stats */
+    /* Valid for `epoch` only: use scheduler_model_resident. `streamed_bytes` are of layers that the
+     * plan of its runs does not keep. */
+    uint64_t n_resident, resident_bytes, streamed_bytes;
+    struct model_stats stats; /* use scheduler_model_stats */
     uint64_t epoch;
 };
+TAILQ_HEAD(model_list, model);
 
 static inline const struct layer_definition *layer_definition(const struct layer *layer)
 {

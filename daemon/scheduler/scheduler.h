@@ -188,6 +188,14 @@ uint64_t scheduler_model_resident(const struct scheduler *scheduler, const struc
 struct model_stats scheduler_model_stats(const struct scheduler *scheduler,
                                          const struct model *model);
 
+/* Returns the bytes of the model's resident layers that its runs stream through the arena; 0 while
+ * it has no run. O(1). */
+uint64_t scheduler_model_streamed(const struct scheduler *scheduler, const struct model *model);
+
+/* Changes of models are numbered from 1. Finds the model with the earliest last change after number
+ * `since`; or NULL. The next ones follow it in `by_change`. */
+const struct model *scheduler_next_changed(const struct scheduler *scheduler, uint64_t since);
+
 enum layer_state scheduler_layer_state(const struct scheduler *scheduler,
                                        const struct layer *layer);
 /* The pages that the layer holds in the arena; 0 when absent. */

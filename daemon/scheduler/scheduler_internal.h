@@ -12,8 +12,10 @@ struct scheduler {
     struct arena *arena;
     const struct policy *policy;
     struct model *models, **models_end; /* in order of registration */
-    uint64_t n_layers;                  /* of all models */
-    struct layer_list evictable;        /* resident and not pinned, by last use */
+    struct model_list by_change;        /* the model that changed last comes last */
+    uint64_t last_change;
+    uint64_t n_layers;           /* of all models */
+    struct layer_list evictable; /* resident and not pinned, by last use */
     struct layer_list pinned;
     struct layer_list loading; /* by their start */
     struct run_list runs;      /* those of one model are neighbours */
@@ -69,6 +71,12 @@ void scheduler_refuse(struct scheduler *scheduler, const struct layer *layer,
                       enum decision decision);
 
 void scheduler_link_model(struct scheduler *scheduler, struct model *model);
+
+/* The model's usage, its runs, or which of its layers are resident have changed. */
+void scheduler_touch_model(struct scheduler *scheduler, struct model *model);
+
+/* Begins to count again what is resident, if a flush has made the counts invalid. */
+void scheduler_renew_counts(const struct scheduler *scheduler, struct model *model);
 
 /* Calls the observer. Adds to the event for whom and by which policy it happens. */
 void scheduler_tell(const struct scheduler *scheduler, struct scheduler_event event);

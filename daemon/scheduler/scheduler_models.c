@@ -12,6 +12,27 @@ void scheduler_link_model(struct scheduler *scheduler, struct model *model)
     scheduler->models_end = &model->next;
     scheduler->stats.n_models++;
     scheduler->n_layers += model->definition->n_layers;
+    model->changed = ++scheduler->last_change;
+    TAILQ_INSERT_TAIL(&scheduler->by_change, model, by_change);
+}
+
+void scheduler_touch_model(struct scheduler *scheduler, struct model *model)
+{
+    model->changed = ++scheduler->last_change;
+    TAILQ_REMOVE(&scheduler->by_change, model, by_change);
+    TAILQ_INSERT_TAIL(&scheduler->by_change, model, by_change);
+}
+
+const struct model *scheduler_next_changed(const struct scheduler *scheduler, uint64_t since)
+{
+    const struct model *model, *found = NULL;
+    TAILQ_FOREACH_REVERSE(model, &scheduler->by_change, model_list, by_change)
+    {
+        if (model->changed <= since)
+            break;
+        found = model;
+    }
+    return found;
 }
 
 /* Whether a limit would be exceeded, also without `known`, which has the same name or is NULL. */
@@ -127,6 +148,7 @@ int scheduler_remove_model(struct scheduler *scheduler, struct model *model)
     *link = model->next;
     if (!*link)
         scheduler->models_end = link;
+    TAILQ_REMOVE(&scheduler->by_change, model, by_change);
     scheduler->stats.n_models--;
     scheduler->n_layers -= model->definition->n_layers;
     scheduler_tell(scheduler,
@@ -153,7 +175,7 @@ struct model_stats scheduler_model_stats(const struct scheduler *scheduler,
 {
     struct model_stats stats = model->stats;
     if (model->epoch != scheduler->epoch)
-        stats.evictions += model->n_resident; /* see leave_epoch */
+        stats.evictions += model->n_resident; /* see scheduler_renew_counts */
     return stats;
 }
 
@@ -164,4 +186,11 @@ uint64_t scheduler_model_resident(const struct scheduler *scheduler, const struc
     if (ret_bytes)
         *ret_bytes = current ? model->resident_bytes : 0;
     return current ? model->n_resident : 0;
+}
+
+uint64_t scheduler_model_streamed(const struct scheduler *scheduler, const struct model *model)
+{
+    return model->epoch == scheduler->epoch && model->n_runs > 0 && model->has_plan
+               ? model->streamed_bytes
+               : 0;
 }

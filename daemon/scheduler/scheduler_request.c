@@ -58,6 +58,7 @@ int scheduler_new(struct arena *arena, const struct policy *policy, struct sched
     scheduler->policy = policy;
     scheduler->models_end = &scheduler->models;
     TAILQ_INIT(&scheduler->runs);
+    TAILQ_INIT(&scheduler->by_change);
     *ret = scheduler;
     return 0;
 }
@@ -167,7 +168,8 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
         stats->hits += !verdict.ahead;
         layer->model->stats.hits += !verdict.ahead;
         stats->decisions[DECISION_LOADED] += !verdict.ahead;
-        layer->used_usec = now_usec;
+        layer->model->usage.used_usec = layer->used_usec = now_usec;
+        scheduler_touch_model(scheduler, layer->model);
         if (layer->n_pins == 0) {
             scheduler_list_evictable(scheduler, layer, -1);
             scheduler_list_evictable(scheduler, layer, 1);
@@ -178,6 +180,7 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
     if (state == LAYER_LOADING) {
         stats->misses += !verdict.ahead;
         layer->model->stats.misses += !verdict.ahead;
+        scheduler_touch_model(scheduler, layer->model);
         verdict.outcome = OUTCOME_LOADING;
         *ret = verdict;
         return 0;
@@ -202,6 +205,7 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
 
     stats->misses++;
     layer->model->stats.misses++;
+    scheduler_touch_model(scheduler, layer->model);
     if (verdict.outcome == OUTCOME_REFUSED) {
         scheduler_refuse(scheduler, layer, verdict.decision);
     } else {
@@ -242,7 +246,7 @@ void scheduler_complete(struct scheduler *scheduler, struct layer *layer, uint64
     bool is_again = layer->fill_id > 0;
     uint64_t n_bytes = layer_definition(layer)->bytes;
 
-    layer->used_usec = now_usec;
+    layer->model->usage.used_usec = layer->used_usec = now_usec;
     layer->fill_id = ++scheduler->last_fill_id;
     stats->decisions[DECISION_LOADED]++;
     stats->loads++;
@@ -268,7 +272,10 @@ void scheduler_pin(struct scheduler *scheduler, struct layer *layer)
         layer_list_append(&scheduler->pinned, layer);
         scheduler->pinned_pages += layer->allocation.n_pages;
         layer->model->n_pinned++;
+        layer->model->usage.pinned_bytes += layer_definition(layer)->bytes;
     }
+    layer->model->usage.n_pins++;
+    scheduler_touch_model(scheduler, layer->model);
     scheduler_tell_of_layer(scheduler, EVENT_LAYER_PINNED, layer);
 }
 
@@ -279,8 +286,11 @@ void scheduler_unpin(struct scheduler *scheduler, struct layer *layer)
         layer_list_remove(&scheduler->pinned, layer);
         scheduler->pinned_pages -= layer->allocation.n_pages;
         layer->model->n_pinned--;
+        layer->model->usage.pinned_bytes -= layer_definition(layer)->bytes;
         scheduler_list_evictable(scheduler, layer, 1);
     }
+    layer->model->usage.n_pins--;
+    scheduler_touch_model(scheduler, layer->model);
     scheduler_tell_of_layer(scheduler, EVENT_LAYER_UNPINNED, layer);
 }
 

@@ -47,6 +47,7 @@ int scheduler_begin_run(struct scheduler *scheduler, struct model *model, struct
     else
         TAILQ_INSERT_TAIL(&scheduler->runs, run, entry);
     model->n_runs++;
+    scheduler_touch_model(scheduler, model);
     scheduler->stats.n_runs++;
     *ret = run;
     return 0;
@@ -65,6 +66,7 @@ struct run *scheduler_end_run(struct scheduler *scheduler, struct run *run)
     if (!run)
         return NULL;
     TAILQ_REMOVE(&scheduler->runs, run, entry);
+    scheduler_touch_model(scheduler, run->model);
     if (--run->model->n_runs == 0)
         free(TAKE_PTR(run->model->begins_bytes));
     scheduler->stats.n_runs--;
@@ -82,10 +84,16 @@ void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
                             const struct run_plan *plan)
 {
     uint32_t n_layers = model->definition->n_layers;
-    (void)scheduler;
     assert(plan->depth <= RUN_DEPTH_MAX);
-    for (uint32_t i = 0; i < n_layers; i++)
-        model->layers[i].keep = plan->keep[i];
+    scheduler_renew_counts(scheduler, model);
+    model->streamed_bytes = 0;
+    for (uint32_t i = 0; i < n_layers; i++) {
+        struct layer *layer = &model->layers[i];
+        layer->keep = plan->keep[i];
+        if (!layer->keep && scheduler_layer_state(scheduler, layer) == LAYER_RESIDENT)
+            model->streamed_bytes += layer_definition(layer)->bytes;
+    }
+    scheduler_touch_model(scheduler, model);
     model->period = plan->schedule ? plan->period : 0;
     if (plan->schedule) {
         assert(n_layers <= MODEL_SCHEDULE_LAYERS_MAX);
@@ -100,10 +108,11 @@ void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
 void scheduler_run_enter(struct scheduler *scheduler, struct run *run, uint64_t now_usec)
 {
     uint32_t next = run->next->index + 1;
-    (void)scheduler;
     if (next == run->model->definition->n_layers) {
         next = 0;
         run->n_passes++;
+        run->model->usage.n_passes++;
+        scheduler_touch_model(scheduler, run->model);
     }
     run->next = &run->model->layers[next];
     run->entered_usec = now_usec;

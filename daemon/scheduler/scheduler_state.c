@@ -55,12 +55,13 @@ void scheduler_tell_of_layer(const struct scheduler *scheduler, int type, const 
 
 /* Counts what a flush has evicted, when the model is used again. While layers of it are pinned that
  * is at once, because they are counted again after the flush. */
-static void leave_epoch(const struct scheduler *scheduler, struct model *model)
+void scheduler_renew_counts(const struct scheduler *scheduler, struct model *model)
 {
+    if (model->epoch == scheduler->epoch)
+        return;
     model->epoch = scheduler->epoch;
     model->stats.evictions += model->n_resident - model->n_pinned;
-    model->n_resident = 0;
-    model->resident_bytes = 0;
+    model->n_resident = model->resident_bytes = model->streamed_bytes = 0;
 }
 
 /* Counts a resident layer in (1) or out (-1), while it holds its pages. Adding the two's complement
@@ -68,11 +69,12 @@ static void leave_epoch(const struct scheduler *scheduler, struct model *model)
 static void count_resident(struct scheduler *scheduler, const struct layer *layer, int sign)
 {
     struct model *model = layer->model;
+    uint64_t bytes = (uint64_t)sign * layer_definition(layer)->bytes;
 
-    if (model->epoch != scheduler->epoch)
-        leave_epoch(scheduler, model);
+    scheduler_renew_counts(scheduler, model);
     model->n_resident += (uint64_t)sign;
-    model->resident_bytes += (uint64_t)sign * layer_definition(layer)->bytes;
+    model->resident_bytes += bytes;
+    model->streamed_bytes += layer->keep ? 0 : bytes;
     scheduler->stats.layers_resident += (uint64_t)sign;
     scheduler->stats.resident_bytes += (uint64_t)sign * layer_definition(layer)->bytes;
 }
@@ -109,6 +111,7 @@ int scheduler_step_layer(struct scheduler *scheduler, struct layer *layer, enum 
         layer_list_remove(&scheduler->loading, layer);
         scheduler->stats.layers_loading--;
         layer->model->n_loading--;
+        layer->model->usage.loading_bytes -= layer_definition(layer)->bytes;
     } else if (from == LAYER_RESIDENT) {
         assert(layer->n_pins == 0);
         scheduler_list_evictable(scheduler, layer, -1);
@@ -119,6 +122,7 @@ int scheduler_step_layer(struct scheduler *scheduler, struct layer *layer, enum 
         layer_list_append(&scheduler->loading, layer);
         scheduler->stats.layers_loading++;
         layer->model->n_loading++;
+        layer->model->usage.loading_bytes += layer_definition(layer)->bytes;
     } else if (to == LAYER_RESIDENT) {
         scheduler_list_evictable(scheduler, layer, 1);
         count_resident(scheduler, layer, 1);
@@ -126,6 +130,7 @@ int scheduler_step_layer(struct scheduler *scheduler, struct layer *layer, enum 
         arena_release(scheduler->arena, &layer->allocation);
     }
     layer->state = to;
+    scheduler_touch_model(scheduler, layer->model);
     scheduler_tell_of_layer(scheduler, type, layer);
     return 0;
 }
@@ -163,5 +168,7 @@ void scheduler_flush(struct scheduler *scheduler)
     scheduler->stats.resident_bytes = 0;
     for (const struct layer *layer = scheduler->pinned.oldest; layer; layer = layer->newer)
         count_resident(scheduler, layer, 1);
+    for (struct model *model = scheduler->models; model; model = model->next)
+        scheduler_touch_model(scheduler, model);
     scheduler_tell(scheduler, event);
 }
