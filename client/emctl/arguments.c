@@ -143,6 +143,8 @@ static const struct option options[] = {
      "report which files are views, and why others are not"},
     {"--tensors", 0, NULL, offsetof(struct arguments, tensors), OPTION_TENSORS, NULL,
      "show each layer's tensors"},
+    {"--watch", 0, NULL, offsetof(struct arguments, watch), OPTION_WATCH, NULL,
+     "show it again and again, until interrupted"},
     {"--force", 0, NULL, offsetof(struct arguments, force), OPTION_FORCE, NULL,
      "write even to a terminal"},
     {"--socket", 0, "PATH", offsetof(struct arguments, socket), 0, check_path,

@@ -18,7 +18,8 @@ enum verb_options {
     OPTION_RUN = 1 << 6,
     OPTION_WAIT = 1 << 7,
     OPTION_KNOWN = 1 << 8,
-    OPTION_VIEW = 1 << 9
+    OPTION_VIEW = 1 << 9,
+    OPTION_WATCH = 1 << 10
 };
 
 enum { OPERANDS_MAX = 3, MODELS_MAX = 16 };
@@ -56,7 +57,7 @@ struct arguments {
     const char *models[MODELS_MAX]; /* NAME=FILE: a name that is fit, and not empty */
     unsigned n_models;
     bool automatic, or_file, verbose;
-    bool tensors, force;
+    bool tensors, force, watch;
     bool if_absent, replace; /* at most one of them */
     bool json, quiet, help, version;
 };

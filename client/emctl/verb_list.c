@@ -1,5 +1,6 @@
 /* list: shows the models, a model's layers, or a model's layers with their tensors. */
 #include "client/emctl/error_message.h"
+#include "client/emctl/repeat.h"
 #include "client/emctl/verb.h"
 #include "client/library/safe_text.h"
 #include "common/cleanup.h"
@@ -53,17 +54,12 @@ static int list_tensors(struct session *session, json_t *layers)
     return r;
 }
 
-int verb_list(struct session *session)
+static int list_once(struct session *session)
 {
-    const struct arguments *arguments = session->arguments;
     const struct output_ops *ops = session->output.ops;
     int r;
 
-    if (arguments->operands[0])
-        session_name_model(session, arguments->operands[0]);
-    if (arguments->tensors && !session->subject.model)
-        return error_message_print(EXIT_USAGE, "--tensors needs MODEL. Try 'emctl list --help'.");
-    if (arguments->tensors) {
+    if (session->arguments->tensors) {
         json_t *layers = json_array();
         r = list_tensors(session, layers);
         json_decref(layers);
@@ -71,4 +67,15 @@ int verb_list(struct session *session)
         r = list(session, NULL, ops->list, NULL);
     }
     return r == EXIT_DONE ? session_show(session, ops->list_end, NULL) : r;
+}
+
+int verb_list(struct session *session)
+{
+    const struct arguments *arguments = session->arguments;
+
+    if (arguments->operands[0])
+        session_name_model(session, arguments->operands[0]);
+    if (arguments->tensors && !session->subject.model)
+        return error_message_print(EXIT_USAGE, "--tensors needs MODEL. Try 'emctl list --help'.");
+    return arguments->watch ? repeat(session, list_once) : list_once(session);
 }
