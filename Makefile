@@ -14,7 +14,7 @@ Q := $(if $(V),,@)
 
 common_pkgs := jansson
 daemon_pkgs := libevent libsystemd inih
-client_pkgs := smartcols
+client_pkgs := smartcols ncursesw
 pkgs := $(common_pkgs) $(daemon_pkgs) $(client_pkgs)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \

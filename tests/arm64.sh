@@ -10,7 +10,7 @@ set -eu -o pipefail
 
 machine=aarch64
 triplet=$machine-linux-gnu
-libraries='libevent-dev libinih-dev libjansson-dev libsmartcols-dev libsystemd-dev check'
+libraries='libevent-dev libinih-dev libjansson-dev libncurses-dev libsmartcols-dev libsystemd-dev check'
 emulator=/opt/arm64 # in the copy: the emulator, and the libraries below it
 populate="-E LD_PRELOAD=/usr/lib/populate.so"
 skipped=tests/arm64/skipped
@@ -45,7 +45,7 @@ get_packages() {
 
     # If the unpacked programs do not run at all, the tests are skipped.
     echo 'int main(void) { return 0; }' | $triplet-gcc -x c -o /tmp/probe - -Wl,--no-as-needed \
-        -levent -linih -ljansson -lsmartcols -lsystemd -lcheck
+        -levent -linih -ljansson -lncursesw -lsmartcols -lsystemd -lcheck
     $emulator/emulate -L $emulator /tmp/probe
 }
 

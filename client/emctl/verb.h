@@ -16,6 +16,7 @@ int verb_views(struct session *session);
 int verb_plan(struct session *session);
 int verb_why(struct session *session);
 int verb_watch(struct session *session);
+int verb_top(struct session *session);
 int verb_set_policy(struct session *session);
 int verb_hold(struct session *session);
 int verb_version(struct session *session);
