@@ -1,6 +1,7 @@
 /* Owns the table of options. Leaves the table of verbs, and with it the help, to emctl.c. */
 #include "client/emctl/arguments.h"
 
+#include "client/emctl/spelling.h"
 #include "common/definition/definition.h"
 #include "common/error.h"
 #include "common/policy_names.h"
@@ -143,12 +144,16 @@ static const struct option options[] = {
      "report which files are views, and why others are not"},
     {"--tensors", 0, NULL, offsetof(struct arguments, tensors), OPTION_TENSORS, NULL,
      "show each layer's tensors"},
+    {"--hosts", 0, "FILE", offsetof(struct arguments, hosts), OPTION_HOSTS, check_path,
+     "the daemons of the hosts in FILE, through ssh"},
     {"--watch", 0, NULL, offsetof(struct arguments, watch), OPTION_WATCH, NULL,
      "show it again and again, until interrupted"},
     {"--force", 0, NULL, offsetof(struct arguments, force), OPTION_FORCE, NULL,
      "write even to a terminal"},
     {"--socket", 0, "PATH", offsetof(struct arguments, socket), 0, check_path,
      "the daemon's socket"},
+    {"--host", 'H', "[USER@]HOST", offsetof(struct arguments, host), 0, check_path,
+     "the daemon of that host, through ssh"},
     {"--json", 'j', NULL, offsetof(struct arguments, json), 0, NULL,
      "print the daemon's replies as JSON"},
     {"--quiet", 'q', NULL, offsetof(struct arguments, quiet), 0, NULL,
@@ -206,43 +211,54 @@ static const struct option *find_option(const char *argument)
     return NULL;
 }
 
-/* Takes one or more flags, as "-jq". */
-static int take_letters(const char *argument, struct arguments *arguments)
+static const struct option *find_letter(char letter)
 {
-    for (const char *letter = argument + 1; *letter; letter++) {
-        const struct option *option = options;
-        while (option < options + N_OPTIONS && option->letter != *letter)
-            option++;
-        if (option == options + N_OPTIONS)
-            return usage(arguments->verb, "unknown option '%s'", argument);
-        *(bool *)((char *)arguments + option->offset) = true;
+    for (const struct option *option = options; option < options + N_OPTIONS; option++)
+        if (option->letter == letter)
+            return option;
+    return NULL;
+}
+
+static int set_value(const struct option *option, const char *value, struct arguments *arguments)
+{
+    const struct verb *verb = arguments->verb;
+
+    if (!value)
+        return usage(verb, "option '%s' needs a value: %s", option->name, option->value);
+    if (option->check == check_policy && !check_policy(value))
+        return usage(verb,
+                     "there is no policy '%s'; the policies are " POLICY_NAMES(
+                         ", ", " and ") ", and all compares them",
+                     value);
+    if (option->check && !option->check(value))
+        return usage(verb, "'%s' is no value for %s=%s", value, option->name, option->value);
+    if (option->check == check_model) {
+        if (arguments->n_models == MODELS_MAX)
+            return usage(verb, "at most %d times '%s'", MODELS_MAX, option->name);
+        arguments->models[arguments->n_models++] = value;
+        return EXIT_DONE;
     }
+    *(const char **)((char *)arguments + option->offset) = value;
     return EXIT_DONE;
 }
 
-/* Levenshtein's distance: how many letters must be added, left out or changed to turn one word into
- * the other. Wagner and Fischer's table, of which only one row is kept. */
-static size_t distance(const char *a, const char *b)
+/* Takes one or more flags, as "-jq". The last one may have a value, as "-H HOST" or "-HHOST". Moves
+ * *at to its last argument. */
+static int take_letters(int argc, char **argv, int *at, struct arguments *arguments)
 {
-    enum { WORD_MAX = 31 };
-    size_t row[WORD_MAX + 1], n = strlen(b);
+    const char *argument = argv[*at];
 
-    if (n > WORD_MAX || strlen(a) > WORD_MAX)
-        return SIZE_MAX;
-    for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            size_t change = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            row[j] = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            if (change < row[j])
-                row[j] = change;
+    for (const char *letter = argument + 1; *letter; letter++) {
+        const struct option *option = find_letter(*letter);
+        if (!option)
+            return usage(arguments->verb, "unknown option '%s'", argument);
+        if (option->value) {
+            const char *value = letter[1] ? letter + 1 : *at + 1 < argc ? argv[++*at] : NULL;
+            return set_value(option, value, arguments);
         }
+        *(bool *)((char *)arguments + option->offset) = true;
     }
-    return row[n];
+    return EXIT_DONE;
 }
 
 const char *arguments_guess_verb(const struct verb *verbs, const char *name)
@@ -251,12 +267,14 @@ const char *arguments_guess_verb(const struct verb *verbs, const char *name)
     const char *guess = NULL;
 
     for (const struct verb *verb = verbs; verb->name; verb++) {
+        if (!verb->summary)
+            continue;
         /* "load" begins two verbs; the first one is the guess. */
         const char *second = strchr(verb->name, '-'); /* "policy" means "set-policy" */
         bool begins = *name && strncmp(verb->name, name, strlen(name)) == 0;
-        size_t d = begins ? 1 : distance(name, verb->name);
-        if (second && distance(name, second + 1) < d)
-            d = distance(name, second + 1) + 1;
+        size_t d = begins ? 1 : spelling_distance(name, verb->name);
+        if (second && spelling_distance(name, second + 1) < d)
+            d = spelling_distance(name, second + 1) + 1;
         if (d < nearest) {
             nearest = d;
             guess = verb->name;
@@ -270,7 +288,11 @@ const char *arguments_guess_verb(const struct verb *verbs, const char *name)
 static const struct verb *guess_verb(int argc, char **argv, const struct verb *verbs)
 {
     for (int i = 1; i < argc; i++) {
-        const struct option *option = argv[i][0] == '-' ? find_option(argv[i]) : NULL;
+        bool is_word = argv[i][0] == '-' && argv[i][1] == '-';
+        const struct option *option = is_word ? find_option(argv[i])
+                                      : argv[i][0] == '-' && argv[i][1]
+                                          ? find_letter(argv[i][strlen(argv[i]) - 1])
+                                          : NULL;
         if (option && option->value && !strchr(argv[i], '='))
             i++;
         else if (argv[i][0] != '-')
@@ -300,23 +322,7 @@ static int take_option(int argc, char **argv, int *at, struct arguments *argumen
         value++;
     else if (*at + 1 < argc)
         value = argv[++*at];
-    else
-        return usage(verb, "option '%s' needs a value: %s", option->name, option->value);
-    if (option->check == check_policy && !check_policy(value))
-        return usage(verb,
-                     "there is no policy '%s'; the policies are " POLICY_NAMES(
-                         ", ", " and ") ", and all compares them",
-                     value);
-    if (option->check && !option->check(value))
-        return usage(verb, "'%s' is no value for %s=%s", value, option->name, option->value);
-    if (option->check == check_model) {
-        if (arguments->n_models == MODELS_MAX)
-            return usage(verb, "at most %d times '%s'", MODELS_MAX, option->name);
-        arguments->models[arguments->n_models++] = value;
-        return EXIT_DONE;
-    }
-    *(const char **)((char *)arguments + option->offset) = value;
-    return EXIT_DONE;
+    return set_value(option, value, arguments);
 }
 
 static int check_verb(const struct arguments *arguments, unsigned verb_options)
@@ -328,6 +334,10 @@ static int check_verb(const struct arguments *arguments, unsigned verb_options)
             return usage(verb, "%s takes no option '%s'", verb->name, option->name);
     if (arguments->if_absent && arguments->replace)
         return usage(verb, "--if-absent and --replace exclude each other");
+    if (arguments->host && (verb->is_local || arguments->capacity))
+        return usage(verb, "%s works only on this host; ssh runs it on another one", verb->name);
+    if (arguments->host && arguments->hosts)
+        return usage(verb, "--host and --hosts exclude each other");
     if (arguments->n_operands < verb->min_operands)
         return usage(verb, "%s needs %s", verb->name, verb->operands);
     if (verb->max_operands == 0 && arguments->n_list > 0)
@@ -354,7 +364,7 @@ int arguments_parse(int argc, char **argv, const struct verb *verbs, struct argu
         else if (!only_operands && strcmp(argv[i], "--") == 0)
             only_operands = true;
         else if (!only_operands && argv[i][0] == '-' && argv[i][1] != '-' && argv[i][1])
-            r = take_letters(argv[i], &arguments);
+            r = take_letters(argc, argv, &i, &arguments);
         else if (!only_operands && argv[i][0] == '-')
             r = take_option(argc, argv, &i, &arguments, &verb_options);
         else if (!verb_name)

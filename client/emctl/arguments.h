@@ -19,7 +19,8 @@ enum verb_options {
     OPTION_WAIT = 1 << 7,
     OPTION_KNOWN = 1 << 8,
     OPTION_VIEW = 1 << 9,
-    OPTION_WATCH = 1 << 10
+    OPTION_WATCH = 1 << 10,
+    OPTION_HOSTS = 1 << 11
 };
 
 enum { OPERANDS_MAX = 3, MODELS_MAX = 16 };
@@ -31,8 +32,9 @@ struct verb {
     unsigned min_operands, max_operands; /* at most OPERANDS_MAX */
     unsigned options;                    /* enum verb_options */
     int (*run)(struct session *session); /* returns emctl's exit code */
-    const char *summary;                 /* a line */
-    bool takes_command;                  /* any number of operands, and a command after "--" */
+    const char *summary; /* a line; NULL: a verb for emctl itself, not in the help */
+    bool takes_command;  /* any number of operands, and a command after "--" */
+    bool is_local;       /* needs a daemon on this host */
 };
 
 /* All pointers are borrowed from argv; `list` reorders the words of argv. Options that were not
@@ -46,6 +48,8 @@ struct arguments {
     unsigned n_list;
     char **command;
     const char *socket;
+    const char *host;               /* not empty */
+    const char *hosts;              /* a file's path */
     const char *on_full;            /* "evict" or "ask" */
     const char *policy;             /* one that arguments_is_policy knows, or "all" */
     const char *capacity;           /* a size above 0 */

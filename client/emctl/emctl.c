@@ -20,15 +20,16 @@ static const struct verb verbs[] = {
     {"list", "[MODEL]", 0, 1, OPTION_TENSORS | OPTION_WATCH, verb_list,
      "show the models, or a model's layers"},
     {"cat", "MODEL LAYER [TENSOR]", 2, 3, OPTION_FORCE, verb_cat,
-     "write the weights of a layer or of one tensor"},
-    {"stats", "", 0, 0, OPTION_WATCH, verb_stats, "show memory use, decisions and system figures"},
+     "write the weights of a layer or of one tensor", .is_local = true},
+    {"stats", "", 0, 0, OPTION_WATCH | OPTION_HOSTS, verb_stats,
+     "show memory use, decisions and system figures"},
     {"plan", "FILE|MODEL", 1, 1,
      OPTION_CAPACITY | OPTION_POLICY | OPTION_RUN | OPTION_ON_FULL | OPTION_NAME, verb_plan,
      "show what loading and running would do"},
     {"hold", "MODEL [LAYER...] -- COMMAND [ARG...]", 1, 1, OPTION_WAIT, verb_hold,
-     "hold layers (by default all) while a command runs", true},
+     "hold layers (by default all) while a command runs", true, true},
     {"exec", "-- COMMAND [ARG...]", 0, 0, OPTION_VIEW, verb_exec,
-     "run a command that maps weight files on the arena", true},
+     "run a command that maps weight files on the arena", true, true},
     {"views", "", 0, 0, 0, verb_views, "show which programs map which models on the arena"},
     {"why", "MODEL [LAYER]", 1, 2, 0, verb_why, "explain why layers are not in the arena"},
     {"top", "", 0, 0, 0, verb_top, "show on a screen what the daemon does"},
@@ -36,6 +37,7 @@ static const struct verb verbs[] = {
     {"set-policy", "[POLICY]", 0, 1, OPTION_ON_FULL, verb_set_policy,
      "show or set which layers a full arena evicts"},
     {"version", "", 0, 0, 0, verb_version, "show emctl's version and the daemon's"},
+    {"bridge", "", 0, 0, 0, verb_bridge, NULL},
     {"help", "[VERB]", 0, 1, 0, verb_help, "show help"},
     {0},
 };
@@ -48,10 +50,10 @@ static void print_help(void)
            "Drives edgemindd, which keeps neural-network weights inside a hard RAM budget.\n\n"
            "Verbs:\n");
     for (const struct verb *verb = verbs; verb->name; verb++)
-        if (strlen(verb->operands) > OPERANDS_COLUMNS)
+        if (verb->summary && strlen(verb->operands) > OPERANDS_COLUMNS)
             printf("  %-12s %s\n  %-12s %*s  %s\n", verb->name, verb->operands, "",
                    OPERANDS_COLUMNS, "", verb->summary);
-        else
+        else if (verb->summary)
             printf("  %-12s %-*s  %s\n", verb->name, OPERANDS_COLUMNS, verb->operands,
                    verb->summary);
     printf("\nOptions, before or after the verb:\n");
@@ -60,6 +62,7 @@ static void print_help(void)
         "\nEnvironment:\n"
         "  EDGEMIND_SOCKET   the daemon's socket, unless --socket names it\n"
         "  EDGEMIND_PATH     directories in which load-model and plan look for files\n"
+        "  EDGEMIND_SSH      the program for --host and --hosts, instead of ssh\n"
         "  NO_COLOR          if set and not empty, no colours\n"
         "\nExit codes:\n"
         "  0  done                                   6    busy: held by clients, or being loaded\n"
@@ -97,7 +100,7 @@ static int verb_help(struct session *session)
                            name, guess)
                      : error_message_print(EXIT_USAGE, "unknown verb '%s'. Try 'emctl --help'.",
                                            name);
-    if (verb)
+    if (verb && verb->summary)
         print_verb_help(verb);
     else
         print_help();
@@ -117,7 +120,7 @@ int main(int argc, char **argv)
     if (r != EXIT_DONE)
         return r;
     session_init(&session, &arguments);
-    if (arguments.help && arguments.verb)
+    if (arguments.help && arguments.verb && arguments.verb->summary)
         print_verb_help(arguments.verb);
     else if (arguments.help)
         print_help();

@@ -49,6 +49,9 @@ struct output_ops {
      * policy in a line, and its run. `plan_comparison` then compares all policies; its parameters
      * are the array of the replies. */
     output_function plan_policy, plan_comparison;
+    /* One of several hosts: {"host": ..., "stats": ...} or {"host": ..., "error": ...}. After the
+     * last one, `hosts_end` with NULL. */
+    output_function host, hosts_end;
     /* {"error": wire name, "parameters": ...}; the message for people goes to standard error. */
     output_function error;
 };
@@ -60,6 +63,8 @@ extern const struct output_ops output_quiet;
 
 /* Parts of output_text that are in other files. */
 int output_text_stats(struct output *output, const struct subject *subject, json_t *parameters);
+int output_text_host(struct output *output, const struct subject *subject, json_t *parameters);
+int output_text_hosts_end(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_views(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_why(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_list(struct output *output, const struct subject *subject, json_t *parameters);

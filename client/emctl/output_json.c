@@ -52,5 +52,7 @@ const struct output_ops output_json = {
     .plan_passes = nothing,
     .plan_policy = print,
     .plan_comparison = nothing,
+    .host = print,
+    .hosts_end = nothing,
     .error = print,
 };

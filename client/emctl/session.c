@@ -13,10 +13,11 @@
 #include "proto/interface.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 /* A healthy daemon answers every call except a load at once. */
-enum { PATIENCE_USEC = 30 * 1000 * 1000 };
+enum { PATIENCE_USEC = 30 * 1000 * 1000, REMOTE_PATIENCE_USEC = 120 * 1000 * 1000 };
 
 void session_init(struct session *session, const struct arguments *arguments)
 {
@@ -70,14 +71,41 @@ int session_end(struct session *session, int status)
 void session_disconnect(struct session *session)
 {
     session->varlink = varlink_free(session->varlink);
+    remote_end(&session->remote);
     free(session->socket_path);
     session->socket_path = NULL;
+}
+
+static int connect_to_host(struct session *session)
+{
+    const struct arguments *arguments = session->arguments;
+    _cleanup_(closep) int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    int fd;
+
+    int r = remote_start(&session->remote, arguments->host, arguments->socket, session->unattended,
+                         session->unattended && null >= 0 ? null : STDERR_FILENO, &fd);
+    if (r == 0)
+        r = varlink_adopt(fd, &session->varlink);
+    if (r == 0) /* a password may have to be typed */
+        varlink_set_timeout(session->varlink, REMOTE_PATIENCE_USEC);
+    return r;
+}
+
+/* The connection has failed. */
+static int report_broken(struct session *session, int error)
+{
+    if (session->remote.pid == 0)
+        return error_message_broken_connection(session->socket_path, error);
+    session->varlink = varlink_free(session->varlink);
+    return remote_report(&session->remote, error);
 }
 
 int session_try_connect(struct session *session)
 {
     if (session->varlink)
         return 0;
+    if (session->arguments->host)
+        return connect_to_host(session);
     free(session->socket_path);
     session->socket_path = socket_path_find(session->arguments->socket);
     if (!session->socket_path)
@@ -91,6 +119,8 @@ int session_connect(struct session *session)
 
     if (r == -ENOMEM)
         return no_memory();
+    if (r < 0 && session->arguments->host)
+        return error_message_print(EXIT_OTHER, "cannot run ssh: %s.", strerror(-r));
     return r < 0 ? error_message_no_connection(session->socket_path, r) : EXIT_DONE;
 }
 
@@ -199,6 +229,13 @@ int session_send_fds(struct session *session, const char *method, json_t *parame
     }
     if (!parameters)
         return error_message_print(EXIT_USAGE, "an argument is not valid UTF-8.");
+    if (n_fds > 0 && session->arguments->host) {
+        json_decref(parameters);
+        return error_message_print(EXIT_USAGE,
+                                   "a file of this host cannot be passed to another one. Copy it "
+                                   "there, and run 'ssh %s emctl %s'.",
+                                   session->arguments->host, session->arguments->verb->name);
+    }
     int r = session_connect(session);
     if (r == EXIT_DONE) {
         snprintf(name, sizeof name, "%s%s", strchr(method, '.') ? "" : MANAGER_INTERFACE ".",
@@ -209,7 +246,7 @@ int session_send_fds(struct session *session, const char *method, json_t *parame
                                     "the call would be longer than the 64 KiB that a daemon "
                                     "accepts. Shorter names would help.");
         else
-            r = r < 0 ? error_message_broken_connection(session->socket_path, r) : EXIT_DONE;
+            r = r < 0 ? report_broken(session, r) : EXIT_DONE;
     }
     json_decref(parameters);
     return r;
@@ -236,7 +273,7 @@ int session_receive_raw(struct session *session, struct varlink_reply *ret)
     if (r < 0 || reply.error)
         progress_end(&session->progress); /* the message needs a line of its own */
     if (r < 0)
-        return error_message_broken_connection(session->socket_path, r);
+        return report_broken(session, r);
     if (reply.error) {
         json_t *error =
             json_pack("{s:s, s:O}", "error", reply.error, "parameters", reply.parameters);

@@ -6,6 +6,7 @@
 #include "client/emctl/arguments.h"
 #include "client/emctl/output.h"
 #include "client/emctl/progress.h"
+#include "client/emctl/remote.h"
 #include "client/library/model_files.h"
 #include "client/library/varlink.h"
 #include "common/error.h"
@@ -17,7 +18,9 @@ struct session {
     struct output output;
     struct subject subject;
     struct varlink *varlink;  /* NULL before the first call */
-    char *socket_path;        /* NULL: the connection was adopted */
+    char *socket_path;        /* NULL: the connection was adopted, or is to another host */
+    struct remote remote;     /* of --host */
+    bool unattended;          /* ssh may neither ask nor write anything */
     char *shown_path;         /* owns subject.file */
     char *model_name;         /* owns subject.model if the command line names the model */
     struct progress progress; /* of the current call */

@@ -13,6 +13,7 @@
 enum {
     USEC_PER_SEC = 1000 * 1000,
     RETRY_USEC = USEC_PER_SEC / 2,
+    REMOTE_RETRY_USEC = 3 * USEC_PER_SEC,
     SILENT_USEC = 3 * USEC_PER_SEC,
     VIEWS_FRAMES = 4,
     PAGES_MAX = 20 /* of 100 models, in a frame */
@@ -68,6 +69,7 @@ int top_feed_begin(struct top_feed *feed, struct session *session, struct top_da
         return r;
     varlink_set_timeout(feed->calls->varlink, 0);
     varlink_set_timeout(feed->events.varlink, 0);
+    session->unattended = feed->events.unattended = true;
     return EXIT_DONE;
 }
 
@@ -131,7 +133,7 @@ static void come_back(struct top_feed *feed)
     uint64_t now = clock_monotonic_usec();
 
     top_data_take_absence(feed->data, now);
-    if (now - feed->tried_usec < RETRY_USEC)
+    if (now - feed->tried_usec < (feed->calls->arguments->host ? REMOTE_RETRY_USEC : RETRY_USEC))
         return;
     feed->tried_usec = now;
     int r = session_try_connect(feed->calls);

@@ -189,7 +189,7 @@ static void run(struct top_feed *feed, struct top_look *look)
 int verb_top(struct session *session)
 {
     struct top_data *data = calloc(1, sizeof *data);
-    struct top_look look = {0};
+    struct top_look look = {.host = session->arguments->host};
     struct top_feed feed;
     int r;
 

@@ -58,6 +58,10 @@ static const struct {
     {{"list", "--json"}, {.json = true}, "list"},
     {{"--socket", "list", "list"}, {.socket = "list"}, "list"},
     {{"list", "--socket=a=b"}, {.socket = "a=b"}, "list"},
+    {{"-H", "cat", "list"}, {.host = "cat"}, "list"},
+    {{"-Hme@host", "list", "m"}, {.host = "me@host", .operands = {"m"}, .n_operands = 1}, "list"},
+    {{"list", "-jqH", "h"}, {.host = "h", .json = true, .quiet = true}, "list"},
+    {{"--host=h", "list"}, {.host = "h"}, "list"},
     {{"--on-full", "ask", "load", "a", "b"},
      {.on_full = "ask", .operands = {"a", "b"}, .n_operands = 2},
      "load"},
@@ -126,6 +130,7 @@ START_TEST(accepted)
     for (unsigned i = 0; i < OPERANDS_MAX; i++)
         check_text(arguments.operands[i], wanted->operands[i]);
     check_text(arguments.socket, wanted->socket);
+    check_text(arguments.host, wanted->host);
     check_text(arguments.on_full, wanted->on_full);
     check_text(arguments.policy, wanted->policy);
     check_text(arguments.capacity, wanted->capacity);
@@ -279,6 +284,11 @@ static const char *const bad[][WORDS_MAX] = {
     {"cat", "m", "l", "t", "u"},
     {"list", "--socket="},
     {"list", "--socket"},
+    {"-H"},
+    {"list", "-jH"},
+    {"list", "-H", ""},
+    {"list", "-Hh", "--hosts=f"},
+    {"plan", "f", "-Hh", "--capacity=1M"},
     {"list", "--", "a", "b"},
 };
 
