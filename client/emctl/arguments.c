@@ -144,6 +144,8 @@ static const struct option options[] = {
      "report which files are views, and why others are not"},
     {"--tensors", 0, NULL, offsetof(struct arguments, tensors), OPTION_TENSORS, NULL,
      "show each layer's tensors"},
+    {"--svg", 0, "FILE", offsetof(struct arguments, svg), OPTION_SVG, check_path,
+     "the picture's file"},
     {"--hosts", 0, "FILE", offsetof(struct arguments, hosts), OPTION_HOSTS, check_path,
      "the daemons of the hosts in FILE, through ssh"},
     {"--watch", 0, NULL, offsetof(struct arguments, watch), OPTION_WATCH, NULL,

@@ -20,7 +20,8 @@ enum verb_options {
     OPTION_KNOWN = 1 << 8,
     OPTION_VIEW = 1 << 9,
     OPTION_WATCH = 1 << 10,
-    OPTION_HOSTS = 1 << 11
+    OPTION_HOSTS = 1 << 11,
+    OPTION_SVG = 1 << 12
 };
 
 enum { OPERANDS_MAX = 3, MODELS_MAX = 16 };
@@ -49,6 +50,7 @@ struct arguments {
     char **command;
     const char *socket;
     const char *host;               /* not empty */
+    const char *svg;                /* a file's path */
     const char *hosts;              /* a file's path */
     const char *on_full;            /* "evict" or "ask" */
     const char *policy;             /* one that arguments_is_policy knows, or "all" */

@@ -33,6 +33,7 @@ static const struct verb verbs[] = {
     {"views", "", 0, 0, 0, verb_views, "show which programs map which models on the arena"},
     {"why", "MODEL [LAYER]", 1, 2, 0, verb_why, "explain why layers are not in the arena"},
     {"top", "", 0, 0, 0, verb_top, "show on a screen what the daemon does"},
+    {"map", "", 0, 0, OPTION_SVG, verb_map, "write the arena's map as a picture"},
     {"watch", "", 0, 0, 0, verb_watch, "show events as they happen"},
     {"set-policy", "[POLICY]", 0, 1, OPTION_ON_FULL, verb_set_policy,
      "show or set which layers a full arena evicts"},

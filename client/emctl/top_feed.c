@@ -19,48 +19,53 @@ enum {
     PAGES_MAX = 20 /* of 100 models, in a frame */
 };
 
-static int take(struct top_feed *feed, const char *method, json_t *reply, bool *ret_more)
+static int take(struct top_data *data, const char *method, json_t *reply, bool *ret_more)
 {
     *ret_more = false;
     if (safe_json(reply) < 0)
         return -ENOMEM;
     if (strcmp(method, "Usage") == 0)
-        return top_data_take_usage(feed->data, reply, ret_more);
+        return top_data_take_usage(data, reply, ret_more);
     if (strcmp(method, "Stats") == 0)
-        return top_data_take_stats(feed->data, reply, clock_monotonic_usec());
-    return top_data_take_views(feed->data, reply);
+        return top_data_take_stats(data, reply, clock_monotonic_usec());
+    return top_data_take_views(data, reply);
 }
 
-/* One call at the beginning, when messages can still be written. */
-static int call(struct top_feed *feed, const char *method, bool *ret_more)
+static int call(struct session *session, struct top_data *data, const char *method, bool *ret_more)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
     json_t *parameters = strcmp(method, "Usage") == 0
-                             ? json_pack("{s:I}", "since", (json_int_t)feed->data->change)
+                             ? json_pack("{s:I}", "since", (json_int_t)data->change)
                              : json_object();
-    int r = session_send(feed->calls, method, parameters, false, NULL);
+    int r = session_send(session, method, parameters, false, NULL);
 
     if (r == EXIT_DONE)
-        r = session_receive(feed->calls, &reply);
-    if (r == EXIT_DONE && take(feed, method, reply.parameters, ret_more) < 0)
+        r = session_receive(session, &reply);
+    if (r == EXIT_DONE && take(data, method, reply.parameters, ret_more) < 0)
         r = session_bad_reply();
     return r;
+}
+
+int top_feed_fetch(struct session *session, struct top_data *data)
+{
+    bool more = true;
+    int r;
+
+    top_data_begin_listing(data);
+    r = call(session, data, "Stats", &more);
+    more = true;
+    for (unsigned i = 0; r == EXIT_DONE && more && i < PAGES_MAX; i++)
+        r = call(session, data, "Usage", &more);
+    return r == EXIT_DONE ? call(session, data, "Views", &more) : r;
 }
 
 int top_feed_begin(struct top_feed *feed, struct session *session, struct top_data *data)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
-    bool more = true;
 
     *feed = (struct top_feed){.calls = session, .data = data};
     session_init(&feed->events, session->arguments);
-    top_data_begin_listing(data);
-    int r = call(feed, "Stats", &more);
-    more = r == EXIT_DONE;
-    for (unsigned i = 0; r == EXIT_DONE && more && i < PAGES_MAX; i++)
-        r = call(feed, "Usage", &more);
-    if (r == EXIT_DONE)
-        r = call(feed, "Views", &more);
+    int r = top_feed_fetch(session, data);
     if (r == EXIT_DONE)
         r = session_send(&feed->events, "Watch", json_object(), true, NULL);
     if (r == EXIT_DONE)
@@ -188,7 +193,7 @@ static int take_reply(struct top_feed *feed)
     feed->asked_usec = clock_monotonic_usec();
     if (reply.error)
         return -EBADMSG;
-    r = take(feed, method, reply.parameters, &more);
+    r = take(feed->data, method, reply.parameters, &more);
     if (r == 0 && more && feed->data->listing && feed->n_pages++ < PAGES_MAX)
         r = ask_usage(feed);
     if (r == 0 && feed->away_since_usec > 0) {

@@ -22,6 +22,10 @@ struct top_feed {
 
 enum { TOP_FEED_FDS = 2 };
 
+/* Fills `data` once, and waits for the replies. Returns an exit code; if it is not EXIT_DONE, the
+ * reason is on standard error. */
+int top_feed_fetch(struct session *session, struct top_data *data);
+
 /* Connects, and fills `data` (borrowed). Waits for the daemon. Returns an exit code; if it is not
  * EXIT_DONE, the reason is on standard error. */
 int top_feed_begin(struct top_feed *feed, struct session *session, struct top_data *data);

@@ -12,6 +12,7 @@ int verb_reset(struct session *session);
 int verb_list(struct session *session);
 int verb_cat(struct session *session);
 int verb_stats(struct session *session);
+int verb_map(struct session *session);
 int verb_bridge(struct session *session);
 int verb_views(struct session *session);
 int verb_plan(struct session *session);

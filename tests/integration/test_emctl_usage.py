@@ -8,7 +8,7 @@ from harness import EMCTL, ROOT, TIMEOUT, TestCase, run, sized_model
 from leasing import POLICIES
 
 VERBS = ("load-model", "load-layer", "unload-model", "unload-layer", "reset", "list", "stats",
-         "plan", "hold", "exec", "views", "cat", "top", "why", "watch", "set-policy", "version")
+         "plan", "hold", "exec", "views", "cat", "top", "map", "why", "watch", "set-policy", "version")
 
 
 class CommandLine(TestCase):
