@@ -219,6 +219,8 @@ static int build_memory(struct daemon *daemon)
         (r = load_requests_new(daemon->scheduler, daemon->loader, &daemon->loads)) < 0 ||
         (r = monitor_new(daemon->backing, "/proc", &daemon->monitor)) < 0)
         return log_failure("cannot start", r);
+    if (handover_history_fd(daemon->handover) >= 0)
+        monitor_keep_history(daemon->monitor, handover_history_fd(daemon->handover));
     return 0;
 }
 

@@ -1,9 +1,10 @@
-/* Owns the layout: figures, the arena's cells, a legend of the models, the views. Colours repeat
- * after PALETTE models, so each model's first cell also has its letter. The picture is whole: it
- * needs neither fonts nor other files, and runs no script. */
+/* Owns the layout: figures, the arena's cells, the chart, a legend of the models, the views.
+ * Colours repeat after PALETTE models, so each model's first cell also has its letter. The picture
+ * is whole: it needs neither fonts nor other files, and runs no script. */
 #include "client/emctl/map_svg.h"
 
 #include "client/emctl/cell_map.h"
+#include "client/emctl/map_chart.h"
 #include "client/emctl/output.h"
 
 #include <errno.h>
@@ -18,7 +19,8 @@ enum {
     MAP_ROWS = 16,
     CELL = 12,
     MAP_TOP = 84,
-    LEGEND_TOP = MAP_TOP + MAP_ROWS * CELL + 44,
+    CHART_TOP = MAP_TOP + MAP_ROWS * CELL + 60,
+    LEGEND_TOP = CHART_TOP + MAP_CHART_HEIGHT + 30,
     LINE = 20,
     MODELS_SHOWN = TOP_KEYS,
     FIGURES_LEFT = 340,
@@ -189,7 +191,7 @@ static void write_signs(FILE *stream)
                  {CELL_FREE, "free"}};
 
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
-        int x = MARGIN + (int)i * 150, y = LEGEND_TOP - 28;
+        int x = MARGIN + (int)i * 150, y = MAP_TOP + MAP_ROWS * CELL + 14;
         write_cell(stream, x, y, &(struct cell){1, signs[i].kind}, '\0');
         begin_text(stream, x + CELL + 4, y + 10, 12);
         fprintf(stream, "%s</text>\n", signs[i].text);
@@ -267,6 +269,7 @@ int map_svg_write(FILE *stream, const struct top_data *data, const char *host)
     write_figures(stream, data, host);
     int r = write_map(stream, data, models);
     write_signs(stream);
+    map_chart_write(stream, data, MARGIN, CHART_TOP, MAP_COLUMNS * CELL);
     write_views(stream, data, write_models(stream, data, models));
     fputs("</svg>\n", stream);
     free(models);

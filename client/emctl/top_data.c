@@ -264,6 +264,47 @@ int top_data_take_views(struct top_data *data, json_t *reply)
     return 0;
 }
 
+/* The seconds before the first sample have what the daemon kept of them. */
+static void fill_chart(struct top_data *data, uint64_t step_usec, uint64_t now_usec)
+{
+    uint64_t now_second = now_usec / USEC_PER_SEC, clock = clock_realtime_usec();
+
+    for (size_t i = 0; i < data->n_history; i++) {
+        const struct top_point *point = &data->history[i];
+        uint64_t end = point->at_usec + step_usec;
+        for (uint64_t at = point->at_usec; at < end && at < clock; at += USEC_PER_SEC) {
+            uint64_t seconds_ago = (clock - at) / USEC_PER_SEC;
+            if (seconds_ago > 0 && seconds_ago < TOP_SECONDS_MAX && seconds_ago < now_second)
+                data->rss_bytes[(now_second - seconds_ago) % TOP_SECONDS_MAX] = point->rss_bytes;
+        }
+    }
+    data->last_second = now_second;
+}
+
+int top_data_take_history(struct top_data *data, json_t *reply, uint64_t now_usec)
+{
+    json_t *points, *element;
+    json_int_t step_usec, at_usec;
+    size_t i;
+
+    if (json_unpack(reply, "{s:I, s:o}", "stepUsec", &step_usec, "points", &points) < 0 ||
+        step_usec < 0 || step_usec > 3600 * (json_int_t)USEC_PER_SEC || !json_is_array(points) ||
+        json_array_size(points) > TOP_HISTORY_MAX)
+        return -EBADMSG;
+    data->n_history = 0;
+    json_array_foreach (points, i, element) {
+        struct top_point *point = &data->history[data->n_history];
+        if (json_unpack(element, "{s:I, s:I, s:I}", "atUsec", &at_usec, "rssBytes",
+                        &point->rss_bytes, "arenaFileBytes", &point->arena_bytes) < 0)
+            return -EBADMSG;
+        point->at_usec = (uint64_t)at_usec;
+        data->n_history++;
+    }
+    if (data->last_second == 0)
+        fill_chart(data, (uint64_t)step_usec, now_usec);
+    return 0;
+}
+
 static struct top_event *next_event(struct top_data *data)
 {
     return &data->events[data->n_events++ % TOP_EVENTS_MAX];

@@ -17,7 +17,8 @@ enum {
     TOP_EVENT_TEXT_MAX = 256,
     TOP_VIEWS_MAX = 16,
     TOP_SECONDS_MAX = 1024, /* of the chart */
-    TOP_KEYS = 26
+    TOP_KEYS = 26,
+    TOP_HISTORY_MAX = 1000 /* points; a daemon has 360 */
 };
 
 struct top_model {
@@ -50,6 +51,12 @@ struct top_stats {
     int aligned;
 };
 
+/* The daemon's memory at a time of its last hour. */
+struct top_point {
+    uint64_t at_usec; /* wall clock */
+    json_int_t rss_bytes, arena_bytes;
+};
+
 struct top_data {
     struct top_model *models; /* sorted by name */
     size_t n_models;
@@ -65,6 +72,8 @@ struct top_data {
     uint64_t n_events;
     json_int_t rss_bytes[TOP_SECONDS_MAX]; /* a ring by second: the largest of each; 0: unknown */
     uint64_t last_second;                  /* 0: none */
+    struct top_point history[TOP_HISTORY_MAX]; /* the oldest first */
+    size_t n_history;
     uint64_t passes_marked_usec;
 };
 
@@ -79,6 +88,8 @@ int top_data_take_usage(struct top_data *data, json_t *reply, bool *ret_more);
 /* `now_usec` is monotonic. */
 int top_data_take_stats(struct top_data *data, json_t *reply, uint64_t now_usec);
 int top_data_take_views(struct top_data *data, json_t *reply);
+/* Also fills the seconds of the chart before the first sample. */
+int top_data_take_history(struct top_data *data, json_t *reply, uint64_t now_usec);
 int top_data_take_events(struct top_data *data, json_t *reply);
 
 /* No daemon answers. */

@@ -26,6 +26,8 @@ static int take(struct top_data *data, const char *method, json_t *reply, bool *
         return -ENOMEM;
     if (strcmp(method, "Usage") == 0)
         return top_data_take_usage(data, reply, ret_more);
+    if (strcmp(method, "History") == 0)
+        return top_data_take_history(data, reply, clock_monotonic_usec());
     if (strcmp(method, "Stats") == 0)
         return top_data_take_stats(data, reply, clock_monotonic_usec());
     return top_data_take_views(data, reply);
@@ -52,7 +54,9 @@ int top_feed_fetch(struct session *session, struct top_data *data)
     int r;
 
     top_data_begin_listing(data);
-    r = call(session, data, "Stats", &more);
+    r = call(session, data, "History", &more);
+    if (r == EXIT_DONE)
+        r = call(session, data, "Stats", &more);
     more = true;
     for (unsigned i = 0; r == EXIT_DONE && more && i < PAGES_MAX; i++)
         r = call(session, data, "Usage", &more);

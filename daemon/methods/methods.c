@@ -20,6 +20,7 @@ const struct method manager_methods[] = {
     {"List", TIER_MEMBER, method_list},
     {"Usage", TIER_MEMBER, method_usage},
     {"Stats", TIER_MEMBER, method_stats},
+    {"History", TIER_MEMBER, method_history},
     {"Why", TIER_MEMBER, method_why},
     {"Watch", TIER_MEMBER, method_watch},
     {"SetPolicy", TIER_ADMIN, method_set_policy},

@@ -27,6 +27,7 @@ void method_views(struct call *call, void *context);
 void method_list(struct call *call, void *context);
 void method_usage(struct call *call, void *context);
 void method_stats(struct call *call, void *context);
+void method_history(struct call *call, void *context);
 void method_why(struct call *call, void *context);
 void method_watch(struct call *call, void *context);
 void method_set_policy(struct call *call, void *context);

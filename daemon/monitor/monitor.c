@@ -26,6 +26,7 @@ struct monitor {
     uint64_t cpu_ticks, cpu_at_usec; /* at the previous sample; the time counts from boot */
     uint64_t n_samples;
     struct sample last;
+    struct history history;
 };
 
 int monitor_new(const struct backing *backing, const char *proc, struct monitor **ret)
@@ -222,12 +223,25 @@ int monitor_sample(struct monitor *monitor)
     monitor->cpu_at_usec = now_usec;
     monitor->last = sample;
     monitor->n_samples++;
+    history_note(
+        &monitor->history,
+        &(struct history_point){sample.sampled_at_usec, sample.rss_bytes, sample.arena_file_bytes});
     return 0;
 }
 
 const struct sample *monitor_last(const struct monitor *monitor)
 {
     return &monitor->last;
+}
+
+void monitor_keep_history(struct monitor *monitor, int fd)
+{
+    history_keep(&monitor->history, fd);
+}
+
+const struct history *monitor_history(const struct monitor *monitor)
+{
+    return &monitor->history;
 }
 
 uint64_t monitor_n_samples(const struct monitor *monitor)

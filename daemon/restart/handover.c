@@ -11,15 +11,18 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
-#define ARENA_NAME  "arena"
-#define LEDGER_NAME "ledger"
+#define ARENA_NAME   "arena"
+#define LEDGER_NAME  "ledger"
+#define HISTORY_NAME "history"
 
 struct handover {
     struct descriptor_store store;
     int arena_fd, ledger_fd; /* as taken from the store; -1: none */
+    int history_fd;          /* -1: none */
     bool is_doubtful; /* two arenas or ledgers were stored, or another file under such a name */
     struct ledger *ledger; /* NULL before handover_begin, or without a store */
     struct ledger_recovery *recovery;
@@ -32,7 +35,7 @@ struct handover *handover_new(uint64_t store_max)
     if (!handover)
         return NULL;
     descriptor_store_init(&handover->store, store_max);
-    handover->arena_fd = handover->ledger_fd = -1;
+    handover->arena_fd = handover->ledger_fd = handover->history_fd = -1;
     return handover;
 }
 
@@ -43,6 +46,7 @@ struct handover *handover_free(struct handover *handover)
     descriptor_store_done(&handover->store);
     closep(&handover->arena_fd);
     closep(&handover->ledger_fd);
+    closep(&handover->history_fd);
     ledger_free(handover->ledger);
     ledger_recovery_free(handover->recovery);
     free(handover->grace.layers);
@@ -61,9 +65,10 @@ static bool is_memory_file(int fd)
 void handover_take(struct handover *handover, const char *name, int fd)
 {
     _cleanup_(closep) int owned = fd;
-    int *place = strcmp(name, ARENA_NAME) == 0    ? &handover->arena_fd
-                 : strcmp(name, LEDGER_NAME) == 0 ? &handover->ledger_fd
-                                                  : NULL;
+    int *place = strcmp(name, ARENA_NAME) == 0     ? &handover->arena_fd
+                 : strcmp(name, LEDGER_NAME) == 0  ? &handover->ledger_fd
+                 : strcmp(name, HISTORY_NAME) == 0 ? &handover->history_fd
+                                                   : NULL;
 
     handover->store.n_fds++;
     if (place && *place < 0 && is_memory_file(owned)) {
@@ -87,13 +92,15 @@ static void forget(struct handover *handover)
         log_error("cannot release the stored arena's memory: %s", strerror(errno));
     descriptor_store_remove(ARENA_NAME);
     descriptor_store_remove(LEDGER_NAME);
+    descriptor_store_remove(HISTORY_NAME);
     descriptor_store_remove_sources(&handover->store);
     handover->store.n_fds = 0;
     handover->ledger = ledger_free(handover->ledger);
     handover->recovery = ledger_recovery_free(handover->recovery);
     closep(&handover->arena_fd);
     closep(&handover->ledger_fd);
-    handover->arena_fd = handover->ledger_fd = -1;
+    closep(&handover->history_fd);
+    handover->arena_fd = handover->ledger_fd = handover->history_fd = -1;
 }
 
 /* Whether the failure may be gone at the next start. Then all is kept, and that start may be
@@ -264,13 +271,11 @@ int handover_restore(struct handover *handover, struct scheduler *scheduler, str
     return 0;
 }
 
-int handover_begin(struct handover *handover, struct scheduler *scheduler,
-                   const struct backing *backing)
+static int begin_ledger(struct handover *handover, struct scheduler *scheduler,
+                        const struct backing *backing)
 {
     struct ledger_arena arena = describe(backing);
     uint64_t first_fill_id;
-    if (handover->ledger || handover->store.max < 2)
-        return 0;
     /* Starts at a random number, so that no load gets a number of an earlier ledger, and no client
      * takes new bytes for old ones. */
     if (getrandom(&first_fill_id, sizeof first_fill_id, 0) < 0)
@@ -282,6 +287,32 @@ int handover_begin(struct handover *handover, struct scheduler *scheduler,
     if (r == 0)
         r = descriptor_store_add(&handover->store, ledger_fd(handover->ledger), LEDGER_NAME);
     return r;
+}
+
+/* Without a place in the store there is no history after a restart, and that harms nobody. */
+static void begin_history(struct handover *handover)
+{
+    if (handover->history_fd >= 0)
+        return;
+    _cleanup_(closep) int fd = memfd_create("edgemind-history", MFD_CLOEXEC);
+    if (fd >= 0 && descriptor_store_add(&handover->store, fd, HISTORY_NAME) == 0)
+        handover->history_fd = TAKE_FD(fd);
+}
+
+int handover_begin(struct handover *handover, struct scheduler *scheduler,
+                   const struct backing *backing)
+{
+    if (handover->store.max < 2)
+        return 0;
+    int r = handover->ledger ? 0 : begin_ledger(handover, scheduler, backing);
+    if (r == 0)
+        begin_history(handover);
+    return r;
+}
+
+int handover_history_fd(const struct handover *handover)
+{
+    return handover->history_fd;
 }
 
 /* Called before the ledger knows the model, so that it never knows a model whose files are not

@@ -1,4 +1,5 @@
-/* What one daemon process leaves to the next: the arena, the ledger and the weight files, all in
+/* What one daemon process leaves to the next: the arena, the ledger, the weight files and the
+ * history of the daemon's memory, all in
  * the service manager's descriptor store. With them a restart is warm: every layer is where it was.
  * If any check fails, the start is cold: the daemon empties the stored arena before it makes a new
  * one, so that two arenas never hold memory at once, and the journal says why. A passing failure
@@ -35,6 +36,9 @@ int handover_restore(struct handover *handover, struct scheduler *scheduler, str
  * empty, unless handover_restore has filled it. Returns 0 or a negative errno. */
 int handover_begin(struct handover *handover, struct scheduler *scheduler,
                    const struct backing *backing);
+
+/* The file that keeps the history, after handover_begin; borrowed. -1: there is none. */
+int handover_history_fd(const struct handover *handover);
 
 /* A scheduler_observer; `context` is the handover. */
 void handover_on_scheduler(const struct scheduler_event *event, void *context);

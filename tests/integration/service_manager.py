@@ -27,6 +27,7 @@ from weight_files import Client, sha256
 
 STORE_MAX = 64
 PASSED = 3  # the first descriptor that is passed (sd_listen_fds(3))
+HISTORY = "history"
 APART = 500  # where the store's own descriptors begin, beyond all that a process is passed
 ENDS = (signal.SIGKILL, signal.SIGTERM)  # of a process that another one follows
 SIZES = [900_000, 1, 700_001, MIB, 4096, 123_456, 800_000, 600_000]  # of a model's layers
@@ -47,7 +48,7 @@ class Store(Notifications):
     def __init__(self, path, maximum):
         self.maximum = maximum
         self.fds = []  # (name, descriptor), in order
-        self.stored = 0  # messages that asked for it
+        self.stored = 0  # messages that asked for it, but for the history
         self.lock = threading.Lock()
         super().__init__(path)
 
@@ -74,7 +75,7 @@ class Store(Notifications):
             self.drop(name)
         if "FDSTORE=1" in lines:
             assert "FDPOLL=0" in lines and len(fds) == 1, lines
-            self.stored += 1
+            self.stored += name != HISTORY
             self.add(name, fds[0])
         for fd in fds:
             os.close(fd)
@@ -101,8 +102,9 @@ class Store(Notifications):
             yield
 
     def names(self):
+        """All but the history, which is of no use to a restart."""
         with self.lock:
-            return sorted(name for name, _ in self.fds)
+            return sorted(name for name, _ in self.fds if name != HISTORY)
 
     def fd(self, name):
         with self.lock:
@@ -114,11 +116,14 @@ class Store(Notifications):
 
 
 class Service(Daemon):
-    """A daemon with a store, which can be started again. `store_max`: None for no store.
+    """A daemon with a store, which can be started again. `store_max`: None for no store; without
+    the place of the history.
     `listening`: it listens on the manager's socket, otherwise on its own."""
 
     def __init__(self, store_max=STORE_MAX, listening=True, **options):
         self.store_max, self.is_listening = store_max, listening
+        if self.store_max and self.store_max >= 2:
+            self.store_max += 1
         self.listening, self.store, self.logs = None, None, []
         options.setdefault("log_level", "info")
         super().__init__(**options)

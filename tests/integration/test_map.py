@@ -1,10 +1,11 @@
 """emctl map --svg: the picture is well-formed, harmless, and shows what is in the arena."""
 import collections
+import re
 import shutil
 import subprocess
 import xml.etree.ElementTree
 
-from harness import MIB, sized_model
+from harness import MIB, sized_model, wait_until
 from leasing import LeaseTestCase
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -57,6 +58,18 @@ class Map(LeaseTestCase):
         self.daemon.call("LoadModel", definition=sized_model("m", 50 * MIB))
         self.assertEqual(self.cells(self.draw()), {("#4477aa", None): CELLS})
 
+    def test_the_last_hour(self):
+        """Lines for RSS and arena, and the capacity above them."""
+        self.daemon.call("LoadModel", definition=sized_model("m", 20 * MIB))
+        wait_until(lambda: self.daemon.call("History")["points"][-1]["arenaFileBytes"] == 20 * MIB, "a sample")
+        root = self.draw()
+        arena, rss = (path.get("d") for path in root.findall(SVG + "path"))
+        capacity = float(root.find(SVG + "line").get("y1"))
+        heights = [float(re.fullmatch(r"M\S+ (\S+)H\S+.*", path).group(1)) for path in (arena, rss)]
+        self.assertLess(capacity, heights[1])
+        self.assertLess(heights[1], heights[0])
+        self.assertIn("capacity 50.0 MiB (red)", self.texts(root))
+
     def test_many_models(self):
         for i in range(40):
             self.daemon.call("LoadModel", definition=sized_model("model %d" % i, MIB + 4096 * i))
@@ -70,7 +83,7 @@ class Map(LeaseTestCase):
             self.daemon.call("LoadModel", definition=sized_model(name.replace("/", "_"), MIB))
         root = self.draw()
         self.assertEqual({element.tag for element in root.iter()} - {SVG + tag for tag in (
-            "svg", "rect", "text", "defs", "pattern")}, set())
+            "svg", "rect", "text", "defs", "pattern", "path", "line")}, set())
         texts = self.texts(root)
         self.assertIn("<script>alert(1)<_script>", texts)
         self.assertIn("&quot;\"'", texts)

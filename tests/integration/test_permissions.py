@@ -32,7 +32,7 @@ class Permissions(TestCase):
             os.setgroups(own_groups)
 
     def assertMayLook(self, c):
-        for method in ("Stats", "List", "Views", "Usage", "org.varlink.service.GetInfo"):
+        for method in ("Stats", "List", "Views", "Usage", "History", "org.varlink.service.GetInfo"):
             c.call(method)
         c.call("Plan", definition=sized_model("m", 1))
         self.assertVarlinkError("NotFound", c.call, "Why", model="nope")
@@ -68,7 +68,7 @@ class Permissions(TestCase):
         c = self.connect_with()
         self.assertIn("interfaces", c.call("org.varlink.service.GetInfo"))
         for method, parameters in (("Stats", {}), ("List", {}), ("Plan", {}), ("Stats", {"x": 1}), ("Views", {}), ("Why", {"model": "m"}),
-                                   ("BeginView", {}), ("Usage", {})):
+                                   ("BeginView", {}), ("Usage", {}), ("History", {})):
             self.assertVarlinkError(DENIED, c.call, method, parameters)
         c.send_call("Watch", more=True)
         self.assertVarlinkError(DENIED, c.result, "Watch")

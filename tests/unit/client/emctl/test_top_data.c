@@ -1,5 +1,6 @@
 /* What emctl top makes of the daemon's replies. */
 #include "client/emctl/top_data.h"
+#include "common/clock.h"
 #include "tests/unit/run_suite.h"
 
 #include <errno.h>
@@ -108,6 +109,7 @@ START_TEST(test_bad_replies)
         ck_assert_int_eq(top_data_take_stats(&data, reply, SECOND), -EBADMSG);
         ck_assert_int_eq(top_data_take_views(&data, reply), -EBADMSG);
         ck_assert_int_eq(top_data_take_events(&data, reply), -EBADMSG);
+        ck_assert_int_eq(top_data_take_history(&data, reply, SECOND), -EBADMSG);
         json_decref(reply);
     }
     top_data_done(&data);
@@ -151,6 +153,28 @@ START_TEST(test_chart)
     ck_assert_int_eq(top_data_rss_bytes(&data, 0), 30);
     ck_assert_int_eq(top_data_rss_bytes(&data, 1), 0);
     ck_assert_int_eq(top_data_rss_bytes(&data, TOP_SECONDS_MAX), 0);
+}
+END_TEST
+
+START_TEST(test_history)
+{
+    json_int_t now = (json_int_t)clock_realtime_usec();
+    json_t *reply = json_pack(
+        "{s:I, s:[{s:I, s:I, s:I}, {s:I, s:I, s:I}]}", "stepUsec", (json_int_t)10 * SECOND,
+        "points", "atUsec", now - (json_int_t)40 * SECOND, "rssBytes", (json_int_t)5,
+        "arenaFileBytes", (json_int_t)4, "atUsec", now - (json_int_t)7 * SECOND, "rssBytes",
+        (json_int_t)6, "arenaFileBytes", (json_int_t)4);
+
+    ck_assert_int_eq(top_data_take_history(&data, reply, (uint64_t)5000 * SECOND), 0);
+    json_decref(reply);
+    ck_assert_uint_eq(data.n_history, 2);
+    ck_assert_int_eq(data.history[1].rss_bytes, 6);
+    take_stats(9, (uint64_t)5000 * SECOND);
+    ck_assert_int_eq(top_data_rss_bytes(&data, 0), 9);
+    ck_assert_int_eq(top_data_rss_bytes(&data, 5), 6);
+    ck_assert_int_eq(top_data_rss_bytes(&data, 20), 0); /* between the steps nothing is known */
+    ck_assert_int_eq(top_data_rss_bytes(&data, 35), 5);
+    ck_assert_int_eq(top_data_rss_bytes(&data, 50), 0);
 }
 END_TEST
 
@@ -216,6 +240,7 @@ int main(void)
     tcase_add_test(tcase, test_letters);
     tcase_add_test(tcase, test_bad_replies);
     tcase_add_test(tcase, test_chart);
+    tcase_add_test(tcase, test_history);
     tcase_add_test(tcase, test_passes);
     tcase_add_test(tcase, test_events);
     suite_add_tcase(suite, tcase);

@@ -1,0 +1,36 @@
+/* History: the daemon's memory of the last hour. */
+#include "daemon/methods/manager.h"
+#include "daemon/methods/methods.h"
+
+#include "common/clock.h"
+#include "daemon/monitor/history.h"
+
+static const struct field point_fields[] = {
+    {"atUsec", FIELD_U64, offsetof(struct history_point, at_usec)},
+    {"rssBytes", FIELD_U64, offsetof(struct history_point, rss_bytes)},
+    {"arenaFileBytes", FIELD_U64, offsetof(struct history_point, arena_bytes)},
+    {0},
+};
+
+struct history_reply {
+    uint64_t step_usec;
+    struct field_array points;
+};
+
+static const struct field reply_fields[] = {
+    {"stepUsec", FIELD_U64, offsetof(struct history_reply, step_usec)},
+    {"points", FIELD_OBJECTS, offsetof(struct history_reply, points), 0, point_fields},
+    {0},
+};
+
+void method_history(struct call *call, void *context)
+{
+    const struct manager *manager = context;
+    struct history_point points[HISTORY_POINTS];
+
+    if (!call_decode(call, call_no_parameters, NULL))
+        return;
+    size_t n = history_list(monitor_history(manager->monitor), clock_realtime_usec(), points);
+    struct history_reply reply = {HISTORY_STEP_USEC, {points, n, sizeof *points}};
+    call_reply_fields(call, reply_fields, &reply);
+}
