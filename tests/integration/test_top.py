@@ -1,5 +1,6 @@
 """emctl top on a real terminal."""
 import contextlib
+import os
 import re
 import signal
 import socket
@@ -169,6 +170,16 @@ class Top(LeaseTestCase):
         finally:
             ended.set()
             thread.join()
+
+    def test_views(self):
+        self.load("m", *[MIB] * 4)
+        client = self.client()
+        view = client.call("BeginView", model="m", program="engine", bytes=5 * MIB,
+                           outsideBytes=MIB)["view"]
+        for layer in ("l0", "l1"):
+            client.lease(model="m", layer=layer, view=view)
+        self.top().wait_for(r"(?m)^view +\[#{8}-{4}\.{8}\] 2\.0 MiB of 5\.0 MiB held, engine \(%d\) on m$"
+                            % os.getpid())
 
     def test_the_daemon_restarts(self):
         self.load("before", MIB)

@@ -71,7 +71,7 @@ resident=$(emctl list weights --json | jq -r '.layers[] | select(.state == "resi
 absent=$(emctl list weights --json | jq -r '.layers[] | select(.state == "absent").name' | head -n 1)
 check 'some layers are resident' test -n "$resident"
 check 'and some are not' test -n "$absent"
-check 'arena, ledger and weights are stored' stored 3
+check 'arena, ledger, history and weights are stored' stored 4
 hashes $resident >/tmp/hashes.before
 { list; loaded; } >/tmp/before
 
@@ -81,7 +81,7 @@ survives 'systemctl try-restart' systemctl try-restart edgemindd
 pid=$(main_pid)
 check 'systemctl daemon-reexec' systemctl daemon-reexec
 check 'which restarts nothing' test "$(main_pid)" = "$pid"
-check 'and keeps the store' stored 3
+check 'and keeps the store' stored 4
 survives 'kill -9 after it' kill -KILL "$pid"
 
 # --- a lease is held throughout
@@ -128,7 +128,7 @@ survives 'systemctl restart' systemctl restart edgemindd
 rm /tmp/weights.safetensors
 check 'an evicted layer of a file that was removed' emctl load-layer weights "$absent"
 check 'emctl unload-model' soon emctl unload-model weights
-check 'its weights are stored no more' soon stored 2
+check 'its weights are stored no more' soon stored 3
 
 # --- what makes the next start a cold one
 set_option capacity 40M
