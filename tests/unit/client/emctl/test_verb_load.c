@@ -92,10 +92,10 @@ START_TEST(plan)
     ck_assert_ptr_nonnull(strstr(daemon.call, "{\"model\":\"no-such-file\"}"));
     ck_assert_str_eq(err, "");
     /* A directory is not a file, but a model may have its name. */
-    ck_assert_int_eq(chdir("/"), 0);
-    arguments.operands[0] = "tmp";
+    ck_assert_int_eq(chdir("/tmp"), 0);
+    arguments.operands[0] = strrchr(directory, '/') + 1;
     ck_assert_int_eq(run(verb_plan, arguments, &daemon), EXIT_DONE);
-    arguments.operands[0] = "/tmp";
+    arguments.operands[0] = directory;
     ck_assert_int_eq(run(verb_plan, arguments, NULL), EXIT_OTHER);
     arguments.operands[0] = put("d", "{}", 2);
     daemon.answer = PLANNED(3);
