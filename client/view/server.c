@@ -21,9 +21,9 @@
 #include <unistd.h>
 
 enum {
-    RETRY_MSEC = 20,               /* between two tries to connect again, or without memory */
-    WAIT_USEC = 1000 * 1000,       /* for room, when there is no unit to release */
-    GRACE_USEC = 30 * 1000 * 1000, /* then the plain file is mapped */
+    RETRY_MSEC = 20,         /* between two tries to connect again, or without memory */
+    WAIT_USEC = 1000 * 1000, /* for room, when there is no unit to release */
+    GRACE_SEC = 30,          /* by default; then the plain file is mapped */
 };
 
 struct server {
@@ -268,6 +268,14 @@ static void declare(struct server *server)
     }
 }
 
+static uint64_t grace_usec(void)
+{
+    const char *value = getenv("EDGEMIND_VIEW_GRACE");
+    uint64_t seconds = value ? strtoul(value, NULL, 10) : 0;
+
+    return (seconds > 0 && seconds < UINT32_MAX ? seconds : GRACE_SEC) * 1000 * 1000;
+}
+
 static void find_daemon(struct server *server)
 {
     if (server->lost_usec == 0)
@@ -277,7 +285,7 @@ static void find_daemon(struct server *server)
         for_units(server, is_held, take_up);
         if (server->link.varlink)
             server->lost_usec = 0;
-    } else if (clock_monotonic_usec() >= server->lost_usec + GRACE_USEC) {
+    } else if (clock_monotonic_usec() >= server->lost_usec + grace_usec()) {
         atomic_store(&views.disabled, true);
         for_units(server, is_any, become_plain);
         notice_print("no daemon has come back: the weight files are mapped directly");

@@ -203,9 +203,23 @@ static void read_ahead(const struct acquisition *acquisition)
                                  acquisition->run->run);
 }
 
+/* A program that reads a view gets a signal, and no error that says why. */
+static void report_unreadable(const struct acquisition *acquisition, int error)
+{
+    const struct layer *layer = acquisition->layer;
+    const struct client_view *view =
+        client_view_find(&acquisition->holder->views, acquisition->view_id);
+
+    if (view && layer_definition(layer)->n_pieces > 0)
+        events_on_unreadable(acquisition->manager->events, layer, layer_failed_path(layer), error,
+                             view->program, &acquisition->requester);
+}
+
 static void ended(const struct load_progress *progress, const struct load_end *end, void *context)
 {
     _cleanup_(freep) struct acquisition *acquisition = context;
+    if (end->error < 0)
+        report_unreadable(acquisition, end->error);
     if (end->error < 0 || end->refusal != ERROR_NONE) {
         reply_load_end(acquisition->manager, acquisition->call, end);
         return;

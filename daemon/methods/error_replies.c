@@ -158,8 +158,7 @@ void reply_model_refusal(struct call *call, const struct model_refusal *refusal)
     call_error_fields(call, ERROR_OUT_OF_MEMORY, out_of_memory_fields, &reply);
 }
 
-/* Names the first of the layer's files that has changed. */
-static void reply_source_changed(struct call *call, const struct layer *layer)
+const char *layer_failed_path(const struct layer *layer)
 {
     const struct definition *definition = layer->model->definition;
     const struct layer_definition *description = layer_definition(layer);
@@ -172,13 +171,14 @@ static void reply_source_changed(struct call *call, const struct layer *layer)
             break;
         }
     }
-    call_error(call, ERROR_SOURCE_CHANGED, json_pack("{s:s}", "path", file->path));
+    return file->path;
 }
 
 void reply_load_end(struct manager *manager, struct call *call, const struct load_end *end)
 {
     if (end->error == -ESTALE) {
-        reply_source_changed(call, end->layer);
+        call_error(call, ERROR_SOURCE_CHANGED,
+                   json_pack("{s:s}", "path", layer_failed_path(end->layer)));
         return;
     }
     if (end->error < 0) {

@@ -340,6 +340,22 @@ void events_on_deleted_file(struct events *events, const char *model, const char
          path, model);
 }
 
+void events_on_unreadable(struct events *events, const struct layer *layer, const char *path,
+                          int error, const char *program, const struct requester *requester)
+{
+    const char *name = layer_definition(layer)->name, *model = layer->model->definition->name;
+
+    emit(events, LOG_LEVEL_WARNING,
+         (struct event_record){.name = "view-unreadable",
+                               .model = model,
+                               .layer = name,
+                               .bytes = UINT64_MAX,
+                               .requester = *requester},
+         "%s (pid %" PRId32 ") cannot read %s of %s any more: %s: %s", program, requester->pid,
+         name, model, path,
+         error == -ESTALE ? "the file has changed since it was registered" : strerror(-error));
+}
+
 void events_on_reload(struct events *events)
 {
     emit(events, LOG_LEVEL_NOTICE, (struct event_record){.name = "reloaded", .bytes = UINT64_MAX},

@@ -27,6 +27,11 @@ void events_on_setting(struct events *events, const char *setting, const char *f
  * it has open. */
 void events_on_deleted_file(struct events *events, const char *model, const char *path);
 
+/* Reports that a program that reads a view gets SIGBUS for a layer, because the file at `path` has
+ * changed (-ESTALE) or cannot be read (another negative errno). */
+void events_on_unreadable(struct events *events, const struct layer *layer, const char *path,
+                          int error, const char *program, const struct requester *requester);
+
 /* Reports that the configuration was loaded again. */
 void events_on_reload(struct events *events);
 
