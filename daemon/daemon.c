@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "daemon/control/server.h"
+#include "daemon/disposal.h"
 #include "daemon/history/history.h"
 #include "daemon/load_portions.h"
 #include "daemon/methods/deleted_files.h"
@@ -257,6 +258,7 @@ static int build_server(struct daemon *daemon)
         .backing = daemon->backing,
         .handover = daemon->handover,
         .readers = daemon->pools.readers,
+        .preparation = {handover_prepare, handover_forget, daemon->handover},
         .planners = daemon->pools.planners,
         .loads = daemon->loads,
         .waits = daemon->waits,
@@ -284,6 +286,7 @@ static int build_server(struct daemon *daemon)
     server_on_adopted_end(daemon->server, on_last_user_gone, daemon);
     daemon->manager.server = daemon->server;
     scheduler_set_observer(daemon->scheduler, on_scheduler, daemon);
+    scheduler_on_dispose(daemon->scheduler, disposal_of_model, daemon->pools.closers);
     return 0;
 }
 

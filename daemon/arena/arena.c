@@ -262,6 +262,16 @@ void arena_release(struct arena *arena, struct allocation *allocation)
     recycle(arena, allocation);
 }
 
+void allocation_done(struct allocation *allocation)
+{
+    while (allocation->extents) {
+        struct extent *extent = allocation->extents;
+        allocation->extents = extent->next;
+        free(extent);
+    }
+    *allocation = (struct allocation){0};
+}
+
 bool arena_holds(const struct arena *arena, const struct allocation *allocation)
 {
     return allocation->generation == arena->generation;

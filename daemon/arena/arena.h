@@ -82,6 +82,10 @@ int arena_restore(struct arena *arena, const struct claim *claims, size_t n_clai
 /* Frees the allocation's pages. An allocation of an older generation has none. Cannot fail. */
 void arena_release(struct arena *arena, struct allocation *allocation);
 
+/* Frees the memory of an allocation that holds no pages. Unlike arena_release, any thread may call
+ * it. */
+void allocation_done(struct allocation *allocation);
+
 /* Whether the allocation holds pages now. */
 bool arena_holds(const struct arena *arena, const struct allocation *allocation);
 

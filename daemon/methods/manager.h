@@ -26,7 +26,8 @@ struct manager {
     struct workers *readers;      /* of models */
     struct workers *planners;     /* make forecasts and choose the plans of runs */
     struct parse_gate parse_gate; /* of models' texts */
-    struct turns turns;           /* of Plan calls */
+    struct model_preparation preparation;
+    struct turns turns; /* of Plan calls */
     struct run_choices choices;
     struct load_requests *loads;
     struct waits *waits;

@@ -2,8 +2,9 @@
 #include "daemon/methods/error_replies.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/parameters.h"
+#include "daemon/methods/unloading.h"
 
-#include <malloc.h>
+#include <errno.h>
 
 struct name_parameters {
     const char *model, *layer;
@@ -45,8 +46,29 @@ void method_unload_layer(struct call *call, void *context)
     reply_unless_busy(manager, call, r);
 }
 
+/* An UnloadModel in progress. */
+struct unload_call {
+    struct unloading unloading;
+    struct manager *manager;
+    struct call *call;
+};
+
+static void unloaded(int error, void *context)
+{
+    _cleanup_(freep) struct unload_call *unload = context;
+    reply_unless_busy(unload->manager, unload->call, error);
+}
+
+static void unload_cancelled(void *context)
+{
+    struct unload_call *unload = context;
+    unloading_cancel(&unload->unloading);
+    free(unload);
+}
+
 void method_unload_model(struct call *call, void *context)
 {
+    static const struct call_hooks hooks = {.cancelled = unload_cancelled};
     struct manager *manager = context;
     struct name_parameters parameters = {0};
     struct model *model;
@@ -54,11 +76,15 @@ void method_unload_model(struct call *call, void *context)
     if (!call_decode(call, model_fields, &parameters) ||
         !(model = manager_find_model(manager, call, parameters.model)))
         return;
-    manager_begin_request(manager, call);
-    int r = scheduler_remove_model(manager->scheduler, model);
-    manager_end_request(manager);
-    reply_unless_busy(manager, call, r);
-    malloc_trim(0); /* unused memory of the heap counts in the budget, too */
+    struct unload_call *unload = calloc(1, sizeof *unload);
+    if (!unload) {
+        call_io_failed(call, "unload", -ENOMEM);
+        return;
+    }
+    unload->manager = manager;
+    unload->call = call;
+    call_set_hooks(call, &hooks, unload);
+    unloading_begin(&unload->unloading, manager, call, model, unloaded, unload);
 }
 
 void method_reset(struct call *call, void *context)

@@ -2,6 +2,7 @@
 #include "daemon/methods/error_replies.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/parameters.h"
+#include "daemon/methods/unloading.h"
 
 #include "common/log.h"
 
@@ -19,9 +20,10 @@ struct loading {
     struct event *ticker;        /* reports the progress within a large layer */
     struct model *model;
     struct definition *replaced; /* of the model that this one has replaced; or NULL */
+    struct unloading unloading;  /* of that model */
     uint64_t zero_bytes;         /* see zeroBytes in the interface file */
     enum on_full on_full;
-    bool replace;
+    bool replace, is_unregistered; /* the model is not known to the scheduler */
 };
 
 struct load_reply {
@@ -53,7 +55,13 @@ static void loading_free(struct loading *loading)
 {
     if (loading->ticker)
         event_free(loading->ticker);
+    unloading_cancel(&loading->unloading);
     definition_unref(loading->replaced);
+    if (loading->is_unregistered) {
+        const struct model_preparation *preparation = &loading->manager->preparation;
+        preparation->forget(loading->model->definition, preparation->context);
+        model_free(loading->model, NULL);
+    }
     free(loading);
 }
 DEFINE_CLEANUP(struct loading *, loading_free);
@@ -184,24 +192,59 @@ static uint64_t count_zero_bytes(const struct manager *manager, const struct def
     return n_bytes;
 }
 
-static int register_model(struct loading *loading, struct definition *definition,
-                          struct model_refusal *refusal)
+/* Registers the model, and loads its layers. */
+static void register_model(struct loading *loading)
 {
-    struct scheduler *scheduler = loading->manager->scheduler;
-    struct model *known =
-        loading->replace ? scheduler_find_model(scheduler, definition->name) : NULL;
+    static const struct load_hooks hooks = {.progress = model_progress, .ended = model_ended};
+    struct manager *manager = loading->manager;
+    const struct definition *definition = loading->model->definition;
 
-    if (!known)
-        return scheduler_add_model(scheduler, definition, &loading->model, refusal);
-    loading->replaced = definition_ref(known->definition);
-    return scheduler_replace_model(scheduler, known, definition, &loading->model, refusal);
+    loading->is_unregistered = false;
+    manager_begin_request(manager, loading->call);
+    scheduler_register_model(manager->scheduler, loading->model);
+    manager_end_request(manager);
+    loading->zero_bytes = count_zero_bytes(manager, definition, 0, definition->n_layers);
+    if (call_more(loading->call)) {
+        loading->ticker = event_new(manager->base, -1, EV_PERSIST, on_tick, loading);
+        if (loading->ticker)
+            event_add(loading->ticker, &tick);
+    }
+    start(loading, 0, definition->n_layers, &hooks);
+}
+
+/* Whether the model may be registered, in the place of `replaced` if that is not NULL. Otherwise it
+ * has answered the call. */
+static bool check_model(struct loading *loading, const struct model *replaced)
+{
+    struct model_refusal refusal;
+    manager_begin_request(loading->manager, loading->call);
+    int r = scheduler_check_model(loading->manager->scheduler, loading->model, replaced, &refusal);
+    manager_end_request(loading->manager);
+    if (r == 0)
+        return true;
+    if (refusal.error == ERROR_ALREADY_LOADED)
+        call_error(loading->call, ERROR_ALREADY_LOADED,
+                   json_pack("{s:s}", "model", loading->model->definition->name));
+    else
+        reply_model_refusal(loading->call, &refusal);
+    return false;
+}
+
+static void replaced_unloaded(int error, void *context)
+{
+    struct loading *loading = context;
+    if (error < 0)
+        reply_busy(loading->manager, loading->call);
+    /* Meanwhile other models may have been registered. */
+    if (error < 0 || !check_model(loading, NULL))
+        loading_free(loading);
+    else
+        register_model(loading);
 }
 
 static void imported(int error, struct model_read_result *result, void *context)
 {
-    static const struct load_hooks hooks = {.progress = model_progress, .ended = model_ended};
     struct loading *loading = context;
-    struct definition *definition = result->definition;
     loading->reader = NULL;
 
     if (error < 0) {
@@ -209,30 +252,21 @@ static void imported(int error, struct model_read_result *result, void *context)
         loading_free(loading);
         return;
     }
-    struct model_refusal refusal;
-    manager_begin_request(loading->manager, loading->call);
-    int r = register_model(loading, definition, &refusal);
-    manager_end_request(loading->manager);
-    if (r < 0) {
-        if (r == -EPERM && refusal.error == ERROR_ALREADY_LOADED)
-            call_error(loading->call, ERROR_ALREADY_LOADED,
-                       json_pack("{s:s}", "model", definition->name));
-        else if (r == -EPERM)
-            reply_model_refusal(loading->call, &refusal);
-        else if (r == -EBUSY)
-            reply_busy(loading->manager, loading->call);
-        else
-            call_io_failed(loading->call, "register", r);
+    struct manager *manager = loading->manager;
+    struct model *known = loading->replace
+                              ? scheduler_find_model(manager->scheduler, result->definition->name)
+                              : NULL;
+    loading->model = TAKE_PTR(result->model);
+    loading->is_unregistered = true;
+    if (!check_model(loading, known)) {
         loading_free(loading);
-        return;
+    } else if (known) {
+        loading->replaced = definition_ref(known->definition);
+        unloading_begin(&loading->unloading, manager, loading->call, known, replaced_unloaded,
+                        loading);
+    } else {
+        register_model(loading);
     }
-    loading->zero_bytes = count_zero_bytes(loading->manager, definition, 0, definition->n_layers);
-    if (call_more(loading->call)) {
-        loading->ticker = event_new(loading->manager->base, -1, EV_PERSIST, on_tick, loading);
-        if (loading->ticker)
-            event_add(loading->ticker, &tick);
-    }
-    start(loading, 0, definition->n_layers, &hooks);
 }
 
 struct load_model_parameters {
@@ -272,8 +306,8 @@ void method_load_model(struct call *call, void *context)
     }
     loading->on_full = on_full;
     loading->replace = parameters.replace;
-    int r = model_reader_start(manager->readers, call_peer(call)->uid, &source, imported, loading,
-                               &loading->reader);
+    int r = model_reader_start(manager->readers, call_peer(call)->uid, &source,
+                               &manager->preparation, imported, loading, &loading->reader);
     if (r < 0) {
         call_io_failed(call, "read", r);
         loading_free(loading);

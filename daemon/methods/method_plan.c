@@ -221,8 +221,9 @@ static void turn_begun(struct turn *turn)
         start_forecasts(planning);
         return;
     }
-    int r = model_reader_start(planning->manager->readers, call_peer(planning->call)->uid,
-                               &planning->source, definition_read, planning, &planning->reader);
+    int r =
+        model_reader_start(planning->manager->readers, call_peer(planning->call)->uid,
+                           &planning->source, NULL, definition_read, planning, &planning->reader);
     if (r < 0) {
         call_io_failed(planning->call, "read", r);
         planning_free(planning);

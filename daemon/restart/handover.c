@@ -4,6 +4,7 @@
 
 #include "common/log.h"
 #include "daemon/restart/descriptor_store.h"
+#include "daemon/restart/drafts.h"
 #include "daemon/restart/ledger.h"
 
 #include <errno.h>
@@ -27,6 +28,7 @@ struct handover {
     struct ledger *ledger; /* NULL before handover_begin, or without a store */
     struct ledger_recovery *recovery;
     struct grace grace;
+    struct drafts drafts;
 };
 
 struct handover *handover_new(uint64_t store_max)
@@ -34,6 +36,7 @@ struct handover *handover_new(uint64_t store_max)
     struct handover *handover = calloc(1, sizeof *handover);
     if (!handover)
         return NULL;
+    drafts_init(&handover->drafts);
     descriptor_store_init(&handover->store, store_max);
     handover->arena_fd = handover->ledger_fd = handover->history_fd = -1;
     return handover;
@@ -50,6 +53,7 @@ struct handover *handover_free(struct handover *handover)
     ledger_free(handover->ledger);
     ledger_recovery_free(handover->recovery);
     free(handover->grace.layers);
+    drafts_done(&handover->drafts);
     free(handover);
     return NULL;
 }
@@ -315,6 +319,26 @@ int handover_history_fd(const struct handover *handover)
     return handover->history_fd;
 }
 
+void handover_prepare(const struct definition *definition, void *context)
+{
+    struct handover *handover = context;
+    if (handover->ledger)
+        drafts_make(&handover->drafts, handover->ledger, definition);
+}
+
+void handover_forget(const struct definition *definition, void *context)
+{
+    struct handover *handover = context;
+    ledger_draft_drop(handover->ledger, drafts_take(&handover->drafts, definition));
+}
+
+static int add_model(struct handover *handover, const struct model *model)
+{
+    struct ledger_draft *draft = drafts_take(&handover->drafts, model->definition);
+    return draft ? ledger_add_drafted(handover->ledger, model, draft)
+                 : ledger_add_model(handover->ledger, model);
+}
+
 /* Called before the ledger knows the model, so that it never knows a model whose files are not
  * stored. */
 static void keep_sources(struct handover *handover, const struct definition *definition)
@@ -341,7 +365,7 @@ void handover_on_scheduler(const struct scheduler_event *event, void *context)
     switch (event->type) {
     case EVENT_MODEL_ADDED:
         keep_sources(handover, event->model->definition);
-        r = ledger_add_model(ledger, event->model);
+        r = add_model(handover, event->model);
         break;
     case EVENT_MODEL_REMOVED:
         r = ledger_remove_model(ledger, event->model);

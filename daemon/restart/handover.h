@@ -40,6 +40,12 @@ int handover_begin(struct handover *handover, struct scheduler *scheduler,
 /* The file that keeps the history, after handover_begin; borrowed. -1: there is none. */
 int handover_history_fd(const struct handover *handover);
 
+/* Writes down the definition of a model that will be registered, so that the loop has little to do
+ * then. Any thread; `context` is the handover. handover_forget gives the memory back if the model
+ * is not registered after all. */
+void handover_prepare(const struct definition *definition, void *context);
+void handover_forget(const struct definition *definition, void *context);
+
 /* A scheduler_observer; `context` is the handover. */
 void handover_on_scheduler(const struct scheduler_event *event, void *context);
 

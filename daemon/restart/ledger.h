@@ -54,6 +54,14 @@ uint64_t ledger_model_id(const struct ledger *ledger, const struct model *model)
  * no resident layers when it is removed. Each load of a layer has a `fill_id` of its own, which no
  * other load has in this ledger or in those before it. */
 int ledger_add_model(struct ledger *ledger, const struct model *model);
+/* The same in two steps, so that a worker can write down the definition: any thread may make the
+ * draft. ledger_add_drafted frees it. A draft whose model is not added is dropped, which gives its
+ * memory back. ledger_draft returns NULL if it cannot write: ledger_add_model then fails, too. */
+struct ledger_draft;
+struct ledger_draft *ledger_draft(struct ledger *ledger, const struct definition *definition);
+int ledger_add_drafted(struct ledger *ledger, const struct model *model,
+                       struct ledger_draft *draft);
+struct ledger_draft *ledger_draft_drop(struct ledger *ledger, struct ledger_draft *draft);
 int ledger_remove_model(struct ledger *ledger, const struct model *model);
 int ledger_loaded(struct ledger *ledger, const struct layer *layer, uint64_t fill_id);
 int ledger_evicted(struct ledger *ledger, const struct layer *layer);

@@ -25,6 +25,7 @@ enum { BUFFER_BYTES = 16 * 1024, NUMBER_BYTES_MAX = 10 };
 
 struct writer {
     int fd, error;
+    bool only_counts;
     uint64_t offset_bytes, n_bytes;
     uint32_t crc;
     size_t n_buffered;
@@ -33,10 +34,11 @@ struct writer {
 
 static void flush(struct writer *writer)
 {
-    if (writer->error == 0)
+    if (writer->error == 0 && !writer->only_counts)
         writer->error = ledger_write(writer->fd, writer->offset_bytes + writer->n_bytes,
                                      writer->buffer, writer->n_buffered);
-    writer->crc = crc32c(writer->crc, writer->buffer, writer->n_buffered);
+    if (!writer->only_counts)
+        writer->crc = crc32c(writer->crc, writer->buffer, writer->n_buffered);
     writer->n_bytes += writer->n_buffered;
     writer->n_buffered = 0;
 }
@@ -115,24 +117,37 @@ static void put_layer(struct writer *writer, const struct layer_definition *laye
     }
 }
 
+static void put_definition(struct writer *writer, const struct definition *definition)
+{
+    put_string(writer, definition->name);
+    put_number(writer, definition->weights != NULL);
+    if (definition->weights)
+        put_string(writer, definition->weights);
+    put_number(writer, definition->n_files);
+    put_number(writer, definition->n_layers);
+    for (uint32_t i = 0; i < definition->n_files; i++)
+        put_file(writer, &definition->files[i]);
+    for (uint32_t i = 0; i < definition->n_layers; i++)
+        put_layer(writer, &definition->layers[i]);
+    flush(writer);
+}
+
 int ledger_definition_write(int fd, uint64_t offset_bytes, const struct definition *definition,
                             uint64_t *ret_bytes, uint32_t *ret_crc)
 {
     struct writer writer = {.fd = fd, .offset_bytes = offset_bytes};
-    put_string(&writer, definition->name);
-    put_number(&writer, definition->weights != NULL);
-    if (definition->weights)
-        put_string(&writer, definition->weights);
-    put_number(&writer, definition->n_files);
-    put_number(&writer, definition->n_layers);
-    for (uint32_t i = 0; i < definition->n_files; i++)
-        put_file(&writer, &definition->files[i]);
-    for (uint32_t i = 0; i < definition->n_layers; i++)
-        put_layer(&writer, &definition->layers[i]);
-    flush(&writer);
+    put_definition(&writer, definition);
     if (writer.error < 0)
         return writer.error;
     *ret_bytes = writer.n_bytes;
     *ret_crc = writer.crc;
     return 0;
+}
+
+int ledger_definition_measure(const struct definition *definition, uint64_t *ret_bytes)
+{
+    struct writer writer = {.only_counts = true};
+    put_definition(&writer, definition);
+    *ret_bytes = writer.n_bytes;
+    return writer.error;
 }

@@ -10,6 +10,9 @@
 int ledger_definition_write(int fd, uint64_t offset_bytes, const struct definition *definition,
                             uint64_t *ret_bytes, uint32_t *ret_crc);
 
+/* Finds out how many bytes ledger_definition_write would write. Errors likewise. */
+int ledger_definition_measure(const struct definition *definition, uint64_t *ret_bytes);
+
 /* Reads a definition and checks all that the daemon later relies on. The files have no descriptors;
  * `ret_sources` is a new array that identifies each file. Returns 0; -EBADMSG; -ENOMEM; a read's
  * errno. */

@@ -113,8 +113,8 @@ struct ledger {
     uint64_t step; /* of the last step */
     uint64_t epoch;
     uint64_t last_fill_id, loaded_bytes;
-    uint64_t end_bytes; /* where the next region begins */
-    size_t latest;      /* the last slot used: successive steps are mostly about one model */
+    _Atomic uint64_t end_bytes; /* where the next region begins; drafts take their place here */
+    size_t latest; /* the last slot used: successive steps are mostly about one model */
     struct ledger_slot slots[LEDGER_MODELS_MAX];
 };
 

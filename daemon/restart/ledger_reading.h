@@ -22,6 +22,7 @@ struct ledger_reading {
     struct ledger_found *found;
     size_t n_found_max, n_extents_max;
     struct ledger_record batch[LEDGER_BATCH];
+    const struct ledger_slot *regions[LEDGER_MODELS_MAX]; /* of the models, by their places */
     char *why;
 };
 

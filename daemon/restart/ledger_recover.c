@@ -157,18 +157,34 @@ static int compare_models(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* Checks that the names differ, and that the regions are in the models' order. */
-static int check_models(const struct ledger_reading *reading)
+static int compare_regions(const void *a, const void *b)
+{
+    const struct ledger_slot *const *x = a, *const *y = b;
+    return ((*x)->begin_bytes > (*y)->begin_bytes) - ((*x)->begin_bytes < (*y)->begin_bytes);
+}
+
+/* The models' regions in the order of their places, which need not be that of the models, because a
+ * draft gets its place before its model is added. */
+static void list_regions(struct ledger_reading *reading)
+{
+    const struct ledger_recovery *recovery = reading->recovery;
+    for (size_t i = 0; i < recovery->n_models; i++)
+        reading->regions[i] = ledger_slot_of(reading->ledger, recovery->models[i].id);
+    qsort(reading->regions, recovery->n_models, sizeof *reading->regions, compare_regions);
+}
+
+/* Checks that the names differ, and that no two regions overlap. */
+static int check_models(struct ledger_reading *reading)
 {
     const struct ledger_recovery *recovery = reading->recovery;
     uint64_t end_bytes = reading->regions_bytes, n_layers = 0;
+    list_regions(reading);
     for (size_t i = 0; i < recovery->n_models; i++) {
         const struct ledger_recovered_model *model = &recovery->models[i];
-        const struct ledger_slot *slot = ledger_slot_of(reading->ledger, model->id);
         n_layers += model->definition->n_layers;
-        if (slot->begin_bytes < end_bytes || n_layers > SCHEDULER_LAYERS_MAX)
+        if (reading->regions[i]->begin_bytes < end_bytes || n_layers > SCHEDULER_LAYERS_MAX)
             return ledger_refuse(reading, -EBADMSG, "the ledger's models overlap, or are too many");
-        end_bytes = slot->end_bytes;
+        end_bytes = reading->regions[i]->end_bytes;
         for (size_t j = 0; j < i; j++)
             if (strcmp(recovery->models[j].definition->name, model->definition->name) == 0)
                 return ledger_refuse(reading, -EBADMSG,
@@ -202,7 +218,7 @@ static int give_back(const struct ledger_reading *reading)
     const struct ledger *ledger = reading->ledger;
     uint64_t end_bytes = reading->regions_bytes;
     for (size_t i = 0; i < reading->recovery->n_models; i++) {
-        const struct ledger_slot *slot = ledger_slot_of(ledger, reading->recovery->models[i].id);
+        const struct ledger_slot *slot = reading->regions[i];
         if (slot->begin_bytes > end_bytes)
             (void)fallocate(ledger->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                             (off_t)end_bytes, (off_t)(slot->begin_bytes - end_bytes));

@@ -15,6 +15,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 
 /* Ends a step. If it failed, no later step may count either, and the file is emptied. */
@@ -63,14 +64,16 @@ int ledger_new(const struct ledger_arena *arena, struct ledger **ret)
     if (!ledger)
         return -ENOMEM;
     ledger->fd = -1;
-    int r = ledger_regions_offset(arena, &ledger->end_bytes);
+    uint64_t end_bytes;
+    int r = ledger_regions_offset(arena, &end_bytes);
     if (r == 0)
         r = ledger_make_header(arena, &header);
     if (r < 0)
         return r;
     ledger->fd = memfd_create("edgemind-ledger", MFD_CLOEXEC);
-    if (ledger->fd < 0 || ftruncate(ledger->fd, (off_t)ledger->end_bytes) < 0)
+    if (ledger->fd < 0 || ftruncate(ledger->fd, (off_t)end_bytes) < 0)
         return -errno;
+    ledger->end_bytes = end_bytes;
     r = ledger_lock(ledger->fd);
     if (r == 0)
         r = ledger_write(ledger->fd, 0, &header, sizeof header);
@@ -128,44 +131,105 @@ void ledger_bind(struct ledger *ledger, uint64_t model_id, const struct model *m
             ledger->slots[i].model = model;
 }
 
-static int add_model(struct ledger *ledger, struct ledger_slot *slot, const struct model *model)
-{
+/* A definition that is in the file already, and whose records have their memory. */
+struct ledger_draft {
     struct ledger_slot region;
-    uint32_t n_layers = model->definition->n_layers;
-    struct ledger_record record = {.kind = LEDGER_MODEL, .state = LEDGER_PRESENT};
-    int r = ledger_definition_write(ledger->fd, ledger->end_bytes, model->definition,
-                                    &record.model_.definition_bytes, &record.model_.definition_crc);
+    uint64_t definition_bytes;
+    uint32_t crc;
+};
+
+/* Takes a region for the definition, and writes the definition there. */
+static int write_draft(struct ledger *ledger, const struct definition *definition,
+                       struct ledger_draft *draft)
+{
+    struct ledger_slot *region = &draft->region, relative;
+    int r = ledger_definition_measure(definition, &draft->definition_bytes);
     if (r == 0)
-        r = ledger_lay_out(ledger->end_bytes, record.model_.definition_bytes, n_layers, &region);
+        r = ledger_lay_out(0, draft->definition_bytes, definition->n_layers, &relative);
     if (r < 0)
         return r;
+    uint64_t begin_bytes = atomic_fetch_add(&ledger->end_bytes, relative.end_bytes);
+    r = ledger_lay_out(begin_bytes, draft->definition_bytes, definition->n_layers, region);
+    if (r == 0)
+        r = ledger_definition_write(ledger->fd, begin_bytes, definition, &draft->definition_bytes,
+                                    &draft->crc);
     /* Obtains the memory for the records now, so that no later step lacks it. */
-    while (fallocate(ledger->fd, 0, (off_t)region.records_bytes,
-                     (off_t)(region.end_bytes - region.records_bytes)) < 0)
+    while (r == 0 && fallocate(ledger->fd, 0, (off_t)region->records_bytes,
+                               (off_t)(region->end_bytes - region->records_bytes)) < 0)
         if (errno != EINTR)
-            return -errno;
-    record.model = ledger->step + 1;
-    record.model_.begin_bytes = region.begin_bytes;
-    record.model_.end_bytes = region.end_bytes;
-    record.model_.n_layers = n_layers;
-    r = write_record(ledger, ledger_model_place((size_t)(slot - ledger->slots)), &record);
+            r = -errno;
+    return r;
+}
+
+static void give_back(const struct ledger *ledger, const struct ledger_slot *region)
+{
+    /* If this fails, the next recovery returns the memory. */
+    if (region->end_bytes > region->begin_bytes)
+        (void)fallocate(ledger->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                        (off_t)region->begin_bytes,
+                        (off_t)(region->end_bytes - region->begin_bytes));
+}
+
+struct ledger_draft *ledger_draft_drop(struct ledger *ledger, struct ledger_draft *draft)
+{
+    if (draft)
+        give_back(ledger, &draft->region);
+    free(draft);
+    return NULL;
+}
+
+struct ledger_draft *ledger_draft(struct ledger *ledger, const struct definition *definition)
+{
+    struct ledger_draft *draft = calloc(1, sizeof *draft);
+    return draft && write_draft(ledger, definition, draft) < 0 ? ledger_draft_drop(ledger, draft)
+                                                               : draft;
+}
+
+static int add_model(struct ledger *ledger, struct ledger_slot *slot, const struct model *model,
+                     const struct ledger_draft *draft)
+{
+    struct ledger_record record = {
+        .kind = LEDGER_MODEL,
+        .state = LEDGER_PRESENT,
+        .model = ledger->step + 1,
+        .model_ = {.begin_bytes = draft->region.begin_bytes,
+                   .definition_bytes = draft->definition_bytes,
+                   .end_bytes = draft->region.end_bytes,
+                   .definition_crc = draft->crc,
+                   .n_layers = model->definition->n_layers},
+    };
+    int r = write_record(ledger, ledger_model_place((size_t)(slot - ledger->slots)), &record);
     if (r < 0)
         return r;
-    *slot = region;
+    *slot = draft->region;
     slot->model = model;
     slot->id = record.model;
-    ledger->end_bytes = region.end_bytes;
     return 0;
+}
+
+static int use_draft(struct ledger *ledger, const struct model *model,
+                     const struct ledger_draft *draft)
+{
+    for (size_t i = 0; i < LEDGER_MODELS_MAX; i++)
+        if (ledger->slots[i].id == 0)
+            return add_model(ledger, &ledger->slots[i], model, draft);
+    return -EXFULL;
+}
+
+int ledger_add_drafted(struct ledger *ledger, const struct model *model, struct ledger_draft *draft)
+{
+    int r = ledger->is_void ? 0 : end_step(ledger, use_draft(ledger, model, draft));
+    free(draft);
+    return r;
 }
 
 int ledger_add_model(struct ledger *ledger, const struct model *model)
 {
+    struct ledger_draft draft = {0};
     if (ledger->is_void)
         return 0;
-    for (size_t i = 0; i < LEDGER_MODELS_MAX; i++)
-        if (ledger->slots[i].id == 0)
-            return end_step(ledger, add_model(ledger, &ledger->slots[i], model));
-    return end_step(ledger, -EXFULL);
+    int r = write_draft(ledger, model->definition, &draft);
+    return end_step(ledger, r < 0 ? r : use_draft(ledger, model, &draft));
 }
 
 int ledger_remove_model(struct ledger *ledger, const struct model *model)
@@ -175,10 +239,8 @@ int ledger_remove_model(struct ledger *ledger, const struct model *model)
     struct ledger_slot *slot = use_slot(ledger, model);
     struct ledger_record record = {.kind = LEDGER_MODEL, .state = LEDGER_ABSENT, .model = slot->id};
     int r = write_record(ledger, ledger_model_place((size_t)(slot - ledger->slots)), &record);
-    /* If this fails, the next recovery returns the memory. */
     if (r == 0)
-        (void)fallocate(ledger->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                        (off_t)slot->begin_bytes, (off_t)(slot->end_bytes - slot->begin_bytes));
+        give_back(ledger, slot);
     *slot = (struct ledger_slot){0};
     return end_step(ledger, r);
 }

@@ -24,8 +24,14 @@ struct model *model_new(struct definition *definition)
     }
     model->definition = definition_ref(definition);
     for (uint32_t i = 0; i < definition->n_layers; i++) {
+        const struct layer_definition *layer = &definition->layers[i];
+        uint64_t end_bytes;
         model->layers[i].model = model;
         model->layers[i].index = i;
+        if (__builtin_add_overflow(layer->bytes, layer->shift_bytes, &end_bytes))
+            end_bytes = UINT64_MAX;
+        if (model->largest_bytes < end_bytes)
+            model->largest_bytes = end_bytes;
     }
     return model;
 }
@@ -35,7 +41,10 @@ struct model *model_free(struct model *model, struct arena *arena)
     if (!model)
         return NULL;
     for (uint32_t i = 0; i < model->definition->n_layers; i++)
-        arena_release(arena, &model->layers[i].allocation);
+        if (arena)
+            arena_release(arena, &model->layers[i].allocation);
+        else
+            allocation_done(&model->layers[i].allocation);
     definition_unref(model->definition);
     free(model->begins_bytes);
     free(model->layers);

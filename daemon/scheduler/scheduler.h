@@ -175,6 +175,23 @@ int scheduler_replace_model(struct scheduler *scheduler, struct model *known,
 /* Evicts the model's layers and removes it. Returns 0, or -EBUSY while a layer of it is loading or
  * pinned, a run goes through it, or it is held. */
 int scheduler_remove_model(struct scheduler *scheduler, struct model *model);
+/* Evicts up to SCHEDULER_PORTION of the model's layers, from layer *at on, which begins at 0.
+ * Returns 1 if more must follow; 0 if none is resident any more; or -EBUSY as
+ * scheduler_remove_model does, but whether the model is held does not matter. */
+int scheduler_unload_portion(struct scheduler *scheduler, struct model *model, uint32_t *at);
+
+/* The steps of scheduler_add_model and scheduler_replace_model, for a model that was made on
+ * another thread. scheduler_check_model returns 0, or -EPERM with a refusal as scheduler_add_model
+ * does; `replaced` will have been removed, or is NULL. After it has succeeded, and `replaced` was
+ * removed, scheduler_register_model takes the model. */
+int scheduler_check_model(struct scheduler *scheduler, const struct model *model,
+                          const struct model *replaced, struct model_refusal *ret_refusal);
+void scheduler_register_model(struct scheduler *scheduler, struct model *model);
+
+/* Has models that were removed freed by `dispose`, with model_free and without an arena, on any
+ * thread; NULL: at once. */
+void scheduler_on_dispose(struct scheduler *scheduler,
+                          void (*dispose)(struct model *model, void *context), void *context);
 
 struct model *scheduler_find_model(const struct scheduler *scheduler, const char *name);
 struct model *scheduler_first_model(const struct scheduler *scheduler);

@@ -28,6 +28,8 @@ struct scheduler {
     const struct layer *making_place_for; /* while its victims are evicted, else NULL */
     struct requester requester;
     struct scheduler_stats stats;
+    void (*dispose)(struct model *model, void *context); /* NULL: model_free */
+    void *dispose_context;
     scheduler_observer observer;
     void *context;
 };

@@ -52,44 +52,39 @@ static bool exceeds_limits(const struct scheduler *scheduler, const struct defin
     return true;
 }
 
-static bool has_too_large_layer(struct scheduler *scheduler, struct model *model,
+static bool has_too_large_layer(struct scheduler *scheduler, const struct model *model,
                                 struct model_refusal *refusal)
 {
-    for (uint32_t i = 0; i < model->definition->n_layers; i++) {
-        uint64_t bytes;
-        if (scheduler_footprint(scheduler, &model->layers[i], &bytes) <=
-            arena_capacity_pages(scheduler->arena))
-            continue;
-        *refusal = (struct model_refusal){.error = ERROR_OUT_OF_MEMORY,
-                                          .layer = model->definition->layers[i].name,
-                                          .requested_bytes = bytes,
-                                          .available_bytes = scheduler_free_bytes(scheduler),
-                                          .capacity_bytes = scheduler_capacity_bytes(scheduler)};
-        scheduler_refuse(scheduler, &model->layers[i], DECISION_OUT_OF_MEMORY);
-        return true;
-    }
-    return false;
+    uint64_t bytes, n_pages, capacity_pages = arena_capacity_pages(scheduler->arena);
+    if (arena_footprint(scheduler->arena, model->largest_bytes, 0, &n_pages) == 0 &&
+        n_pages <= capacity_pages)
+        return false;
+    const struct layer *layer = model->layers;
+    while (scheduler_footprint(scheduler, layer, &bytes) <= capacity_pages)
+        layer++;
+    *refusal = (struct model_refusal){.error = ERROR_OUT_OF_MEMORY,
+                                      .layer = layer_definition(layer)->name,
+                                      .requested_bytes = bytes,
+                                      .available_bytes = scheduler_free_bytes(scheduler),
+                                      .capacity_bytes = scheduler_capacity_bytes(scheduler)};
+    scheduler_refuse(scheduler, layer, DECISION_OUT_OF_MEMORY);
+    return true;
 }
 
-/* Makes a model that may be registered, also in the place of `known`. Errors as of
- * scheduler_add_model. */
-static int make_model(struct scheduler *scheduler, struct definition *definition,
-                      const struct model *known, struct model **ret, struct model_refusal *refusal)
+int scheduler_check_model(struct scheduler *scheduler, const struct model *model,
+                          const struct model *replaced, struct model_refusal *ret_refusal)
 {
-    if (exceeds_limits(scheduler, definition, known, refusal))
+    const struct model *known = scheduler_find_model(scheduler, model->definition->name);
+    if (exceeds_limits(scheduler, model->definition, known, ret_refusal) ||
+        has_too_large_layer(scheduler, model, ret_refusal))
         return -EPERM;
-    struct model *model = model_new(definition);
-    if (!model)
-        return -ENOMEM;
-    if (has_too_large_layer(scheduler, model, refusal)) {
-        model_free(model, scheduler->arena);
-        return -EPERM;
-    }
-    *ret = model;
-    return 0;
+    if (!known || known == replaced)
+        return 0;
+    *ret_refusal = (struct model_refusal){.error = ERROR_ALREADY_LOADED};
+    return -EPERM;
 }
 
-static void register_model(struct scheduler *scheduler, struct model *model)
+void scheduler_register_model(struct scheduler *scheduler, struct model *model)
 {
     scheduler_link_model(scheduler, model);
     scheduler_tell(scheduler, (struct scheduler_event){.type = EVENT_MODEL_ADDED,
@@ -97,49 +92,57 @@ static void register_model(struct scheduler *scheduler, struct model *model)
                                                        .bytes = model->definition->bytes});
 }
 
-int scheduler_add_model(struct scheduler *scheduler, struct definition *definition,
-                        struct model **ret, struct model_refusal *ret_refusal)
-{
-    const struct model *known = scheduler_find_model(scheduler, definition->name);
-    struct model *model;
-
-    int r = make_model(scheduler, definition, known, &model, ret_refusal);
-    if (r < 0)
-        return r;
-    if (known) {
-        *ret_refusal = (struct model_refusal){.error = ERROR_ALREADY_LOADED};
-        model_free(model, scheduler->arena);
-        return -EPERM;
-    }
-    register_model(scheduler, model);
-    *ret = model;
-    return 0;
-}
-
 int scheduler_replace_model(struct scheduler *scheduler, struct model *known,
                             struct definition *definition, struct model **ret,
                             struct model_refusal *ret_refusal)
 {
-    struct model *model;
-
-    int r = make_model(scheduler, definition, known, &model, ret_refusal);
-    if (r < 0)
-        return r;
-    r = scheduler_remove_model(scheduler, known);
+    struct model *model = model_new(definition);
+    if (!model)
+        return -ENOMEM;
+    int r = scheduler_check_model(scheduler, model, known, ret_refusal);
+    if (r == 0 && known)
+        r = scheduler_remove_model(scheduler, known);
     if (r < 0) {
-        model_free(model, scheduler->arena);
+        model_free(model, NULL);
         return r;
     }
-    register_model(scheduler, model);
+    scheduler_register_model(scheduler, model);
     *ret = model;
     return 0;
 }
 
+int scheduler_add_model(struct scheduler *scheduler, struct definition *definition,
+                        struct model **ret, struct model_refusal *ret_refusal)
+{
+    return scheduler_replace_model(scheduler, NULL, definition, ret, ret_refusal);
+}
+
+static bool is_busy(const struct model *model)
+{
+    return model->n_loading > 0 || model->n_pinned > 0 || model->n_runs > 0;
+}
+
+int scheduler_unload_portion(struct scheduler *scheduler, struct model *model, uint32_t *at)
+{
+    enum { LOOKS_MAX = 10000 };
+    uint32_t n_layers = model->definition->n_layers;
+    if (is_busy(model))
+        return -EBUSY;
+    unsigned n_left = SCHEDULER_PORTION, n_looks = LOOKS_MAX;
+    while (n_left > 0 && n_looks-- > 0 && scheduler_model_resident(scheduler, model, NULL) > 0) {
+        struct layer *layer = &model->layers[*at];
+        n_left -= scheduler_layer_state(scheduler, layer) == LAYER_RESIDENT;
+        scheduler_unload_layer(scheduler, layer);
+        *at = *at + 1 < n_layers ? *at + 1 : 0; /* layers may have come again meanwhile */
+    }
+    return scheduler_model_resident(scheduler, model, NULL) > 0;
+}
+
 int scheduler_remove_model(struct scheduler *scheduler, struct model *model)
 {
-    if (model->n_loading > 0 || model->n_pinned > 0 || model->n_runs > 0 || model->n_holds > 0)
+    if (is_busy(model) || model->n_holds > 0)
         return -EBUSY;
-    for (uint32_t i = 0; i < model->definition->n_layers; i++)
+    for (uint32_t i = 0; scheduler_model_resident(scheduler, model, NULL) > 0; i++)
         scheduler_unload_layer(scheduler, &model->layers[i]);
 
     struct model **link = &scheduler->models;
@@ -153,8 +156,18 @@ int scheduler_remove_model(struct scheduler *scheduler, struct model *model)
     scheduler->n_layers -= model->definition->n_layers;
     scheduler_tell(scheduler,
                    (struct scheduler_event){.type = EVENT_MODEL_REMOVED, .model = model});
-    model_free(model, scheduler->arena);
+    if (scheduler->dispose)
+        scheduler->dispose(model, scheduler->dispose_context);
+    else
+        model_free(model, NULL);
     return 0;
+}
+
+void scheduler_on_dispose(struct scheduler *scheduler,
+                          void (*dispose)(struct model *model, void *context), void *context)
+{
+    scheduler->dispose = dispose;
+    scheduler->dispose_context = context;
 }
 
 struct model *scheduler_find_model(const struct scheduler *scheduler, const char *name)

@@ -72,7 +72,7 @@ struct scheduler *scheduler_free(struct scheduler *scheduler)
     while (scheduler->models) {
         struct model *model = scheduler->models;
         scheduler->models = model->next;
-        model_free(model, scheduler->arena);
+        model_free(model, NULL);
     }
     arena_free(scheduler->arena);
     free(scheduler);

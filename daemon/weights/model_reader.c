@@ -12,10 +12,22 @@ struct model_reader {
     struct job job;
     struct workers *workers;
     struct model_source source;
+    const struct model_preparation *preparation;
     struct model_read_result result;
     model_reader_done done; /* NULL once cancelled */
     void *context;
 };
+
+static int prepare(struct model_reader *reader)
+{
+    reader->result.model = model_new(reader->result.definition);
+    if (!reader->result.model) {
+        reader->result.operation = "register";
+        return -ENOMEM;
+    }
+    reader->preparation->prepare(reader->result.definition, reader->preparation->context);
+    return 0;
+}
 
 static int import_step(struct job *job, uint64_t index)
 {
@@ -24,7 +36,7 @@ static int import_step(struct job *job, uint64_t index)
     int r = model_parse(&reader->source, &reader->result);
     model_source_done(&reader->source);
     malloc_trim(0);
-    return r;
+    return r == 0 && reader->preparation ? prepare(reader) : r;
 }
 
 static void import_finish(struct job *job, int error)
@@ -32,6 +44,9 @@ static void import_finish(struct job *job, int error)
     struct model_reader *reader = (struct model_reader *)job;
     if (reader->done)
         reader->done(error, &reader->result, reader->context);
+    if (reader->result.model)
+        reader->preparation->forget(reader->result.definition, reader->preparation->context);
+    model_free(reader->result.model, NULL);
     definition_unref(reader->result.definition);
     model_source_done(&reader->source);
     free(reader);
@@ -51,7 +66,8 @@ static void import_abandoned(struct job *job)
 }
 
 int model_reader_start(struct workers *workers, uid_t uid, struct model_source *source,
-                       model_reader_done done, void *context, struct model_reader **ret)
+                       const struct model_preparation *preparation, model_reader_done done,
+                       void *context, struct model_reader **ret)
 {
     struct model_reader *reader = calloc(1, sizeof *reader);
     if (!reader) {
@@ -66,6 +82,7 @@ int model_reader_start(struct workers *workers, uid_t uid, struct model_source *
                 .uid = uid},
         .workers = workers,
         .source = *source,
+        .preparation = preparation,
         .done = done,
         .context = context,
     };

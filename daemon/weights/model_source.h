@@ -2,7 +2,7 @@
  * with it. Also the result of reading it. */
 #pragma once
 
-#include "common/definition/definition.h"
+#include "daemon/scheduler/model.h"
 #include "daemon/weights/parse_gate.h"
 
 /* A weight file that came with the call. */
@@ -31,6 +31,7 @@ void model_source_done(struct model_source *source);
 
 struct model_read_result {
     struct definition *definition;     /* a new reference, with its weight files open */
+    struct model *model;               /* of that definition, if it is asked for; not registered */
     struct definition_problem problem; /* set with -EBADMSG */
     const char *operation;             /* set with other errors: "open", "read"; static storage */
 };

@@ -2,7 +2,7 @@
 import os
 import signal
 
-from harness import PAGE, TestCase, sized_model
+from harness import PAGE, TestCase, memory_file, sized_model, wait_until
 from service_manager import Service
 
 N = 2000  # layers of a page; together they fill the arena
@@ -49,6 +49,44 @@ class Portions(TestCase):
             self.assertEqual(self.scheduler()["evictions"], PORTION)
             other.call("Release", lease=lease["lease"])
             self.assertFalse(loading.call("LoadLayer", model="large", layer="l0")["hit"])
+
+    def test_unload_beside_a_lease(self):
+        """The model is leased while it is unloaded: it stays, with the layers that are left."""
+        with self.connect() as unloading, self.connect() as other:
+            os.kill(self.daemon.pid, signal.SIGSTOP)
+            unloading.send_call("UnloadModel", {"model": "many"})
+            other.send_call("Acquire", {"model": "many", "layer": "l%d" % (N - 1)})
+            os.kill(self.daemon.pid, signal.SIGCONT)
+            other.result("Acquire")
+            self.assertVarlinkError("Busy", unloading.result, "UnloadModel")
+            self.assertEqual(self.scheduler()["layersLoaded"], N - PORTION)
+        self.daemon.call("UnloadModel", model="many")
+        self.assertEqual(self.scheduler()["layersLoaded"], 0)
+
+    def test_unload_twice(self):
+        """Two clients unload the same model at once. One is refused, because the other does so."""
+        with self.connect() as first, self.connect() as second:
+            os.kill(self.daemon.pid, signal.SIGSTOP)
+            first.send_call("UnloadModel", {"model": "many"})
+            second.send_call("UnloadModel", {"model": "many"})
+            os.kill(self.daemon.pid, signal.SIGCONT)
+            errors = [connection.reply("UnloadModel").get("error") for connection in (first, second)]
+        self.assertEqual(sorted(errors, key=bool), [None, "io.edgemind.manager.Busy"])
+        self.assertUnharmed()
+
+    def test_replace(self):
+        """A model of many layers replaces another. A refused one changes nothing."""
+        self.assertVarlinkError("OutOfMemory", self.daemon.load,
+                                sized_model("many", (N + 1) * PAGE), replace=True)
+        self.assertEqual(self.scheduler()["layersLoaded"], N)
+        self.daemon.load(sized_model("many", *[2 * PAGE] * (N // 2)), replace=True)
+        self.assertEqual(self.scheduler()["layersLoaded"], N // 2)
+        with self.connect() as leaving, memory_file(sized_model("many", PAGE)) as file:
+            leaving.send_call("LoadModel", {"definitionFileDescriptor": 0, "replace": True},
+                              [file.fileno()])
+        wait_until(lambda: self.daemon.stats()["scheduler"]["layersLoading"] == 0, "the loads")
+        self.daemon.call("UnloadModel", model="many")
+        self.assertUnharmed()
 
     def test_a_client_leaves_in_between(self):
         with self.connect() as loading:
