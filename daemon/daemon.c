@@ -312,7 +312,8 @@ static int build_events(struct daemon *daemon)
     struct timeval grace = timeval_of(daemon->config->lease_grace_usec);
 
     daemon->sampling = watch(daemon, -1, EV_PERSIST, on_sampling, daemon, &sampling);
-    if (pools_watch(&daemon->pools, daemon->base) < 0 || !daemon->sampling ||
+    if (events_gather(daemon->events, daemon->base) < 0 ||
+        pools_watch(&daemon->pools, daemon->base) < 0 || !daemon->sampling ||
         !watch(daemon, SIGTERM, SIGNAL, on_terminate, daemon, NULL) ||
         !watch(daemon, SIGINT, SIGNAL, on_terminate, daemon, NULL) ||
         !watch(daemon, SIGHUP, SIGNAL, on_reload, daemon, NULL) ||
@@ -358,13 +359,13 @@ static void take_down(struct daemon *daemon, int status)
         event_free(daemon->watched[--daemon->n_watched]);
     waits_free(daemon->waits);
     load_portions_free(daemon->portions);
+    events_free(daemon->events);
     if (daemon->base)
         event_base_free(daemon->base);
     load_requests_free(daemon->loads);
     loader_free(daemon->loader);
     scheduler_free(daemon->scheduler);
     handover_free(daemon->handover);
-    events_free(daemon->events);
     history_free(daemon->history);
     metrics_free(daemon->metrics);
     monitor_free(daemon->monitor);

@@ -226,6 +226,21 @@ void call_continue_fields(struct call *call, const struct field *fields, const v
     proceed(call, &(struct parameters){.fields = fields, .source = source});
 }
 
+void call_continue_text(struct call *call, const char *text, size_t n_bytes)
+{
+    char *copy = text ? malloc(n_bytes + 1) : NULL;
+
+    assert(call->open && call->message.more);
+    if (copy && connection_has_room(call->connection, n_bytes)) {
+        memcpy(copy, text, n_bytes + 1);
+        connection_send(call->connection, copy, n_bytes);
+    } else {
+        free(copy);
+        connection_close(call->connection);
+    }
+    connection_settle(call->connection);
+}
+
 void call_error(struct call *call, enum error error, json_t *parameters)
 {
     call_error_named(call, error_wire_name(error), parameters);

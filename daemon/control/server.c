@@ -5,13 +5,14 @@
  * does, and to the interfaces what its calls mean. */
 #include "daemon/control/server.h"
 
+#include "common/clock.h"
 #include "daemon/control/dispatch.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 
-enum { ACCEPT_BATCH = 16, ACCEPT_RETRY_USEC = 100 * 1000 };
+enum { ACCEPT_BATCH = 16, ACCEPT_RETRY_USEC = 100 * 1000, REAP_USEC = 2000 };
 
 TAILQ_HEAD(connections, connection);
 
@@ -61,16 +62,24 @@ static bool reap_one(struct server *server, bool *ret_adopted)
     return true;
 }
 
+/* If many connections end at once, the rest is freed in later turns. */
 static void on_reap(evutil_socket_t fd, short what, void *context)
 {
     struct server *server = context;
+    uint64_t end_usec = clock_monotonic_usec() + REAP_USEC;
     bool adopted;
     (void)fd;
     (void)what;
 
-    while (reap_one(server, &adopted))
+    while (reap_one(server, &adopted)) {
         if (adopted && server->adopted_end)
             server->adopted_end(server->adopted_end_context);
+        if (!TAILQ_EMPTY(&server->closing) && clock_monotonic_usec() >= end_usec) {
+            if (event_add(server->reap, &(struct timeval){0}) < 0)
+                event_active(server->reap, EV_TIMEOUT, 1);
+            break;
+        }
+    }
 }
 
 /* One turn, and what it ended: whoever comes next finds it gone. */

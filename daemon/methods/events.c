@@ -1,11 +1,10 @@
-/* Events: one line in the log, one reply to every watcher.
- *
- * A watcher whose socket is full misses events. They are counted, and when the watcher has read all
- * that was queued, it gets the number in its last reply. */
+/* Events: one line in the log, and one object to the watchers. */
 #include "daemon/methods/events.h"
 
 #include "common/clock.h"
+#include "common/json_memory.h"
 #include "common/units.h"
+#include "daemon/methods/watchers.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,15 +18,8 @@ enum {
     MESSAGE_TEXT_MAX = 1100
 };
 
-struct watcher {
-    struct events *events;
-    struct watcher *next;
-    struct call *call;
-    uint64_t n_missed;
-};
-
 struct events {
-    struct watcher *watchers;
+    struct watchers *watchers;
     bool misaligned, swapped; /* as last reported */
 };
 
@@ -61,91 +53,45 @@ static const struct field event_fields[] = {
     {0},
 };
 
-struct watch_reply {
-    json_t *events;
-    uint64_t n_missed;
-};
-
-static const struct field watch_fields[] = {
-    {"events", FIELD_JSON, offsetof(struct watch_reply, events)},
-    {"missed", FIELD_U64, offsetof(struct watch_reply, n_missed)},
-    {0},
-};
-
 struct events *events_new(void)
 {
-    return calloc(1, sizeof(struct events));
+    struct events *events = calloc(1, sizeof *events);
+    if (events && !(events->watchers = watchers_new())) {
+        free(events);
+        return NULL;
+    }
+    return events;
 }
 
 struct events *events_free(struct events *events)
 {
+    if (events)
+        watchers_free(events->watchers);
     free(events);
     return NULL;
 }
 
-static void watcher_unlink(struct watcher *watcher)
+int events_gather(struct events *events, struct event_base *base)
 {
-    struct watcher **link = &watcher->events->watchers;
-    while (*link != watcher)
-        link = &(*link)->next;
-    *link = watcher->next;
-}
-
-static void watcher_cancelled(void *context)
-{
-    watcher_unlink(context);
-    free(context);
-}
-
-static void watcher_drained(void *context)
-{
-    struct watcher *watcher = context;
-    if (watcher->n_missed == 0)
-        return;
-
-    struct watch_reply reply = {json_array(), watcher->n_missed};
-    call_reply_fields(watcher->call, watch_fields, &reply);
-    json_decref(reply.events);
-    watcher_unlink(watcher);
-    free(watcher);
+    return watchers_gather(events->watchers, base);
 }
 
 void events_watch(struct events *events, struct call *call)
 {
-    static const struct call_hooks hooks = {watcher_cancelled, watcher_drained};
-
-    if (!call_more(call)) {
-        call_error(call, ERROR_EXPECTED_MORE, NULL);
-        return;
-    }
-    struct watcher *watcher = calloc(1, sizeof(*watcher));
-    if (!watcher) {
-        call_io_failed(call, "watch", -ENOMEM);
-        return;
-    }
-    *watcher = (struct watcher){events, events->watchers, call, 0};
-    events->watchers = watcher;
-    call_set_hooks(call, &hooks, watcher);
-
-    struct watch_reply reply = {json_array(), 0};
-    call_continue_fields(call, watch_fields, &reply);
-    json_decref(reply.events);
+    watchers_add(events->watchers, call);
 }
 
 static void tell_watchers(struct events *events, const struct event_record *record)
 {
-    if (!events->watchers)
+    if (!watchers_exist(events->watchers))
         return;
-
-    struct watch_reply reply = {json_array(), 0};
-    json_array_append_new(reply.events, fields_encode(event_fields, record));
-    for (struct watcher *watcher = events->watchers; watcher; watcher = watcher->next) {
-        if (watcher->n_missed > 0 || !call_may_continue(watcher->call))
-            watcher->n_missed++;
-        else
-            call_continue_fields(watcher->call, watch_fields, &reply);
+    uint64_t n_failures = json_memory_failures();
+    json_t *event = fields_encode(event_fields, record);
+    if (json_memory_failures() != n_failures) {
+        json_decref(event);
+        event = NULL;
     }
-    json_decref(reply.events);
+    watchers_tell(events->watchers, event);
 }
 
 static void write_to_log(enum log_level level, const struct event_record *record, const char *pid)

@@ -11,6 +11,9 @@ struct events;
 /* NULL when out of memory. */
 struct events *events_new(void);
 struct events *events_free(struct events *events); /* only after all Watch calls have ended */
+/* See watchers_gather. */
+struct event_base;
+int events_gather(struct events *events, struct event_base *base);
 
 /* A scheduler_observer; `context` is the struct events. */
 void events_on_scheduler(const struct scheduler_event *event, void *context);

@@ -50,6 +50,19 @@ class Portions(TestCase):
             other.call("Release", lease=lease["lease"])
             self.assertFalse(loading.call("LoadLayer", model="large", layer="l0")["hit"])
 
+    def test_events_of_a_portion_come_together(self):
+        with self.connect() as watching:
+            messages = watching.stream("Watch")
+            next(messages)
+            self.daemon.call("LoadLayer", model="large", layer="l0")
+            events, n_messages = [], 0
+            while not events or events[-1]["event"] != "layer-loaded":
+                events += next(messages)[0]["events"]
+                n_messages += 1
+        self.assertEqual([event["layer"] for event in events if event["event"] == "layer-evicted"],
+                         ["l%d" % i for i in range(N)])
+        self.assertLess(n_messages, N // 10)
+
     def test_unload_beside_a_lease(self):
         """The model is leased while it is unloaded: it stays, with the layers that are left."""
         with self.connect() as unloading, self.connect() as other:
