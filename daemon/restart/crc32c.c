@@ -1,8 +1,11 @@
-/* Takes one byte at a time. A byte's effect is the sum of the effects of its two halves, so two
- * tables of 16 entries replace one of 256. */
+/* Takes eight bytes at a time where the processor has an instruction for it, otherwise one byte. A
+ * byte's effect is the sum of the effects of its two halves, so two tables of 16 entries replace
+ * one of 256. */
 #include "daemon/restart/crc32c.h"
 
-uint32_t crc32c(uint32_t crc, const void *bytes, size_t n_bytes)
+#include <string.h>
+
+uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t n_bytes)
 {
     /* The tables belong to the reflected polynomial 0x82f63b78. */
     static const uint32_t low[16] = {
@@ -23,4 +26,31 @@ uint32_t crc32c(uint32_t crc, const void *bytes, size_t n_bytes)
         crc = crc >> 8 ^ low[byte & 15] ^ high[byte >> 4];
     }
     return ~crc;
+}
+
+#ifdef __x86_64__
+__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, const void *bytes,
+                                                                 size_t n_bytes)
+{
+    const unsigned char *at = bytes;
+    uint64_t word, sum = ~crc;
+
+    for (; n_bytes >= sizeof word; n_bytes -= sizeof word, at += sizeof word) {
+        memcpy(&word, at, sizeof word);
+        sum = __builtin_ia32_crc32di(sum, word);
+    }
+    crc = (uint32_t)sum;
+    for (; n_bytes > 0; n_bytes--)
+        crc = __builtin_ia32_crc32qi(crc, *at++);
+    return ~crc;
+}
+#endif
+
+uint32_t crc32c(uint32_t crc, const void *bytes, size_t n_bytes)
+{
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("sse4.2"))
+        return by_instruction(crc, bytes, n_bytes);
+#endif
+    return crc32c_portable(crc, bytes, n_bytes);
 }

@@ -8,3 +8,5 @@
 /* Returns the checksum after `n_bytes` more bytes. `crc` is the checksum of the bytes before them,
  * or 0 at the start. */
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t n_bytes);
+/* The same without that instruction. */
+uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t n_bytes);

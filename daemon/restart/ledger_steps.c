@@ -268,22 +268,43 @@ static int write_layer(struct ledger *ledger, const struct layer *layer, uint64_
     return end_step(ledger, write_record(ledger, ledger_layer_place(slot, layer->index), &record));
 }
 
-/* A layer in one extent needs no links. */
+/* A block of the file with the links of consecutive pages, while some of them are changed. */
+struct link_block {
+    uint64_t offset_bytes; /* 0: none */
+    struct ledger_link links[LEDGER_BLOCK_BYTES / sizeof(struct ledger_link)];
+};
+
+static int end_block(const struct ledger *ledger, const struct link_block *block)
+{
+    return block->offset_bytes == 0
+               ? 0
+               : ledger_write(ledger->fd, block->offset_bytes, block->links, sizeof block->links);
+}
+
+/* Writes the links block by block, because a layer may have very many small extents. The other
+ * links of a block are written as they were. A layer in one extent needs no links. */
 static int write_links(struct ledger *ledger, const struct extent *extents, uint64_t fill_id)
 {
+    struct link_block block = {0};
     int r = 0;
     for (const struct extent *extent = extents; extent && extents->next && r == 0;
          extent = extent->next) {
-        uint64_t place = ledger_link_place(extent->first_page);
+        uint64_t place = ledger_link_place(extent->first_page), within = place % LEDGER_BLOCK_BYTES;
         struct ledger_link link = {
             .fill_id = fill_id,
             .n_pages = extent->n_pages,
             .next_page = extent->next ? extent->next->first_page : UINT64_MAX,
         };
         link.crc = ledger_link_crc(&link, place);
-        r = ledger_write(ledger->fd, place, &link, sizeof link);
+        if (place - within != block.offset_bytes) {
+            r = end_block(ledger, &block);
+            block.offset_bytes = place - within;
+            if (r == 0)
+                r = ledger_read(ledger->fd, block.offset_bytes, block.links, sizeof block.links);
+        }
+        block.links[within / sizeof link] = link;
     }
-    return r;
+    return r < 0 ? r : end_block(ledger, &block);
 }
 
 int ledger_loaded(struct ledger *ledger, const struct layer *layer, uint64_t fill_id)

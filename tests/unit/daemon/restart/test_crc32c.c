@@ -3,6 +3,7 @@
 #include "tests/unit/run_suite.h"
 
 #include <check.h>
+#include <stdbool.h>
 #include <string.h>
 
 START_TEST(test_published)
@@ -28,12 +29,27 @@ START_TEST(test_in_parts)
 }
 END_TEST
 
+/* Both ways agree, whatever the length and the alignment. */
+START_TEST(test_portable)
+{
+    unsigned char bytes[64];
+    bool good = true;
+    for (unsigned i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(i * 151 + 7);
+    for (unsigned begin = 0; begin < 9; begin++)
+        for (unsigned n = 0; n <= sizeof bytes - begin; n++)
+            good &= crc32c(n, bytes + begin, n) == crc32c_portable(n, bytes + begin, n);
+    ck_assert(good);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("crc32c");
     TCase *tcase = tcase_create("crc32c");
     tcase_add_test(tcase, test_published);
     tcase_add_test(tcase, test_in_parts);
+    tcase_add_test(tcase, test_portable);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
