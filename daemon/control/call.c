@@ -226,18 +226,35 @@ void call_continue_fields(struct call *call, const struct field *fields, const v
     proceed(call, &(struct parameters){.fields = fields, .source = source});
 }
 
+/* Takes the text. */
+static void send_text(struct call *call, char *text, size_t n_bytes)
+{
+    assert(call->open);
+    if (text && connection_has_room(call->connection, n_bytes)) {
+        connection_send(call->connection, text, n_bytes);
+    } else {
+        free(text);
+        connection_close(call->connection);
+    }
+}
+
+void call_reply_text(struct call *call, char *text, size_t n_bytes)
+{
+    if (call->message.oneway)
+        free(text);
+    else
+        send_text(call, text, n_bytes);
+    connection_end_call(call->connection);
+}
+
 void call_continue_text(struct call *call, const char *text, size_t n_bytes)
 {
     char *copy = text ? malloc(n_bytes + 1) : NULL;
 
-    assert(call->open && call->message.more);
-    if (copy && connection_has_room(call->connection, n_bytes)) {
+    assert(call->message.more);
+    if (copy)
         memcpy(copy, text, n_bytes + 1);
-        connection_send(call->connection, copy, n_bytes);
-    } else {
-        free(copy);
-        connection_close(call->connection);
-    }
+    send_text(call, copy, n_bytes);
     connection_settle(call->connection);
 }
 

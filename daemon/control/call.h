@@ -65,8 +65,10 @@ void call_io_failed(struct call *call, const char *operation, int error);
 /* The same as above, but with parameters that are encoded from `source` by the table. */
 void call_reply_fields(struct call *call, const struct field *fields, const void *source);
 void call_continue_fields(struct call *call, const struct field *fields, const void *source);
-/* Sends a copy of an intermediate reply that was formatted for several calls. NULL: there was no
- * memory for it, so the connection ends. */
+/* Sends a final reply that another thread has formatted, and takes its text; or a copy of an
+ * intermediate reply that was formatted for several calls. NULL: there was no memory for it, so the
+ * connection ends. */
+void call_reply_text(struct call *call, char *text, size_t n_bytes);
 void call_continue_text(struct call *call, const char *text, size_t n_bytes);
 void call_error_fields(struct call *call, enum error error, const struct field *fields,
                        const void *source);

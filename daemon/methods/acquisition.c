@@ -6,6 +6,7 @@
 #include "daemon/methods/client_process.h"
 #include "daemon/methods/error_replies.h"
 #include "daemon/methods/layer_pieces.h"
+#include "daemon/methods/long_reply.h"
 #include "daemon/methods/tensor_rows.h"
 
 #include <errno.h>
@@ -36,7 +37,15 @@ static const struct field segment_fields[] = {
     {0},
 };
 
+/* All that a reply says, with what it refers to. */
 struct acquisition_reply {
+    struct reply_source source;
+    struct definition *definition; /* a reference */
+    const struct layer_definition *layer_definition;
+    char lease_text[24];
+    struct segment_row *segment_rows;
+    struct piece_row *piece_rows;
+    struct tensor_row *tensor_rows;
     const char *lease, *layer;
     uint64_t bytes, fill_id;
     struct field_array segments, pieces, tensors;
@@ -123,33 +132,76 @@ static void reply_lease_failure(struct call *call, int error)
         call_io_failed(call, "lease", error);
 }
 
+static void reply_free(struct reply_source *source)
+{
+    struct acquisition_reply *reply = (struct acquisition_reply *)source;
+    definition_unref(reply->definition);
+    free(reply->segment_rows);
+    free(reply->piece_rows);
+    free(reply->tensor_rows);
+    free(reply);
+}
+
+/* The tensors are in the definition, which any thread may read. */
+static int complete(struct reply_source *source)
+{
+    struct acquisition_reply *reply = (struct acquisition_reply *)source;
+    uint32_t n_tensors = reply->layer_definition->n_tensors;
+    int r = describe_tensors(reply->layer_definition, 0, n_tensors, &reply->tensor_rows);
+    reply->tensors =
+        (struct field_array){reply->tensor_rows, n_tensors, sizeof *reply->tensor_rows};
+    return r;
+}
+
+/* Describes the layer, which must be resident, and where its bytes lie. NULL when out of memory. */
+static struct acquisition_reply *describe(const struct acquisition *acquisition, bool hit)
+{
+    const struct scheduler *scheduler = acquisition->manager->scheduler;
+    const struct layer *layer = acquisition->layer;
+    const struct client_run *run = acquisition->run;
+    size_t n_segments, n_pieces;
+    struct acquisition_reply *reply = calloc(1, sizeof *reply);
+    if (!reply)
+        return NULL;
+    *reply = (struct acquisition_reply){
+        .source = {run ? next_fields : acquire_fields, complete, reply_free},
+        .definition = definition_ref(layer->model->definition),
+        .layer_definition = layer_definition(layer),
+        .layer = layer_definition(layer)->name,
+        .bytes = layer_definition(layer)->bytes,
+        .fill_id = layer->fill_id,
+        .arena_fd_index = UINT64_MAX,
+        .index = layer->index,
+        .pass = run ? run->run->n_passes : 0,
+        .hit = hit,
+    };
+    if (describe_segments(scheduler, layer, &reply->segment_rows, &n_segments) < 0 ||
+        describe_pieces(scheduler, layer, &reply->piece_rows, &n_pieces) < 0) {
+        reply_free(&reply->source);
+        return NULL;
+    }
+    reply->segments =
+        (struct field_array){reply->segment_rows, n_segments, sizeof *reply->segment_rows};
+    reply->pieces = (struct field_array){reply->piece_rows, n_pieces, sizeof *reply->piece_rows};
+    return reply;
+}
+
 /* The layer must be resident. */
 static void reply_lease(struct acquisition *acquisition, bool hit)
 {
     struct manager *manager = acquisition->manager;
     struct client_run *run = acquisition->run;
     struct client_view *view = client_view_find(&acquisition->holder->views, acquisition->view_id);
-    struct acquisition_reply reply = {.index = acquisition->layer->index,
-                                      .pass = run ? run->run->n_passes : 0,
-                                      .hit = hit,
-                                      .arena_fd_index = UINT64_MAX};
-    uint64_t n_tensors = layer_definition(acquisition->layer)->n_tensors;
-    _cleanup_(freep) struct segment_row *segments = NULL;
-    _cleanup_(freep) struct piece_row *pieces = NULL;
-    _cleanup_(freep) struct tensor_row *tensors = NULL;
     _cleanup_(closep) int arena_fd = -1;
     const struct lease *lease;
-    size_t n_segments, n_pieces;
+    struct acquisition_reply *reply = describe(acquisition, hit);
+    int r = reply ? 0 : -ENOMEM;
 
-    int r = describe_segments(manager->scheduler, acquisition->layer, &segments, &n_segments);
-    if (r == 0)
-        r = describe_pieces(manager->scheduler, acquisition->layer, &pieces, &n_pieces);
-    if (r == 0)
-        r = describe_tensors(acquisition->layer, 0, n_tensors, &tensors);
     if (r == 0 && !acquisition->holder->has_arena && manager->backing &&
         !call_oneway(acquisition->call)) {
         arena_fd = backing_open_for_client(manager->backing);
         if (arena_fd < 0) {
+            reply_free(&reply->source);
             call_io_failed(acquisition->call, "open the arena", arena_fd);
             return;
         }
@@ -158,6 +210,8 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
         r = run ? client_run_enter(run, clock_monotonic_usec())
                 : lease_take(acquisition->holder, acquisition->layer, view, &lease);
     if (r < 0) {
+        if (reply)
+            reply_free(&reply->source);
         reply_lease_failure(acquisition->call, r);
         return;
     }
@@ -171,20 +225,16 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
     if (acquisition->fill_id == acquisition->layer->fill_id)
         grace_take_up(handover_grace(manager->handover), acquisition->layer);
 
-    char id[24];
-    snprintf(id, sizeof id, "%" PRIu64, lease->id);
-    reply.lease = id;
-    reply.layer = layer_definition(acquisition->layer)->name;
-    reply.bytes = layer_definition(acquisition->layer)->bytes;
-    reply.fill_id = acquisition->layer->fill_id;
-    reply.segments = (struct field_array){segments, n_segments, sizeof *segments};
-    reply.pieces = (struct field_array){pieces, n_pieces, sizeof *pieces};
-    reply.tensors = (struct field_array){tensors, n_tensors, sizeof *tensors};
+    snprintf(reply->lease_text, sizeof reply->lease_text, "%" PRIu64, lease->id);
+    reply->lease = reply->lease_text;
     if (arena_fd >= 0) {
-        reply.arena_fd_index = call_attach_fd(acquisition->call, TAKE_FD(arena_fd));
+        reply->arena_fd_index = call_attach_fd(acquisition->call, TAKE_FD(arena_fd));
         acquisition->holder->has_arena = true;
     }
-    call_reply_fields(acquisition->call, run ? next_fields : acquire_fields, &reply);
+    long_reply_send(manager->planners, acquisition->call, &reply->source,
+                    reply->layer_definition->n_tensors + reply->segments.n_items +
+                            reply->pieces.n_items >
+                        LONG_REPLY_ELEMENTS);
 }
 
 static void cancelled(void *context)

@@ -131,7 +131,7 @@ static bool list_tensors(struct listing *listing, const struct layer *layer,
     uint64_t total = layer_definition(layer)->n_tensors, n = total - listing->next;
     if (n > REPLY_ELEMENTS_MAX)
         n = REPLY_ELEMENTS_MAX;
-    int r = describe_tensors(layer, listing->next, n, ret_rows);
+    int r = describe_tensors(layer_definition(layer), listing->next, n, ret_rows);
     if (r < 0) {
         call_io_failed(listing->call, "list", r);
         return false;

@@ -12,13 +12,14 @@ const struct field tensor_fields[] = {
     {0},
 };
 
-int describe_tensors(const struct layer *layer, uint64_t first, uint64_t n, struct tensor_row **ret)
+int describe_tensors(const struct layer_definition *layer, uint64_t first, uint64_t n,
+                     struct tensor_row **ret)
 {
     struct tensor_row *rows = calloc(n + 1, sizeof *rows);
     if (!rows)
         return -ENOMEM;
     for (uint64_t i = 0; i < n; i++) {
-        const struct tensor *tensor = &layer_definition(layer)->tensors[first + i];
+        const struct tensor *tensor = &layer->tensors[first + i];
         rows[i] = (struct tensor_row){
             .name = tensor->name,
             .dtype = dtype_name(tensor->type),

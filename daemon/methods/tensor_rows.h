@@ -13,5 +13,5 @@ struct tensor_row {
 extern const struct field tensor_fields[];
 /* Describes a layer's tensors [first, first + n). The caller frees the rows, which refer to the
  * definition's strings. Returns 0 or -ENOMEM. */
-int describe_tensors(const struct layer *layer, uint64_t first, uint64_t n,
+int describe_tensors(const struct layer_definition *layer, uint64_t first, uint64_t n,
                      struct tensor_row **ret);

@@ -1,4 +1,5 @@
 """Work on many layers, which the daemon does in portions, with other calls between them."""
+import json
 import os
 import signal
 
@@ -106,6 +107,36 @@ class Portions(TestCase):
             loading.send_call("LoadLayer", {"model": "large", "layer": "l0"})
         self.daemon.call("UnloadModel", model="many")
         self.daemon.call("UnloadModel", model="large")
+        self.assertUnharmed()
+
+
+class LongReplies(TestCase):
+    """A layer of many tensors: a worker formats the reply."""
+    options = {"capacity": "1M"}
+
+    def setUp(self):
+        super().setUp()
+        self.tensors = [{"name": "t%d" % i, "dtype": "f32", "shape": [3]} for i in range(3000)]
+        self.daemon.load(json.dumps({"name": "m", "layers": [
+            {"name": "wide", "tensors": self.tensors}, {"name": "narrow", "bytes": PAGE}]}))
+
+    def test_acquire_and_next(self):
+        with self.connect() as connection:
+            for method, parameters in (("Acquire", {"model": "m", "layer": "wide"}),
+                                       ("Next", {"run": connection.call("BeginRun", model="m")["run"]})):
+                connection.send_call(method, parameters)
+                connection.send_call("Acquire", {"model": "m", "layer": "narrow"})
+                reply = connection.result(method)
+                self.assertEqual([t["name"] for t in reply["tensors"]],
+                                 [t["name"] for t in self.tensors])
+                self.assertEqual(connection.result("Acquire")["layer"], "narrow")
+
+    def test_a_client_leaves_before_the_reply(self):
+        for _ in range(10):
+            with self.connect() as connection:
+                connection.send_call("Acquire", {"model": "m", "layer": "wide"})
+        wait_until(lambda: self.daemon.stats()["arena"]["leasedBytes"] == 0, "the leases' end")
+        self.daemon.call("UnloadModel", model="m")
         self.assertUnharmed()
 
 
