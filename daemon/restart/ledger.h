@@ -8,8 +8,8 @@
  * A step is committed when its function has returned. The caller commits a step that frees pages
  * (evicted, flushed) before it writes to them again, and a step that fills pages (loaded) after
  * they are complete. A process that dies within a step leaves the state before the step or after
- * it. One step is two writes of less than 100 bytes each, however many layers there are; for a layer
- * in several extents, the blocks with its links are written as well, 4 KiB each.
+ * it. One step is two writes of less than 100 bytes each, however many layers there are; for a
+ * layer in several extents, the blocks with its links are written as well, 4 KiB each.
  *
  * If a step cannot be written, the whole ledger becomes void, and the next start is cold. That step
  * returns a negative errno; every later step does nothing and returns 0.

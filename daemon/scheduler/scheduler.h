@@ -20,7 +20,7 @@ enum {
     SCHEDULER_LAYERS_MAX = 1000000, /* of all models */
     SCHEDULER_RUNS_MAX = 1024,
     SCHEDULER_FORETOLD_MAX = 10000,
-    SCHEDULER_PORTION = 128 /* layers that are evicted one by one in one go */
+    SCHEDULER_PORTION = 64 /* layers that are evicted one by one in one go */
 };
 
 enum on_full {

@@ -7,7 +7,7 @@ from harness import PAGE, TestCase, memory_file, sized_model, wait_until
 from service_manager import Service
 
 N = 2000  # layers of a page; together they fill the arena
-PORTION = 128  # SCHEDULER_PORTION
+PORTION = 64  # SCHEDULER_PORTION
 
 
 class Portions(TestCase):

@@ -357,7 +357,8 @@ class Kills(TestCase):
         self.service.settle()
         self.assertEqual(self.service.store.names(), ["arena", "ledger"])
         self.assertEqual(self.service.stats()["arena"]["usedBytes"], 0)
-        self.assertEqual(self.service.n_fds_at_rest(), self.n_fds)
+        # A worker closes the models' files.
+        wait_until(lambda: self.service.n_fds_at_rest() == self.n_fds, "%d descriptors" % self.n_fds)
 
     commit = "boot"
 
