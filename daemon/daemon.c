@@ -31,7 +31,6 @@ struct daemon {
 
     struct sockets sockets;
     struct handover *handover;
-
     struct backing *backing;
     struct scheduler *scheduler; /* owns the arena */
     struct pools pools;
@@ -243,7 +242,7 @@ static int build_server(struct daemon *daemon)
         daemon->base = event_base_new_with_config(event_config);
     if (event_config)
         event_config_free(event_config);
-    daemon->events = events_new();
+    daemon->events = events_new(daemon->base);
     if (!daemon->base || !daemon->events)
         return log_failure("cannot make an event loop", -ENOMEM);
     int r = waits_new(daemon->base, daemon->scheduler, &daemon->waits);
@@ -312,8 +311,7 @@ static int build_events(struct daemon *daemon)
     struct timeval grace = timeval_of(daemon->config->lease_grace_usec);
 
     daemon->sampling = watch(daemon, -1, EV_PERSIST, on_sampling, daemon, &sampling);
-    if (events_gather(daemon->events, daemon->base) < 0 ||
-        pools_watch(&daemon->pools, daemon->base) < 0 || !daemon->sampling ||
+    if (pools_watch(&daemon->pools, daemon->base) < 0 || !daemon->sampling ||
         !watch(daemon, SIGTERM, SIGNAL, on_terminate, daemon, NULL) ||
         !watch(daemon, SIGINT, SIGNAL, on_terminate, daemon, NULL) ||
         !watch(daemon, SIGHUP, SIGNAL, on_reload, daemon, NULL) ||

@@ -53,10 +53,10 @@ static const struct field event_fields[] = {
     {0},
 };
 
-struct events *events_new(void)
+struct events *events_new(struct event_base *base)
 {
     struct events *events = calloc(1, sizeof *events);
-    if (events && !(events->watchers = watchers_new())) {
+    if (events && !(events->watchers = watchers_new(base))) {
         free(events);
         return NULL;
     }
@@ -69,11 +69,6 @@ struct events *events_free(struct events *events)
         watchers_free(events->watchers);
     free(events);
     return NULL;
-}
-
-int events_gather(struct events *events, struct event_base *base)
-{
-    return watchers_gather(events->watchers, base);
 }
 
 void events_watch(struct events *events, struct call *call)

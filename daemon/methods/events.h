@@ -6,14 +6,12 @@
 #include "daemon/monitor/monitor.h"
 #include "daemon/scheduler/scheduler.h"
 
+struct event_base;
 struct events;
 
-/* NULL when out of memory. */
-struct events *events_new(void);
+/* NULL when out of memory. See watchers_new. */
+struct events *events_new(struct event_base *base);
 struct events *events_free(struct events *events); /* only after all Watch calls have ended */
-/* See watchers_gather. */
-struct event_base;
-int events_gather(struct events *events, struct event_base *base);
 
 /* A scheduler_observer; `context` is the struct events. */
 void events_on_scheduler(const struct scheduler_event *event, void *context);

@@ -36,11 +36,6 @@ static const struct field watch_fields[] = {
     {0},
 };
 
-struct watchers *watchers_new(void)
-{
-    return calloc(1, sizeof(struct watchers));
-}
-
 struct watchers *watchers_free(struct watchers *watchers)
 {
     if (!watchers)
@@ -120,10 +115,15 @@ static void on_turn_ends(evutil_socket_t fd, short what, void *context)
     send_gathered(context);
 }
 
-int watchers_gather(struct watchers *watchers, struct event_base *base)
+struct watchers *watchers_new(struct event_base *base)
 {
-    watchers->turn_ends = event_new(base, -1, 0, on_turn_ends, watchers);
-    return watchers->turn_ends ? 0 : -ENOMEM;
+    struct watchers *watchers = calloc(1, sizeof *watchers);
+    if (watchers && base) {
+        watchers->turn_ends = event_new(base, -1, 0, on_turn_ends, watchers);
+        if (!watchers->turn_ends)
+            return watchers_free(watchers);
+    }
+    return watchers;
 }
 
 void watchers_add(struct watchers *watchers, struct call *call)

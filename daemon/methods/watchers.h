@@ -7,13 +7,11 @@
 struct event_base;
 struct watchers;
 
-/* NULL when out of memory. */
-struct watchers *watchers_new(void);
-struct watchers *watchers_free(struct watchers *watchers); /* only after all calls have ended */
-
-/* From now on events are gathered until the end of a turn. Before, each is sent at once. Returns 0
- * or -ENOMEM. */
-int watchers_gather(struct watchers *watchers, struct event_base *base);
+/* Events are gathered until the end of a turn of the loop; without a loop (NULL) each is sent at
+ * once. NULL when out of memory. */
+struct watchers *watchers_new(struct event_base *base);
+/* Only after all calls have ended, and before the loop. */
+struct watchers *watchers_free(struct watchers *watchers);
 
 /* Takes a Watch call, and keeps it until its peer goes away or is too slow. */
 void watchers_add(struct watchers *watchers, struct call *call);

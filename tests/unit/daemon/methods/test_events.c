@@ -22,7 +22,7 @@ static void sink(enum log_level level, const char *line, const struct log_field 
 
 static struct events *begin(struct fixture *fixture, const struct policy *policy)
 {
-    struct events *events = events_new();
+    struct events *events = events_new(NULL);
     ck_assert_ptr_nonnull(events);
     setup(fixture, 4 * PAGE, policy);
     scheduler_set_observer(fixture->scheduler, events_on_scheduler, events);
