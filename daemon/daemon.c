@@ -28,7 +28,6 @@
 
 struct daemon {
     struct config *config;
-
     struct sockets sockets;
     struct handover *handover;
     struct backing *backing;
@@ -46,13 +45,11 @@ struct daemon {
     struct event_base *base;
     struct waits *waits;
     struct server *server;
-
     struct manager manager;
     struct interface interfaces[2];
     struct peer_rules rules;
     struct reload reload;
     char status[STATUS_LINE_MAX];
-
     struct event *watched[6], *sampling; /* `sampling` is one of them */
     size_t n_watched;
     bool leaves_nothing; /* no other process will take over the arena */
