@@ -2,6 +2,7 @@
 #include "common/json_memory.h"
 #include "daemon/daemon.h"
 #include "daemon/dropin.h"
+#include "daemon/system/event_memory.h"
 #include "daemon/system/service_manager.h"
 
 #include <errno.h>
@@ -19,6 +20,7 @@ int main(int argc, char **argv)
     /* All threads share one heap, because a heap for each would add to the overhead. */
     mallopt(M_ARENA_MAX, 1);
     json_memory_install();
+    event_memory_install();
     signal(SIGPIPE, SIG_IGN);
     service_manager_log_to_journal();
 

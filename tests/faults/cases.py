@@ -1,6 +1,7 @@
 """What clients do with a daemon while its allocations fail, and the state of the daemon before.
 faults.py chooses the allocations and judges the replies."""
 import contextlib
+import socket
 import subprocess
 import sys
 
@@ -52,6 +53,7 @@ class Cases:
 
     def __init__(self, directory):
         self.models = Models(directory)
+        self.metrics = directory / "metrics"  # a socket
         self.daemon = None
 
     @contextlib.contextmanager
@@ -110,6 +112,7 @@ class Cases:
         yield Case("Why layer", lambda c: c.call("Why", model="st", layer=self.layer()),
                    lambda: self.evict("st"), None)
         yield Case("Stats", lambda c: c.call("Stats"), self.settle, ())
+        yield Case("metrics", self.scrape, self.settle, None)
         yield Case("Watch", self.watch, self.settle, ())
         yield Case("SetPolicy", lambda c: c.call("SetPolicy", policy="lru", onFull="ask"),
                    self.settle, None)
@@ -151,6 +154,18 @@ class Cases:
         connection.call("EndView", view=view)
         connection.release(reply)
         return {"digest": digest}
+
+    def scrape(self, _):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE)
+            connection.connect(str(self.metrics))
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = b""
+            while data := connection.recv(65536):
+                answer += data
+        if not answer.startswith(b"HTTP/1.1 200 OK"):
+            raise EOFError
+        return {"complete": b"\nedgemind_model_thrash_total" in answer}
 
     @staticmethod
     def run(connection):

@@ -80,7 +80,8 @@ class Scenario(Cases):
 
     def start(self, **options):
         return harness.Daemon(capacity=CAPACITY, environment={"EDGEMIND_FAULTS": self.faults.file.name},
-                              log_level="error", monitor_interval="1h", **options)
+                              log_level="error", monitor_interval="1h", metrics_listen=self.metrics,
+                              **options)
 
     def verify(self):
         """Checks bytes and figures, without faults."""
