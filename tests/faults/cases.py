@@ -100,7 +100,7 @@ class Cases:
         yield Case("Acquire resident", self.acquire, self.settle, ("digest",))
         yield Case("a view", self.view, lambda: self.evict("st"), ("digest",))
         yield Case("Views", lambda c: c.call("Views"), self.settle, None)
-        yield Case("Usage", lambda c: c.call("Usage"), self.settle, None)
+        yield Case("Usage", lambda c: c.call("Usage"), self.settle, ())
         yield Case("History", lambda c: c.call("History"), self.settle, None)
         yield Case("two runs", self.run, lambda: self.evict("gguf"), ("digests",))
         yield Case("List", lambda c: c.call("List"), self.settle, ())
@@ -108,9 +108,9 @@ class Cases:
             layer["name"] for layer in c.call("List", model="st")["layers"]]}, self.settle, ("names",))
         yield Case("List tensors", lambda c: c.call("List", model="st", layer=self.layer()),
                    self.settle, None)
-        yield Case("Why", lambda c: c.call("Why", model="st"), self.settle, None)
+        yield Case("Why", lambda c: c.call("Why", model="st"), self.settle, ("registered", "layers"))
         yield Case("Why layer", lambda c: c.call("Why", model="st", layer=self.layer()),
-                   lambda: self.evict("st"), None)
+                   lambda: self.evict("st"), ("layer", "state", "wasLoaded"))
         yield Case("Stats", lambda c: c.call("Stats"), self.settle, ())
         yield Case("metrics", self.scrape, self.settle, None)
         yield Case("Watch", self.watch, self.settle, ())
