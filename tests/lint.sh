@@ -27,7 +27,7 @@ common/formats          common common/definition
 common/residency        common
 proto                   common
 client/library          common common/definition common/formats proto
-client/emctl            common common/definition proto client/library
+client/emctl            common common/definition common/residency proto client/library
 client/view             common common/formats proto client/library
 daemon/system           common
 daemon/arena            common daemon/system

@@ -118,6 +118,8 @@ static const struct option options[] = {
      check_on_full, "when the arena is full: evict layers, or stop"},
     {"--capacity", 0, "SIZE", offsetof(struct arguments, capacity), OPTION_CAPACITY, check_capacity,
      "plan for an arena of that size (as 50M), without a daemon"},
+    {"--trace", 0, "FILE", offsetof(struct arguments, trace), OPTION_CAPACITY, check_path,
+     "replay a route trace of experts through --capacity"},
     {"--policy", 0, "POLICY", offsetof(struct arguments, policy), OPTION_POLICY, check_policy,
      POLICY_NAMES(", ", ", ") ", or all to compare them"},
     {"--passes", 0, "N", offsetof(struct arguments, passes), OPTION_RUN, check_passes,
@@ -340,7 +342,7 @@ static int check_verb(const struct arguments *arguments, unsigned verb_options)
         return usage(verb, "%s works only on this host; ssh runs it on another one", verb->name);
     if (arguments->host && arguments->hosts)
         return usage(verb, "--host and --hosts exclude each other");
-    if (arguments->n_operands < verb->min_operands)
+    if (arguments->n_operands < verb->min_operands && !arguments->trace)
         return usage(verb, "%s needs %s", verb->name, verb->operands);
     if (verb->max_operands == 0 && arguments->n_list > 0)
         return usage(verb, "%s takes no argument '%s' before '--'", verb->name, arguments->list[0]);

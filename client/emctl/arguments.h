@@ -55,6 +55,7 @@ struct arguments {
     const char *on_full;            /* "evict" or "ask" */
     const char *policy;             /* one that arguments_is_policy knows, or "all" */
     const char *capacity;           /* a size above 0 */
+    const char *trace;              /* a path */
     const char *passes;             /* 1 to 1000 */
     const char *disk_rate;          /* a size above 0 that json_int_t holds */
     const char *compute;            /* a duration that json_int_t holds */

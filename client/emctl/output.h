@@ -52,6 +52,7 @@ struct output_ops {
     /* One of several hosts: {"host": ..., "stats": ...} or {"host": ..., "error": ...}. After the
      * last one, `hosts_end` with NULL. */
     output_function host, hosts_end;
+    output_function replay; /* of a route trace */
     /* {"error": wire name, "parameters": ...}; the message for people goes to standard error. */
     output_function error;
 };
@@ -82,6 +83,7 @@ int output_text_plan_policy(struct output *output, const struct subject *subject
                             json_t *parameters);
 int output_text_plan_comparison(struct output *output, const struct subject *subject,
                                 json_t *replies);
+int output_text_replay(struct output *output, const struct subject *subject, json_t *parameters);
 
 /* Sets width and colours from the stream, the terminal, and NO_COLOR, TERM and COLUMNS. */
 void output_init(struct output *output, const struct output_ops *ops, FILE *stream);

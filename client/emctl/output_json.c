@@ -54,5 +54,6 @@ const struct output_ops output_json = {
     .plan_comparison = nothing,
     .host = print,
     .hosts_end = nothing,
+    .replay = print,
     .error = print,
 };

@@ -1,6 +1,7 @@
 /* plan: predicts what loading a model and then running it would do. The answer comes from the
  * running daemon or from a simulated one of any size, for one policy or for each. */
 #include "client/emctl/error_message.h"
+#include "client/emctl/plan_trace.h"
 #include "client/emctl/simulate.h"
 #include "client/emctl/verb.h"
 #include "common/error.h"
@@ -107,9 +108,11 @@ int verb_plan(struct session *session)
 {
     const struct arguments *arguments = session->arguments;
     const char *operand = arguments->operands[0];
-    bool can_be_model = !arguments->capacity && !strchr(operand, '/');
+    bool can_be_model = !arguments->capacity && operand && !strchr(operand, '/');
     _cleanup_(model_files_done) struct model_files files = {0};
 
+    if (arguments->trace)
+        return plan_trace(session);
     int r = session_open_model(session, operand, arguments->name, can_be_model, &files);
     if (r != EXIT_DONE)
         return r;
