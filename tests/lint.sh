@@ -24,7 +24,7 @@ rooms='
 common                  -
 common/definition       common
 common/formats          common common/definition
-common/residency        common
+common/residency        common common/definition
 proto                   common
 client/library          common common/definition common/formats proto
 client/emctl            common common/definition common/residency proto client/library
