@@ -1,12 +1,11 @@
-/* Owns the table of options. Leaves the table of verbs, and with it the help, to emctl.c. */
+/* Owns the table of options. Leaves the table of verbs, and with it the help, to emctl.c, and what
+ * values are valid to checks.c. */
 #include "client/emctl/arguments.h"
 
+#include "client/emctl/checks.h"
 #include "client/emctl/spelling.h"
-#include "common/definition/definition.h"
 #include "common/error.h"
 #include "common/policy_names.h"
-#include "common/units.h"
-#include "common/utf8.h"
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -22,78 +21,6 @@ struct option {
     bool (*check)(const char *value);
     const char *summary;
 };
-
-static bool check_on_full(const char *value)
-{
-    return strcmp(value, "evict") == 0 || strcmp(value, "ask") == 0;
-}
-
-static bool check_capacity(const char *value)
-{
-    uint64_t bytes;
-    return size_parse(value, &bytes) == 0 && bytes > 0;
-}
-
-static bool check_rate(const char *value)
-{
-    uint64_t bytes;
-    return size_parse(value, &bytes) == 0 && bytes > 0 && bytes <= INT64_MAX;
-}
-
-static bool check_compute(const char *value)
-{
-    uint64_t usec;
-    return duration_parse(value, &usec) == 0 && usec <= INT64_MAX;
-}
-
-static bool check_wait(const char *value)
-{
-    enum { WAIT_USEC_MAX = 60 * 1000 * 1000 }; /* the daemon's limit */
-    uint64_t usec;
-    return duration_parse(value, &usec) == 0 && usec <= WAIT_USEC_MAX;
-}
-
-static bool check_passes(const char *value)
-{
-    enum { PASSES_MAX = 1000 };
-    unsigned long n = strtoul(value, NULL, 10);
-    return value[strspn(value, "0123456789")] == '\0' && n > 0 && n <= PASSES_MAX;
-}
-
-/* If a script's variable is unset, emctl must not fall back to the machine's own daemon. */
-static bool check_path(const char *value)
-{
-    return *value != '\0';
-}
-
-/* The daemon would replace characters that a model's name cannot hold, and the user would not find
- * the model by the name given. */
-static bool check_name(const char *value)
-{
-    size_t n_left = strlen(value);
-
-    if (n_left == 0 || n_left > DEFINITION_NAME_MAX || strchr(value, '/'))
-        return false;
-    for (size_t n; n_left > 0; value += n, n_left -= n) {
-        uint32_t character;
-        n = utf8_character(value, n_left, &character);
-        if (n == 0 || utf8_is_control(character))
-            return false;
-    }
-    return true;
-}
-
-static bool check_model(const char *value)
-{
-    char name[DEFINITION_NAME_MAX + 1];
-    size_t n = strcspn(value, "=");
-
-    if (n >= sizeof name || !value[n] || !value[n + 1])
-        return false;
-    memcpy(name, value, n);
-    name[n] = '\0';
-    return check_name(name);
-}
 
 bool arguments_is_policy(const char *name)
 {
@@ -120,6 +47,8 @@ static const struct option options[] = {
      "plan for an arena of that size (as 50M), without a daemon"},
     {"--trace", 0, "FILE", offsetof(struct arguments, trace), OPTION_CAPACITY, check_path,
      "replay a route trace of experts through --capacity"},
+    {"--experts", 0, "N", offsetof(struct arguments, experts), OPTION_CAPACITY, check_experts,
+     "plan by experts; a token uses N of each layer"},
     {"--policy", 0, "POLICY", offsetof(struct arguments, policy), OPTION_POLICY, check_policy,
      POLICY_NAMES(", ", ", ") ", or all to compare them"},
     {"--passes", 0, "N", offsetof(struct arguments, passes), OPTION_RUN, check_passes,
@@ -152,6 +81,8 @@ static const struct option options[] = {
      "the daemons of the hosts in FILE, through ssh"},
     {"--watch", 0, NULL, offsetof(struct arguments, watch), OPTION_WATCH, NULL,
      "show it again and again, until interrupted"},
+    {"--units", 0, NULL, offsetof(struct arguments, units), OPTION_TENSORS, NULL,
+     "show each layer's experts and other units"},
     {"--force", 0, NULL, offsetof(struct arguments, force), OPTION_FORCE, NULL,
      "write even to a terminal"},
     {"--socket", 0, "PATH", offsetof(struct arguments, socket), 0, check_path,

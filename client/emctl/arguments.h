@@ -56,6 +56,7 @@ struct arguments {
     const char *policy;             /* one that arguments_is_policy knows, or "all" */
     const char *capacity;           /* a size above 0 */
     const char *trace;              /* a path */
+    const char *experts;            /* 1 to 256 */
     const char *passes;             /* 1 to 1000 */
     const char *disk_rate;          /* a size above 0 that json_int_t holds */
     const char *compute;            /* a duration that json_int_t holds */
@@ -64,7 +65,7 @@ struct arguments {
     const char *models[MODELS_MAX]; /* NAME=FILE: a name that is fit, and not empty */
     unsigned n_models;
     bool automatic, or_file, verbose;
-    bool tensors, force, watch;
+    bool tensors, units, force, watch;
     bool if_absent, replace; /* at most one of them */
     bool json, quiet, help, version;
 };

@@ -42,6 +42,7 @@ struct output_ops {
     output_function list_end;       /* after the last reply; parameters are NULL */
     /* For a list of tensors, instead of `list`: a layer, and one reply with tensors of it. */
     output_function list_layer, list_tensors;
+    output_function list_units; /* a layer of model_units.h, instead of `list` */
     output_function stats, views, why, event, policy, policy_set, version;
     output_function plan;        /* the load, step by step */
     output_function plan_passes; /* after `plan`, from the same reply: the run */
@@ -52,7 +53,7 @@ struct output_ops {
     /* One of several hosts: {"host": ..., "stats": ...} or {"host": ..., "error": ...}. After the
      * last one, `hosts_end` with NULL. */
     output_function host, hosts_end;
-    output_function replay; /* of a route trace */
+    output_function replay; /* of a route trace, or of a guessed one */
     /* {"error": wire name, "parameters": ...}; the message for people goes to standard error. */
     output_function error;
 };
@@ -74,6 +75,7 @@ int output_text_list_layer(struct output *output, const struct subject *subject,
                            json_t *parameters);
 int output_text_list_tensors(struct output *output, const struct subject *subject,
                              json_t *parameters);
+int output_text_list_units(struct output *output, const struct subject *subject, json_t *layer);
 int output_text_plan(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_plan_steps(struct output *output, const struct subject *subject,
                            json_t *parameters);

@@ -41,6 +41,7 @@ const struct output_ops output_json = {
     .list_end = nothing,
     .list_layer = nothing,
     .list_tensors = print,
+    .list_units = print,
     .stats = print,
     .views = print,
     .why = print,

@@ -1,7 +1,7 @@
 #include "client/emctl/plan_trace.h"
 
 #include "client/emctl/error_message.h"
-#include "client/emctl/replay.h"
+#include "client/emctl/replay_reply.h"
 #include "client/library/regular_file.h"
 #include "client/library/safe_text.h"
 #include "common/cleanup.h"
@@ -41,55 +41,24 @@ static json_t *describe(const struct route_trace *trace, uint64_t capacity_bytes
         expert_bytes += trace->layers[i].expert_bytes * trace->layers[i].n_experts;
         dense_bytes += trace->layers[i].dense_bytes;
     }
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:[]}", "capacityBytes",
-                     (json_int_t)capacity_bytes, "layers", (json_int_t)trace->n_layers, "tokens",
-                     (json_int_t)trace->n_steps, "uses", (json_int_t)trace->n_uses, "expertBytes",
-                     (json_int_t)expert_bytes, "denseBytes", (json_int_t)dense_bytes, "policies");
-}
-
-/* `disk_rate` 0: unknown. */
-static json_t *describe_policy(const struct route_trace *trace, enum replay_policy policy,
-                               const struct replay *replay, uint64_t disk_rate)
-{
-    json_t *result =
-        json_pack("{s:s, s:I, s:I, s:I}", "policy", replay_policy_name(policy), "hits",
-                  (json_int_t)replay->n_hits, "bytesRead", (json_int_t)replay->read_bytes,
-                  "bytesPerToken", (json_int_t)(replay->read_bytes / trace->n_steps));
-
-    if (disk_rate > 0 && replay->read_bytes > 0)
-        json_object_set_new(
-            result, "tokensPerSecond",
-            json_real((double)disk_rate * trace->n_steps / (double)replay->read_bytes));
-    return result;
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "capacityBytes", (json_int_t)capacity_bytes,
+                     "layers", (json_int_t)trace->n_layers, "tokens", (json_int_t)trace->n_steps,
+                     "uses", (json_int_t)trace->n_uses, "expertBytes", (json_int_t)expert_bytes,
+                     "denseBytes", (json_int_t)dense_bytes);
 }
 
 static int replay_all(struct session *session, const struct route_trace *trace)
 {
-    const struct arguments *arguments = session->arguments;
-    uint64_t capacity_bytes, disk_rate = 0;
     char needed[SIZE_TEXT_MAX];
+    uint64_t capacity_bytes;
 
-    size_parse(arguments->capacity, &capacity_bytes);
-    if (arguments->disk_rate)
-        size_parse(arguments->disk_rate, &disk_rate);
+    size_parse(session->arguments->capacity, &capacity_bytes);
     json_t *reply = describe(trace, capacity_bytes);
-    int r = reply ? 0 : -ENOMEM;
-    for (enum replay_policy policy = 0; r == 0 && policy < REPLAY_POLICIES; policy++) {
-        struct replay replay;
-        r = replay_run(trace, policy, capacity_bytes, &replay);
-        if (r == 0)
-            json_array_append_new(json_object_get(reply, "policies"),
-                                  describe_policy(trace, policy, &replay, disk_rate));
-    }
-    if (r == -ENOSPC)
-        r = error_message_print(EXIT_OUT_OF_MEMORY,
-                                "out of memory: a token needs up to %s of experts at once.",
-                                size_format(replay_least_bytes(trace), needed));
-    else if (r < 0)
-        r = error_message_print(EXIT_OTHER, "%s.", strerror(-r));
-    else
-        r = session_show(session, session->output.ops->replay, reply);
+    int r = replay_reply(session, trace, capacity_bytes, reply);
     json_decref(reply);
+    if (r == EXIT_OUT_OF_MEMORY)
+        error_message_print(r, "out of memory: a token needs up to %s of experts at once.",
+                            size_format(replay_least_bytes(trace), needed));
     return r;
 }
 
@@ -99,7 +68,8 @@ int plan_trace(struct session *session)
     _cleanup_(route_trace_done) struct route_trace trace = {0};
 
     if (!arguments->capacity || arguments->n_operands > 0 || arguments->policy ||
-        arguments->passes || arguments->compute || arguments->on_full || arguments->name)
+        arguments->passes || arguments->compute || arguments->on_full || arguments->name ||
+        arguments->experts)
         return error_message_print(EXIT_USAGE, "plan --trace needs --capacity, and takes only "
                                                "--disk-rate besides. Try 'emctl plan --help'.");
     _cleanup_(freep) char *path = safe_text(arguments->trace);

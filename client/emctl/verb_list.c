@@ -1,5 +1,6 @@
-/* list: shows the models, a model's layers, or a model's layers with their tensors. */
+/* list: shows the models, a model's layers, or a model's layers with their tensors or units. */
 #include "client/emctl/error_message.h"
+#include "client/emctl/model_units.h"
 #include "client/emctl/repeat.h"
 #include "client/emctl/verb.h"
 #include "client/library/safe_text.h"
@@ -54,12 +55,27 @@ static int list_tensors(struct session *session, json_t *layers)
     return r;
 }
 
+static int list_units(struct session *session)
+{
+    json_t *layers = NULL, *layer;
+    size_t i;
+    int r = model_units_list(session, &layers);
+
+    json_array_foreach (layers, i, layer)
+        if (r == EXIT_DONE)
+            r = session_show(session, session->output.ops->list_units, layer);
+    json_decref(layers);
+    return r;
+}
+
 static int list_once(struct session *session)
 {
     const struct output_ops *ops = session->output.ops;
     int r;
 
-    if (session->arguments->tensors) {
+    if (session->arguments->units) {
+        r = list_units(session);
+    } else if (session->arguments->tensors) {
         json_t *layers = json_array();
         r = list_tensors(session, layers);
         json_decref(layers);
@@ -75,7 +91,11 @@ int verb_list(struct session *session)
 
     if (arguments->operands[0])
         session_name_model(session, arguments->operands[0]);
-    if (arguments->tensors && !session->subject.model)
-        return error_message_print(EXIT_USAGE, "--tensors needs MODEL. Try 'emctl list --help'.");
+    if ((arguments->tensors || arguments->units) && !session->subject.model)
+        return error_message_print(EXIT_USAGE, "%s needs MODEL. Try 'emctl list --help'.",
+                                   arguments->tensors ? "--tensors" : "--units");
+    if (arguments->tensors && arguments->units)
+        return error_message_print(EXIT_USAGE, "--tensors and --units exclude each other. "
+                                               "Try 'emctl list --help'.");
     return arguments->watch ? repeat(session, list_once) : list_once(session);
 }

@@ -1,6 +1,7 @@
 /* plan: predicts what loading a model and then running it would do. The answer comes from the
  * running daemon or from a simulated one of any size, for one policy or for each. */
 #include "client/emctl/error_message.h"
+#include "client/emctl/plan_experts.h"
 #include "client/emctl/plan_trace.h"
 #include "client/emctl/simulate.h"
 #include "client/emctl/verb.h"
@@ -86,7 +87,9 @@ static int ask(struct session *session, const struct model_files *files)
 static int ask_simulation(struct session *session, const struct model_files *files)
 {
     struct simulation simulation;
-    int r = simulation_start(session->arguments->capacity, &simulation);
+    bool by_experts = session->arguments->experts;
+    int r = simulation_start(by_experts ? PLAN_EXPERTS_SIMULATED : session->arguments->capacity,
+                             &simulation);
 
     if (r == -ENOENT)
         return error_message_print(EXIT_OTHER,
@@ -96,7 +99,7 @@ static int ask_simulation(struct session *session, const struct model_files *fil
         return error_message_print(EXIT_OTHER, "cannot start edgemindd: %s.", strerror(-r));
     r = session_adopt(session, simulation.fd);
     if (r == EXIT_DONE)
-        r = ask(session, files);
+        r = by_experts ? plan_experts(session, files) : ask(session, files);
     session_disconnect(session);
     simulation_end(&simulation);
     return r;
@@ -113,6 +116,11 @@ int verb_plan(struct session *session)
 
     if (arguments->trace)
         return plan_trace(session);
+    if (arguments->experts && (!arguments->capacity || arguments->policy || arguments->passes ||
+                               arguments->compute || arguments->on_full))
+        return error_message_print(EXIT_USAGE, "--experts needs --capacity, and takes only "
+                                               "--disk-rate and --name besides. "
+                                               "Try 'emctl plan --help'.");
     int r = session_open_model(session, operand, arguments->name, can_be_model, &files);
     if (r != EXIT_DONE)
         return r;

@@ -45,6 +45,27 @@ START_TEST(test_table)
 }
 END_TEST
 
+START_TEST(test_model)
+{
+    char *text;
+
+    ck_assert_int_eq(show("{" TRACE ", 'denseBytes': 1024, 'model': 'm', 'expertsUsed': 4,"
+                          " 'tableBytes': 512, 'tokenBytes': 3072, 'policies': [" LRU "]}",
+                          &text),
+                     0);
+    ck_assert_str_eq(text,
+                     "m has experts of 2.0 KiB in 2 layers; all else is 1.0 KiB, and tables of "
+                     "which a token reads a row 512 B\n"
+                     "1.0 MiB hold all else, and 1023.0 KiB of experts; a token uses 4 experts in "
+                     "each layer, 3.0 KiB with all else\n"
+                     "POLICY HIT-RATE READ/TOKEN\n"
+                     "lru       25.0%    2.0 KiB\n"
+                     "assumed, as within one text: a quarter of the choices repeat one of the last "
+                     "token; the others are among a third of the experts\n");
+    free(text);
+}
+END_TEST
+
 START_TEST(test_wrong_replies)
 {
     static const char *const replies[] = {
@@ -67,6 +88,7 @@ int main(void)
     Suite *suite = suite_create("output_replay");
     TCase *tcase = tcase_create("output_replay");
     tcase_add_test(tcase, test_table);
+    tcase_add_test(tcase, test_model);
     tcase_add_test(tcase, test_wrong_replies);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
