@@ -187,13 +187,18 @@ static void send_reply(struct call *call, const char *error, const struct parame
         connection_send(call->connection, text, n_bytes);
 }
 
+static void end_call(struct call *call)
+{
+    histogram_add(&call->connection->host->call_times[call->is_deferred],
+                  clock_monotonic_usec() - call->begun_usec);
+    connection_end_call(call->connection);
+}
+
 static void finish(struct call *call, const char *error, const struct parameters *parameters)
 {
     if (!call->message.oneway)
         send_reply(call, error, parameters, false);
-    histogram_add(&call->connection->host->call_times[call->is_deferred],
-                  clock_monotonic_usec() - call->begun_usec);
-    connection_end_call(call->connection);
+    end_call(call);
 }
 
 static void proceed(struct call *call, const struct parameters *parameters)
@@ -244,7 +249,7 @@ void call_reply_text(struct call *call, char *text, size_t n_bytes)
         free(text);
     else
         send_text(call, text, n_bytes);
-    connection_end_call(call->connection);
+    end_call(call);
 }
 
 void call_continue_text(struct call *call, const char *text, size_t n_bytes)

@@ -88,6 +88,10 @@ class Content(Scraped):
                 'edgemind_model_hits_total{model="c"}': 2}.items():
             self.assertEqual(float(found[key]), value, key)
         self.assertGreaterEqual(int(found["edgemind_calls_total"]), 6)
+        # Every call has a duration, whichever way its reply was made.
+        self.assertEqual(int(found["edgemind_calls_total"]), sum(
+            int(found['edgemind_call_duration_seconds_count{reply="%s"}' % reply])
+            for reply in ("immediate", "deferred")))
         self.assertNotIn('edgemind_model_hits_total{model="other"}', found)
         # As the operating system sees it.
         rss = proc_status(self.daemon.pid)["VmRSS"]
