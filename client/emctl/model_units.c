@@ -108,7 +108,7 @@ static int add_layer(struct session *session, json_t *layer, json_t *result)
     if (!tensors)
         return r;
     json_t *entry = json_pack("{s:s, s:I, s:[]}", "layer", name, "bytes", bytes, "groups");
-    r = find_groups(tensors, json_object_get(entry, "groups"));
+    r = entry ? find_groups(tensors, json_object_get(entry, "groups")) : -ENOMEM;
     json_decref(tensors);
     if (r == 0 && !session->arguments->json)
         r = safe_json(entry);

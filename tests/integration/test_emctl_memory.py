@@ -75,6 +75,17 @@ class OutOfMemory(TestCase):
             with self.subTest(words=words):
                 self.check(*words)
 
+    def test_units(self):
+        layers = [{"name": "l%d" % i, "type": "linear", "in_features": 8, "out_features": 8} for i in range(3)]
+        self.daemon.load(json.dumps({"name": "tensors", "layers": layers}))
+        self.check("list", "tensors", "--units", "--json")
+
+    def test_a_trace(self):
+        path = self.daemon.directory / "route.csv"
+        path.write_text("# layer=0 expert_bytes=10 dense_bytes=5\n" +
+                        "".join("0,1,%d,0,0,%d\n" % (step, step % 3) for step in range(9)))
+        self.check("plan", "--trace", path, "--capacity=20", "--disk-rate=1M", "--json")
+
     def test_no_parameter_is_lost(self):
         def policy():
             scheduler = self.daemon.stats()["scheduler"]
