@@ -64,7 +64,7 @@ printf 'An engine needs %d MiB, the daemon %d MiB beside the arena. Everything r
 for share in $shares; do
     disk=$(median "disk-$share")
     bound=$(awk -v all="$weights_bytes" -v arena="$(share_bytes "$share")" -v mib="$disk" -v compute="$(median resident)" \
-        'BEGIN { read = (all - arena) / 1048576 * mib * 1000; printf "%.2f", read > compute ? read : compute }')
+        'BEGIN { read = (all - arena) / 1048576 * mib * 1000; printf "%.2f", (read > compute ? read : compute) }')
     printf '\nArena at %s of the weights, limit %d MiB, the disk reads %.0f MiB/s\n\n' "$share" \
         $(($(limit_of "$share") >> 20)) "$(awk -v s="$disk" 'BEGIN { print 1 / s }')"
     row '' 'ms/token' 'from, to' 'MiB read' 'x mmap'
