@@ -122,7 +122,7 @@ $(BUILD)/tests/integration/view_reader: $(BUILD)/tests/integration/view_reader.o
 	$(call link)
 
 # These tests link only the part of the view library that they test, not the calls that it replaces.
-tested_view_objects := $(call objects,$(addprefix client/view/,copy_watch.c daemon_link.c own_fds.c unit_table.c))
+tested_view_objects := $(call objects,$(addprefix client/view/,copy_watch.c daemon_link.c unit_table.c))
 $(BUILD)/tests/unit/client/view/%: $(BUILD)/tests/unit/client/view/%.o $(tested_view_objects) $(library_objects) $(BUILD)/libcommon.a
 	$(call link,check $(common_pkgs))
 

@@ -1,12 +1,12 @@
 /* Owns the process's list of guarded sockets. The list and its lock are global, because a fork
  * affects all threads. fork() takes the lock, so that the child's list is consistent.
  *
- * Invariant: a socket in the list is open, or its `fd` is -1. vfork() and posix_spawn() run no
- * handlers; after them close-on-exec closes the copies. A raw clone(2) runs no handlers either;
- * then only the process id shows that this is a child. */
+ * vfork() and posix_spawn() run no handlers; after them close-on-exec closes the copies. A raw
+ * clone(2) runs no handlers either; then only the process id shows that this is a child. */
 #include "client/library/fork_guard.h"
 
 #include <pthread.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static LIST_HEAD(guarded_sockets, guarded_socket) sockets = LIST_HEAD_INITIALIZER(sockets);
@@ -23,13 +23,23 @@ static void in_parent(void)
     pthread_mutex_unlock(&lock);
 }
 
+/* Whether the number still has the socket. The socket may be in another thread's table of
+ * descriptors, or the program may have closed it. Then a file of the program may have the number.
+ */
+static bool has_socket(const struct guarded_socket *guarded)
+{
+    struct stat status;
+    return guarded->fd >= 0 && fstat(guarded->fd, &status) == 0 && S_ISSOCK(status.st_mode) &&
+           status.st_ino == guarded->inode;
+}
+
 /* Runs in the child. The parent's descriptor and the connection stay open. */
 static void in_child(void)
 {
     struct guarded_socket *guarded;
 
     LIST_FOREACH (guarded, &sockets, entry) {
-        if (guarded->fd >= 0)
+        if (has_socket(guarded))
             close(guarded->fd);
         guarded->fd = -1;
     }
@@ -43,9 +53,12 @@ static void install(void)
 
 void guarded_socket_init(struct guarded_socket *guarded, int fd)
 {
+    struct stat status = {0};
+
+    (void)fstat(fd, &status);
     pthread_once(&once, install);
     pthread_mutex_lock(&lock);
-    *guarded = (struct guarded_socket){.fd = fd, .pid = getpid()};
+    *guarded = (struct guarded_socket){.fd = fd, .inode = status.st_ino, .pid = getpid()};
     LIST_INSERT_HEAD(&sockets, guarded, entry);
     pthread_mutex_unlock(&lock);
 }

@@ -10,6 +10,7 @@
 struct guarded_socket {
     LIST_ENTRY(guarded_socket) entry;
     int fd; /* -1: none, or closed in a child */
+    ino_t inode;
     pid_t pid;
 };
 

@@ -3,7 +3,6 @@
 #include "client/view/daemon_link.h"
 
 #include "client/library/socket_path.h"
-#include "client/view/own_fds.h"
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/utf8.h"
@@ -32,20 +31,14 @@ int daemon_link_connect(struct varlink **ret)
 int daemon_link_open(struct daemon_link *link)
 {
     int r = daemon_link_connect(&link->varlink);
-    if (r == 0) {
-        own_fd_mark(varlink_fd(link->varlink));
+    if (r == 0)
         link->serial++;
-    }
     return r;
 }
 
 void daemon_link_close(struct daemon_link *link)
 {
-    if (!link->varlink)
-        return;
-    /* If the engine now uses the number of the descriptor, freeing would close the engine's file.
-     */
-    link->varlink = own_fd_forget(varlink_fd(link->varlink)) ? varlink_free(link->varlink) : NULL;
+    link->varlink = varlink_free(link->varlink);
 }
 
 static int lose(struct daemon_link *link)
@@ -62,11 +55,11 @@ static int take_arena(struct daemon_link *link, struct varlink_reply *reply)
     if (!json_is_integer(index) || json_integer_value(index) < 0)
         return link->arena_fd >= 0 ? 0 : -EBADMSG;
     int fd = varlink_reply_take_fd(reply, (uint64_t)json_integer_value(index));
-    fd = fd < 0 ? fd : own_fd_keep(fd);
-    if (fd < 0 || !file_id_read(fd, &arena))
+    if (fd < 0 || !file_id_read(fd, &arena)) {
+        closep(&fd);
         return -EBADMSG;
-    if (link->arena_fd >= 0)
-        own_fd_close(link->arena_fd);
+    }
+    closep(&link->arena_fd);
     link->arena_fd = fd;
     link->arena = arena;
     return 0;

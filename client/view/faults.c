@@ -6,6 +6,7 @@
 #include "client/view/faults.h"
 
 #include "client/view/real.h"
+#include "client/view/thread.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -68,27 +69,11 @@ static void *read_faults(void *context)
         void *address = (void *)(uintptr_t)message.arg.pagefault.address; /* NOLINT */
         if (!reporter(address, false)) {
             /* The hole was filled meanwhile. */
-            struct uffdio_range range = {(uintptr_t)address & ~(uintptr_t)4095, 4096};
+            uintptr_t page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
+            struct uffdio_range range = {(uintptr_t)address & ~(page_bytes - 1), page_bytes};
             ioctl(uffd, UFFDIO_WAKE, &range);
         }
     }
-}
-
-static int start_thread(int uffd)
-{
-    pthread_attr_t attributes;
-    pthread_t thread;
-    sigset_t all, before;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, 64 << 10);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    int r = pthread_create(&thread, &attributes, read_faults, (void *)(intptr_t)uffd);
-    pthread_attr_destroy(&attributes);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return -r;
 }
 
 /* Opens a userfaultfd. With the device, which needs permission, system calls that read a hole wait
@@ -104,7 +89,7 @@ static int open_uffd(bool by_device)
         fd = device < 0 ? -1 : ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC);
     int error = errno;
     if (device >= 0)
-        real_close(device);
+        close(device);
     return fd < 0 ? -error : fd;
 }
 
@@ -114,14 +99,11 @@ static int start_uffd(struct faults *faults, bool by_device)
     int fd = open_uffd(by_device);
     if (fd < 0)
         return fd;
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, 600);
-    if (high >= 0) {
-        real_close(fd);
-        fd = high;
-    }
-    int r = ioctl(fd, UFFDIO_API, &api) < 0 ? -errno : start_thread(fd);
+    int r = ioctl(fd, UFFDIO_API, &api) < 0
+                ? -errno
+                : thread_start(read_faults, (void *)(intptr_t)fd, 64 << 10);
     if (r < 0) {
-        real_close(fd);
+        close(fd);
         return r;
     }
     faults->by_signal = false;
@@ -164,16 +146,12 @@ static int start_signal(struct faults *faults)
 {
     struct sigaction action = {.sa_sigaction = on_fault,
                                .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART};
-    sigset_t segv;
 
     sigemptyset(&action.sa_mask);
     faults->uffd = -1;
     faults->by_signal = true;
     if (real_sigaction(SIGSEGV, &action, &engine_action) < 0)
         return -errno;
-    sigemptyset(&segv);
-    sigaddset(&segv, SIGSEGV);
-    sigprocmask(SIG_UNBLOCK, &segv, NULL);
     return 0;
 }
 
@@ -189,6 +167,16 @@ int faults_start(struct faults *faults, const char *forced, fault_reporter repor
     if (r < 0 && (!forced || strcmp(forced, "sigsegv") == 0))
         r = start_signal(faults);
     return r;
+}
+
+void faults_admit(const struct faults *faults)
+{
+    sigset_t segv;
+
+    sigemptyset(&segv);
+    sigaddset(&segv, SIGSEGV);
+    if (faults->by_signal)
+        pthread_sigmask(SIG_UNBLOCK, &segv, NULL);
 }
 
 bool faults_sigaction(const struct faults *faults, int signal, const struct sigaction *action,

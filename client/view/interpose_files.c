@@ -1,43 +1,15 @@
-/* Replaces calls with descriptors. The library's own descriptors stay open, and the engine can
- * write bytes of a view although the kernel cannot read holes. */
+/* Replaces calls that write, so that the engine can write bytes of a view although the kernel
+ * cannot read holes. */
 #include "client/view/maker.h"
-#include "client/view/own_fds.h"
 #include "client/view/real.h"
 #include "client/view/views.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <sys/socket.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
 enum { TRIES = 1000 };
-
-EXPORT int close(int fd)
-{
-    if (!maker_is_inside() && own_fd_is(fd)) {
-        errno = EBADF;
-        return -1;
-    }
-    return real_close(fd);
-}
-
-EXPORT int close_range(unsigned first, unsigned last, int flags)
-{
-    int own;
-
-    while (first <= last && (own = own_fd_first(first, last)) >= 0) {
-        if ((unsigned)own > first && syscall(SYS_close_range, first, (unsigned)own - 1, flags) < 0)
-            return -1;
-        first = (unsigned)own + 1;
-    }
-    return first <= last ? (int)syscall(SYS_close_range, first, last, flags) : 0;
-}
-
-EXPORT void closefrom(int first)
-{
-    close_range(first < 0 ? 0 : (unsigned)first, UINT_MAX, 0);
-}
 
 /* The common part of write(2), pwrite(2) and send(2). */
 struct output {

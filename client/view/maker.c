@@ -1,23 +1,22 @@
-/* First makes the plain mapping, then replaces its units by holes, and then publishes the view.
- * Until then no other thread has its addresses. Faults, server and fork handlers start with the
- * first view. */
+/* First makes the plain mapping and publishes the view, and then waits until the helper has
+ * replaced its units by holes. Until then no other thread of the engine has its addresses. Faults,
+ * server and fork handlers start with the first view. */
 #include "client/view/maker.h"
 
 #include "client/view/daemon_link.h"
 #include "client/view/notice.h"
-#include "client/view/own_fds.h"
 #include "client/view/real.h"
 #include "client/view/registration.h"
-#include "client/view/server.h"
+#include "client/view/start.h"
 #include "client/view/views.h"
 #include "common/cleanup.h"
+#include "common/fd_path.h"
 #include "common/units.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 static __thread bool is_inside;
 
@@ -41,16 +40,9 @@ static void fork_in_child(void)
 
 static int start(void)
 {
-    int fd = eventfd(0, EFD_CLOEXEC);
-    fd = fd < 0 ? -errno : own_fd_keep(fd);
-    if (fd < 0)
-        return fd;
-    views.wake_fd = fd;
-    int r = faults_start(&views.faults, getenv("EDGEMIND_VIEW_FAULTS"), views_report);
-    if (r == 0 && !views.faults.by_signal)
-        own_fd_mark(views.faults.uffd);
+    int r = start_threads();
     if (r == 0)
-        r = server_start();
+        faults_admit(&views.faults);
     return r == 0 ? -pthread_atfork(views_lock, views_unlock, fork_in_child) : r;
 }
 
@@ -68,16 +60,6 @@ static int start_once(void)
     }
     pthread_mutex_unlock(&lock);
     return result;
-}
-
-static int make_holes(struct view *view)
-{
-    for (uint32_t i = 0; i < view->table.n_units; i++) {
-        int r = view_make_hole(view, i, &views.faults);
-        if (r < 0)
-            return r;
-    }
-    return 0;
 }
 
 /* As daemon_link_find_model; -EIO after a message. */
@@ -118,21 +100,19 @@ static void tell_of_view(const struct view *view)
     char covered[SIZE_TEXT_MAX], all[SIZE_TEXT_MAX];
 
     if (notice_is_verbose())
-        notice_about(view->file_fd, "is a view of %s: %s of %s come from the arena", view->model,
-                     size_format(view->table.covered_bytes, covered),
-                     size_format(view->n_bytes, all));
+        notice_of(view->path, "is a view of %s: %s of %s come from the arena", view->model,
+                  size_format(view->table.covered_bytes, covered), size_format(view->n_bytes, all));
 }
 
-static struct view *find_model(size_t n_bytes, int prot, int flags, int fd, off_t offset)
+static struct view *find_model(size_t n_bytes, int fd, off_t offset)
 {
+    char path[PATH_MAX];
     struct view *view = calloc(1, sizeof *view);
     if (!view)
         return NULL;
-    view->prot = prot;
-    view->flags = flags & ~(MAP_POPULATE | MAP_LOCKED);
     view->n_bytes = n_bytes;
+    view->path = fd_path(fd, path) == 0 ? strdup(path) : NULL;
     view->file_offset_bytes = (uint64_t)offset;
-    view->file_fd = -1;
     unit_table_init(&view->table, (uint64_t)sysconf(_SC_PAGESIZE), (uint64_t)offset, n_bytes);
     int r = ask_daemon(fd, view);
     if (r == 0 && view->table.n_units == 0)
@@ -147,34 +127,46 @@ static struct view *find_model(size_t n_bytes, int prot, int flags, int fd, off_
     return view;
 }
 
+/* Publishes the view and waits for the helper. */
+static int publish(struct view *view)
+{
+    atomic_store(&view->is_new, 1);
+    views_lock();
+    int r = views_add(view);
+    views_unlock();
+    if (r < 0)
+        return r;
+    views_kick();
+    while (atomic_load(&view->is_new))
+        syscall(SYS_futex, &view->is_new, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+    return 0;
+}
+
 static void *make(size_t n_bytes, int prot, int flags, int fd, off_t offset)
 {
-    struct view *view = find_model(n_bytes, prot, flags, fd, offset);
+    struct view *view = find_model(n_bytes, fd, offset);
     if (!view)
         return NULL;
-    int own = start_once() == 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
-    view->file_fd = own >= 0 ? own_fd_keep(own) : -1;
-    void *at = view->file_fd >= 0
-                   ? real_mmap(NULL, n_bytes, prot, view->flags, view->file_fd, offset)
-                   : MAP_FAILED;
-    if (at == MAP_FAILED) {
+    int r = start_once();
+    if (r == 0)
+        r = view_map_file(view, prot, flags & ~(MAP_POPULATE | MAP_LOCKED), fd);
+    if (r < 0) {
         view_free(view);
         return NULL;
     }
-    view->begin = at;
-    real_madvise(at, n_bytes, MADV_RANDOM);
-    views_lock();
-    int r = make_holes(view);
-    if (r == 0)
-        r = views_add(view);
-    views_unlock();
-    if (r < 0) {
+    void *at = view->begin;
+    if (publish(view) < 0) {
         real_munmap(at, n_bytes);
         view_free(view);
         return NULL;
     }
-    views_kick(); /* so that the server declares the view */
-    tell_of_view(view);
+    if (view->error == 0) {
+        tell_of_view(view);
+        return at;
+    }
+    views_lock();
+    views_retire(at, n_bytes);
+    views_unlock();
     return at;
 }
 

@@ -45,13 +45,27 @@ void notice_print(const char *format, ...)
     va_end(arguments);
 }
 
+static void print_about(const char *path, const char *format, va_list arguments)
+{
+    _cleanup_(freep) char *shown = path ? safe_text(path) : NULL;
+    print(shown ? shown : "a file", format, arguments);
+}
+
+void notice_of(const char *path, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    print_about(path, format, arguments);
+    va_end(arguments);
+}
+
 void notice_about(int fd, const char *format, ...)
 {
     char path[PATH_MAX];
     va_list arguments;
 
-    _cleanup_(freep) char *shown = fd_path(fd, path) == 0 ? safe_text(path) : NULL;
     va_start(arguments, format);
-    print(shown ? shown : "a file", format, arguments);
+    print_about(fd_path(fd, path) == 0 ? path : NULL, format, arguments);
     va_end(arguments);
 }

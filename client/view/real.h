@@ -31,8 +31,3 @@ static inline int real_madvise(void *at, size_t n_bytes, int advice)
 {
     return (int)syscall(SYS_madvise, at, n_bytes, advice);
 }
-
-static inline int real_close(int fd)
-{
-    return (int)syscall(SYS_close, fd);
-}

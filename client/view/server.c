@@ -10,7 +10,6 @@
 
 #include "client/view/daemon_link.h"
 #include "client/view/notice.h"
-#include "client/view/own_fds.h"
 #include "client/view/views.h"
 #include "common/clock.h"
 
@@ -115,8 +114,7 @@ static void map(struct server *server, struct view *view, uint32_t index, json_t
 
     views_lock();
     if (atomic_load(&unit->state) == UNIT_HOLE) {
-        if (own_fd_is_intact(server->link.arena_fd) &&
-            view_map_unit(view, index, reply, server->link.arena_fd) == 0) {
+        if (view_map_unit(view, index, reply, server->link.arena_fd) == 0) {
             unit->lease = lease;
             lease = NULL;
             unit->fill = json_integer_value(json_object_get(reply, "fill"));
@@ -142,9 +140,9 @@ static void give_up(struct view *view, uint32_t unit, bool is_bad)
 static void look_for_copies(struct view *view, uint32_t unit)
 {
     if (copy_watch_note(&view->copy_watch, view_unit_bytes(view, unit), view->table.covered_bytes))
-        notice_about(view->file_fd, "is copied by the program into its own memory, which the "
-                                    "arena's capacity does not limit; edgemind-view(7) says how "
-                                    "programs map their weights");
+        notice_of(view->path, "is copied by the program into its own memory, which the "
+                              "arena's capacity does not limit; edgemind-view(7) says how "
+                              "programs map their weights");
 }
 
 /* Makes the unit readable. If the connection is lost, the unit stays wanted. */
@@ -303,13 +301,13 @@ static void release_retired(struct server *server, struct view *view, uint32_t u
 
 static bool is_retired(const struct unit *unit)
 {
-    return unit->must_release;
+    return unit->must_release || unit->must_wake;
 }
 
 static bool has_retired(const struct view *view)
 {
     for (uint32_t i = 0; i < view->table.n_units; i++)
-        if (view->units[i].must_release)
+        if (is_retired(&view->units[i]))
             return true;
     return false;
 }
@@ -354,12 +352,12 @@ static void wait_for_work(struct server *server)
 static bool hung_up(const struct server *server)
 {
     struct pollfd fd = {.fd = varlink_fd(server->link.varlink), .events = POLLRDHUP};
-    return !own_fd_is_intact(fd.fd) || poll(&fd, 1, 0) > 0;
+    return poll(&fd, 1, 0) > 0;
 }
 
-static void *serve(void *context)
+void server_run(void)
 {
-    struct server *server = context;
+    struct server state = {.link.arena_fd = -1}, *server = &state;
 
     for (;;) {
         wait_for_work(server);
@@ -373,28 +371,4 @@ static void *serve(void *context)
         for_units(server, is_wanted, resolve);
         free_removed(server);
     }
-    return NULL;
-}
-
-int server_start(void)
-{
-    struct server *server = calloc(1, sizeof *server);
-    pthread_attr_t attributes;
-    pthread_t thread;
-    sigset_t all, before;
-
-    if (!server)
-        return -ENOMEM;
-    server->link.arena_fd = -1;
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &before);
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, 256 << 10);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    int r = pthread_create(&thread, &attributes, serve, server);
-    pthread_attr_destroy(&attributes);
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    if (r != 0)
-        free(server);
-    return -r;
 }

@@ -2,5 +2,5 @@
  * the views' connection to the daemon. It sleeps until there is work. */
 #pragma once
 
-/* Starts the thread. May be called only once. 0 or a negative errno. */
-int server_start(void);
+/* Serves the views. Does not return. */
+__attribute__((noreturn)) void server_run(void);

@@ -72,8 +72,10 @@ int unit_table_add(struct unit_table *table, const char *layer, uint64_t file_of
                  sizeof *table->pieces);
     if (r < 0)
         return r;
-    table->pieces[table->n_pieces++] = (struct unit_piece){
-        begin - table->file_offset_bytes, end - table->file_offset_bytes, table->n_units - 1};
+    table->pieces[table->n_pieces++] =
+        (struct unit_piece){.begin_bytes = begin - table->file_offset_bytes,
+                            .end_bytes = end - table->file_offset_bytes,
+                            .unit = table->n_units - 1};
     table->covered_bytes += end - begin;
     return 0;
 }

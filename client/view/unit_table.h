@@ -1,8 +1,8 @@
 /* Which bytes of a view belong to which unit. A unit is leased, mapped and unmapped as a whole.
  *
  * A unit's pieces are whole pages. Pages that two units share, and pages of no unit, are in no
- * piece and stay mapped from the file. A sealed table is immutable, and a signal handler may read
- * it. */
+ * piece and stay mapped from the file. A sealed table is immutable but for `is_moved`, and a signal
+ * handler may read it. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,6 +14,7 @@ enum { UNIT_TABLE_PIECES_MAX = 250000, UNIT_NONE = -1 };
 struct unit_piece {
     uint64_t begin_bytes, end_bytes; /* in the view */
     uint32_t unit;
+    bool is_moved; /* see view.h; under the lock */
 };
 
 struct unit_table {

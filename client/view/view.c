@@ -3,7 +3,6 @@
 #include "client/view/view.h"
 
 #include "client/view/faults.h"
-#include "client/view/own_fds.h"
 #include "client/view/real.h"
 #include "common/cleanup.h"
 
@@ -14,6 +13,12 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+static void unmap_spare(struct view *view, uint64_t begin_bytes, uint64_t end_bytes)
+{
+    if (begin_bytes < end_bytes)
+        real_munmap(view->spare + begin_bytes, end_bytes - begin_bytes);
+}
+
 void view_free(struct view *view)
 {
     for (uint32_t i = 0; view->units && i < view->table.n_units; i++)
@@ -22,9 +27,37 @@ void view_free(struct view *view)
     free(view->units);
     free(view->model);
     json_decref(view->id);
-    if (view->file_fd >= 0)
-        own_fd_close(view->file_fd);
+    free(view->path);
+    for (uint32_t i = 0; view->spare && i < view->table.n_pieces; i++)
+        if (!view->table.pieces[i].is_moved)
+            unmap_spare(view, view->table.pieces[i].begin_bytes, view->table.pieces[i].end_bytes);
     free(view);
+}
+
+int view_map_file(struct view *view, int prot, int flags, int fd)
+{
+    off_t offset = (off_t)view->file_offset_bytes;
+    uint64_t done = 0;
+
+    void *at = real_mmap(NULL, view->n_bytes, prot, flags, fd, offset);
+    if (at == MAP_FAILED)
+        return -errno;
+    void *spare = real_mmap(NULL, view->n_bytes, prot, flags, fd, offset);
+    if (spare == MAP_FAILED) {
+        int error = errno;
+        real_munmap(at, view->n_bytes);
+        return -error;
+    }
+    view->begin = at;
+    view->spare = spare;
+    real_madvise(at, view->n_bytes, MADV_RANDOM);
+    real_madvise(spare, view->n_bytes, MADV_RANDOM);
+    for (uint32_t i = 0; i < view->table.n_pieces; i++) {
+        unmap_spare(view, done, view->table.pieces[i].begin_bytes);
+        done = view->table.pieces[i].end_bytes;
+    }
+    unmap_spare(view, done, view->n_bytes);
+    return 0;
 }
 
 static int replace(struct view *view, const struct unit_piece *piece, int prot, int flags, int fd,
@@ -50,6 +83,16 @@ int view_make_hole(struct view *view, uint32_t unit, const struct faults *faults
             return r;
     }
     atomic_store(&view->units[unit].state, UNIT_HOLE);
+    return 0;
+}
+
+int view_make_holes(struct view *view, const struct faults *faults)
+{
+    for (uint32_t i = 0; i < view->table.n_units; i++) {
+        int r = view_make_hole(view, i, faults);
+        if (r < 0)
+            return r;
+    }
     return 0;
 }
 
@@ -124,37 +167,40 @@ int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int are
     return 0;
 }
 
-static int replace_all(struct view *view, uint32_t unit, int prot, int flags, int fd)
+static void become_plain(struct unit *unit)
 {
-    for (uint32_t i = 0; i < view->table.n_pieces; i++) {
-        const struct unit_piece *piece = &view->table.pieces[i];
-        if (piece->unit != unit)
-            continue;
-        int r = replace(view, piece, prot, flags, fd,
-                        fd == view->file_fd ? view->file_offset_bytes + piece->begin_bytes : 0);
-        if (r < 0)
-            return r;
-    }
-    struct unit *done = &view->units[unit];
-    atomic_store(&done->state, UNIT_PLAIN);
-    done->must_release = done->lease != NULL;
-    return 0;
+    atomic_store(&unit->state, UNIT_PLAIN);
+    unit->must_release = unit->lease != NULL;
 }
 
 int view_make_plain(struct view *view, uint32_t unit)
 {
-    if (!own_fd_is_intact(view->file_fd))
-        return view_make_bad(view, unit);
-    return replace_all(view, unit, view->prot, view->flags, view->file_fd);
+    for (uint32_t i = 0; i < view->table.n_pieces; i++) {
+        struct unit_piece *piece = &view->table.pieces[i];
+        if (piece->unit != unit || piece->is_moved)
+            continue;
+        size_t n_bytes = piece->end_bytes - piece->begin_bytes;
+        if (real_mremap(view->spare + piece->begin_bytes, n_bytes, n_bytes,
+                        MREMAP_MAYMOVE | MREMAP_FIXED,
+                        view->begin + piece->begin_bytes) == MAP_FAILED)
+            return -errno;
+        piece->is_moved = true;
+    }
+    become_plain(&view->units[unit]);
+    return 0;
 }
 
 int view_make_bad(struct view *view, uint32_t unit)
 {
-    int fd = memfd_create("edgemind-unreadable", MFD_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int r = replace_all(view, unit, PROT_READ, MAP_SHARED, fd);
-    real_close(fd);
+    int fd = memfd_create("edgemind-unreadable", MFD_CLOEXEC), r = fd < 0 ? -errno : 0;
+
+    for (uint32_t i = 0; r == 0 && i < view->table.n_pieces; i++)
+        if (view->table.pieces[i].unit == unit)
+            r = replace(view, &view->table.pieces[i], PROT_READ, MAP_SHARED, fd, 0);
+    if (fd >= 0)
+        close(fd);
+    if (r == 0)
+        become_plain(&view->units[unit]);
     return r;
 }
 
@@ -165,7 +211,8 @@ void view_wake(struct view *view, uint32_t unit, const struct faults *faults)
     atomic_store(&woken->wanted, 0);
     atomic_fetch_add(&woken->generation, 1);
     syscall(SYS_futex, &woken->generation, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-    for (uint32_t i = 0; i < view->table.n_pieces; i++) {
+    woken->must_wake = !faults;
+    for (uint32_t i = 0; faults && i < view->table.n_pieces; i++) {
         const struct unit_piece *piece = &view->table.pieces[i];
         if (piece->unit == unit)
             faults_wake(faults, view->begin + piece->begin_bytes,

@@ -22,6 +22,7 @@ struct unit {
     atomic_uint wanted;     /* a thread has read the hole */
     atomic_uint generation; /* a futex; changes when the mapping of the unit has changed */
     bool must_release;      /* no page of it is mapped any more */
+    bool must_wake;         /* the helper must wake threads; under the lock */
     json_t *lease;          /* NULL: none */
     json_int_t fill;
     uint64_t mapped_at; /* counts mappings */
@@ -31,9 +32,11 @@ struct faults;
 
 struct view {
     unsigned char *begin;
+    unsigned char *spare; /* another mapping of the file, whose pieces become plain units */
     uint64_t n_bytes, file_offset_bytes;
-    int prot, flags; /* as the engine requested */
-    int file_fd;     /* owned */
+    char *path;         /* of the file, for messages */
+    atomic_uint is_new; /* a futex: the helper has not made the holes yet */
+    int error;          /* of making the holes */
     char *model;
     uint64_t source;
     json_t *id;                   /* the daemon's name for it, or NULL; for the server */
@@ -50,6 +53,10 @@ uint64_t view_unit_bytes(const struct view *view, uint32_t unit);
 /* Frees the view but changes no mapping. */
 void view_free(struct view *view);
 
+/* Maps the file twice, as the engine requested. 0 or a negative errno. */
+int view_map_file(struct view *view, int prot, int flags, int fd);
+
+int view_make_holes(struct view *view, const struct faults *faults);
 /* Replaces a unit's mapping by a hole. 0 or a negative errno; then some pages may be holes, and the
  * call may be repeated. */
 int view_make_hole(struct view *view, uint32_t unit, const struct faults *faults);
@@ -59,11 +66,12 @@ int view_make_hole(struct view *view, uint32_t unit, const struct faults *faults
  */
 int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd);
 
-/* Maps the plain file over a unit, permanently. Does the same as view_make_bad if the engine has
- * closed the view's descriptor of the file. */
+/* Maps the plain file over a unit, permanently. It needs no descriptor, which the engine could have
+ * closed. 0 or a negative errno; then the call may be repeated. */
 int view_make_plain(struct view *view, uint32_t unit);
 /* Makes every access to the unit raise SIGBUS, as beyond the end of a file. */
 int view_make_bad(struct view *view, uint32_t unit);
 
-/* Changes the unit's generation and wakes the threads that wait for it. */
+/* Changes the unit's generation and wakes the threads that wait for it. Without `faults`, which an
+ * engine's thread cannot use, the helper must be kicked to wake those of userfaultfd. */
 void view_wake(struct view *view, uint32_t unit, const struct faults *faults);

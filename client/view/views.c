@@ -21,6 +21,12 @@ void views_unlock(void)
 
 void views_kick(void)
 {
+    atomic_fetch_add(&views.kicks, 1);
+    syscall(SYS_futex, &views.kicks, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+void views_ring(void)
+{
     uint64_t one = 1;
     ssize_t n = syscall(SYS_write, views.wake_fd, &one, sizeof one);
     (void)n; /* the eventfd is full, so the server is awake already */
@@ -52,7 +58,7 @@ static void retire(struct view *view, const void *begin, size_t n_bytes)
          i < view->table.n_pieces && view->table.pieces[i].begin_bytes < end; i++) {
         uint32_t unit = view->table.pieces[i].unit;
         if (atomic_load(&view->units[unit].state) != UNIT_PLAIN && view_make_plain(view, unit) == 0)
-            view_wake(view, unit, &views.faults);
+            view_wake(view, unit, NULL);
     }
     for (uint32_t i = 0; i < view->table.n_units && !is_left; i++)
         is_left = atomic_load(&view->units[i].state) != UNIT_PLAIN;
@@ -113,7 +119,10 @@ bool views_report(const void *address, bool wait)
     bool is_hole = atomic_load(&unit->state) == UNIT_HOLE;
     if (is_hole) {
         atomic_store(&unit->wanted, 1);
-        views_kick();
+        if (wait)
+            views_kick();
+        else
+            views_ring();
         while (wait && atomic_load(&unit->generation) == generation)
             syscall(SYS_futex, &unit->generation, FUTEX_WAIT_PRIVATE, generation, NULL, NULL, 0);
     }

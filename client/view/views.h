@@ -12,7 +12,8 @@ struct views {
     atomic_uint n_looking; /* threads that read slots but do not count in a view yet */
     atomic_bool started;   /* faults and server run */
     atomic_bool disabled;  /* no more views are made: in a forked child, or without a daemon */
-    int wake_fd;           /* an eventfd that the server waits for */
+    atomic_uint kicks;     /* a futex that the helper waits for */
+    int wake_fd;           /* an eventfd that the server waits for; for the library's threads */
     struct faults faults;
 };
 
@@ -21,7 +22,8 @@ extern struct views views;
 
 void views_lock(void);
 void views_unlock(void);
-void views_kick(void); /* makes the server check the units; safe in a signal handler */
+void views_kick(void); /* makes helper and server check the units; safe in a signal handler */
+void views_ring(void); /* makes the server check them; for the library's threads */
 
 /* Whether a view overlaps the range. The caller holds the lock. */
 bool views_overlap(const void *begin, size_t n_bytes);

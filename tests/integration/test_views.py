@@ -84,7 +84,7 @@ def test_of(mode):
 
 
 for word in ("all", "random", "unmap", "fork", "close", "twice", "block", "handler", "write",
-             "change", "lose-arena", "lose-file", "allocate"):
+             "change", "raw-close", "allocate"):
     setattr(Views, "test_" + word.replace("-", "_"), test_of(word))
 
 

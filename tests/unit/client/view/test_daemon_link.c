@@ -103,7 +103,7 @@ static void set_up(void)
     setup();
     setenv("EDGEMIND_SOCKET", address.sun_path, 1);
     new_arena(10);
-    view = (struct view){.model = (char *)(uintptr_t)MODEL, .n_bytes = 3, .file_fd = -1};
+    view = (struct view){.model = (char *)(uintptr_t)MODEL, .n_bytes = 3};
     snprintf(begin_view, sizeof begin_view,
              CALL("BeginView", "{\"model\":\"" MODEL "\",\"program\":\"%s\",\"bytes\":3,"
                                "\"outsideBytes\":3}"),
