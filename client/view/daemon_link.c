@@ -110,10 +110,11 @@ int daemon_link_declare(struct daemon_link *link, struct view *view)
     if (view->declared == link->serial)
         return 0;
     snprintf(program, sizeof program, "%s", program_invocation_short_name);
-    json_t *parameters = json_pack("{s:s, s:o, s:I, s:I}", "model", view->model, "program",
-                                   json_string(utf8_is_valid(program) ? program : "?"), "bytes",
-                                   (json_int_t)view->n_bytes, "outsideBytes",
-                                   (json_int_t)(view->n_bytes - view->table.covered_bytes));
+    json_t *parameters =
+        json_pack("{s:s, s:o, s:I, s:I, s:s}", "model", view->model, "program",
+                  json_string(utf8_is_valid(program) ? program : "?"), "bytes",
+                  (json_int_t)view->n_bytes, "outsideBytes",
+                  (json_int_t)(view->n_bytes - view->table.covered_bytes), "file", view->file_id);
     int r = call(link, MANAGER_INTERFACE ".BeginView", parameters, &reply);
     if (r < 0)
         return r;
@@ -140,18 +141,20 @@ int daemon_link_end_view(struct daemon_link *link, const struct view *view)
     return send_oneway(link, MANAGER_INTERFACE ".EndView", json_pack("{s:O}", "view", view->id));
 }
 
-int daemon_link_acquire(struct daemon_link *link, const struct view *view, const char *layer,
+int daemon_link_acquire(struct daemon_link *link, struct view *view, const char *layer,
                         uint64_t wait_usec, json_int_t fill, json_t **ret)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
-    json_t *parameters =
-        json_pack("{s:s, s:s, s:I, s:O*}", "model", view->model, "layer", layer, "waitUsec",
-                  (json_int_t)wait_usec, "view", is_declared(link, view) ? view->id : NULL);
+    int r = daemon_link_declare(link, view);
+    if (r < 0 || !view->id)
+        return r < 0 ? r : -ENOENT;
+    json_t *parameters = json_pack("{s:s, s:s, s:I, s:O}", "model", view->model, "layer", layer,
+                                   "waitUsec", (json_int_t)wait_usec, "view", view->id);
     if (parameters && fill > 0 && json_object_set_new(parameters, "fill", json_integer(fill)) < 0) {
         json_decref(parameters);
         return -ENOMEM;
     }
-    int r = call(link, MANAGER_INTERFACE ".Acquire", parameters, &reply);
+    r = call(link, MANAGER_INTERFACE ".Acquire", parameters, &reply);
     if (r < 0)
         return r;
     if (reply.error)
@@ -171,20 +174,21 @@ int daemon_link_release(struct daemon_link *link, json_t *lease)
 
 static int add_pieces(struct view *view, json_t *reply)
 {
-    const char *model;
+    const char *model, *file;
     json_int_t source;
     json_t *rows, *row;
     size_t i;
 
-    int r =
-        json_read(reply, "{s:s, s:I, s:o}", "model", &model, "source", &source, "pieces", &rows);
+    int r = json_read(reply, "{s:s, s:s, s:I, s:o}", "model", &model, "file", &file, "source",
+                      &source, "pieces", &rows);
     if (r < 0 || source < 0)
         return r < 0 ? r : -EBADMSG;
     if (!view->model) {
         view->model = strdup(model);
+        view->file_id = strdup(file);
         view->source = (uint64_t)source;
     }
-    if (!view->model)
+    if (!view->model || !view->file_id)
         return -ENOMEM;
     json_array_foreach (rows, i, row) {
         const char *layer;

@@ -20,17 +20,17 @@ int daemon_link_connect(struct varlink **ret);
 int daemon_link_open(struct daemon_link *link);
 void daemon_link_close(struct daemon_link *link); /* keeps the arena's descriptor */
 
-/* Declares the view to the daemon, once on each connection. 0, even if the daemon refuses it; then
- * the daemon does not count the view's leases. -EPIPE: the connection is lost. -ENOMEM: nothing was
+/* Declares the view to the daemon, once on each connection. 0, even if the daemon refuses it, for
+ * example because the model has other files now; then nothing can be leased for it. -EPIPE: the connection is lost. -ENOMEM: nothing was
  * sent. */
 int daemon_link_declare(struct daemon_link *link, struct view *view);
 /* 0, also if the connection is lost; -ENOMEM: nothing was sent. */
 int daemon_link_end_view(struct daemon_link *link, const struct view *view);
 
-/* Acquire for a view. 0; -EBUSY, -ESTALE (the file has changed, or cannot be read), -EACCES,
+/* Acquire for a view, which it declares if necessary. 0; -EBUSY, -ESTALE (the file has changed, or cannot be read), -EACCES,
  * -ENOENT (any other refusal); -EPIPE: the connection is lost, and closed; -ENOMEM: nothing was
  * sent. */
-int daemon_link_acquire(struct daemon_link *link, const struct view *view, const char *layer,
+int daemon_link_acquire(struct daemon_link *link, struct view *view, const char *layer,
                         uint64_t wait_usec, json_int_t fill, json_t **ret);
 /* 0, also if the connection is lost; -ENOMEM: nothing was sent. */
 int daemon_link_release(struct daemon_link *link, json_t *lease);

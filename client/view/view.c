@@ -26,6 +26,7 @@ void view_free(struct view *view)
     unit_table_done(&view->table);
     free(view->units);
     free(view->model);
+    free(view->file_id);
     json_decref(view->id);
     free(view->path);
     for (uint32_t i = 0; view->spare && i < view->table.n_pieces; i++)

@@ -37,7 +37,7 @@ struct view {
     char *path;         /* of the file, for messages */
     atomic_uint is_new; /* a futex: the helper has not made the holes yet */
     int error;          /* of making the holes */
-    char *model;
+    char *model, *file_id; /* as the daemon names them */
     uint64_t source;
     json_t *id;                   /* the daemon's name for it, or NULL; for the server */
     struct copy_watch copy_watch; /* for the server */

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -101,4 +102,12 @@ bool weight_file_deleted(const struct weight_file *file)
         return false;
     snprintf(link, sizeof link, "/proc/self/fd/%d", file->fd);
     return readlink(link, target, sizeof target - 1) > 0 && strcmp(target, "/memfd:") != 0;
+}
+
+const char *weight_file_id(const struct weight_file *file, char text[static WEIGHT_FILE_ID_MAX])
+{
+    snprintf(text, WEIGHT_FILE_ID_MAX, "%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%jx.%lx", file->device,
+             file->inode, file->bytes, (uintmax_t)file->modified.tv_sec,
+             (unsigned long)file->modified.tv_nsec);
+    return text;
 }

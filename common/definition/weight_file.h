@@ -43,6 +43,10 @@ bool weight_file_is_same(const struct weight_file *file, const struct weight_fil
 /* If it is the same file: whether its size and times are those of weight_file_init. */
 bool weight_file_is_intact(const struct weight_file *file, const struct weight_file_look *look);
 
+/* Writes a text that identifies the file with its size and times, and returns it. */
+enum { WEIGHT_FILE_ID_MAX = 128 };
+const char *weight_file_id(const struct weight_file *file, char text[static WEIGHT_FILE_ID_MAX]);
+
 /* Whether the file has no name any more, because it was deleted, or because another file was
  * renamed over it. Its bytes can still be read. A memfd never counts as deleted. Any thread; asks
  * only the kernel, never a file server. */

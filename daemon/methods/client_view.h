@@ -14,6 +14,7 @@ struct client_view {
     LIST_ENTRY(client_view) entry;
     uint64_t id; /* is not used again */
     char *model, *program;
+    uint64_t registration;  /* of the model */
     uint64_t bytes;         /* of the mapping */
     uint64_t outside_bytes; /* the part that stays a mapping of the file */
     uint64_t held_bytes;    /* of the layers that are leased for it */

@@ -16,6 +16,7 @@ struct finding {
     struct manager *manager;
     struct call *call;
     char *model;
+    uint64_t registration;
     uint32_t source;
     uint32_t layer, piece; /* the next ones to list */
 };
@@ -35,7 +36,7 @@ static const struct field file_piece_fields[] = {
 };
 
 struct find_reply {
-    const char *model;
+    const char *model, *file;
     uint64_t source;
     struct field_array pieces;
 };
@@ -43,6 +44,7 @@ struct find_reply {
 static const struct field reply_fields[] = {
     {"model", FIELD_STRING, offsetof(struct find_reply, model)},
     {"source", FIELD_U64, offsetof(struct find_reply, source)},
+    {"file", FIELD_STRING, offsetof(struct find_reply, file)},
     {"pieces", FIELD_OBJECTS, offsetof(struct find_reply, pieces), 0, file_piece_fields},
     {0},
 };
@@ -78,6 +80,11 @@ static void proceed(struct finding *finding)
         struct model *model = manager_find_model(finding->manager, finding->call, finding->model);
         if (!model)
             break;
+        if (model->registration != finding->registration) {
+            reply_not_found(finding->call, "model", finding->model);
+            break;
+        }
+        char file[WEIGHT_FILE_ID_MAX];
         struct file_piece_row rows[REPLY_ELEMENTS_MAX];
         size_t n = 0;
         while (n < REPLY_ELEMENTS_MAX && !last) {
@@ -86,7 +93,11 @@ static void proceed(struct finding *finding)
             else
                 last = true;
         }
-        struct find_reply reply = {finding->model, finding->source, {rows, n, sizeof *rows}};
+        struct find_reply reply = {
+            .model = finding->model,
+            .file = weight_file_id(&model->definition->files[finding->source], file),
+            .source = finding->source,
+            .pieces = {rows, n, sizeof *rows}};
         if (last)
             call_reply_fields(finding->call, reply_fields, &reply);
         else
@@ -171,7 +182,11 @@ void method_find_model(struct call *call, void *context)
         call_io_failed(call, "find", -ENOMEM);
         return;
     }
-    *finding = (struct finding){manager, call, name, source, 0, 0};
+    *finding = (struct finding){.manager = manager,
+                                .call = call,
+                                .model = name,
+                                .registration = model->registration,
+                                .source = source};
     call_set_hooks(call, &hooks, finding);
     proceed(finding);
 }

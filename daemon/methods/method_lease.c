@@ -34,7 +34,9 @@ void method_acquire(struct call *call, void *context)
     struct holder *holder = acquisition_find_holder(manager, call);
     if (holder && parameters.view) {
         parameters.options.view_id = acquisition_parse_id(parameters.view);
-        if (!client_view_find(&holder->views, parameters.options.view_id)) {
+        const struct client_view *view =
+            client_view_find(&holder->views, parameters.options.view_id);
+        if (!view || view->registration != model->registration) {
             reply_not_found(call, "view", parameters.view);
             return;
         }

@@ -9,26 +9,42 @@
 #include <string.h>
 
 struct begin_parameters {
-    const char *model, *program;
+    const char *model, *program, *file;
     uint64_t bytes, outside_bytes;
 };
 
 static const struct field begin_fields[] = {
     {"model", FIELD_STRING, offsetof(struct begin_parameters, model), FIELD_REQUIRED},
     {"program", FIELD_STRING, offsetof(struct begin_parameters, program), FIELD_REQUIRED},
+    {"file", FIELD_STRING, offsetof(struct begin_parameters, file)},
     {"bytes", FIELD_U64, offsetof(struct begin_parameters, bytes), FIELD_REQUIRED},
     {"outsideBytes", FIELD_U64, offsetof(struct begin_parameters, outside_bytes), FIELD_REQUIRED},
     {0},
 };
 
+static bool has_file(const struct model *model, const char *id)
+{
+    char text[WEIGHT_FILE_ID_MAX];
+
+    for (uint32_t i = 0; i < model->definition->n_files; i++)
+        if (strcmp(weight_file_id(&model->definition->files[i], text), id) == 0)
+            return true;
+    return false;
+}
+
 void method_begin_view(struct call *call, void *context)
 {
     struct manager *manager = context;
     struct begin_parameters parameters = {0};
+    const struct model *model;
 
     if (!call_decode(call, begin_fields, &parameters) ||
-        !manager_find_model(manager, call, parameters.model))
+        !(model = manager_find_model(manager, call, parameters.model)))
         return;
+    if (parameters.file && !has_file(model, parameters.file)) {
+        reply_not_found(call, "file", parameters.file);
+        return;
+    }
     if (strlen(parameters.program) > VIEW_PROGRAM_MAX) {
         call_invalid_parameter(call, "program");
         return;
@@ -41,6 +57,7 @@ void method_begin_view(struct call *call, void *context)
     struct client_view view = {.id = ++manager->leases.last_id,
                                .model = (char *)(uintptr_t)parameters.model,
                                .program = (char *)(uintptr_t)parameters.program,
+                               .registration = model->registration,
                                .bytes = parameters.bytes,
                                .outside_bytes = parameters.outside_bytes};
     int r = holder ? client_view_begin(&holder->views, &view) : -ENOMEM;

@@ -57,6 +57,7 @@ struct model {
     struct layer *layers;          /* definition->n_layers of them */
     struct model *next;            /* in order of registration */
     uint64_t largest_bytes; /* of a layer, with its shift; UINT64_MAX if 64 bits do not suffice */
+    uint64_t registration;  /* its number, which no other model of this process has */
     uint64_t n_loading, n_pinned;
     uint32_t n_runs, n_holds;
     uint64_t *begins_bytes;     /* while there are runs: bytes of the layers before each layer */

@@ -14,6 +14,7 @@ struct scheduler {
     struct model *models, **models_end; /* in order of registration */
     struct model_list by_change;        /* the model that changed last comes last */
     uint64_t last_change;
+    uint64_t n_registrations;    /* so far */
     uint64_t n_layers;           /* of all models */
     struct layer_list evictable; /* resident and not pinned, by last use */
     struct layer_list pinned;

@@ -10,6 +10,7 @@ void scheduler_link_model(struct scheduler *scheduler, struct model *model)
 {
     *scheduler->models_end = model;
     scheduler->models_end = &model->next;
+    model->registration = ++scheduler->n_registrations;
     scheduler->stats.n_models++;
     scheduler->n_layers += model->definition->n_layers;
     model->changed = ++scheduler->last_change;

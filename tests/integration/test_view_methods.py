@@ -3,7 +3,7 @@ views."""
 import os
 
 from harness import MIB, sized_model, wait_until
-from leasing import LeaseTestCase
+from leasing import LeaseTestCase, write_model
 
 INVALID = "org.varlink.service.InvalidParameter"
 
@@ -81,6 +81,33 @@ class Views(LeaseTestCase):
         self.assertVarlinkError("NotFound", other.call, "EndView", view=view)
         self.assertVarlinkError(INVALID, client.call, "Views", model="m")
         self.assertEqual(len(self.views()), 1)
+
+    def test_replaced_model(self):
+        """A view is of one registration of its model, and of one state of its file."""
+        client, sizes, path = self.client(), [MIB, MIB], self.directory() / "weights"
+        write_model(path, sizes, seed=1)
+
+        def find():
+            with open(path, "rb") as file:
+                (reply, _), = client.stream("FindModel", {"fileDescriptor": 0}, [file.fileno()])
+                return reply
+        client.load_model(path, name="w")
+        first = find()["file"]
+        view = self.begin(client, model="w", file=first)
+        client.release(client.lease(model="w", layer="b.0", view=view))
+        client.call("UnloadModel", model="w")
+        client.load_model(path, name="w")
+        self.assertVarlinkError("NotFound", client.call, "Acquire", model="w", layer="b.0", view=view)
+        self.assertEqual(find()["file"], first)
+        view = self.begin(client, model="w", file=first)
+        client.release(client.lease(model="w", layer="b.0", view=view))
+        client.call("UnloadModel", model="w")
+        os.utime(path, (1, 1))
+        client.load_model(path, name="w")
+        self.assertNotEqual(find()["file"], first)
+        found = self.assertVarlinkError("NotFound", self.begin, client, model="w", file=first)
+        self.assertEqual(found, {"kind": "file", "name": first})
+        self.begin(client, model="w", file=find()["file"])
 
     def test_many(self):
         client = self.client()

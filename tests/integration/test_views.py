@@ -162,6 +162,25 @@ class Several(Views):
         process.stdin.close()
         self.assertRight(process)
 
+    def test_model_replaced(self):
+        """Another file with the same model's name and layout gives no bytes to a view."""
+        self.serve(restarts=True)
+        other = self.directory() / "other"
+        write_model(other, SIZES, seed=4)
+        for restart in (False, True):
+            with self.subTest(restart=restart):
+                process = self.reader("stop")
+                wait_until(lambda: self.daemon.call("Views")["views"], "the view")
+                if restart:
+                    self.daemon.restart(signal.SIGKILL)
+                client = self.client()
+                client.call("UnloadModel", model="m")
+                client.load_model(other, name="m")
+                process.communicate(b"\n\n", timeout=60)
+                self.assertEqual(process.returncode, 0)
+                client.call("UnloadModel", model="m")
+                client.load_model(self.path, name="m")
+
     def test_daemon_killed(self):
         """Again and again, in the middle of faults."""
         self.serve(restarts=True)

@@ -9,10 +9,11 @@
 #include <stdint.h>
 
 /* Longer than what jansson keeps without an allocation. */
-#define MODEL "a-model-whose-name-is-long-\xc3\xa9"
-#define LAYER "a-layer-whose-name-is-long.0"
-#define VIEW  "a-view-whose-name-is-long"
-#define LEASE "a-lease-whose-name-is-long"
+#define MODEL   "a-model-whose-name-is-long-\xc3\xa9"
+#define LAYER   "a-layer-whose-name-is-long.0"
+#define VIEW    "a-view-whose-name-is-long"
+#define FILE_ID "a-file-whose-identity-is-long"
+#define LEASE   "a-lease-whose-name-is-long"
 #define FIND_MODEL                                                                         \
     "{\"method\":\"io.edgemind.manager.FindModel\",\"parameters\":{\"fileDescriptor\":0}," \
     "\"more\":true}"
@@ -75,11 +76,13 @@ static int find_model(void)
 
     if (r == 0) {
         ck_assert_str_eq(found.model, MODEL);
+        ck_assert_str_eq(found.file_id, FILE_ID);
         ck_assert_uint_eq(found.table.n_pieces, 1);
         ck_assert_str_eq(found.table.names[0], LAYER);
     }
     unit_table_done(&found.table);
     free(found.model);
+    free(found.file_id);
     return r;
 }
 
@@ -103,10 +106,11 @@ static void set_up(void)
     setup();
     setenv("EDGEMIND_SOCKET", address.sun_path, 1);
     new_arena(10);
-    view = (struct view){.model = (char *)(uintptr_t)MODEL, .n_bytes = 3};
+    view = (struct view){
+        .model = (char *)(uintptr_t)MODEL, .file_id = (char *)(uintptr_t)FILE_ID, .n_bytes = 3};
     snprintf(begin_view, sizeof begin_view,
              CALL("BeginView", "{\"model\":\"" MODEL "\",\"program\":\"%s\",\"bytes\":3,"
-                               "\"outsideBytes\":3}"),
+                               "\"outsideBytes\":3,\"file\":\"" FILE_ID "\"}"),
              program_invocation_short_name);
 }
 
@@ -186,8 +190,8 @@ START_TEST(out_of_memory_in_find_model)
     char answer[512];
 
     snprintf(answer, sizeof answer,
-             "{\"parameters\":{\"model\":\"" MODEL "\",\"source\":0,\"pieces\":[{\"layer\":\"" LAYER
-             "\",\"fileOffset\":%zu,\"length\":%zu}]}}",
+             "{\"parameters\":{\"model\":\"" MODEL "\",\"source\":0,\"file\":\"" FILE_ID
+             "\",\"pieces\":[{\"layer\":\"" LAYER "\",\"fileOffset\":%zu,\"length\":%zu}]}}",
              page, page);
     for (size_t mode = 0; mode < 2; mode++) {
         bool has_failed = true;
