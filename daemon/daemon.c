@@ -2,7 +2,9 @@
  * struct daemon, and frees them in reverse order. */
 #include "daemon/daemon.h"
 
+#include "common/arena_locks.h"
 #include "common/clock.h"
+#include "daemon/arena/client_locks.h"
 #include "daemon/control/server.h"
 #include "daemon/disposal.h"
 #include "daemon/history/history.h"
@@ -50,7 +52,8 @@ struct daemon {
     struct peer_rules rules;
     struct reload reload;
     char status[STATUS_LINE_MAX];
-    struct event *watched[6], *sampling; /* `sampling` is one of them */
+
+    struct event *watched[6], *sampling, *grace; /* the last two are among the first */
     size_t n_watched;
     bool leaves_nothing; /* no other process will take over the arena */
 };
@@ -109,13 +112,19 @@ static void on_watchdog(evutil_socket_t fd, short what, void *context)
     service_manager_watchdog();
 }
 
-/* The grace period is over: leases that no client has taken up again since the restart end. */
+/* The grace period is over: leases that no client has taken up again since the restart end, unless
+ * a client still has the arena mapped for views. */
 static void on_grace(evutil_socket_t fd, short what, void *context)
 {
+    static const struct timeval again = {.tv_sec = 1};
     struct daemon *daemon = context;
     (void)fd;
     (void)what;
-    grace_end(handover_grace(daemon->handover));
+    if (!daemon->backing ||
+        !client_locks_are_held(backing_fd(daemon->backing), ARENA_LOCK_CLIENTS,
+                               daemon->manager.started_usec - 1) ||
+        event_add(daemon->grace, &again) < 0)
+        grace_end(handover_grace(daemon->handover));
 }
 
 /* Applies the settings that a running daemon can change. Also called once at the start. */
@@ -267,6 +276,8 @@ static int build_server(struct daemon *daemon)
         .pid = getpid(),
     };
     leases_init(&daemon->manager.leases, daemon->scheduler);
+    orphans_init(&daemon->manager.orphans, daemon->base, &daemon->manager.leases,
+                 daemon->backing ? backing_fd(daemon->backing) : -1);
     turns_init(&daemon->manager.turns);
     parse_gate_init(&daemon->manager.parse_gate, PARSE_BYTES_MAX);
     run_choices_init(&daemon->manager.choices, daemon->scheduler, daemon->pools.planners);
@@ -312,7 +323,7 @@ static int build_events(struct daemon *daemon)
         !watch(daemon, SIGTERM, SIGNAL, on_terminate, daemon, NULL) ||
         !watch(daemon, SIGINT, SIGNAL, on_terminate, daemon, NULL) ||
         !watch(daemon, SIGHUP, SIGNAL, on_reload, daemon, NULL) ||
-        !watch(daemon, -1, 0, on_grace, daemon, &grace) ||
+        !(daemon->grace = watch(daemon, -1, 0, on_grace, daemon, &grace)) ||
         (evutil_timerisset(&interval) &&
          !watch(daemon, -1, EV_PERSIST, on_watchdog, daemon, &interval)))
         return log_failure("cannot watch for events", -ENOMEM);
@@ -344,7 +355,8 @@ static void take_down(struct daemon *daemon, int status)
     reload_stop(&daemon->reload);
     sockets_done(&daemon->sockets);
     scrapes_free(daemon->scrapes);
-    server_free(daemon->server);         /* cancels the calls, which cancels their loads */
+    server_free(daemon->server); /* cancels the calls, which cancels their loads */
+    orphans_done(&daemon->manager.orphans);
     if (pools_end(&daemon->pools) < 0) { /* reports the jobs that were in flight */
         if (daemon->leaves_nothing && daemon->backing)
             backing_discard(daemon->backing);

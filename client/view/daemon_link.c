@@ -3,12 +3,15 @@
 #include "client/view/daemon_link.h"
 
 #include "client/library/socket_path.h"
+#include "common/arena_locks.h"
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/utf8.h"
 #include "proto/interface.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 
 enum {
@@ -31,14 +34,30 @@ int daemon_link_connect(struct varlink **ret)
 int daemon_link_open(struct daemon_link *link)
 {
     int r = daemon_link_connect(&link->varlink);
-    if (r == 0)
+    if (r == 0) {
         link->serial++;
+        link->has_answered = false;
+    }
     return r;
 }
 
 void daemon_link_close(struct daemon_link *link)
 {
     link->varlink = varlink_free(link->varlink);
+}
+
+bool daemon_link_arena_is_emptied(const struct daemon_link *link)
+{
+    struct flock lock = {
+        .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = ARENA_LOCK_EMPTYING, .l_len = 1};
+    return link->arena_fd >= 0 && fcntl(link->arena_fd, F_OFD_GETLK, &lock) == 0 &&
+           lock.l_type != F_UNLCK;
+}
+
+void daemon_link_forget_arena(struct daemon_link *link)
+{
+    closep(&link->arena_fd);
+    link->arena_fd = -1;
 }
 
 static int lose(struct daemon_link *link)
@@ -93,10 +112,28 @@ static int send_call(struct daemon_link *link, const char *method, json_t *param
     return r == 0 || r == -ENOMEM ? r : lose(link);
 }
 
+/* A daemon that starts may wait for this process before it answers. */
+static bool may_answer(const struct daemon_link *link)
+{
+    enum { LOOK_MSEC = 20 };
+    struct pollfd fd = {.fd = varlink_fd(link->varlink), .events = POLLIN};
+
+    for (unsigned waited = 0; waited < ANSWER_USEC / 1000; waited += LOOK_MSEC) {
+        if (poll(&fd, 1, LOOK_MSEC) != 0)
+            break;
+        if (daemon_link_arena_is_emptied(link))
+            return false;
+    }
+    return true;
+}
+
 static int call(struct daemon_link *link, const char *method, json_t *parameters,
                 struct varlink_reply *ret)
 {
     int r = send_call(link, method, parameters, 0);
+    if (r == 0 && !link->has_answered && !may_answer(link))
+        r = lose(link);
+    link->has_answered = true;
     if (r == 0 && varlink_receive(link->varlink, ret) < 0)
         r = lose(link);
     return r;

@@ -11,6 +11,7 @@ struct daemon_link {
     int arena_fd;            /* owned; -1: none yet */
     struct file_id arena;    /* which arena this descriptor has open */
     uint64_t serial;         /* of the connection, from 1 */
+    bool has_answered;       /* on this connection */
 };
 
 /* Makes a separate connection. 0; -EACCES; -ENOMEM; -ENOTCONN: there is no daemon. */
@@ -20,16 +21,20 @@ int daemon_link_connect(struct varlink **ret);
 int daemon_link_open(struct daemon_link *link);
 void daemon_link_close(struct daemon_link *link); /* keeps the arena's descriptor */
 
+/* Whether a daemon waits for this process to unmap the arena. */
+bool daemon_link_arena_is_emptied(const struct daemon_link *link);
+void daemon_link_forget_arena(struct daemon_link *link);
+
 /* Declares the view to the daemon, once on each connection. 0, even if the daemon refuses it, for
- * example because the model has other files now; then nothing can be leased for it. -EPIPE: the connection is lost. -ENOMEM: nothing was
- * sent. */
+ * example because the model has other files now; then nothing can be leased for it. -EPIPE: the
+ * connection is lost. -ENOMEM: nothing was sent. */
 int daemon_link_declare(struct daemon_link *link, struct view *view);
 /* 0, also if the connection is lost; -ENOMEM: nothing was sent. */
 int daemon_link_end_view(struct daemon_link *link, const struct view *view);
 
-/* Acquire for a view, which it declares if necessary. 0; -EBUSY, -ESTALE (the file has changed, or cannot be read), -EACCES,
- * -ENOENT (any other refusal); -EPIPE: the connection is lost, and closed; -ENOMEM: nothing was
- * sent. */
+/* Acquire for a view, which it declares if necessary. 0; -EBUSY, -ESTALE (the file has changed, or
+ * cannot be read), -EACCES, -ENOENT (any other refusal); -EPIPE: the connection is lost, and
+ * closed; -ENOMEM: nothing was sent. */
 int daemon_link_acquire(struct daemon_link *link, struct view *view, const char *layer,
                         uint64_t wait_usec, json_int_t fill, json_t **ret);
 /* 0, also if the connection is lost; -ENOMEM: nothing was sent. */

@@ -230,7 +230,9 @@ static void take_up(struct server *server, struct view *view, uint32_t index)
     views_lock();
     json_t *old = take_lease(unit);
     if (atomic_load(&unit->state) == UNIT_MAPPED) {
-        if (is_same) {
+        /* The same bytes are mapped again, because the daemon counts on each mapping of the
+         * descriptor that it gave to this connection. */
+        if (is_same && view_map_unit(view, index, reply, server->link.arena_fd) == 0) {
             unit->lease = lease;
             lease = NULL;
         } else
@@ -274,8 +276,23 @@ static uint64_t grace_usec(void)
     return (seconds > 0 && seconds < UINT32_MAX ? seconds : GRACE_SEC) * 1000 * 1000;
 }
 
+static void drop(struct server *server, struct view *view, uint32_t index)
+{
+    (void)server;
+    views_lock();
+    json_t *lease = take_lease(&view->units[index]);
+    if (atomic_load(&view->units[index].state) == UNIT_MAPPED)
+        make_hole(view, index);
+    views_unlock();
+    json_decref(lease);
+}
+
 static void find_daemon(struct server *server)
 {
+    if (daemon_link_arena_is_emptied(&server->link))
+        for_units(server, is_held, drop);
+    if (!for_units(server, is_held, NULL))
+        daemon_link_forget_arena(&server->link);
     if (server->lost_usec == 0)
         server->lost_usec = clock_monotonic_usec();
     if (daemon_link_open(&server->link) == 0) {
@@ -361,8 +378,11 @@ void server_run(void)
 
     for (;;) {
         wait_for_work(server);
-        if (server->link.varlink && hung_up(server))
+        if (server->link.varlink && hung_up(server)) {
             daemon_link_close(&server->link);
+            if (!for_units(server, is_held, NULL))
+                daemon_link_forget_arena(&server->link);
+        }
         if (needs_daemon(server))
             find_daemon(server);
         else

@@ -34,9 +34,9 @@ struct view {
     unsigned char *begin;
     unsigned char *spare; /* another mapping of the file, whose pieces become plain units */
     uint64_t n_bytes, file_offset_bytes;
-    char *path;         /* of the file, for messages */
-    atomic_uint is_new; /* a futex: the helper has not made the holes yet */
-    int error;          /* of making the holes */
+    char *path;            /* of the file, for messages */
+    atomic_uint is_new;    /* a futex: the helper has not made the holes yet */
+    int error;             /* of making the holes */
     char *model, *file_id; /* as the daemon names them */
     uint64_t source;
     json_t *id;                   /* the daemon's name for it, or NULL; for the server */

@@ -10,6 +10,7 @@
 
 #include "common/units.h"
 #include "daemon/arena/capacity_check.h"
+#include "daemon/arena/client_locks.h"
 #include "daemon/arena/headroom.h"
 #include "daemon/arena/memory_map.h"
 #include "daemon/arena/populate.h"
@@ -238,8 +239,11 @@ struct backing *backing_free(struct backing *backing)
 
 void backing_discard(struct backing *backing)
 {
+    enum { CLIENTS_USEC = 1000 * 1000 };
+
     /* Cannot fail, because the file belongs to this process and has no seals. */
-    (void)!ftruncate(backing->fd, 0);
+    if (client_locks_end(backing->fd, CLIENTS_USEC))
+        (void)!ftruncate(backing->fd, 0);
 }
 
 unsigned char *backing_base(const struct backing *backing)

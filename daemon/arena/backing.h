@@ -44,7 +44,8 @@ struct backing *backing_free(struct backing *backing);
 DEFINE_CLEANUP(struct backing *, backing_free);
 
 /* Returns the memory to the system at once, even if other processes have the file mapped: they get
- * SIGBUS. After this only backing_free may be called. */
+ * SIGBUS. But clients with views are asked first, and if one of them keeps its mapping, as when it
+ * is stopped, the memory stays until it is unmapped. After this only backing_free may be called. */
 void backing_discard(struct backing *backing);
 
 /* The start of the mapping, which is backing_capacity_bytes long. */

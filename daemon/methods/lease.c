@@ -2,6 +2,8 @@
  * never otherwise. */
 #include "daemon/methods/lease.h"
 
+#include "common/cleanup.h"
+
 #include <errno.h>
 
 void leases_init(struct leases *leases, struct scheduler *scheduler)
@@ -33,6 +35,18 @@ static void give_back(struct lease *lease)
     TAILQ_REMOVE(&holder->list, lease, entry);
     holder->n_leases--;
     free(lease);
+}
+
+void holder_end_connection(struct holder *holder)
+{
+    struct client_run *run;
+    LIST_FOREACH (run, &holder->runs, entry)
+        if (run->lease)
+            TAKE_PTR(run->lease)->is_of_run = false;
+    while (!LIST_EMPTY(&holder->runs))
+        client_run_end(LIST_FIRST(&holder->runs));
+    while (!LIST_EMPTY(&holder->views.list))
+        holder_end_view(holder, LIST_FIRST(&holder->views.list));
 }
 
 struct holder *holder_free(struct holder *holder)

@@ -48,14 +48,19 @@ struct holder {
     struct client_views views;
     unsigned n_leases, n_runs;
     bool has_arena;                 /* the arena's descriptor was sent */
+    uint64_t lock_id;               /* of client_locks.h; 0: none */
+    bool is_orphan;                 /* see orphans.h */
     struct client_process *process; /* of the connection; belongs to acquisition.c */
 };
+
+struct orphans;
 
 /* All holders. error_replies.c looks here for the clients that hold a layer. */
 struct leases {
     struct scheduler *scheduler; /* borrowed */
     LIST_HEAD(holder_list, holder) holders;
-    uint64_t last_id;
+    struct orphans *orphans; /* borrowed; they end their leases later */
+    uint64_t last_id, last_lock_id;
 };
 
 void leases_init(struct leases *leases, struct scheduler *scheduler);
@@ -64,6 +69,9 @@ void leases_init(struct leases *leases, struct scheduler *scheduler);
 struct holder *holder_new(struct leases *leases, const struct peer *peer);
 /* Releases every lease, and ends every run and view. */
 struct holder *holder_free(struct holder *holder);
+
+/* Ends every run and view, but releases no lease. */
+void holder_end_connection(struct holder *holder);
 
 /* Leases a resident layer; `view` is what the client wants it for, or NULL. Returns 0; -EMFILE at
  * LEASES_PER_CONNECTION_MAX; -EDQUOT at LEASES_PER_USER_MAX; -ENOMEM. */

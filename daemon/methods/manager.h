@@ -7,6 +7,7 @@
 #include "daemon/history/history.h"
 #include "daemon/methods/events.h"
 #include "daemon/methods/lease.h"
+#include "daemon/methods/orphans.h"
 #include "daemon/methods/run_choice.h"
 #include "daemon/methods/turns.h"
 #include "daemon/methods/waits.h"
@@ -17,7 +18,7 @@
 #include "daemon/weights/load_request.h"
 #include "daemon/weights/model_reader.h"
 
-/* Borrowed from the composition root, except the leases, the turns and the choices. */
+/* Borrowed from the composition root, except the leases, the orphans, the turns and the choices. */
 struct manager {
     struct event_base *base;
     struct scheduler *scheduler;
@@ -37,6 +38,7 @@ struct manager {
     struct metrics *metrics;
     struct server *server;
     struct leases leases;
+    struct orphans orphans;
     enum on_full on_full;
     const char *model_dir; /* NULL: calls may give no path */
     uint64_t overhead_limit_bytes;

@@ -8,6 +8,11 @@ from leasing import LeaseTestCase, write_model
 INVALID = "org.varlink.service.InvalidParameter"
 
 
+def unmap(client):
+    arena, client.arena = client.arena.obj, client.arena.release()
+    arena.close()
+
+
 class Views(LeaseTestCase):
     def setUp(self):
         super().setUp()
@@ -108,6 +113,28 @@ class Views(LeaseTestCase):
         found = self.assertVarlinkError("NotFound", self.begin, client, model="w", file=first)
         self.assertEqual(found, {"kind": "file", "name": first})
         self.begin(client, model="w", file=find()["file"])
+
+    def test_mapped_without_connection(self):
+        """While a client of views has the arena mapped, its layers stay leased, even if its
+        connection has ended. Without a view they end with the connection."""
+        for has_view in (True, False):
+            with self.subTest(has_view=has_view):
+                client = self.client()
+                more = {"view": self.begin(client)} if has_view else {}
+                client.lease(model="m", layer="l4", **more)
+                client.close()
+                if has_view:
+                    wait_until(lambda: "still has the arena mapped" in self.daemon.read_log(), "the log")
+                    self.assertEqual(self.daemon.stats()["arena"]["leasedBytes"], MIB)
+                    found = self.assertVarlinkError("Busy", self.daemon.call, "UnloadModel",
+                                                    model="m")
+                    self.assertEqual([lease["pid"] for lease in found["leases"]], [os.getpid()])
+                    self.assertEqual(self.views(), [])
+                    unmap(client)
+                wait_until(lambda: self.daemon.stats()["arena"]["leasedBytes"] == 0, "the end")
+                if not has_view:
+                    unmap(client)
+        self.assertUnharmed()
 
     def test_many(self):
         client = self.client()

@@ -8,6 +8,7 @@ import subprocess
 import time
 import unittest
 
+import wire
 from harness import BUILD, MIB, clean_environment, needs_preloading, wait_until
 from leasing import write_model
 from service_manager import RestartTestCase
@@ -37,9 +38,10 @@ class Views(RestartTestCase):
         if self.faults != "sigsegv" and not has_userfaultfd():
             self.skipTest("needs userfaultfd")
 
-    def serve(self, capacity="4M", restarts=False):
-        options = {"capacity": capacity, "policy": "lru", "log_level": "warning"}
+    def serve(self, capacity="4M", restarts=False, **more):
+        options = {"capacity": capacity, "policy": "lru", "log_level": "info", **more}
         self.daemon = self.service(**options) if restarts else self.start(**options)
+        self.daemon.socket = more.get("socket", self.daemon.socket)
         self.path = self.directory() / "model"
         write_model(self.path, SIZES, seed=3)
         self.client().load_model(self.path, name="m")
@@ -48,11 +50,12 @@ class Views(RestartTestCase):
     def reader(self, mode, *words, path=None, **environment):
         process = subprocess.Popen(
             [READER, mode, path or self.path, *map(str, words)], stderr=subprocess.PIPE,
-            stdin=subprocess.PIPE,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env=clean_environment(LD_PRELOAD=LIBRARY, EDGEMIND_SOCKET=self.daemon.socket,
                                   EDGEMIND_VIEW_FAULTS=self.faults, **environment))
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.stdin.close)
+        self.addCleanup(process.stdout.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
@@ -180,6 +183,102 @@ class Several(Views):
                 self.assertEqual(process.returncode, 0)
                 client.call("UnloadModel", model="m")
                 client.load_model(self.path, name="m")
+
+    def holder(self, mode="hold"):
+        """A reader that has a quarter of the model mapped, and reads it again when told, or, with
+        "spin", all the time."""
+        process = self.reader(mode)
+        self.assertEqual(process.stdout.read(1), b"r")
+        return process
+
+    def read_again(self, process):
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        self.assertEqual(process.stdout.read(1), b"r", process.poll())
+
+    def register(self, path, name):
+        """Registers a model and loads what there is room for."""
+        try:
+            self.client().load_model(path, name=name)
+        except wire.VarlinkError as refused:
+            self.assertEqual(refused.error, "Busy")
+
+    def overwrite(self):
+        """Fills what is free of the arena with another model."""
+        other = self.directory() / "other"
+        write_model(other, SIZES, seed=4)
+        self.register(other, "other")
+
+    def test_stopped_during_restart(self):
+        """A reader that was stopped until lease-grace was over still reads its own layers."""
+        self.serve(restarts=True)
+        process = self.holder()
+        process.send_signal(signal.SIGSTOP)
+        self.daemon.restart(signal.SIGKILL, lease_grace="100ms")
+        self.assertTrue(self.daemon.is_warm())
+        time.sleep(0.3)
+        self.overwrite()
+        process.stdin.write(b"\n" * 1000)
+        process.stdin.flush()
+        process.send_signal(signal.SIGCONT)
+        process.stdin.close()
+        self.assertEqual(process.stdout.read(), b"r" * 1000)
+        self.assertRight(process)
+        self.assertServed()
+        wait_until(self.leaves_arena, "the arena to be free")
+
+    def leaves_arena(self):
+        try:
+            self.client().call("UnloadModel", model="m")
+        except wire.VarlinkError as refused:
+            return refused.error == "NotFound"
+        return True
+
+    def test_cold_restart(self):
+        """A daemon that starts cold empties the arena only when readers have unmapped it. Later
+        they read the new daemon's arena."""
+        self.serve(restarts=True)
+        holder, busy = self.holder(), self.holder("spin")
+        for capacity in ("5M", "4M"):
+            self.daemon.restart(signal.SIGKILL, capacity=capacity)
+            self.assertFalse(self.daemon.is_warm())
+            self.register(self.path, "m")
+            self.overwrite()
+            self.read_again(holder)
+            self.read_again(busy)
+        holder.stdin.close()
+        busy.stdin.close()
+        self.assertRight(holder)
+        self.assertRight(busy)
+        self.assertFalse(self.daemon.said("still has the stored arena mapped"))
+
+    def test_stopped_during_cold_restart(self):
+        """A stopped reader cannot unmap the arena, and gets SIGBUS, not zeros."""
+        self.serve(restarts=True)
+        process = self.holder()
+        process.send_signal(signal.SIGSTOP)
+        self.daemon.restart(signal.SIGKILL, capacity="5M")
+        self.assertTrue(self.daemon.said("still has the stored arena mapped"))
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.send_signal(signal.SIGCONT)
+        self.assertIn(process.stdout.read(1), (b"", b"r"))  # the library may be first
+        process.stdin.close()
+        self.assertIn(process.wait(60), (-signal.SIGBUS, 0))
+
+    def test_daemon_ends(self):
+        """A daemon that leaves its arena to nobody hurts no reader."""
+        options = {"capacity": "4M", "policy": "lru", "socket": self.directory() / "socket"}
+        self.serve(socket=options["socket"])
+        holder, busy = self.holder(), self.holder("spin")
+        self.daemon.stop()
+        self.daemon = self.start(**options)
+        self.daemon.socket = options["socket"]
+        self.register(self.path, "m")
+        for process in holder, busy:
+            self.read_again(process)
+            process.stdin.close()
+            self.assertRight(process)
 
     def test_daemon_killed(self):
         """Again and again, in the middle of faults."""

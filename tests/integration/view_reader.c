@@ -3,6 +3,7 @@
  * all bytes were right; prints the first wrong byte. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -313,6 +314,29 @@ static void stop_and_read(int fd)
     expect(getchar() == EOF, "getchar");
 }
 
+/* Reads the same bytes again on commands from its standard input; with `is_busy` also meanwhile. */
+static void hold(int fd, int is_busy)
+{
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    size_t n = size / 4;
+    unsigned char *right = malloc(n);
+    int is_told = 1;
+
+    expect(right != NULL && pread(fd, right, n, 0) == (ssize_t)n, "pread");
+    for (;;) {
+        if (memcmp(map, right, n) != 0) {
+            fputs("a wrong byte\n", stderr);
+            _exit(1);
+        }
+        if (is_told)
+            expect(write(STDOUT_FILENO, "r", 1) == 1, "write");
+        is_told = poll(&input, 1, is_busy ? 0 : -1) > 0;
+        if (is_told && getchar() != '\n')
+            break;
+    }
+    free(right);
+}
+
 int main(int argc, char **argv)
 {
     expect(argc >= 3, "usage: view_reader MODE FILE [MILLISECONDS]");
@@ -320,6 +344,7 @@ int main(int argc, char **argv)
     path = argv[2];
     if (argc > 3)
         seconds = atof(argv[3]) / 1000;
+    setbuf(stdin, NULL);
     int fd = open_file();
     int is_private = strcmp(mode, "change") == 0 || strcmp(mode, "fork") == 0;
     map = map_file(fd, size, 0, is_private ? MAP_PRIVATE : MAP_SHARED);
@@ -334,6 +359,10 @@ int main(int argc, char **argv)
         allocate(fd);
     else if (strcmp(mode, "gather") == 0)
         gather_out(fd);
+    else if (strcmp(mode, "hold") == 0)
+        hold(fd, 0);
+    else if (strcmp(mode, "spin") == 0)
+        hold(fd, 1);
     else if (strcmp(mode, "stop") == 0)
         stop_and_read(fd);
     else if (strcmp(mode, "random") == 0)

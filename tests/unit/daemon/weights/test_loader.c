@@ -186,8 +186,8 @@ END_TEST
 
 START_TEST(simulation_writes_nothing)
 {
-    begin(UINT64_C(1) << 50, -1, IO_AUTO, 1);
-    ck_assert_int_eq(fill(layer_of(0, UINT64_C(1) << 49)), 0);
+    begin(UINT64_C(1) << 44, -1, IO_AUTO, 1);
+    ck_assert_int_eq(fill(layer_of(0, UINT64_C(1) << 43)), 0);
     hold_begin(1);
     start(layer_of(1, MIB));
     loader_cancel(bench.loader, &bench.layers[1]);

@@ -1,0 +1,26 @@
+/* Leases of clients that still have the arena mapped although their connection has ended. A view's
+ * engine reads its mapping without asking, so nothing else may be loaded there. Such leases end
+ * when the client has unmapped the arena. Loop thread only. */
+#pragma once
+
+#include "daemon/methods/lease.h"
+
+#include <event2/event.h>
+
+struct orphans {
+    struct event_base *base; /* borrowed */
+    struct leases *leases;   /* borrowed; its holders without a connection are the orphans */
+    int arena_fd;            /* borrowed; -1: simulated */
+    struct event *checking;  /* NULL before the first orphan */
+    uint64_t wait_usec;      /* until the next check */
+};
+
+/* Also makes itself the place for the leases' orphans. */
+void orphans_init(struct orphans *orphans, struct event_base *base, struct leases *leases,
+                  int arena_fd);
+
+/* A client's connection has ended. Takes the holder. */
+void orphans_take(struct orphans *orphans, struct holder *holder);
+
+/* Ends their leases. Safe on a zeroed struct. */
+void orphans_done(struct orphans *orphans);
