@@ -117,8 +117,9 @@ $(BUILD)/tests/unit/%_faults: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclient.a $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	$(call link,check $(pkgs))
 
-# view_reader stands for a foreign engine, so it links no code of EdgeMind.
-$(BUILD)/tests/integration/view_reader: $(BUILD)/tests/integration/view_reader.o
+# The readers stand for foreign engines, so they link no code of EdgeMind.
+readers := $(addprefix $(BUILD)/tests/integration/,view_reader view_told)
+$(readers): $(BUILD)/tests/integration/%: $(BUILD)/tests/integration/%.o
 	$(call link)
 
 # These tests link only the part of the view library that they test, not the calls that it replaces.

@@ -2,9 +2,7 @@
  * struct daemon, and frees them in reverse order. */
 #include "daemon/daemon.h"
 
-#include "common/arena_locks.h"
 #include "common/clock.h"
-#include "daemon/arena/client_locks.h"
 #include "daemon/control/server.h"
 #include "daemon/disposal.h"
 #include "daemon/history/history.h"
@@ -120,9 +118,7 @@ static void on_grace(evutil_socket_t fd, short what, void *context)
     struct daemon *daemon = context;
     (void)fd;
     (void)what;
-    if (!daemon->backing ||
-        !client_locks_are_held(backing_fd(daemon->backing), ARENA_LOCK_CLIENTS,
-                               daemon->manager.started_usec - 1) ||
+    if (!backing_is_locked_before(daemon->backing, daemon->manager.started_usec) ||
         event_add(daemon->grace, &again) < 0)
         grace_end(handover_grace(daemon->handover));
 }
@@ -353,6 +349,7 @@ static void take_down(struct daemon *daemon, int status)
     if (daemon->scheduler)
         scheduler_set_observer(daemon->scheduler, NULL, NULL);
     reload_stop(&daemon->reload);
+    daemon->manager.events = NULL; /* the clients' views do not end */
     sockets_done(&daemon->sockets);
     scrapes_free(daemon->scrapes);
     server_free(daemon->server); /* cancels the calls, which cancels their loads */

@@ -71,6 +71,8 @@ static const struct option options[] = {
      "register the weight files that the command maps"},
     {"--or-file", 0, NULL, offsetof(struct arguments, or_file), OPTION_VIEW, NULL,
      "run it on the plain files if there can be no views"},
+    {"--view-grace", 0, "TIME", offsetof(struct arguments, view_grace), OPTION_VIEW,
+     check_compute, "if the daemon ends, wait TIME (30s) for another"},
     {"--verbose", 0, NULL, offsetof(struct arguments, verbose), OPTION_VIEW, NULL,
      "report which files are views, and why others are not"},
     {"--tensors", 0, NULL, offsetof(struct arguments, tensors), OPTION_TENSORS, NULL,

@@ -72,6 +72,10 @@ int output_text_plan(struct output *output, const struct subject *subject, json_
         return r;
     fprintf(output->stream, "%s into %s, ", load.model, output_size(load.capacity, text));
     print_load(output, &load);
+    json_int_t views = json_integer_value(json_object_get(reply, "views"));
+    if (views > 0)
+        fprintf(output->stream, "views of it now: %" JSON_INTEGER_FORMAT ", whose layers stay\n",
+                views);
     return 0;
 }
 

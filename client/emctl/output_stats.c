@@ -210,6 +210,31 @@ static int show_scheduler(const struct output *output, json_t *scheduler)
     return 0;
 }
 
+/* Nothing without views, as from a daemon that does not know them. */
+static int show_views(const struct output *output, json_t *views)
+{
+    json_int_t count, bytes, outside, held, faults, hits, read;
+    char text[SIZE_TEXT_MAX], all[SIZE_TEXT_MAX];
+    struct row row = {0};
+
+    if (!views)
+        return 0;
+    if (json_unpack(views, "{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "count", &count, "bytes", &bytes,
+                    "outsideBytes", &outside, "heldBytes", &held, "faults", &faults, "hits", &hits,
+                    "readBytes", &read) < 0)
+        return -EBADMSG;
+    if (count == 0 && faults == 0)
+        return 0;
+    add(&row, true, INT " view%s", count, count == 1 ? "" : "s");
+    add(&row, count > 0, "%s of %s held", output_size(held, text), output_size(bytes, all));
+    add(&row, outside > 0, "%s outside the arena", output_size(outside, text));
+    add(&row, true, INT " fault%s", faults, faults == 1 ? "" : "s");
+    add(&row, faults > 0, INT " hit%s", hits, hits == 1 ? "" : "s");
+    add(&row, faults > 0, "%s loaded", output_size(read, text));
+    print_row(output, "views", "", &row);
+    return 0;
+}
+
 static int show_daemon(const struct output *output, json_t *reply)
 {
     const char *version;
@@ -244,5 +269,7 @@ int output_text_stats(struct output *output, const struct subject *subject, json
         r = show_monitor(output, json_object_get(reply, "monitor"));
     if (r == 0)
         r = show_scheduler(output, json_object_get(reply, "scheduler"));
+    if (r == 0)
+        r = show_views(output, json_object_get(reply, "views"));
     return r == 0 ? show_daemon(output, reply) : r;
 }

@@ -11,7 +11,7 @@
 
 static const struct table_column model_columns[] = {
     {"MODEL", SCOLS_FL_TRUNC}, {"LAYERS", SCOLS_FL_RIGHT},        {"RESIDENT", SCOLS_FL_RIGHT},
-    {"SIZE", SCOLS_FL_RIGHT},  {"RESIDENT-SIZE", SCOLS_FL_RIGHT},
+    {"SIZE", SCOLS_FL_RIGHT},  {"RESIDENT-SIZE", SCOLS_FL_RIGHT}, {"VIEWS", SCOLS_FL_RIGHT},
 };
 enum { MODEL_COLUMNS = sizeof model_columns / sizeof *model_columns };
 
@@ -19,15 +19,19 @@ static int add_model(struct libscols_table *table, json_t *model)
 {
     const char *name;
     json_int_t layers, resident, bytes, resident_bytes;
-    char texts[2][NUMBER_TEXT_MAX], sizes[2][SIZE_TEXT_MAX];
+    json_int_t views = json_integer_value(json_object_get(model, "views"));
+    char texts[3][NUMBER_TEXT_MAX], sizes[2][SIZE_TEXT_MAX];
 
     if (json_unpack(model, "{s:s, s:I, s:I, s:I, s:I}", "name", &name, "layers", &layers,
                     "residentLayers", &resident, "bytes", &bytes, "residentBytes",
                     &resident_bytes) < 0)
         return -EBADMSG;
-    const char *cells[MODEL_COLUMNS] = {
-        name, output_number(layers, texts[0]), output_number(resident, texts[1]),
-        output_size(bytes, sizes[0]), output_size(resident_bytes, sizes[1])};
+    const char *cells[MODEL_COLUMNS] = {name,
+                                        output_number(layers, texts[0]),
+                                        output_number(resident, texts[1]),
+                                        output_size(bytes, sizes[0]),
+                                        output_size(resident_bytes, sizes[1]),
+                                        views > 0 ? output_number(views, texts[2]) : "-"};
     return table_add_line(table, cells, MODEL_COLUMNS, 2, resident > 0 ? "green" : NULL);
 }
 

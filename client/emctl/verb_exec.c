@@ -76,6 +76,8 @@ static int set_environment(const struct session *session)
     if (r == EXIT_DONE)
         r = set("EDGEMIND_VIEW_AUTO", arguments->automatic ? "1" : NULL);
     if (r == EXIT_DONE)
+        r = set("EDGEMIND_VIEW_GRACE", arguments->view_grace);
+    if (r == EXIT_DONE)
         r = set("EDGEMIND_VIEW_VERBOSE", arguments->verbose ? "1" : NULL);
     return r;
 }

@@ -5,6 +5,7 @@
 #include "client/library/socket_path.h"
 #include "common/arena_locks.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/json.h"
 #include "common/utf8.h"
 #include "proto/interface.h"
@@ -112,18 +113,18 @@ static int send_call(struct daemon_link *link, const char *method, json_t *param
     return r == 0 || r == -ENOMEM ? r : lose(link);
 }
 
-/* A daemon that starts may wait for this process before it answers. */
-static bool may_answer(const struct daemon_link *link)
+/* Waits for the first answer. A daemon that starts may wait for this process before it answers, or
+ * the service manager may listen, but no daemon answer. */
+static bool is_answering(const struct daemon_link *link)
 {
     enum { LOOK_MSEC = 20 };
     struct pollfd fd = {.fd = varlink_fd(link->varlink), .events = POLLIN};
+    uint64_t begin_usec = clock_monotonic_usec();
 
-    for (unsigned waited = 0; waited < ANSWER_USEC / 1000; waited += LOOK_MSEC) {
-        if (poll(&fd, 1, LOOK_MSEC) != 0)
-            break;
-        if (daemon_link_arena_is_emptied(link))
+    while (poll(&fd, 1, LOOK_MSEC) == 0)
+        if (daemon_link_arena_is_emptied(link) ||
+            clock_monotonic_usec() - begin_usec > link->grace_usec)
             return false;
-    }
     return true;
 }
 
@@ -131,7 +132,7 @@ static int call(struct daemon_link *link, const char *method, json_t *parameters
                 struct varlink_reply *ret)
 {
     int r = send_call(link, method, parameters, 0);
-    if (r == 0 && !link->has_answered && !may_answer(link))
+    if (r == 0 && !link->has_answered && !is_answering(link))
         r = lose(link);
     link->has_answered = true;
     if (r == 0 && varlink_receive(link->varlink, ret) < 0)
@@ -143,15 +144,15 @@ int daemon_link_declare(struct daemon_link *link, struct view *view)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
     char program[PROGRAM_MAX + 1];
+    uint64_t outside_bytes = view_outside_bytes(view);
 
     if (view->declared == link->serial)
         return 0;
     snprintf(program, sizeof program, "%s", program_invocation_short_name);
-    json_t *parameters =
-        json_pack("{s:s, s:o, s:I, s:I, s:s}", "model", view->model, "program",
-                  json_string(utf8_is_valid(program) ? program : "?"), "bytes",
-                  (json_int_t)view->n_bytes, "outsideBytes",
-                  (json_int_t)(view->n_bytes - view->table.covered_bytes), "file", view->file_id);
+    json_t *parameters = json_pack("{s:s, s:o, s:I, s:I, s:s}", "model", view->model, "program",
+                                   json_string(utf8_is_valid(program) ? program : "?"), "bytes",
+                                   (json_int_t)view->n_bytes, "outsideBytes",
+                                   (json_int_t)outside_bytes, "file", view->file_id);
     int r = call(link, MANAGER_INTERFACE ".BeginView", parameters, &reply);
     if (r < 0)
         return r;
@@ -159,6 +160,7 @@ int daemon_link_declare(struct daemon_link *link, struct view *view)
     json_decref(view->id);
     view->id = !reply.error && json_is_string(id) ? json_incref(id) : NULL;
     view->declared = link->serial;
+    view->told_outside_bytes = outside_bytes;
     return 0;
 }
 
@@ -169,6 +171,20 @@ static int send_oneway(struct daemon_link *link, const char *method, json_t *par
     if (r == 0 && varlink_flush(link->varlink) < 0)
         lose(link);
     return r == -ENOMEM ? r : 0;
+}
+
+int daemon_link_update_view(struct daemon_link *link, struct view *view)
+{
+    uint64_t outside_bytes = view_outside_bytes(view);
+
+    if (!link->varlink || !is_declared(link, view) || view->told_outside_bytes == outside_bytes)
+        return 0;
+    int r = send_oneway(
+        link, MANAGER_INTERFACE ".UpdateView",
+        json_pack("{s:O, s:I}", "view", view->id, "outsideBytes", (json_int_t)outside_bytes));
+    if (r == 0)
+        view->told_outside_bytes = outside_bytes;
+    return r;
 }
 
 int daemon_link_end_view(struct daemon_link *link, const struct view *view)

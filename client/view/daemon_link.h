@@ -12,6 +12,7 @@ struct daemon_link {
     struct file_id arena;    /* which arena this descriptor has open */
     uint64_t serial;         /* of the connection, from 1 */
     bool has_answered;       /* on this connection */
+    uint64_t grace_usec;     /* for the first answer on a connection */
 };
 
 /* Makes a separate connection. 0; -EACCES; -ENOMEM; -ENOTCONN: there is no daemon. */
@@ -30,6 +31,8 @@ void daemon_link_forget_arena(struct daemon_link *link);
  * connection is lost. -ENOMEM: nothing was sent. */
 int daemon_link_declare(struct daemon_link *link, struct view *view);
 /* 0, also if the connection is lost; -ENOMEM: nothing was sent. */
+/* Tells the daemon how much of the view is outside of the arena, if that has changed. */
+int daemon_link_update_view(struct daemon_link *link, struct view *view);
 int daemon_link_end_view(struct daemon_link *link, const struct view *view);
 
 /* Acquire for a view, which it declares if necessary. 0; -EBUSY, -ESTALE (the file has changed, or

@@ -12,6 +12,7 @@
 #include "client/view/notice.h"
 #include "client/view/views.h"
 #include "common/clock.h"
+#include "common/units.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -20,9 +21,9 @@
 #include <unistd.h>
 
 enum {
-    RETRY_MSEC = 20,         /* between two tries to connect again, or without memory */
-    WAIT_USEC = 1000 * 1000, /* for room, when there is no unit to release */
-    GRACE_SEC = 30,          /* by default; then the plain file is mapped */
+    RETRY_MSEC = 20,               /* between two tries to connect again, or without memory */
+    WAIT_USEC = 1000 * 1000,       /* for room, when there is no unit to release */
+    GRACE_USEC = 30 * 1000 * 1000, /* the default of EDGEMIND_VIEW_GRACE */
 };
 
 struct server {
@@ -268,14 +269,6 @@ static void declare(struct server *server)
     }
 }
 
-static uint64_t grace_usec(void)
-{
-    const char *value = getenv("EDGEMIND_VIEW_GRACE");
-    uint64_t seconds = value ? strtoul(value, NULL, 10) : 0;
-
-    return (seconds > 0 && seconds < UINT32_MAX ? seconds : GRACE_SEC) * 1000 * 1000;
-}
-
 static void drop(struct server *server, struct view *view, uint32_t index)
 {
     (void)server;
@@ -298,9 +291,10 @@ static void find_daemon(struct server *server)
     if (daemon_link_open(&server->link) == 0) {
         declare(server);
         for_units(server, is_held, take_up);
-        if (server->link.varlink)
-            server->lost_usec = 0;
-    } else if (clock_monotonic_usec() >= server->lost_usec + grace_usec()) {
+    }
+    if (server->link.varlink) {
+        server->lost_usec = 0;
+    } else if (clock_monotonic_usec() >= server->lost_usec + server->link.grace_usec) {
         atomic_store(&views.disabled, true);
         for_units(server, is_any, become_plain);
         notice_print("no daemon has come back: the weight files are mapped directly");
@@ -329,10 +323,13 @@ static bool has_retired(const struct view *view)
     return false;
 }
 
-static void free_removed(struct server *server)
+/* Tells the daemon which views have more outside of the arena than before, and which have ended. */
+static void report(struct server *server)
 {
     for (unsigned i = 0; i < VIEWS_MAX; i++) {
         struct view *view = atomic_load(&views.slots[i]);
+        if (view && !view->is_removed)
+            (void)daemon_link_update_view(&server->link, view);
         if (!view || !view->is_removed || has_retired(view))
             continue;
         atomic_store(&views.slots[i], NULL);
@@ -375,6 +372,10 @@ static bool hung_up(const struct server *server)
 void server_run(void)
 {
     struct server state = {.link.arena_fd = -1}, *server = &state;
+    const char *grace = getenv("EDGEMIND_VIEW_GRACE");
+
+    if (!grace || duration_parse(grace, &server->link.grace_usec) < 0)
+        server->link.grace_usec = GRACE_USEC;
 
     for (;;) {
         wait_for_work(server);
@@ -389,6 +390,6 @@ void server_run(void)
             declare(server);
         for_units(server, is_retired, release_retired);
         for_units(server, is_wanted, resolve);
-        free_removed(server);
+        report(server);
     }
 }

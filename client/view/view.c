@@ -141,16 +141,6 @@ static int map_piece(struct view *view, uint32_t unit, const json_t *row, int ar
     return 0;
 }
 
-uint64_t view_unit_bytes(const struct view *view, uint32_t unit)
-{
-    uint64_t bytes = 0;
-
-    for (uint32_t i = 0; i < view->table.n_pieces; i++)
-        if (view->table.pieces[i].unit == unit)
-            bytes += view->table.pieces[i].end_bytes - view->table.pieces[i].begin_bytes;
-    return bytes;
-}
-
 int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd)
 {
     const json_t *rows = json_object_get(reply, "pieces"), *row;
@@ -168,9 +158,22 @@ int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int are
     return 0;
 }
 
-static void become_plain(struct unit *unit)
+uint64_t view_unit_bytes(const struct view *view, uint32_t unit)
 {
-    atomic_store(&unit->state, UNIT_PLAIN);
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < view->table.n_pieces; i++)
+        if (view->table.pieces[i].unit == unit)
+            bytes += view->table.pieces[i].end_bytes - view->table.pieces[i].begin_bytes;
+    return bytes;
+}
+
+static void become_plain(struct view *view, uint32_t index)
+{
+    struct unit *unit = &view->units[index];
+
+    if (atomic_exchange(&unit->state, UNIT_PLAIN) != UNIT_PLAIN)
+        atomic_fetch_add(&view->plain_bytes, view_unit_bytes(view, index));
     unit->must_release = unit->lease != NULL;
 }
 
@@ -187,7 +190,7 @@ int view_make_plain(struct view *view, uint32_t unit)
             return -errno;
         piece->is_moved = true;
     }
-    become_plain(&view->units[unit]);
+    become_plain(view, unit);
     return 0;
 }
 
@@ -201,7 +204,7 @@ int view_make_bad(struct view *view, uint32_t unit)
     if (fd >= 0)
         close(fd);
     if (r == 0)
-        become_plain(&view->units[unit]);
+        become_plain(view, unit);
     return r;
 }
 

@@ -44,11 +44,19 @@ struct view {
     uint64_t declared;            /* serial of the connection; 0: never; for the server */
     struct unit_table table;
     struct unit *units;
-    atomic_uint n_faulting; /* threads that wait for a unit */
-    bool is_removed;        /* no page is left: the server frees it */
+    atomic_ullong plain_bytes;   /* of plain units */
+    uint64_t told_outside_bytes; /* to the daemon, on this connection; for the server */
+    atomic_uint n_faulting;      /* threads that wait for a unit */
+    bool is_removed;             /* no page is left: the server frees it */
 };
 
 uint64_t view_unit_bytes(const struct view *view, uint32_t unit);
+
+/* How much of the view is mapped from the file. */
+static inline uint64_t view_outside_bytes(struct view *view)
+{
+    return view->n_bytes - view->table.covered_bytes + atomic_load(&view->plain_bytes);
+}
 
 /* Frees the view but changes no mapping. */
 void view_free(struct view *view);

@@ -8,6 +8,7 @@
  * comparison with the operating system's figures (monitor). */
 #include "daemon/arena/backing.h"
 
+#include "common/arena_locks.h"
 #include "common/units.h"
 #include "daemon/arena/capacity_check.h"
 #include "daemon/arena/client_locks.h"
@@ -262,6 +263,11 @@ int backing_open_for_client(const struct backing *backing)
     snprintf(path, sizeof path, "/proc/self/fd/%d", backing->fd);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     return fd < 0 ? -errno : fd;
+}
+
+bool backing_is_locked_before(const struct backing *backing, uint64_t id)
+{
+    return backing && client_locks_are_held(backing->fd, ARENA_LOCK_CLIENTS, id - 1);
 }
 
 uint64_t backing_capacity_bytes(const struct backing *backing)

@@ -55,6 +55,8 @@ int backing_fd(const struct backing *backing); /* borrowed */
 /* Opens the arena's file again, read-only, for one client, so that no client shares flags, offset
  * or locks with another. Returns a descriptor, which the caller owns, or a negative errno. */
 int backing_open_for_client(const struct backing *backing);
+/* Whether a client has a lock of client_locks.h below `id`. False if `backing` is NULL. */
+bool backing_is_locked_before(const struct backing *backing, uint64_t id);
 uint64_t backing_capacity_bytes(const struct backing *backing); /* rounded down to pages */
 uint64_t backing_page_bytes(const struct backing *backing);
 /* The kind of pages obtained: "plain-pages", "transparent-huge-pages" or "reserved-huge-pages".

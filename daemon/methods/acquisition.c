@@ -107,7 +107,8 @@ static void connection_ended(void *context)
 {
     struct holder *holder = context;
     holder->process = client_process_free(holder->process);
-    orphans_take(holder->leases->orphans, holder);
+    acquisition_report_views(holder);
+    orphans_take(&holder->manager->orphans, holder);
 }
 
 struct holder *acquisition_find_holder(struct manager *manager, struct call *call)
@@ -117,6 +118,7 @@ struct holder *acquisition_find_holder(struct manager *manager, struct call *cal
         holder = holder_new(&manager->leases, call_peer(call));
         if (!holder)
             return NULL;
+        holder->manager = manager;
         holder->process = client_process_watch(manager->base, call);
         call_set_connection_data(call, holder, connection_ended);
     }

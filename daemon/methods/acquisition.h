@@ -8,6 +8,9 @@
  * out of memory. */
 struct holder *acquisition_find_holder(struct manager *manager, struct call *call);
 
+/* Reports that the views of a connection end with it. */
+void acquisition_report_views(const struct holder *holder);
+
 /* The options of Acquire and Next. */
 struct acquisition_options {
     uint64_t wait_usec;

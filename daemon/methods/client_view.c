@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-void client_views_init(struct client_views *views)
+void client_views_init(struct client_views *views, struct view_totals *totals)
 {
-    *views = (struct client_views){0};
+    *views = (struct client_views){.totals = totals};
     LIST_INIT(&views->list);
 }
 
@@ -37,8 +37,12 @@ int client_view_begin(struct client_views *views, const struct client_view *view
         view_free(copy);
         return -ENOMEM;
     }
+    copy->totals = views->totals;
     LIST_INSERT_HEAD(&views->list, copy, entry);
     views->n++;
+    views->totals->n++;
+    views->totals->bytes += copy->bytes;
+    views->totals->outside_bytes += copy->outside_bytes;
     return 0;
 }
 
@@ -46,6 +50,10 @@ void client_view_end(struct client_views *views, struct client_view *view)
 {
     LIST_REMOVE(view, entry);
     views->n--;
+    views->totals->n--;
+    views->totals->bytes -= view->bytes;
+    views->totals->outside_bytes -= view->outside_bytes;
+    views->totals->held_bytes -= view->held_bytes;
     view_free(view);
 }
 
@@ -58,9 +66,26 @@ struct client_view *client_view_find(const struct client_views *views, uint64_t 
     return NULL;
 }
 
+void client_view_set_outside(struct client_view *view, uint64_t outside_bytes)
+{
+    view->totals->outside_bytes += outside_bytes - view->outside_bytes;
+    view->outside_bytes = outside_bytes;
+}
+
+void client_view_hold(struct client_view *view, int64_t bytes)
+{
+    view->held_bytes += (uint64_t)bytes;
+    view->totals->held_bytes += (uint64_t)bytes;
+}
+
 void client_view_count(struct client_view *view, uint64_t layer_bytes, bool hit)
 {
+    uint64_t read_bytes = hit ? 0 : layer_bytes;
+
     view->n_faults++;
     view->n_hits += hit;
-    view->read_bytes += hit ? 0 : layer_bytes;
+    view->read_bytes += read_bytes;
+    view->totals->n_faults++;
+    view->totals->n_hits += hit;
+    view->totals->read_bytes += read_bytes;
 }

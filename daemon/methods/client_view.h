@@ -10,6 +10,13 @@
 
 enum { VIEWS_PER_CONNECTION_MAX = 64, VIEW_PROGRAM_MAX = 255 };
 
+/* Of all clients. The first four are of the views that there are now, the others also of those that
+ * have ended. */
+struct view_totals {
+    uint64_t n, bytes, outside_bytes, held_bytes;
+    uint64_t n_faults, n_hits, read_bytes;
+};
+
 struct client_view {
     LIST_ENTRY(client_view) entry;
     uint64_t id; /* is not used again */
@@ -21,16 +28,18 @@ struct client_view {
     uint64_t n_faults;      /* layers leased for it so far ... */
     uint64_t n_hits;        /* ... and those of them that were resident */
     uint64_t read_bytes;    /* of the others */
+    struct view_totals *totals;
 };
 LIST_HEAD(client_view_list, client_view);
 
 /* The views of a connection. */
 struct client_views {
     struct client_view_list list;
+    struct view_totals *totals; /* borrowed */
     unsigned n;
 };
 
-void client_views_init(struct client_views *views);
+void client_views_init(struct client_views *views, struct view_totals *totals);
 void client_views_done(struct client_views *views);
 
 /* Copies `view`, but for its entry, and its texts. 0; -EMFILE at VIEWS_PER_CONNECTION_MAX; -ENOMEM.
@@ -39,5 +48,9 @@ int client_view_begin(struct client_views *views, const struct client_view *view
 void client_view_end(struct client_views *views, struct client_view *view);
 struct client_view *client_view_find(const struct client_views *views, uint64_t id); /* or NULL */
 
+/* More or less of it is mapped from the file now. */
+void client_view_set_outside(struct client_view *view, uint64_t outside_bytes);
+/* Layers were leased for it, or released. */
+void client_view_hold(struct client_view *view, int64_t bytes);
 /* A layer was leased for the view. */
 void client_view_count(struct client_view *view, uint64_t layer_bytes, bool hit);

@@ -121,7 +121,7 @@ static __attribute__((format(printf, 4, 5))) void emit(struct events *events, en
     vsnprintf(message, sizeof(message), format, arguments);
     va_end(arguments);
 
-    bool is_asked = record.requester.method != NULL;
+    bool is_asked = record.requester.method || record.requester.pid > 0;
     snprintf(user, sizeof user, "%" PRIu32, record.requester.uid);
     snprintf(pid, sizeof pid, "%" PRId32, record.requester.pid);
     record.user = is_asked ? user : NULL;
@@ -240,6 +240,32 @@ void events_on_setting(struct events *events, const char *setting, const char *f
          (struct event_record){
              .name = name, .bytes = UINT64_MAX, .from = from, .to = to, .requester = *requester},
          "%s changed from %s to %s", setting, from, to);
+}
+
+void events_on_view(struct events *events, const char *name, const struct client_view *view,
+                    const struct peer *peer, const char *method)
+{
+    char bytes[SIZE_TEXT_MAX], outside[SIZE_TEXT_MAX], read[SIZE_TEXT_MAX];
+    struct event_record record = {.name = name,
+                                  .model = view->model,
+                                  .bytes = view->bytes,
+                                  .requester = {method, peer->uid, peer->pid}};
+
+    if (!events)
+        return;
+    size_format(view->bytes, bytes);
+    size_format(view->outside_bytes, outside);
+    size_format(view->read_bytes, read);
+    if (strcmp(name, "view-begun") == 0)
+        emit(events, LOG_LEVEL_INFO, record,
+             "%s (pid %" PRId32 ") maps %s of %s, %s of it outside the arena", view->program,
+             (int32_t)peer->pid, bytes, view->model, outside);
+    else
+        emit(events, LOG_LEVEL_INFO, record,
+             "%s (pid %" PRId32 ") no longer maps %s: %" PRIu64 " fault%s, %" PRIu64
+             " of them hits, %s read, %s outside the arena",
+             view->program, (int32_t)peer->pid, view->model, view->n_faults,
+             view->n_faults == 1 ? "" : "s", view->n_hits, read, outside);
 }
 
 void events_on_sample(struct events *events, const struct sample *sample)

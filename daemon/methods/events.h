@@ -3,6 +3,7 @@
 
 #include "common/log.h"
 #include "daemon/control/call.h"
+#include "daemon/methods/client_view.h"
 #include "daemon/monitor/monitor.h"
 #include "daemon/scheduler/scheduler.h"
 
@@ -23,6 +24,11 @@ void events_on_sample(struct events *events, const struct sample *sample);
  * `to`. */
 void events_on_setting(struct events *events, const char *setting, const char *from, const char *to,
                        const struct requester *requester);
+
+/* Reports that a client has begun or ended a view (`name`: "view-begun", "view-ended"). `method` is
+ * what it called; NULL: its connection has ended. Without `events` it reports nothing. */
+void events_on_view(struct events *events, const char *name, const struct client_view *view,
+                    const struct peer *peer, const char *method);
 
 /* Reports that a model's weight file has lost its name. The daemon continues to read the file that
  * it has open. */

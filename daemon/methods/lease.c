@@ -21,7 +21,7 @@ struct holder *holder_new(struct leases *leases, const struct peer *peer)
     holder->peer = *peer;
     TAILQ_INIT(&holder->list);
     LIST_INIT(&holder->runs);
-    client_views_init(&holder->views);
+    client_views_init(&holder->views, &leases->views);
     LIST_INSERT_HEAD(&leases->holders, holder, entry);
     return holder;
 }
@@ -31,7 +31,7 @@ static void give_back(struct lease *lease)
     struct holder *holder = lease->holder;
     scheduler_unpin(holder->leases->scheduler, lease->layer);
     if (lease->view)
-        lease->view->held_bytes -= layer_definition(lease->layer)->bytes;
+        client_view_hold(lease->view, -(int64_t)layer_definition(lease->layer)->bytes);
     TAILQ_REMOVE(&holder->list, lease, entry);
     holder->n_leases--;
     free(lease);
@@ -57,7 +57,8 @@ struct holder *holder_free(struct holder *holder)
         client_run_end(LIST_FIRST(&holder->runs));
     while (!TAILQ_EMPTY(&holder->list))
         give_back(TAILQ_FIRST(&holder->list));
-    client_views_done(&holder->views);
+    while (!LIST_EMPTY(&holder->views.list))
+        holder_end_view(holder, LIST_FIRST(&holder->views.list));
     LIST_REMOVE(holder, entry);
     free(holder);
     return NULL;
@@ -103,13 +104,24 @@ int lease_take(struct holder *holder, struct layer *layer, struct client_view *v
         return r;
     lease->view = view;
     if (view)
-        view->held_bytes += layer_definition(layer)->bytes;
+        client_view_hold(view, (int64_t)layer_definition(layer)->bytes);
     *ret = lease;
     return 0;
 }
 
+int holder_begin_view(struct holder *holder, struct model *model, const struct client_view *view)
+{
+    int r = client_view_begin(&holder->views, view);
+    if (r == 0)
+        model->n_views++;
+    return r;
+}
+
 void holder_end_view(struct holder *holder, struct client_view *view)
 {
+    struct model *model = scheduler_find_model(holder->leases->scheduler, view->model);
+    if (model && model->registration == view->registration)
+        model->n_views--;
     struct lease *lease;
     TAILQ_FOREACH (lease, &holder->list, entry)
         if (lease->view == view)

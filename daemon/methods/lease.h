@@ -51,16 +51,15 @@ struct holder {
     uint64_t lock_id;               /* of client_locks.h; 0: none */
     bool is_orphan;                 /* see orphans.h */
     struct client_process *process; /* of the connection; belongs to acquisition.c */
+    struct manager *manager;        /* borrowed; for acquisition.c */
 };
-
-struct orphans;
 
 /* All holders. error_replies.c looks here for the clients that hold a layer. */
 struct leases {
     struct scheduler *scheduler; /* borrowed */
     LIST_HEAD(holder_list, holder) holders;
-    struct orphans *orphans; /* borrowed; they end their leases later */
     uint64_t last_id, last_lock_id;
+    struct view_totals views;
 };
 
 void leases_init(struct leases *leases, struct scheduler *scheduler);
@@ -81,6 +80,8 @@ int lease_take(struct holder *holder, struct layer *layer, struct client_view *v
 /* Returns 0, or -ENOENT if the holder has no such lease, or if the lease belongs to a run. */
 int lease_release(struct holder *holder, uint64_t id);
 
+/* `model` is the view's. Returns as client_view_begin. */
+int holder_begin_view(struct holder *holder, struct model *model, const struct client_view *view);
 /* The leases that the client holds for the view stay its own. */
 void holder_end_view(struct holder *holder, struct client_view *view);
 

@@ -36,7 +36,7 @@ static const struct field reply_fields[] = {
 
 struct model_row {
     const char *name;
-    uint64_t n_layers, n_resident, bytes, resident_bytes, n_deleted_files;
+    uint64_t n_layers, n_resident, bytes, resident_bytes, n_deleted_files, n_views;
     struct model_stats stats;
 };
 
@@ -53,6 +53,7 @@ static const struct field model_fields[] = {
     {"loads", FIELD_U64, offsetof(struct model_row, stats.loads)},
     {"reloads", FIELD_U64, offsetof(struct model_row, stats.reloads)},
     {"bytesLoaded", FIELD_U64, offsetof(struct model_row, stats.loaded_bytes)},
+    {"views", FIELD_U64, offsetof(struct model_row, n_views)},
     {0},
 };
 
@@ -79,6 +80,7 @@ static json_t *describe_model(const struct scheduler *scheduler, const struct mo
         .bytes = model->definition->bytes,
         .n_deleted_files = deleted_files_of(model),
         .stats = scheduler_model_stats(scheduler, model),
+        .n_views = model->n_views,
     };
     row.n_resident = scheduler_model_resident(scheduler, model, &row.resident_bytes);
     return fields_encode(model_fields, &row);

@@ -56,6 +56,7 @@ static const struct field pass_fields[] = {
 
 struct plan_reply {
     struct forecast forecast;
+    uint64_t n_views;
     struct field_array steps, passes;
 };
 
@@ -76,6 +77,7 @@ static const struct field plan_fields[] = {
     {"evictions", FIELD_U64, AT(forecast.stats.evictions)},
     {"flushes", FIELD_U64, AT(forecast.stats.flushes)},
     {"resident", FIELD_U64, AT(forecast.n_resident)},
+    {"views", FIELD_U64, AT(n_views)},
     {"passes", FIELD_OBJECTS, AT(passes), 0, pass_fields},
     {"diskBytesPerSecond", FIELD_U64, AT(forecast.rates.disk_bytes_per_sec), FIELD_NULLABLE},
     {"computeUsec", FIELD_U64, AT(forecast.rates.compute_usec), FIELD_NULLABLE},
@@ -127,8 +129,10 @@ static void start_forecast(struct planning *planning)
 static void reply_forecast(const struct planning *planning, bool is_last)
 {
     const struct forecast *forecast = &planning->forecast;
+    const struct model *model = scheduler_find_model(planning->manager->scheduler, forecast->model);
     struct plan_reply reply = {
         .forecast = *forecast,
+        .n_views = model ? model->n_views : 0,
         .steps = {forecast->steps, forecast->n_kept, sizeof *forecast->steps},
         .passes = {forecast->passes, forecast->n_passes, sizeof *forecast->passes},
     };

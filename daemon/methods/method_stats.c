@@ -20,6 +20,7 @@ struct stats_reply {
         struct sample sample;
         uint64_t n_samples;
     } monitor;
+    struct view_totals views;
     struct server_stats control;
     struct {
         const char *version;
@@ -93,6 +94,17 @@ static const struct field monitor_fields[] = {
     {0},
 };
 
+static const struct field view_fields[] = {
+    {"count", FIELD_U64, AT(views.n)},
+    {"bytes", FIELD_U64, AT(views.bytes)},
+    {"outsideBytes", FIELD_U64, AT(views.outside_bytes)},
+    {"heldBytes", FIELD_U64, AT(views.held_bytes)},
+    {"faults", FIELD_U64, AT(views.n_faults)},
+    {"hits", FIELD_U64, AT(views.n_hits)},
+    {"readBytes", FIELD_U64, AT(views.read_bytes)},
+    {0},
+};
+
 static const struct field control_fields[] = {
     {"connections", FIELD_U64, AT(control.n_connections)},
     {"requests", FIELD_U64, AT(control.n_requests)},
@@ -112,6 +124,7 @@ static const struct field stats_fields[] = {
     {"arena", FIELD_OBJECT, 0, 0, arena_fields},
     {"scheduler", FIELD_OBJECT, 0, 0, scheduler_fields},
     {"monitor", FIELD_OBJECT, 0, 0, monitor_fields},
+    {"views", FIELD_OBJECT, 0, 0, view_fields},
     {"control", FIELD_OBJECT, 0, 0, control_fields},
     {"daemon", FIELD_OBJECT, 0, 0, daemon_fields},
     {0},
@@ -162,6 +175,7 @@ void method_stats(struct call *call, void *context)
         .scheduler.n_deleted_files = count_deleted_files(manager->scheduler),
         .monitor.sample = *monitor_last(manager->monitor),
         .monitor.n_samples = monitor_n_samples(manager->monitor),
+        .views = manager->leases.views,
         .daemon.version = EDGEMIND_VERSION,
         .daemon.pid = (uint64_t)manager->pid,
         .daemon.uptime_usec = clock_monotonic_usec() - manager->started_usec,

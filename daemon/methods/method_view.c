@@ -1,4 +1,4 @@
-/* BeginView, EndView and Views. */
+/* BeginView, UpdateView, EndView and Views. */
 #include "daemon/methods/acquisition.h"
 #include "daemon/methods/error_replies.h"
 #include "daemon/methods/methods.h"
@@ -36,7 +36,7 @@ void method_begin_view(struct call *call, void *context)
 {
     struct manager *manager = context;
     struct begin_parameters parameters = {0};
-    const struct model *model;
+    struct model *model;
 
     if (!call_decode(call, begin_fields, &parameters) ||
         !(model = manager_find_model(manager, call, parameters.model)))
@@ -60,16 +60,64 @@ void method_begin_view(struct call *call, void *context)
                                .registration = model->registration,
                                .bytes = parameters.bytes,
                                .outside_bytes = parameters.outside_bytes};
-    int r = holder ? client_view_begin(&holder->views, &view) : -ENOMEM;
+    int r = holder ? holder_begin_view(holder, model, &view) : -ENOMEM;
     if (r == -EMFILE) {
         reply_limit(call, "views of a connection", VIEWS_PER_CONNECTION_MAX);
     } else if (r < 0) {
         call_io_failed(call, "view", r);
     } else {
         char id[24];
+        events_on_view(manager->events, "view-begun", &view, &holder->peer, call_method(call));
         snprintf(id, sizeof id, "%" PRIu64, view.id);
         call_reply(call, json_pack("{s:s}", "view", id));
     }
+}
+
+void acquisition_report_views(const struct holder *holder)
+{
+    const struct client_view *view;
+    LIST_FOREACH (view, &holder->views.list, entry) {
+        events_on_view(holder->manager->events, "view-ended", view, &holder->peer, NULL);
+    }
+}
+
+/* Returns NULL if the connection has no such view; it has then answered the call. */
+static struct client_view *find_view(struct call *call, const char *id)
+{
+    struct holder *holder = call_connection_data(call);
+    struct client_view *view =
+        holder ? client_view_find(&holder->views, acquisition_parse_id(id)) : NULL;
+    if (!view)
+        reply_not_found(call, "view", id);
+    return view;
+}
+
+struct update_parameters {
+    const char *view;
+    uint64_t outside_bytes;
+};
+
+static const struct field update_fields[] = {
+    {"view", FIELD_STRING, offsetof(struct update_parameters, view), FIELD_REQUIRED},
+    {"outsideBytes", FIELD_U64, offsetof(struct update_parameters, outside_bytes), FIELD_REQUIRED},
+    {0},
+};
+
+void method_update_view(struct call *call, void *context)
+{
+    struct update_parameters parameters = {0};
+    struct client_view *view;
+    (void)context;
+
+    if (!call_decode(call, update_fields, &parameters) ||
+        !(view = find_view(call, parameters.view)))
+        return;
+    if (parameters.outside_bytes > view->bytes) {
+        call_invalid_parameter(call, "outsideBytes");
+        return;
+    }
+    client_view_set_outside(view, parameters.outside_bytes);
+    call_reply(call, NULL);
 }
 
 struct end_parameters {
@@ -84,17 +132,15 @@ static const struct field end_fields[] = {
 void method_end_view(struct call *call, void *context)
 {
     struct end_parameters parameters = {0};
-    struct holder *holder = call_connection_data(call);
-    (void)context;
+    struct manager *manager = context;
 
     if (!call_decode(call, end_fields, &parameters))
         return;
-    struct client_view *view =
-        holder ? client_view_find(&holder->views, acquisition_parse_id(parameters.view)) : NULL;
-    if (!view) {
-        reply_not_found(call, "view", parameters.view);
+    struct client_view *view = find_view(call, parameters.view);
+    if (!view)
         return;
-    }
+    struct holder *holder = call_connection_data(call);
+    events_on_view(manager->events, "view-ended", view, &holder->peer, call_method(call));
     holder_end_view(holder, view);
     call_reply(call, NULL);
 }

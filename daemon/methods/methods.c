@@ -15,6 +15,7 @@ const struct method manager_methods[] = {
     {"EndRun", TIER_MEMBER, method_end_run},
     {"FindModel", TIER_MEMBER, method_find_model, .takes_fds = true},
     {"BeginView", TIER_MEMBER, method_begin_view},
+    {"UpdateView", TIER_MEMBER, method_update_view},
     {"EndView", TIER_MEMBER, method_end_view},
     {"Views", TIER_MEMBER, method_views},
     {"List", TIER_MEMBER, method_list},

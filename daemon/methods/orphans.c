@@ -11,7 +11,6 @@ void orphans_init(struct orphans *orphans, struct event_base *base, struct lease
                   int arena_fd)
 {
     *orphans = (struct orphans){.base = base, .leases = leases, .arena_fd = arena_fd};
-    leases->orphans = orphans;
 }
 
 static bool has_arena(const struct orphans *orphans, const struct holder *holder)

@@ -15,7 +15,6 @@ struct orphans {
     uint64_t wait_usec;      /* until the next check */
 };
 
-/* Also makes itself the place for the leases' orphans. */
 void orphans_init(struct orphans *orphans, struct event_base *base, struct leases *leases,
                   int arena_fd);
 

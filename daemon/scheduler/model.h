@@ -60,6 +60,7 @@ struct model {
     uint64_t registration;  /* its number, which no other model of this process has */
     uint64_t n_loading, n_pinned;
     uint32_t n_runs, n_holds;
+    uint32_t n_views;           /* of clients; only lease.c sets it */
     uint64_t *begins_bytes;     /* while there are runs: bytes of the layers before each layer */
     uint32_t look_ahead, depth; /* of its runs' plan, like each layer's `keep` */
     bool has_plan;              /* scheduler_set_run_plan gave it a plan */

@@ -53,6 +53,56 @@ class Views(LeaseTestCase):
         wait_until(lambda: self.views() == [], "the view to end with its connection")
         self.assertUnharmed()
 
+    def test_told(self):
+        """Lists, statistics, plans, watchers and the log know views."""
+        def known():
+            return (self.daemon.call("List")["models"][0]["views"],
+                    self.daemon.call("Plan", model="m")["views"],
+                    self.daemon.stats()["views"])
+
+        none = {"count": 0, "bytes": 0, "outsideBytes": 0, "heldBytes": 0, "faults": 0, "hits": 0,
+                "readBytes": 0}
+        self.assertEqual(known(), (0, 0, none))
+        watcher, client = self.client(), self.client()
+        events = watcher.stream("Watch", {})
+        next(events)
+        view, other = self.begin(client), self.begin(client, program="other")
+        client.lease(model="m", layer="l0", view=view)
+        client.call("UpdateView", view=view, outsideBytes=3 * MIB)
+        self.assertEqual(self.views()[0]["outsideBytes"], 3 * MIB)
+        for wrong, error in ((6 * MIB + 1, INVALID), (-1, INVALID)):
+            self.assertVarlinkError(error, client.call, "UpdateView", view=view, outsideBytes=wrong)
+        self.assertVarlinkError("NotFound", client.call, "UpdateView", view="0", outsideBytes=0)
+        some = {"count": 2, "bytes": 12 * MIB, "outsideBytes": 4 * MIB, "heldBytes": MIB,
+                "faults": 1, "hits": 0, "readBytes": MIB}
+        self.assertEqual(known(), (2, 2, some))
+        client.call("EndView", view=other)
+        self.assertEqual(known()[:2], (1, 1))
+        unmap(client)
+        client.close()
+        wait_until(lambda: self.daemon.stats()["views"]["count"] == 0, "the view to end")
+        self.assertEqual(known(), (0, 0, {**none, "faults": 1, "readBytes": MIB}))
+
+        who = {"user": str(os.getuid()), "uid": os.getuid(), "pid": os.getpid(), "model": "m",
+               "bytes": 6 * MIB}
+        found = []
+        while len(found) < 4:
+            found += [event for event in next(events)[0]["events"]
+                      if event["event"].startswith("view-")]
+        for event, name, program, method in zip(
+                found, ["view-begun"] * 2 + ["view-ended"] * 2, ("engine", "other") * 2,
+                ("BeginView", "BeginView", "EndView", None)):
+            expected = {"event": name, **who, **({"method": method} if method else {})}
+            self.assertEqual({key: event.get(key) for key in expected}, expected)
+            self.assertEqual("method" in event, bool(method))
+        self.assertEqual([event["message"].split()[0] for event in found],
+                         ["engine", "other", "other", "engine"])
+        log = self.daemon.read_log()
+        self.assertIn("engine (pid %d) maps 6.0 MiB of m, 1.0 MiB of it outside the arena" %
+                      os.getpid(), log)
+        self.assertIn("engine (pid %d) no longer maps m: 1 fault, 0 of them hits, 1.0 MiB read, "
+                      "3.0 MiB outside the arena" % os.getpid(), log)
+
     def test_ended_while_a_layer_is_waited_for(self):
         """Calls are answered in order, but a view may have ended when its layer arrives."""
         other, client = self.client(), self.client()

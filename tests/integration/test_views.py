@@ -13,7 +13,8 @@ from harness import BUILD, MIB, clean_environment, needs_preloading, wait_until
 from leasing import write_model
 from service_manager import RestartTestCase
 
-READER = BUILD / "tests" / "integration" / "view_reader"
+PROGRAMS = BUILD / "tests" / "integration"
+TOLD = {"cut", "hold", "spin", "stop"}  # the modes of view_told
 LIBRARY = BUILD / "libedgemind-view.so"
 SIZES = [MIB + 4096 * i + 17 for i in range(10)]
 
@@ -49,7 +50,7 @@ class Views(RestartTestCase):
 
     def reader(self, mode, *words, path=None, **environment):
         process = subprocess.Popen(
-            [READER, mode, path or self.path, *map(str, words)], stderr=subprocess.PIPE,
+            [PROGRAMS / ("view_told" if mode in TOLD else "view_reader"), mode, path or self.path, *map(str, words)], stderr=subprocess.PIPE,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env=clean_environment(LD_PRELOAD=LIBRARY, EDGEMIND_SOCKET=self.daemon.socket,
                                   EDGEMIND_VIEW_FAULTS=self.faults, **environment))
@@ -149,7 +150,7 @@ class Several(Views):
         """The library declares a view before anything is read, and again after a restart, and
         declares its end."""
         self.serve(restarts=True)
-        view = {"model": "m", "program": "view_reader", "faults": 0, "heldBytes": 0}
+        view = {"model": "m", "program": "view_told", "faults": 0, "heldBytes": 0}
 
         def views():
             return [{key: row[key] for key in view} for row in self.daemon.call("Views")["views"]]
@@ -279,6 +280,35 @@ class Several(Views):
             self.read_again(process)
             process.stdin.close()
             self.assertRight(process)
+
+    def test_outside(self):
+        """Units that become mappings of the file count as outside of the arena."""
+        self.serve()
+        process = self.reader("cut")
+
+        def outside():
+            (view,) = self.daemon.call("Views")["views"]
+            return view["outsideBytes"]
+        self.assertEqual(process.stdout.read(1), b"r")
+        before = outside()
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        self.assertEqual(process.stdout.read(1), b"r")
+        wait_until(lambda: outside() > before, "the first layer to be outside")
+        self.assertLess(abs(outside() - before - SIZES[0]), 2 * 4096)
+        process.stdin.close()
+        self.assertRight(process)
+
+    def test_daemon_gone(self):
+        """After the grace time the plain file is mapped."""
+        self.serve(restarts=True)
+        process = self.reader("stop", EDGEMIND_VIEW_GRACE="300ms")
+        wait_until(lambda: self.daemon.call("Views")["views"], "the view")
+        self.daemon.end(signal.SIGKILL)
+        process.stdin.write(b"\n\n")
+        process.stdin.close()
+        self.assertRight(process, b"no daemon has come back: the weight files are mapped directly")
+        self.daemon.start_again()
 
     def test_daemon_killed(self):
         """Again and again, in the middle of faults."""

@@ -258,7 +258,7 @@ class Harm(LeaseTestCase):
     def test_gone(self):
         """If the daemon does not come back, the plain file is mapped, and the library says so once."""
         self.serve()
-        reader = self.run_reader(environment={"EDGEMIND_VIEW_GRACE": "1"})
+        reader = self.run_reader(environment={"EDGEMIND_VIEW_GRACE": "1s"})
         self.assertReads(reader, 0, 1)
         self.daemon.discard()
         self.assertReads(reader, 0, 5, 9)

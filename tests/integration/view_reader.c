@@ -1,78 +1,19 @@
 /* A program that does not know EdgeMind. It maps a weight file, uses the mapping as engines do, and
  * compares every byte with pread(2). Usage: view_reader MODE FILE [MILLISECONDS]. Exits with 0 if
  * all bytes were right; prints the first wrong byte. */
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
+#include "tests/integration/view_reader.h"
+
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
-enum { THREADS = 16, BLOCK = 8192 };
+enum { THREADS = 16 };
 
-static const char *path;
-static size_t size;
-static const unsigned char *map;
 static double seconds = 0.5;
-
-static void fail(const char *what)
-{
-    fprintf(stderr, "%s: %s\n", what, strerror(errno));
-    _exit(2);
-}
-
-static void expect(int true_or_false, const char *what)
-{
-    if (!true_or_false)
-        fail(what);
-}
-
-static int open_file(void)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat status;
-
-    expect(fd >= 0 && fstat(fd, &status) == 0, path);
-    size = (size_t)status.st_size;
-    return fd;
-}
-
-/* `at` maps the file from `offset`. */
-static void compare(int fd, const unsigned char *at, size_t offset, size_t n_bytes)
-{
-    unsigned char right[BLOCK];
-
-    while (n_bytes > 0) {
-        size_t n = n_bytes < sizeof right ? n_bytes : sizeof right;
-        expect(pread(fd, right, n, (off_t)offset) == (ssize_t)n, "pread");
-        for (size_t i = 0; i < n; i++) {
-            if (at[i] != right[i]) {
-                fprintf(stderr, "byte %zu is %d, not %d\n", offset + i, at[i], right[i]);
-                _exit(1);
-            }
-        }
-        at += n;
-        offset += n;
-        n_bytes -= n;
-    }
-}
-
-static void *map_file(int fd, size_t n_bytes, size_t offset, int flags)
-{
-    void *at = mmap(NULL, n_bytes, PROT_READ, flags, fd, (off_t)offset);
-    expect(at != MAP_FAILED, "mmap");
-    return at;
-}
 
 static double now(void)
 {
@@ -103,11 +44,6 @@ static void random_places(void)
         expect(pthread_create(&threads[i], NULL, read_at_random, (void *)(i + 1)) == 0, "thread");
     for (size_t i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
-}
-
-static void read_all(int fd)
-{
-    compare(fd, map, 0, size);
 }
 
 static void unmap_pieces(int fd)
@@ -304,39 +240,6 @@ static void gather_out(int fd)
     compare(fd, map_file(fileno(file), size, 0, MAP_PRIVATE), 0, size);
 }
 
-/* Reads and unmaps on commands from its standard input. */
-static void stop_and_read(int fd)
-{
-    expect(getchar() == '\n', "getchar");
-    read_all(fd);
-    expect(getchar() == '\n', "getchar");
-    expect(munmap((void *)(size_t)map, size) == 0, "munmap");
-    expect(getchar() == EOF, "getchar");
-}
-
-/* Reads the same bytes again on commands from its standard input; with `is_busy` also meanwhile. */
-static void hold(int fd, int is_busy)
-{
-    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-    size_t n = size / 4;
-    unsigned char *right = malloc(n);
-    int is_told = 1;
-
-    expect(right != NULL && pread(fd, right, n, 0) == (ssize_t)n, "pread");
-    for (;;) {
-        if (memcmp(map, right, n) != 0) {
-            fputs("a wrong byte\n", stderr);
-            _exit(1);
-        }
-        if (is_told)
-            expect(write(STDOUT_FILENO, "r", 1) == 1, "write");
-        is_told = poll(&input, 1, is_busy ? 0 : -1) > 0;
-        if (is_told && getchar() != '\n')
-            break;
-    }
-    free(right);
-}
-
 int main(int argc, char **argv)
 {
     expect(argc >= 3, "usage: view_reader MODE FILE [MILLISECONDS]");
@@ -344,7 +247,6 @@ int main(int argc, char **argv)
     path = argv[2];
     if (argc > 3)
         seconds = atof(argv[3]) / 1000;
-    setbuf(stdin, NULL);
     int fd = open_file();
     int is_private = strcmp(mode, "change") == 0 || strcmp(mode, "fork") == 0;
     map = map_file(fd, size, 0, is_private ? MAP_PRIVATE : MAP_SHARED);
@@ -359,12 +261,6 @@ int main(int argc, char **argv)
         allocate(fd);
     else if (strcmp(mode, "gather") == 0)
         gather_out(fd);
-    else if (strcmp(mode, "hold") == 0)
-        hold(fd, 0);
-    else if (strcmp(mode, "spin") == 0)
-        hold(fd, 1);
-    else if (strcmp(mode, "stop") == 0)
-        stop_and_read(fd);
     else if (strcmp(mode, "random") == 0)
         random_places();
     else if (strcmp(mode, "unmap") == 0)

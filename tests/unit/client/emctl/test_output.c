@@ -104,9 +104,12 @@ START_TEST(tables)
            "no models; 'emctl load-model FILE' loads one\n");
     expect(output_text.list, &models,
            "{\"models\":[{\"name\":\"ffn10\",\"layers\":10,\"residentLayers\":4,\"bytes\":83886080,"
-           "\"residentBytes\":33554432}],\"layers\":[],\"total\":1}",
-           "MODEL LAYERS RESIDENT     SIZE RESIDENT-SIZE\n"
-           "ffn10     10        4 80.0 MiB      32.0 MiB\n");
+           "\"residentBytes\":33554432,\"views\":0},{\"name\":\"m\",\"layers\":1,"
+           "\"residentLayers\":0,\"bytes\":1,\"residentBytes\":0,\"views\":12}],"
+           "\"layers\":[],\"total\":2}",
+           "MODEL LAYERS RESIDENT     SIZE RESIDENT-SIZE VIEWS\n"
+           "ffn10     10        4 80.0 MiB      32.0 MiB     -\n"
+           "m          1        0      1 B           0 B    12\n");
     expect(output_text.list, &subject,
            "{\"layers\":[{\"name\":\"a\",\"state\":\"absent\",\"bytes\":1,\"footprintBytes\":0,"
            "\"extents\":0,\"tensors\":2},{\"name\":\"b\",\"state\":\"resident\",\"bytes\":1,"

@@ -27,6 +27,14 @@ START_TEST(plans)
            "LAYER DECISION         SIZE EVICTS EVICTED-SIZE\n"
            "l     out-of-memory 1.0 KiB      -            -\n"
            "m into 1.0 MiB, lru: 1 out-of-memory\n");
+    expect(output_text.plan, &subject,
+           PLAN("\"hits\":0,\"loaded\":1,\"mustUnload\":0,\"outOfMemory\":0,\"busy\":0,"
+                "\"evictions\":0,\"flushes\":0,\"resident\":1,\"views\":1",
+                STEP("loaded")),
+           "LAYER DECISION    SIZE EVICTS EVICTED-SIZE\n"
+           "l     loaded   1.0 KiB      -            -\n"
+           "m into 1.0 MiB, lru: 1 loaded, 1 resident at the end\n"
+           "views of it now: 1, whose layers stay\n");
 }
 END_TEST
 

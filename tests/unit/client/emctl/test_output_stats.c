@@ -20,13 +20,15 @@ static char *statistics_reply(bool well)
         "cpuPercent", well ? 0.0 : 12.5, "sampledAtUsec", well ? now : now - 75000000);
     json_t *rest = json_pack(
         "{s:{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:{s:i, s:i, s:i}, s:i, s:i, s:i, s:i, s:i}, "
-        "s:{s:i, s:i, s:i}, s:{s:s, s:i, s:i}}",
+        "s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i}, s:{s:s, s:i, s:i}}",
         "scheduler", "policy", "lru", "onFull", "ask", "models", 1, "layersLoaded", 2,
         "layersLoading", well ? 0 : 1, "hits", 0, "misses", 2, "decisions", "mustUnload",
         well ? 0 : 4, "outOfMemory", well ? 0 : 5, "busy", well ? 0 : 6, "evictions", well ? 0 : 7,
         "flushes", well ? 0 : 1, "bytesLoaded", 20 << 20, "runs", well ? 0 : 1, "waiting",
-        well ? 0 : 3, "control", "connections", 1, "requests", 3, "errors", well ? 0 : 2, "daemon",
-        "version", "0.1.0", "pid", 4711, "uptimeUsec", 200000000);
+        well ? 0 : 3, "views", "count", well ? 0 : 1, "bytes", 9 << 20, "outsideBytes", 1 << 20,
+        "heldBytes", 2 << 20, "faults", well ? 0 : 5, "hits", 1, "readBytes", 4 << 20, "control",
+        "connections", 1, "requests", 3, "errors", well ? 0 : 2, "daemon", "version", "0.1.0",
+        "pid", 4711, "uptimeUsec", 200000000);
 
     ck_assert_ptr_nonnull(reply);
     ck_assert_ptr_nonnull(rest);
@@ -65,6 +67,8 @@ START_TEST(statistics)
         "requests   0 hits, 2 misses, 20.0 MiB loaded, 3 waiting\n"
         "           4 must-unload, 7 layers evicted, 1 flush, 5 out-of-memory, 6 busy\n"
         "policy     lru, ask when full\n"
+        "views      1 view, 2.0 MiB of 9.0 MiB held, 1.0 MiB outside the arena, 5 faults, 1 hit, "
+        "4.0 MiB loaded\n"
         "daemon     edgemindd 0.1.0, pid 4711, up 3 min 20 s, 12.5% CPU\n"
         "           1 connection, 3 requests, 2 errors\n");
     free(well);

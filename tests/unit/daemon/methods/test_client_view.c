@@ -20,9 +20,10 @@ static struct client_view *begin(struct client_views *views, uint64_t id)
 
 START_TEST(counted)
 {
+    struct view_totals totals = {0};
     struct client_views views;
 
-    client_views_init(&views);
+    client_views_init(&views, &totals);
     struct client_view *view = begin(&views, 7), *other = begin(&views, 8);
     ck_assert_str_eq(view->model, "m");
     ck_assert_str_eq(view->program, "engine");
@@ -33,7 +34,24 @@ START_TEST(counted)
     ck_assert_uint_eq(view->n_hits, 1);
     ck_assert_uint_eq(view->read_bytes, 90);
     ck_assert_uint_eq(other->n_faults, 0);
+    client_view_hold(view, 70);
+    client_view_hold(other, 5);
+    client_view_hold(view, -30);
+    client_view_set_outside(view, 60);
+    client_view_set_outside(view, 50);
+    ck_assert_uint_eq(view->held_bytes, 40);
+    ck_assert_uint_eq(view->outside_bytes, 50);
+    struct view_totals expected = {.n = 2,
+                                   .bytes = 200,
+                                   .outside_bytes = 60,
+                                   .held_bytes = 45,
+                                   .n_faults = 3,
+                                   .n_hits = 1,
+                                   .read_bytes = 90};
+    ck_assert_mem_eq(&totals, &expected, sizeof totals);
     client_view_end(&views, view);
+    expected.n = 1, expected.bytes = 100, expected.outside_bytes = 10, expected.held_bytes = 5;
+    ck_assert_mem_eq(&totals, &expected, sizeof totals);
     ck_assert_ptr_null(client_view_find(&views, 7));
     ck_assert_ptr_eq(client_view_find(&views, 8), other);
     ck_assert_ptr_null(client_view_find(&views, 0));
@@ -43,10 +61,11 @@ END_TEST
 
 START_TEST(limited)
 {
+    struct view_totals totals = {0};
     struct client_views views;
     char text[] = "";
 
-    client_views_init(&views);
+    client_views_init(&views, &totals);
     for (unsigned i = 0; i < VIEWS_PER_CONNECTION_MAX; i++)
         begin(&views, i + 1);
     struct client_view one_more = {.id = 100, .model = text, .program = text};
