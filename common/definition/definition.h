@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 enum {
     DEFINITION_BYTES_MAX = 16 << 20,
@@ -35,7 +36,7 @@ struct tensor {
 /* Bytes of a layer that are consecutive in a weight file.
  *
  * A layer starts `shift_bytes` into its first page. Pieces are placed so that arena offset and file
- * offset agree modulo PIECE_ALIGN_BYTES. No two pieces share a block of that size. So a direct read
+ * offset agree modulo piece_align_bytes. No two pieces share a block of that size. So a direct read
  * of whole blocks needs no bounce buffer and overwrites no other piece. */
 struct piece {
     uint64_t file_offset_bytes;
@@ -44,14 +45,18 @@ struct piece {
     uint32_t source;             /* which weight file */
 };
 
-enum { PIECE_ALIGN_BYTES = 4096 };
+/* The system's page, because clients map whole pages of the arena in place of the file's. */
+static inline uint64_t piece_align_bytes(void)
+{
+    return (uint64_t)sysconf(_SC_PAGESIZE);
+}
 
 struct layer_definition {
     const char *name;
     const struct tensor *tensors; /* NULL for a size-only layer */
     const struct piece *pieces;   /* by layer offset; NULL without weights: all bytes are zero */
     uint32_t n_tensors, n_pieces;
-    uint32_t shift_bytes; /* < PIECE_ALIGN_BYTES; 0 without weights */
+    uint32_t shift_bytes; /* < piece_align_bytes; 0 without weights */
     uint64_t bytes; /* > 0; from the first byte of the first tensor to the last byte of the last,
                        gaps between pieces included */
 };

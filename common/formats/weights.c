@@ -75,7 +75,7 @@ static bool touch(const struct weights_tensor *previous, const struct weights_te
     if (previous->source != next->source)
         return false;
     uint64_t end = previous->entry->file_offset_bytes + previous->entry->bytes;
-    if (next->entry->file_offset_bytes - end >= PIECE_ALIGN_BYTES)
+    if (next->entry->file_offset_bytes - end >= piece_align_bytes())
         return false;
     for (const struct tensor_entry *between = previous->entry + 1; between < next->entry; between++)
         if (between->bytes > 0)
@@ -83,17 +83,17 @@ static bool touch(const struct weights_tensor *previous, const struct weights_te
     return true;
 }
 
-/* Finds the first offset in the layer that agrees with `file_offset_bytes` modulo PIECE_ALIGN_BYTES
+/* Finds the first offset in the layer that agrees with `file_offset_bytes` modulo piece_align_bytes
  * and is in a later block than the byte before `end_bytes`. 0 or -EOVERFLOW. */
 static int next_block(const struct layer_definition *layer, uint64_t end_bytes,
                       uint64_t file_offset_bytes, uint64_t *ret)
 {
     uint64_t start;
 
-    if (__builtin_add_overflow(end_bytes, layer->shift_bytes + PIECE_ALIGN_BYTES - 1, &start))
+    if (__builtin_add_overflow(end_bytes, layer->shift_bytes + piece_align_bytes() - 1, &start))
         return -EOVERFLOW;
-    start -= start % PIECE_ALIGN_BYTES;
-    if (__builtin_add_overflow(start, file_offset_bytes % PIECE_ALIGN_BYTES, &start))
+    start -= start % piece_align_bytes();
+    if (__builtin_add_overflow(start, file_offset_bytes % piece_align_bytes(), &start))
         return -EOVERFLOW;
     *ret = start - layer->shift_bytes;
     return 0;
@@ -123,7 +123,7 @@ static int place_members(const struct binding *binding, struct layer_definition 
         if (!previous || !touch(previous, found)) {
             uint64_t offset_bytes = 0;
             if (!previous)
-                layer->shift_bytes = (uint32_t)(entry->file_offset_bytes % PIECE_ALIGN_BYTES);
+                layer->shift_bytes = (uint32_t)(entry->file_offset_bytes % piece_align_bytes());
             else if (next_block(layer, end_bytes, entry->file_offset_bytes, &offset_bytes) < 0)
                 return -EOVERFLOW;
             piece = &binding->pieces[layer->n_pieces++];

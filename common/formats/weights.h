@@ -23,9 +23,9 @@
  * ignored. An alias for two tensors is refused. An alias of an alias is ignored.
  *
  * How a layer's bytes are placed: tensors that are adjacent in their file, or that have less than
- * PIECE_ALIGN_BYTES of padding between them, make one piece, which includes the padding. A tensor
+ * piece_align_bytes of padding between them, make one piece, which includes the padding. A tensor
  * with several names is in the layer once. Each further piece starts in a block of
- * PIECE_ALIGN_BYTES that the previous piece does not reach. */
+ * piece_align_bytes that the previous piece does not reach. */
 #pragma once
 
 #include "common/formats/tensor_file.h"

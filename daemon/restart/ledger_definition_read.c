@@ -203,12 +203,12 @@ static int get_piece(struct reader *reader, const struct layer_definition *layer
         __builtin_add_overflow(ret->file_offset_bytes, ret->bytes, &file_end) ||
         file_end > definition->files[ret->source].bytes ||
         __builtin_add_overflow(ret->layer_offset_bytes, (uint64_t)layer->shift_bytes, &begin) ||
-        __builtin_add_overflow(begin, ret->bytes + PIECE_ALIGN_BYTES - 1, &end) ||
-        (begin ^ ret->file_offset_bytes) % PIECE_ALIGN_BYTES != 0)
+        __builtin_add_overflow(begin, ret->bytes + piece_align_bytes() - 1, &end) ||
+        (begin ^ ret->file_offset_bytes) % piece_align_bytes() != 0)
         return -EBADMSG;
-    if (begin - begin % PIECE_ALIGN_BYTES < *end_bytes)
+    if (begin - begin % piece_align_bytes() < *end_bytes)
         return -EBADMSG;
-    *end_bytes = end - end % PIECE_ALIGN_BYTES;
+    *end_bytes = end - end % piece_align_bytes();
     return 0;
 }
 
@@ -218,8 +218,8 @@ static int get_layer(struct reader *reader, struct layer_definition *ret)
     uint64_t end_bytes = 0;
     int r;
     if ((r = get_name(reader, &ret->name)) < 0 ||
-        (r = get_number(reader, UINT64_MAX - 2 * PIECE_ALIGN_BYTES, &ret->bytes)) < 0 ||
-        (r = get_u32(reader, PIECE_ALIGN_BYTES - 1, &ret->shift_bytes)) < 0 ||
+        (r = get_number(reader, UINT64_MAX - 2 * piece_align_bytes(), &ret->bytes)) < 0 ||
+        (r = get_u32(reader, (uint32_t)piece_align_bytes() - 1, &ret->shift_bytes)) < 0 ||
         (r = get_u32(reader, DEFINITION_TENSORS_MAX, &ret->n_tensors)) < 0 ||
         (r = get_u32(reader, ret->n_tensors, &ret->n_pieces)) < 0)
         return r;

@@ -57,7 +57,7 @@ static int add_run(struct chunk_list *list, struct cursor *cursor, uint64_t n_by
 
 static uint64_t block_floor(uint64_t offset_bytes)
 {
-    return offset_bytes & ~(uint64_t)(PIECE_ALIGN_BYTES - 1);
+    return offset_bytes & ~(piece_align_bytes() - 1);
 }
 
 int chunk_list_make(const struct layer *layer, const struct arena *arena, uint64_t chunk_bytes,
@@ -70,7 +70,7 @@ int chunk_list_make(const struct layer *layer, const struct arena *arena, uint64
     for (uint32_t i = 0; i < definition->n_pieces; i++) {
         const struct piece *piece = &definition->pieces[i];
         uint64_t begin = definition->shift_bytes + piece->layer_offset_bytes;
-        uint64_t end = block_floor(begin + piece->bytes + PIECE_ALIGN_BYTES - 1);
+        uint64_t end = block_floor(begin + piece->bytes + piece_align_bytes() - 1);
         begin = block_floor(begin);
         assert(done_bytes <= begin && end <= total_bytes);
         int r = add_run(list, &cursor, begin - done_bytes, CHUNK_NO_SOURCE, 0);

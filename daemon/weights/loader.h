@@ -2,7 +2,7 @@
  *
  * Weights are read from their files straight into the arena. The rest of the pages is zeroed, so
  * that no client can see bytes of an earlier layer. A layer without weights is all zero, and its
- * memory is really written. Each read covers whole PIECE_ALIGN_BYTES blocks, at congruent offsets
+ * memory is really written. Each read covers whole piece_align_bytes blocks, at congruent offsets
  * in file and arena, so that O_DIRECT needs no bounce buffer. A cancelled fill is done only when no
  * thread writes any more and every new page is committed; until then the layer keeps its pages. */
 #pragma once

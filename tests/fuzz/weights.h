@@ -56,9 +56,9 @@ static inline void fuzz_check_definition(const struct definition *definition)
         for (uint32_t j = 0; j < layer->n_pieces; j++) {
             const struct piece *piece = &layer->pieces[j];
             uint64_t place = layer->shift_bytes + piece->layer_offset_bytes;
-            REQUIRE(place % PIECE_ALIGN_BYTES == piece->file_offset_bytes % PIECE_ALIGN_BYTES);
-            REQUIRE(j == 0 ||
-                    place / PIECE_ALIGN_BYTES > (layer->shift_bytes + end - 1) / PIECE_ALIGN_BYTES);
+            REQUIRE(place % piece_align_bytes() == piece->file_offset_bytes % piece_align_bytes());
+            REQUIRE(j == 0 || place / piece_align_bytes() >
+                                  (layer->shift_bytes + end - 1) / piece_align_bytes());
             end = piece->layer_offset_bytes + piece->bytes;
         }
         REQUIRE(layer->bytes > 0 && layer->bytes == end);

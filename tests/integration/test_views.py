@@ -33,6 +33,7 @@ def has_userfaultfd():
 @needs_preloading
 class Views(RestartTestCase):
     faults = "uffd"
+    preloaded = ()
 
     def setUp(self):
         super().setUp()
@@ -41,6 +42,8 @@ class Views(RestartTestCase):
 
     def serve(self, capacity="4M", restarts=False, **more):
         options = {"capacity": capacity, "policy": "lru", "log_level": "info", **more}
+        if self.preloaded:
+            options["environment"] = {"LD_PRELOAD": ":".join(self.preloaded)}
         self.daemon = self.service(**options) if restarts else self.start(**options)
         self.daemon.socket = more.get("socket", self.daemon.socket)
         self.path = self.directory() / "model"
@@ -52,7 +55,8 @@ class Views(RestartTestCase):
         process = subprocess.Popen(
             [PROGRAMS / ("view_told" if mode in TOLD else "view_reader"), mode, path or self.path, *map(str, words)], stderr=subprocess.PIPE,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=clean_environment(LD_PRELOAD=LIBRARY, EDGEMIND_SOCKET=self.daemon.socket,
+            env=clean_environment(LD_PRELOAD=":".join([str(LIBRARY), *self.preloaded]),
+                                  EDGEMIND_SOCKET=self.daemon.socket,
                                   EDGEMIND_VIEW_FAULTS=self.faults, **environment))
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.stdin.close)
@@ -335,6 +339,31 @@ class Several(Views):
 
 
 class BySignal(Several):
+    faults = "sigsegv"
+
+
+class LargePages(Views):
+    """With pages of 16 KiB, as daemon and library believe."""
+    preloaded = (str(PROGRAMS / "large_pages"),)
+
+    def serve(self, *words, **more):
+        super().serve(*words, **more)
+        self.assertEqual(self.daemon.stats()["arena"]["pageBytes"], 16384)
+
+
+    def test_from_the_arena(self):
+        """Only pages that two layers share are mapped from the file."""
+        self.serve()
+        process = self.reader("cut")
+        self.assertEqual(process.stdout.read(1), b"r")
+        (view,) = self.daemon.call("Views")["views"]
+        self.assertLess(view["outsideBytes"], 16384 * (len(SIZES) + 2))
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        self.assertRight(process)
+
+
+class LargePagesBySignal(LargePages):
     faults = "sigsegv"
 
 

@@ -55,14 +55,14 @@ static inline struct layer *define(unsigned i, struct piece *pieces, uint32_t n_
         .name = "l",
         .pieces = pieces,
         .n_pieces = n_pieces,
-        .shift_bytes = (uint32_t)(pieces[0].file_offset_bytes % PIECE_ALIGN_BYTES),
+        .shift_bytes = (uint32_t)(pieces[0].file_offset_bytes % piece_align_bytes()),
     };
     for (uint32_t p = 0; p < n_pieces; p++) {
         if (p > 0) {
-            uint64_t block = (end + layer->shift_bytes + PIECE_ALIGN_BYTES - 1) /
-                             PIECE_ALIGN_BYTES * PIECE_ALIGN_BYTES;
+            uint64_t block = (end + layer->shift_bytes + piece_align_bytes() - 1) /
+                             piece_align_bytes() * piece_align_bytes();
             pieces[p].layer_offset_bytes =
-                block + pieces[p].file_offset_bytes % PIECE_ALIGN_BYTES - layer->shift_bytes;
+                block + pieces[p].file_offset_bytes % piece_align_bytes() - layer->shift_bytes;
         }
         end = pieces[p].layer_offset_bytes + pieces[p].bytes;
     }
@@ -72,7 +72,7 @@ static inline struct layer *define(unsigned i, struct piece *pieces, uint32_t n_
 
 static inline uint64_t block_floor(uint64_t offset_bytes)
 {
-    return offset_bytes - offset_bytes % PIECE_ALIGN_BYTES;
+    return offset_bytes - offset_bytes % piece_align_bytes();
 }
 
 /* The layer's pages have the right bytes, and all others have not changed. The rest of a piece's
@@ -101,7 +101,7 @@ static inline void check_bytes(const struct layer *layer)
         ck_assert_msg(memcmp(bytes + begin, bench.images[piece->source] + piece->file_offset_bytes,
                              piece->bytes) == 0,
                       "piece %u", p);
-        n = block_floor(end + PIECE_ALIGN_BYTES - 1);
+        n = block_floor(end + piece_align_bytes() - 1);
     }
     ck_assert_msg(all(bytes + n, 0, n_bytes - n), "zeros behind the last piece");
     for (uint64_t i = 0; i < CAPACITY_MIB * MIB / page; i++)

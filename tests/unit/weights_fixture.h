@@ -97,16 +97,16 @@ static inline void check_layer(const struct layer_definition *layer)
     REQUIRE(layer->bytes > 0);
     REQUIRE(layer->n_pieces > 0);
     REQUIRE(layer->pieces[0].layer_offset_bytes == 0);
-    REQUIRE(layer->shift_bytes < PIECE_ALIGN_BYTES);
+    REQUIRE(layer->shift_bytes < piece_align_bytes());
     for (uint32_t i = 0; i < layer->n_pieces; i++) {
         const struct piece *piece = &layer->pieces[i];
         uint64_t place = layer->shift_bytes + piece->layer_offset_bytes;
         REQUIRE(piece->bytes > 0);
-        REQUIRE(place % PIECE_ALIGN_BYTES == piece->file_offset_bytes % PIECE_ALIGN_BYTES);
+        REQUIRE(place % piece_align_bytes() == piece->file_offset_bytes % piece_align_bytes());
         if (i > 0) {
             uint64_t last = layer->shift_bytes + end - 1;
-            REQUIRE(place / PIECE_ALIGN_BYTES > last / PIECE_ALIGN_BYTES);
-            REQUIRE(place / PIECE_ALIGN_BYTES - last / PIECE_ALIGN_BYTES <= 1);
+            REQUIRE(place / piece_align_bytes() > last / piece_align_bytes());
+            REQUIRE(place / piece_align_bytes() - last / piece_align_bytes() <= 1);
         }
         end = piece->layer_offset_bytes + piece->bytes;
     }

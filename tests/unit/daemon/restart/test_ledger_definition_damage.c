@@ -12,7 +12,7 @@ static void check_harmless(const struct definition *definition)
     for (uint32_t i = 0; i < definition->n_layers; i++) {
         const struct layer_definition *layer = &definition->layers[i];
         uint64_t end = 0;
-        REQUIRE(layer->bytes > 0 && layer->shift_bytes < PIECE_ALIGN_BYTES);
+        REQUIRE(layer->bytes > 0 && layer->shift_bytes < piece_align_bytes());
         REQUIRE(!__builtin_add_overflow(total, layer->bytes, &total));
         for (uint32_t j = 0; j < layer->n_tensors; j++) {
             const struct tensor *tensor = &layer->tensors[j];
@@ -23,15 +23,15 @@ static void check_harmless(const struct definition *definition)
             const struct piece *piece = &layer->pieces[j];
             uint64_t begin = layer->shift_bytes + piece->layer_offset_bytes;
             REQUIRE(piece->source < definition->n_files && piece->bytes > 0);
-            REQUIRE(begin % PIECE_ALIGN_BYTES == piece->file_offset_bytes % PIECE_ALIGN_BYTES);
+            REQUIRE(begin % piece_align_bytes() == piece->file_offset_bytes % piece_align_bytes());
             REQUIRE(piece->layer_offset_bytes <= layer->bytes);
             REQUIRE(piece->bytes <= layer->bytes - piece->layer_offset_bytes);
             uint64_t file_bytes = definition->files[piece->source].bytes;
             REQUIRE(piece->file_offset_bytes <= file_bytes);
             REQUIRE(piece->bytes <= file_bytes - piece->file_offset_bytes);
-            REQUIRE(begin / PIECE_ALIGN_BYTES * PIECE_ALIGN_BYTES >= end);
-            end = (begin + piece->bytes + PIECE_ALIGN_BYTES - 1) / PIECE_ALIGN_BYTES *
-                  PIECE_ALIGN_BYTES;
+            REQUIRE(begin / piece_align_bytes() * piece_align_bytes() >= end);
+            end = (begin + piece->bytes + piece_align_bytes() - 1) / piece_align_bytes() *
+                  piece_align_bytes();
         }
     }
     REQUIRE(definition->bytes == total);
@@ -168,7 +168,7 @@ START_TEST(test_wrong_parts)
     WRONG(made.layers[1].bytes = UINT64_MAX - 20000);
     WRONG(made.layers[0].bytes--);
     WRONG(made.layers[0].shift_bytes = 9);
-    WRONG(made.layers[0].shift_bytes = 8 + PIECE_ALIGN_BYTES);
+    WRONG(made.layers[0].shift_bytes = 8 + piece_align_bytes());
     WRONG(made.layers[0].n_tensors = 1);
     WRONG(made.tensors[0].name = "\x7f");
     WRONG(made.tensors[0].offset_bytes = 20279);
@@ -181,9 +181,9 @@ START_TEST(test_wrong_parts)
     WRONG(made.pieces[0].bytes = 12288);
     WRONG(made.pieces[0].bytes = UINT64_MAX);
     WRONG(made.pieces[0].file_offset_bytes++);
-    WRONG(made.pieces[0].file_offset_bytes = UINT64_MAX - PIECE_ALIGN_BYTES + 1 + 8);
+    WRONG(made.pieces[0].file_offset_bytes = UINT64_MAX - piece_align_bytes() + 1 + 8);
     WRONG(made.pieces[1].layer_offset_bytes++);
-    WRONG(made.pieces[1].layer_offset_bytes += PIECE_ALIGN_BYTES);
+    WRONG(made.pieces[1].layer_offset_bytes += piece_align_bytes());
     WRONG(made.pieces[1].layer_offset_bytes = 0);
     WRONG(made.pieces[1].bytes++);
     WRONG(made.file.bytes--);
