@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "daemon/control/server.h"
 #include "daemon/disposal.h"
+#include "daemon/grace_timer.h"
 #include "daemon/history/history.h"
 #include "daemon/load_portions.h"
 #include "daemon/methods/deleted_files.h"
@@ -51,7 +52,8 @@ struct daemon {
     struct reload reload;
     char status[STATUS_LINE_MAX];
 
-    struct event *watched[6], *sampling, *grace; /* the last two are among the first */
+    struct event *watched[6], *sampling; /* `sampling` is one of them */
+    struct grace_timer grace_timer;
     size_t n_watched;
     bool leaves_nothing; /* no other process will take over the arena */
 };
@@ -108,19 +110,6 @@ static void on_watchdog(evutil_socket_t fd, short what, void *context)
     (void)what;
     (void)context;
     service_manager_watchdog();
-}
-
-/* The grace period is over: leases that no client has taken up again since the restart end, unless
- * a client still has the arena mapped for views. */
-static void on_grace(evutil_socket_t fd, short what, void *context)
-{
-    static const struct timeval again = {.tv_sec = 1};
-    struct daemon *daemon = context;
-    (void)fd;
-    (void)what;
-    if (!backing_is_locked_before(daemon->backing, daemon->manager.started_usec) ||
-        event_add(daemon->grace, &again) < 0)
-        grace_end(handover_grace(daemon->handover));
 }
 
 /* Applies the settings that a running daemon can change. Also called once at the start. */
@@ -312,14 +301,17 @@ static int build_events(struct daemon *daemon)
     enum { SIGNAL = EV_SIGNAL | EV_PERSIST };
     struct timeval interval = timeval_of(service_manager_watchdog_interval_usec());
     struct timeval sampling = timeval_of(daemon->config->monitor_interval_usec);
-    struct timeval grace = timeval_of(daemon->config->lease_grace_usec);
 
     daemon->sampling = watch(daemon, -1, EV_PERSIST, on_sampling, daemon, &sampling);
-    if (pools_watch(&daemon->pools, daemon->base) < 0 || !daemon->sampling ||
+    daemon->grace_timer = (struct grace_timer){.grace = handover_grace(daemon->handover),
+                                               .backing = daemon->backing,
+                                               .started_usec = daemon->manager.started_usec};
+    if (grace_timer_start(&daemon->grace_timer, daemon->base, daemon->config->lease_grace_usec) <
+            0 ||
+        pools_watch(&daemon->pools, daemon->base) < 0 || !daemon->sampling ||
         !watch(daemon, SIGTERM, SIGNAL, on_terminate, daemon, NULL) ||
         !watch(daemon, SIGINT, SIGNAL, on_terminate, daemon, NULL) ||
         !watch(daemon, SIGHUP, SIGNAL, on_reload, daemon, NULL) ||
-        !(daemon->grace = watch(daemon, -1, 0, on_grace, daemon, &grace)) ||
         (evutil_timerisset(&interval) &&
          !watch(daemon, -1, EV_PERSIST, on_watchdog, daemon, &interval)))
         return log_failure("cannot watch for events", -ENOMEM);
@@ -359,6 +351,7 @@ static void take_down(struct daemon *daemon, int status)
             backing_discard(daemon->backing);
         pools_leave(status);
     }
+    grace_timer_stop(&daemon->grace_timer);
     while (daemon->n_watched > 0)
         event_free(daemon->watched[--daemon->n_watched]);
     waits_free(daemon->waits);
