@@ -303,9 +303,8 @@ static int build_events(struct daemon *daemon)
     struct timeval sampling = timeval_of(daemon->config->monitor_interval_usec);
 
     daemon->sampling = watch(daemon, -1, EV_PERSIST, on_sampling, daemon, &sampling);
-    daemon->grace_timer = (struct grace_timer){.grace = handover_grace(daemon->handover),
-                                               .backing = daemon->backing,
-                                               .started_usec = daemon->manager.started_usec};
+    daemon->grace_timer = (struct grace_timer){handover_grace(daemon->handover), daemon->backing,
+                                               daemon->manager.started_usec, NULL};
     if (grace_timer_start(&daemon->grace_timer, daemon->base, daemon->config->lease_grace_usec) <
             0 ||
         pools_watch(&daemon->pools, daemon->base) < 0 || !daemon->sampling ||

@@ -61,7 +61,7 @@ struct arguments {
     const char *disk_rate;          /* a size above 0 that json_int_t holds */
     const char *compute;            /* a duration that json_int_t holds */
     const char *wait;               /* a duration of at most a minute */
-    const char *view_grace;         /* a duration of at most a day */
+    const char *view_grace;         /* a duration that json_int_t holds */
     const char *name;               /* fit for a model */
     const char *models[MODELS_MAX]; /* NAME=FILE: a name that is fit, and not empty */
     unsigned n_models;
