@@ -2,10 +2,12 @@
 
 #include "common/arena_locks.h"
 #include "common/clock.h"
+#include "common/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <string.h>
 #include <unistd.h>
 
 static struct flock range(short type, uint64_t first, uint64_t last)
@@ -44,4 +46,17 @@ bool client_locks_end(int arena_fd, uint64_t wait_usec)
         usleep(STEP_USEC);
     }
     return true;
+}
+
+void client_locks_empty(int arena_fd)
+{
+    enum { CLIENTS_USEC = 5 * 1000 * 1000 };
+
+    if (arena_fd < 0)
+        return;
+    if (!client_locks_end(arena_fd, CLIENTS_USEC))
+        log_warn("a client that does not answer still has the stored arena mapped, and gets SIGBUS "
+                 "when it reads there");
+    if (ftruncate(arena_fd, 0) < 0)
+        log_error("cannot release the arena's memory: %s", strerror(errno));
 }

@@ -16,3 +16,7 @@ bool client_locks_are_held(int arena_fd, uint64_t first, uint64_t last);
 /* Asks the clients with locks to unmap the arena, and waits up to `wait_usec` until they have.
  * Returns whether they have. */
 bool client_locks_end(int arena_fd, uint64_t wait_usec);
+
+/* Gives the arena's memory back to the system, after clients had 5 s to unmap it. Does
+ * nothing if `arena_fd` is negative. */
+void client_locks_empty(int arena_fd);

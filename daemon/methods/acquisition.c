@@ -3,7 +3,6 @@
 #include "daemon/methods/acquisition.h"
 
 #include "common/clock.h"
-#include "daemon/arena/client_locks.h"
 #include "daemon/methods/client_process.h"
 #include "daemon/methods/error_replies.h"
 #include "daemon/methods/layer_pieces.h"
@@ -189,24 +188,6 @@ static struct acquisition_reply *describe(const struct acquisition *acquisition,
     return reply;
 }
 
-/* Opens the arena for the client. If it has views, leases outlast the connection as long as the
- * client has the arena mapped. */
-static int open_arena(struct manager *manager, struct holder *holder)
-{
-    int fd = backing_open_for_client(manager->backing);
-    if (fd < 0 || holder->views.n == 0)
-        return fd;
-    uint64_t now_usec = clock_monotonic_usec(), last = manager->leases.last_lock_id;
-    uint64_t id = now_usec > last ? now_usec : last + 1;
-    int r = client_lock_take(fd, id);
-    if (r < 0) {
-        closep(&fd);
-        return r;
-    }
-    holder->lock_id = manager->leases.last_lock_id = id;
-    return fd;
-}
-
 /* The layer must be resident. */
 static void reply_lease(struct acquisition *acquisition, bool hit)
 {
@@ -220,7 +201,9 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
 
     if (r == 0 && !acquisition->holder->has_arena && manager->backing &&
         !call_oneway(acquisition->call)) {
-        arena_fd = open_arena(manager, acquisition->holder);
+        arena_fd = backing_open_for_client(manager->backing);
+        if (arena_fd >= 0 && acquisition->holder->views.n > 0)
+            r = orphans_lock(&manager->orphans, acquisition->holder, arena_fd);
         if (arena_fd < 0) {
             reply_free(&reply->source);
             call_io_failed(acquisition->call, "open the arena", arena_fd);

@@ -2,6 +2,7 @@
  * and more seldom. */
 #include "daemon/methods/orphans.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "daemon/arena/client_locks.h"
 
@@ -52,6 +53,17 @@ static void check(evutil_socket_t fd, short what, void *context)
     }
     if (is_left)
         check_later(orphans);
+}
+
+int orphans_lock(struct orphans *orphans, struct holder *holder, int client_fd)
+{
+    uint64_t now_usec = clock_monotonic_usec(), last = orphans->leases->last_lock_id;
+    uint64_t id = now_usec > last ? now_usec : last + 1;
+    int r = client_lock_take(client_fd, id);
+
+    if (r == 0)
+        holder->lock_id = orphans->leases->last_lock_id = id;
+    return r;
 }
 
 void orphans_take(struct orphans *orphans, struct holder *holder)

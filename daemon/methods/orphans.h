@@ -18,6 +18,10 @@ struct orphans {
 void orphans_init(struct orphans *orphans, struct event_base *base, struct leases *leases,
                   int arena_fd);
 
+/* The holder's leases last as long as its client has the arena mapped through `client_fd`, also
+ * without the connection. 0 or a negative errno. */
+int orphans_lock(struct orphans *orphans, struct holder *holder, int client_fd);
+
 /* A client's connection has ended. Takes the holder. */
 void orphans_take(struct orphans *orphans, struct holder *holder);
 

@@ -93,13 +93,7 @@ void handover_take(struct handover *handover, const char *name, int fd)
 /* Makes this a cold start: returns the stored memory to the system, and empties the store. */
 static void forget(struct handover *handover)
 {
-    enum { CLIENTS_USEC = 5 * 1000 * 1000 };
-
-    if (handover->arena_fd >= 0 && !client_locks_end(handover->arena_fd, CLIENTS_USEC))
-        log_warn("a client that does not answer still has the stored arena mapped, and gets SIGBUS "
-                 "when it reads there");
-    if (handover->arena_fd >= 0 && ftruncate(handover->arena_fd, 0) < 0)
-        log_error("cannot release the stored arena's memory: %s", strerror(errno));
+    client_locks_empty(handover->arena_fd);
     descriptor_store_remove(ARENA_NAME);
     descriptor_store_remove(LEDGER_NAME);
     descriptor_store_remove(HISTORY_NAME);
