@@ -1,23 +1,7 @@
 /* Eviction policies: they choose which resident layers give way. The scheduler evicts them. */
 #pragma once
 
-#include "daemon/scheduler/run.h"
-
-/* What a policy chooses from: the layers that may be evicted. */
-struct policy_view {
-    const struct arena *arena;
-    struct layer *oldest;        /* evictable layers by last use, linked by `older` and `newer` */
-    uint64_t n_outside_runs;     /* of these, at most so many are of models without runs */
-    const struct run_list *runs; /* all runs; those of one model are neighbours */
-    uint64_t needed_pages;       /* in addition to the free pages; > 0 */
-    size_t n_victims_max;        /* it chooses no more, even if they do not suffice; 0: no limit */
-};
-
-struct victims {
-    struct layer **layers; /* owned; the first n_listed of them */
-    size_t n_listed, n_layers;
-    uint64_t pages; /* of all of them */
-};
+#include "daemon/scheduler/victims.h"
 
 /* lru looks at no more layers for a single one that suffices, so that a choice takes a bounded
  * time. */
@@ -47,13 +31,6 @@ extern const struct policy policy_next_use;
 int policy_choose_for_reading_ahead(const struct policy_view *view, const struct layer *target,
                                     struct victims *victims);
 
-/* For policies: appends one victim. Returns 0 or -ENOMEM. */
-int victims_append(struct victims *victims, struct layer *layer);
-/* For policies: whether there are as many victims as the view asks for. */
-bool victims_are_enough(const struct victims *victims, const struct policy_view *view);
-
 extern const struct policy *const policies[]; /* ends with NULL */
 /* Returns a policy of the table; NULL if none has that name. */
 const struct policy *policy_find(const char *name);
-
-void victims_done(struct victims *victims);
