@@ -54,7 +54,7 @@ class Ffn10(TestCase):
                          [{"name": "ffn10", "layers": 10, "residentLayers": 6,
                            "bytes": 5 * (EVEN + ODD), "residentBytes": SIX,
                            "deletedFiles": 0, "hits": 0, "misses": 7, "evictions": 0, "loads": 6,
-                           "reloads": 0, "bytesLoaded": SIX}])
+                           "reloads": 0, "bytesLoaded": SIX, "views": 0}])
         found = self.assertVarlinkError("MustUnload", self.daemon.call, "LoadLayer", model="ffn10",
                                         layer="dense_6", onFull="ask")
         self.assertEqual((found["requestedBytes"], found["availableBytes"], found["capacityBytes"]),

@@ -73,7 +73,7 @@ END_TEST
 
 START_TEST(test_letters)
 {
-    char names[256] = "", name[8];
+    char names[256] = "", name[16];
     for (int i = 0; i < 30; i++) {
         snprintf(name, sizeof name, "m%02d ", i);
         strcat(names, name);
