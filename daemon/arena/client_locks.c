@@ -38,11 +38,11 @@ bool client_locks_end(int arena_fd, uint64_t wait_usec)
 
     bool is_asked = false;
     while (client_locks_are_held(arena_fd, ARENA_LOCK_CLIENTS, INT64_MAX - 1)) {
-        if (clock_monotonic_usec() >= until_usec)
-            return false;
         if (!is_asked && fcntl(arena_fd, F_OFD_SETLK, &emptying) < 0)
             return false;
         is_asked = true;
+        if (clock_monotonic_usec() >= until_usec)
+            return false;
         usleep(STEP_USEC);
     }
     return true;
