@@ -47,7 +47,7 @@ class Portions(TestCase):
             os.kill(self.daemon.pid, signal.SIGCONT)
             lease = other.result("Acquire")
             self.assertVarlinkError("Busy", loading.result, "LoadLayer")
-            self.assertEqual(self.scheduler()["evictions"], PORTION)
+            self.assertIn(self.scheduler()["evictions"], range(PORTION, N, PORTION))
             other.call("Release", lease=lease["lease"])
             self.assertFalse(loading.call("LoadLayer", model="large", layer="l0")["hit"])
 
@@ -73,7 +73,7 @@ class Portions(TestCase):
             os.kill(self.daemon.pid, signal.SIGCONT)
             other.result("Acquire")
             self.assertVarlinkError("Busy", unloading.result, "UnloadModel")
-            self.assertEqual(self.scheduler()["layersLoaded"], N - PORTION)
+            self.assertIn(N - self.scheduler()["layersLoaded"], range(PORTION, N, PORTION))
         self.daemon.call("UnloadModel", model="many")
         self.assertEqual(self.scheduler()["layersLoaded"], 0)
 
