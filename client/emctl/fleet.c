@@ -81,10 +81,11 @@ static int begin(struct errand *errand, struct fleet_host *host, const char *soc
 {
     int ends[2], fd;
 
+    *errand = (struct errand){
+        .host = host, .error_fd = -1, .until_usec = clock_monotonic_usec() + CALL_USEC};
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return -errno;
-    *errand = (struct errand){
-        .host = host, .error_fd = ends[0], .until_usec = clock_monotonic_usec() + CALL_USEC};
+    errand->error_fd = ends[0];
     int r = remote_start(&errand->remote, host->name, socket, true, ends[1], &fd);
     close(ends[1]);
     if (r == 0)

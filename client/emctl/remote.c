@@ -6,7 +6,6 @@
 #include "common/error.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -87,6 +86,8 @@ int remote_start(struct remote *remote, const char *host, const char *socket, bo
 int remote_wait(struct remote *remote)
 {
     int status = 0;
+    if (remote->pid == 0)
+        return 0;
     struct pollfd end = {.fd = pidfd_open(remote->pid, 0), .events = POLLIN};
 
     if (end.fd < 0 || poll(&end, 1, LAST_WORDS_MSEC) <= 0)

@@ -21,7 +21,8 @@ int remote_start(struct remote *remote, const char *host, const char *socket, bo
 /* Ends ssh, after the caller has closed the connection. Does nothing if there is none. */
 void remote_end(struct remote *remote);
 
-/* The connection broke: waits a moment for ssh to end by itself. Returns what waitpid says. */
+/* The connection broke: waits a moment for ssh to end by itself. Returns what waitpid says;
+ * 0 if there is no ssh. */
 int remote_wait(struct remote *remote);
 
 /* The connection broke with `error` (negative). Waits a moment for ssh to end, writes a

@@ -70,6 +70,15 @@ PATH=%s:$PATH exec sh -c "$command"
         self.assertLessEqual(max(found), 16)
         self.assertGreater(max(found), 1)
 
+    def test_no_descriptor_is_free(self):
+        """No ssh can be started: that is said, and emctl signals no process."""
+        self.file.write_text("good\ngood2\n")
+        for n_files in (4, 6):  # no pipe; a pipe, but no connection
+            result = self.assertExit(3, run(
+                "setsid", "-w", "prlimit", "--nofile=%d" % n_files, EMCTL, "--hosts", self.file, "stats",
+                env=clean_environment(EDGEMIND_SSH=self.server.ssh)))
+            self.assertEqual(len(re.findall("(?m)^emctl: good2?: Too many open files.$", result.err)), 2)
+
     def test_bad_files(self):
         self.assertIn("cannot begin with '-'", self.assertExit(2, self.stats("-oProxyCommand=x\n")).err)
         self.assertIn("more than 1000", self.assertExit(2, self.stats("good\n" * 1001)).err)
