@@ -23,15 +23,15 @@ void view_free(struct view *view)
 {
     for (uint32_t i = 0; view->units && i < view->table.n_units; i++)
         json_decref(view->units[i].lease);
+    for (uint32_t i = 0; view->spare && i < view->table.n_pieces; i++)
+        if (!view->table.pieces[i].is_moved)
+            unmap_spare(view, view->table.pieces[i].begin_bytes, view->table.pieces[i].end_bytes);
     unit_table_done(&view->table);
     free(view->units);
     free(view->model);
     free(view->file_id);
     json_decref(view->id);
     free(view->path);
-    for (uint32_t i = 0; view->spare && i < view->table.n_pieces; i++)
-        if (!view->table.pieces[i].is_moved)
-            unmap_spare(view, view->table.pieces[i].begin_bytes, view->table.pieces[i].end_bytes);
     free(view);
 }
 

@@ -17,6 +17,7 @@ from machine import NOBODY, group_of, needs_root
 
 READER = BUILD / "tests" / "integration" / "view_reader"
 SIZES = [MIB + 4096 * i + 17 for i in range(10)]
+VIEWS_MAX = 64  # of a process
 NO_SOCKET = "--socket=/nonexistent/s"
 SHOW = ("sh", "-c", 'echo "$EDGEMIND_SOCKET|$LD_PRELOAD|$EDGEMIND_VIEW_AUTO"')
 
@@ -187,6 +188,28 @@ class Running(TestCase):
         self.assertExit(0, result)
         self.assertIn("is a view of model", result.err)
         self.assertGreaterEqual(self.fills(), sum(SIZES))
+
+    def test_unmapped(self):
+        """Of what the program has unmapped, views and files beyond the last view, nothing stays."""
+        self.load()
+        script = """
+import mmap, sys, time
+def count():
+    with open("/proc/self/maps") as maps:
+        return sum(sys.argv[1] in line for line in maps)
+with open(sys.argv[1], "rb") as file:
+    maps = [mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) for _ in range(70)]
+    for each in maps:
+        each[1 << 20]
+        each.close()
+deadline = time.monotonic() + 30
+while count() > 0 and time.monotonic() < deadline:
+    time.sleep(0.01)
+print(count())
+"""
+        result = self.exec("--verbose", "--", sys.executable, "-S", "-c", script, self.path)
+        self.assertEqual(self.assertExit(0, result).out, "0\n")
+        self.assertEqual(result.err.count(" is a view of m: "), VIEWS_MAX)
 
     def test_views(self):
         """Running programs are listed with the memory that they hold; programs that have ended are
