@@ -5,6 +5,8 @@
  * values. */
 #include "proto/fields.h"
 
+#include "common/json_memory.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -163,6 +165,7 @@ static bool is_absent(const struct field *field, const void *member)
 
 json_t *fields_encode(const struct field *fields, const void *source)
 {
+    uint64_t n_failures = json_memory_failures();
     json_t *object = json_object();
 
     if (!object)
@@ -177,7 +180,10 @@ json_t *fields_encode(const struct field *fields, const void *source)
             return NULL;
         }
     }
-    return object;
+    if (json_memory_failures() == n_failures)
+        return object;
+    json_decref(object); /* it may lack bytes */
+    return NULL;
 }
 
 /* A text under construction. Appending returns 0 or -1 when out of memory. */
@@ -338,9 +344,10 @@ int fields_format(const struct field *fields, const void *source, const char *be
                   const char *after, char **ret_text, size_t *ret_bytes)
 {
     struct text text = {0};
+    uint64_t n_failures = json_memory_failures();
 
     if (append(before, strlen(before), &text) < 0 || append_object(&text, fields, source) < 0 ||
-        append(after, strlen(after), &text) < 0) {
+        append(after, strlen(after), &text) < 0 || json_memory_failures() != n_failures) {
         free(text.bytes);
         return -ENOMEM;
     }

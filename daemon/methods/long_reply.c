@@ -1,6 +1,5 @@
 #include "daemon/methods/long_reply.h"
 
-#include "common/json_memory.h"
 #include "proto/message.h"
 
 #include <errno.h>
@@ -16,19 +15,9 @@ struct long_reply {
 
 static int format(struct reply_source *source, char **ret_text, size_t *ret_bytes)
 {
-    uint64_t n_failures = json_memory_failures();
-    char *text;
     int r = source->complete(source);
-    if (r == 0)
-        r = message_format_reply_fields(source->fields, source, false, &text, ret_bytes);
-    if (r < 0)
-        return r;
-    if (json_memory_failures() != n_failures) {
-        free(text);
-        return -ENOMEM;
-    }
-    *ret_text = text;
-    return 0;
+    return r < 0 ? r
+                 : message_format_reply_fields(source->fields, source, false, ret_text, ret_bytes);
 }
 
 static int format_step(struct job *job, uint64_t index)

@@ -3,7 +3,6 @@
 #include "daemon/methods/watchers.h"
 
 #include "common/cleanup.h"
-#include "common/json_memory.h"
 #include "proto/message.h"
 
 #include <errno.h>
@@ -78,15 +77,10 @@ static void watcher_drained(void *context)
 static char *format(struct watchers *watchers, size_t *ret_bytes)
 {
     struct watch_reply reply = {watchers->gathered, 0};
-    uint64_t n_failures = json_memory_failures();
-    char *text;
-    if (json_array_size(watchers->gathered) < watchers->n_gathered ||
-        message_format_reply_fields(watch_fields, &reply, true, &text, ret_bytes) < 0)
-        return NULL;
-    if (json_memory_failures() == n_failures)
-        return text;
-    free(text);
-    return NULL;
+    char *text = NULL;
+    if (json_array_size(watchers->gathered) == watchers->n_gathered)
+        (void)message_format_reply_fields(watch_fields, &reply, true, &text, ret_bytes);
+    return text;
 }
 
 static void send_gathered(struct watchers *watchers)
