@@ -2,8 +2,8 @@
 #include "daemon/methods/events.h"
 
 #include "common/clock.h"
-#include "common/json_memory.h"
 #include "common/units.h"
+#include "daemon/methods/requester_row.h"
 #include "daemon/methods/watchers.h"
 
 #include <errno.h>
@@ -32,8 +32,9 @@ struct event_record {
     const char *policy;
     struct requester requester; /* its method is NULL: none */
     /* Filled in by emit. */
-    uint64_t at_usec, uid, pid; /* UINT64_MAX: none */
-    const char *user, *message;
+    uint64_t at_usec;
+    const char *message;
+    struct requester_row requester_row;
 };
 
 static const struct field event_fields[] = {
@@ -44,10 +45,7 @@ static const struct field event_fields[] = {
     {"bytes", FIELD_U64, offsetof(struct event_record, bytes), FIELD_NULLABLE},
     {"from", FIELD_STRING, offsetof(struct event_record, from), FIELD_NULLABLE},
     {"to", FIELD_STRING, offsetof(struct event_record, to), FIELD_NULLABLE},
-    {"user", FIELD_STRING, offsetof(struct event_record, user), FIELD_NULLABLE},
-    {"uid", FIELD_U64, offsetof(struct event_record, uid), FIELD_NULLABLE},
-    {"pid", FIELD_U64, offsetof(struct event_record, pid), FIELD_NULLABLE},
-    {"method", FIELD_STRING, offsetof(struct event_record, requester.method), FIELD_NULLABLE},
+    REQUESTER_FIELDS(struct event_record, requester_row),
     {"policy", FIELD_STRING, offsetof(struct event_record, policy), FIELD_NULLABLE},
     {"message", FIELD_STRING, offsetof(struct event_record, message), FIELD_NULLABLE},
     {0},
@@ -78,19 +76,15 @@ void events_watch(struct events *events, struct call *call)
 
 static void tell_watchers(struct events *events, const struct event_record *record)
 {
-    if (!watchers_exist(events->watchers))
-        return;
-    uint64_t n_failures = json_memory_failures();
-    json_t *event = fields_encode(event_fields, record);
-    if (json_memory_failures() != n_failures) {
-        json_decref(event);
-        event = NULL;
-    }
-    watchers_tell(events->watchers, event);
+    if (watchers_exist(events->watchers))
+        watchers_tell(events->watchers, fields_encode(event_fields, record));
 }
 
-static void write_to_log(enum log_level level, const struct event_record *record, const char *pid)
+static void write_to_log(enum log_level level, const struct event_record *record)
 {
+    const struct requester_row *requester = &record->requester_row;
+    char pid[12];
+    snprintf(pid, sizeof pid, "%" PRId32, record->requester.pid);
     const struct log_field all[] = {
         {"EDGEMIND_EVENT", record->name},
         {"EDGEMIND_MODEL", record->model},
@@ -98,9 +92,9 @@ static void write_to_log(enum log_level level, const struct event_record *record
         {"EDGEMIND_FROM", record->from},
         {"EDGEMIND_TO", record->to},
         {"EDGEMIND_POLICY", record->policy},
-        {"EDGEMIND_USER", record->user},
-        {"EDGEMIND_PID", pid},
-        {"EDGEMIND_METHOD", record->requester.method},
+        {"EDGEMIND_USER", requester->user},
+        {"EDGEMIND_PID", requester->user ? pid : NULL},
+        {"EDGEMIND_METHOD", requester->method},
     };
     struct log_field fields[sizeof all / sizeof *all];
     size_t n_fields = 0;
@@ -115,21 +109,16 @@ static __attribute__((format(printf, 4, 5))) void emit(struct events *events, en
                                                        struct event_record record,
                                                        const char *format, ...)
 {
-    char message[MESSAGE_TEXT_MAX], user[12], pid[12];
+    char message[MESSAGE_TEXT_MAX];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message, sizeof(message), format, arguments);
     va_end(arguments);
 
-    bool is_asked = record.requester.method || record.requester.pid > 0;
-    snprintf(user, sizeof user, "%" PRIu32, record.requester.uid);
-    snprintf(pid, sizeof pid, "%" PRId32, record.requester.pid);
-    record.user = is_asked ? user : NULL;
-    record.uid = is_asked ? record.requester.uid : UINT64_MAX;
-    record.pid = is_asked ? (uint64_t)record.requester.pid : UINT64_MAX;
+    requester_row_fill(&record.requester_row, &record.requester);
     record.at_usec = clock_realtime_usec();
     record.message = message;
-    write_to_log(level, &record, is_asked ? pid : NULL);
+    write_to_log(level, &record);
     tell_watchers(events, &record);
 }
 

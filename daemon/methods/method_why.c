@@ -2,10 +2,9 @@
 #include "daemon/methods/error_replies.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/parameters.h"
+#include "daemon/methods/requester_row.h"
 
 #include "common/clock.h"
-
-#include <inttypes.h>
 
 enum { REASONS_MAX = 100 };
 
@@ -20,9 +19,9 @@ static const struct field parameter_fields[] = {
 };
 
 struct reason_row {
-    const char *what, *layer, *to, *policy, *decision, *user, *method;
-    uint64_t at_usec, bytes, n_layers, uid, pid; /* UINT64_MAX: absent */
-    char user_text[12];
+    const char *what, *layer, *to, *policy, *decision;
+    uint64_t at_usec, bytes, n_layers; /* UINT64_MAX: absent */
+    struct requester_row requester;
 };
 
 static const struct field reason_fields[] = {
@@ -34,10 +33,7 @@ static const struct field reason_fields[] = {
     {"to", FIELD_STRING, offsetof(struct reason_row, to), FIELD_NULLABLE},
     {"policy", FIELD_STRING, offsetof(struct reason_row, policy), FIELD_NULLABLE},
     {"decision", FIELD_STRING, offsetof(struct reason_row, decision), FIELD_NULLABLE},
-    {"user", FIELD_STRING, offsetof(struct reason_row, user), FIELD_NULLABLE},
-    {"uid", FIELD_U64, offsetof(struct reason_row, uid), FIELD_NULLABLE},
-    {"pid", FIELD_U64, offsetof(struct reason_row, pid), FIELD_NULLABLE},
-    {"method", FIELD_STRING, offsetof(struct reason_row, method), FIELD_NULLABLE},
+    REQUESTER_FIELDS(struct reason_row, requester),
     {0},
 };
 
@@ -76,9 +72,8 @@ static void describe(const struct model *model, const struct history_entry *entr
     };
     bool is_eviction = entry->kind == HISTORY_EVICTED || entry->kind == HISTORY_FLUSHED;
     bool is_refusal = entry->kind == HISTORY_REFUSED;
-    bool is_asked = entry->requester.method != NULL;
 
-    snprintf(row->user_text, sizeof row->user_text, "%" PRIu32, entry->requester.uid);
+    requester_row_fill(&row->requester, &entry->requester);
     row->what = names[entry->kind];
     row->at_usec = entry->at_usec;
     row->n_layers = entry->kind == HISTORY_FLUSHED ? entry->n_layers : UINT64_MAX;
@@ -90,10 +85,6 @@ static void describe(const struct model *model, const struct history_entry *entr
     row->to = is_eviction && *entry->text ? entry->text : NULL;
     row->policy = entry->policy ? entry->policy->name : NULL;
     row->decision = is_refusal ? decision_name(entry->decision) : NULL;
-    row->user = is_asked ? row->user_text : NULL;
-    row->uid = is_asked ? entry->requester.uid : UINT64_MAX;
-    row->pid = is_asked ? (uint64_t)entry->requester.pid : UINT64_MAX;
-    row->method = entry->requester.method;
 }
 
 static void describe_layer(const struct manager *manager, const struct layer *layer,
