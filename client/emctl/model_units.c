@@ -1,6 +1,7 @@
 #include "client/emctl/model_units.h"
 
 #include "client/emctl/error_message.h"
+#include "client/emctl/list_call.h"
 #include "client/library/safe_text.h"
 #include "common/cleanup.h"
 #include "common/definition/definition.h"
@@ -8,31 +9,6 @@
 
 #include <errno.h>
 #include <string.h>
-
-/* The arrays `key` of all replies to List, joined; NULL after a failure, which sets `ret_status`.
- */
-static json_t *list_all(struct session *session, const char *layer, const char *key,
-                        int *ret_status)
-{
-    json_t *joined = json_array();
-    bool last = false;
-    int r = session_send(session, "List",
-                         json_pack("{s:s*, s:s*}", "model", session->subject.model, "layer", layer),
-                         true, NULL);
-
-    while (r == EXIT_DONE && !last) {
-        _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
-        r = session_receive_raw(session, &reply);
-        if (r == EXIT_DONE && json_array_extend(joined, json_object_get(reply.parameters, key)) < 0)
-            r = session_bad_reply();
-        last = !reply.continues;
-    }
-    *ret_status = r;
-    if (r == EXIT_DONE)
-        return joined;
-    json_decref(joined);
-    return NULL;
-}
 
 /* Reads one tensor. `shape` has room for DEFINITION_RANK_MAX numbers. 0 or -EBADMSG. */
 static int read_tensor(json_t *json, struct tensor *tensor, uint64_t *shape)
@@ -100,13 +76,15 @@ static int add_layer(struct session *session, json_t *layer, json_t *result)
 {
     const char *name;
     json_int_t bytes;
-    int r;
 
     if (json_unpack(layer, "{s:s, s:I}", "name", &name, "bytes", &bytes) < 0)
         return session_bad_reply();
-    json_t *tensors = list_all(session, name, "tensors", &r);
-    if (!tensors)
+    json_t *tensors = json_array();
+    int r = list_call(session, name, NULL, "tensors", tensors);
+    if (r != EXIT_DONE) {
+        json_decref(tensors);
         return r;
+    }
     json_t *entry = json_pack("{s:s, s:I, s:[]}", "layer", name, "bytes", bytes, "groups");
     r = entry ? find_groups(tensors, json_object_get(entry, "groups")) : -ENOMEM;
     json_decref(tensors);
@@ -122,8 +100,8 @@ static int add_layer(struct session *session, json_t *layer, json_t *result)
 
 int model_units_list(struct session *session, json_t **ret)
 {
-    int r;
-    json_t *layers = list_all(session, NULL, "layers", &r), *result = json_array(), *layer;
+    json_t *layers = json_array(), *result = json_array(), *layer;
+    int r = list_call(session, NULL, NULL, "layers", layers);
     size_t i;
 
     json_array_foreach (layers, i, layer)

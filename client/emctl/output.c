@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 unsigned output_terminal_width(FILE *stream)
@@ -59,6 +60,21 @@ int output_flush(struct output *output)
 const char *output_number(json_int_t value, char text[static NUMBER_TEXT_MAX])
 {
     snprintf(text, NUMBER_TEXT_MAX, "%" JSON_INTEGER_FORMAT, value);
+    return text;
+}
+
+const char *output_plural(json_int_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
+const char *output_clock(uint64_t usec, char text[static CLOCK_TEXT_MAX])
+{
+    time_t at = (time_t)(usec / 1000000);
+    struct tm local;
+
+    if (!localtime_r(&at, &local) || strftime(text, CLOCK_TEXT_MAX, "%H:%M:%S", &local) == 0)
+        *text = '\0';
     return text;
 }
 

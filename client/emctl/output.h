@@ -100,5 +100,12 @@ enum { NUMBER_TEXT_MAX = 24 };
 const char *output_number(json_int_t value, char text[static NUMBER_TEXT_MAX]);
 const char *output_size(json_int_t bytes, char text[static SIZE_TEXT_MAX]);
 
+/* "s", but "" for one. */
+const char *output_plural(json_int_t n);
+
+/* "14:03:07", of a time since 1970; "" if there is no such time. */
+enum { CLOCK_TEXT_MAX = 16 };
+const char *output_clock(uint64_t usec, char text[static CLOCK_TEXT_MAX]);
+
 /* The width of the terminal if `stream` is one, otherwise 0. */
 unsigned output_terminal_width(FILE *stream);

@@ -47,9 +47,7 @@ int output_text_host(struct output *output, const struct subject *subject, json_
     (void)subject;
     if (json_unpack(host, "{s:s, s?o, s?s}", "host", &name, "stats", &stats, "error", &error) < 0)
         return -EBADMSG;
-    if (!output->table)
-        output->table = table_new(output, columns, COLUMNS);
-    if (!output->table)
+    if (table_begin(output, columns, COLUMNS) < 0)
         return -ENOMEM;
     if (stats)
         return add_stats(output->table, name, stats);

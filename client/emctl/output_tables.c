@@ -70,20 +70,14 @@ int output_text_list(struct output *output, const struct subject *subject, json_
 {
     json_t *items = json_object_get(reply, subject->model ? "layers" : "models"), *item;
     size_t i;
-    int r = 0;
 
     if (!json_is_array(items))
         return -EBADMSG;
-    if (!output->table)
-        output->table = subject->model ? table_new(output, layer_columns, LAYER_COLUMNS)
-                                       : table_new(output, model_columns, MODEL_COLUMNS);
-    if (!output->table)
-        return -ENOMEM;
-    json_array_foreach (items, i, item) {
-        r = subject->model ? add_layer(output->table, item) : add_model(output->table, item);
-        if (r < 0)
-            break;
-    }
+    int r = subject->model ? table_begin(output, layer_columns, LAYER_COLUMNS)
+                           : table_begin(output, model_columns, MODEL_COLUMNS);
+    json_array_foreach (items, i, item)
+        if (r == 0)
+            r = subject->model ? add_layer(output->table, item) : add_model(output->table, item);
     return r;
 }
 
@@ -115,9 +109,7 @@ int output_text_list_layer(struct output *output, const struct subject *subject,
     (void)subject;
     if (json_unpack(layer, "{s:s, s:I}", "name", &name, "bytes", &bytes) < 0)
         return -EBADMSG;
-    if (!output->table)
-        output->table = table_new(output, tensor_columns, TENSOR_COLUMNS);
-    if (!output->table)
+    if (table_begin(output, tensor_columns, TENSOR_COLUMNS) < 0)
         return -ENOMEM;
     const char *cells[TENSOR_COLUMNS] = {name, "", "", output_size(bytes, text)};
     return table_add_line(output->table, cells, TENSOR_COLUMNS, 0, "bold");

@@ -6,12 +6,6 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <time.h>
-
-static const char *plural(json_int_t n)
-{
-    return n == 1 ? "" : "s";
-}
 
 /* " in 0.52 s (1.9 GiB/s)". There is no rate if some layers were resident already, because those
  * took no time. There is neither for a few bytes, because the call takes longer than the load. */
@@ -44,7 +38,7 @@ static int show_load_model(struct output *output, const struct subject *subject,
                     "evicted", &evicted, "resident", &resident) < 0)
         return -EBADMSG;
     fprintf(output->stream, "%s: %" JSON_INTEGER_FORMAT " layer%s, %s loaded", model, layers,
-            plural(layers), output_size(bytes, text));
+            output_plural(layers), output_size(bytes, text));
     bool is_zeros = bytes > 0 && json_integer_value(json_object_get(reply, "zeroBytes")) >= bytes;
     show_pace(output, subject, bytes, hits == 0 && !is_zeros);
     if (is_zeros)
@@ -55,7 +49,7 @@ static int show_load_model(struct output *output, const struct subject *subject,
     if (must_unload > 0)
         fprintf(output->stream,
                 "; %" JSON_INTEGER_FORMAT " must-unload evicted %" JSON_INTEGER_FORMAT " layer%s",
-                must_unload, evicted, plural(evicted));
+                must_unload, evicted, output_plural(evicted));
     fprintf(output->stream, "; %" JSON_INTEGER_FORMAT " resident\n", resident);
     return 0;
 }
@@ -85,7 +79,7 @@ static int show_load_layer(struct output *output, const struct subject *subject,
         fputs(" (zeros: the layer has no weights)", output->stream);
     if (must_unload)
         fprintf(output->stream, "; must-unload evicted %" JSON_INTEGER_FORMAT " layer%s", evicted,
-                plural(evicted));
+                output_plural(evicted));
     fputc('\n', output->stream);
     return 0;
 }
@@ -105,7 +99,8 @@ static int show_reset(struct output *output, const struct subject *subject, json
     (void)subject;
     if (json_unpack(reply, "{s:I}", "evicted", &evicted) < 0)
         return -EBADMSG;
-    fprintf(output->stream, "%" JSON_INTEGER_FORMAT " layer%s evicted\n", evicted, plural(evicted));
+    fprintf(output->stream, "%" JSON_INTEGER_FORMAT " layer%s evicted\n", evicted,
+            output_plural(evicted));
     return 0;
 }
 
@@ -117,13 +112,11 @@ static int show_one_event(FILE *stream, json_t *event)
     const char *message = json_string_value(json_object_get(event, "message"));
     const json_t *bytes = json_object_get(event, "bytes");
     json_int_t at_usec;
-    char clock[16], text[SIZE_TEXT_MAX];
-    struct tm local;
+    char clock[CLOCK_TEXT_MAX], text[SIZE_TEXT_MAX];
 
     if (json_unpack(event, "{s:s, s:I}", "event", &what, "atUsec", &at_usec) < 0 || at_usec < 0)
         return -EBADMSG;
-    time_t at = (time_t)(at_usec / 1000000);
-    if (!localtime_r(&at, &local) || strftime(clock, sizeof clock, "%H:%M:%S", &local) == 0)
+    if (!*output_clock((uint64_t)at_usec, clock))
         return -EBADMSG;
     fprintf(stream, "%s.%03d  %-15s", clock, (int)(at_usec % 1000000 / 1000), what);
     if (model || layer)
@@ -151,7 +144,7 @@ static int show_event(struct output *output, const struct subject *subject, json
     }
     if (missed > 0)
         fprintf(output->stream, "%" JSON_INTEGER_FORMAT " event%s missed\n", missed,
-                plural(missed));
+                output_plural(missed));
     return 0;
 }
 

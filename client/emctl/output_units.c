@@ -57,9 +57,7 @@ int output_text_list_units(struct output *output, const struct subject *subject,
             0 ||
         !json_is_array(groups))
         return -EBADMSG;
-    if (!output->table)
-        output->table = table_new(output, columns, COLUMNS);
-    if (!output->table)
+    if (table_begin(output, columns, COLUMNS) < 0)
         return -ENOMEM;
     const char *cells[COLUMNS] = {name, "", "", output_size(bytes, text), "layer"};
     int r = table_add_line(output->table, cells, COLUMNS, 0, "bold");

@@ -11,11 +11,6 @@
 
 enum { SHOWN_MAX = 10, TIME_TEXT_MAX = 80, WHO_TEXT_MAX = USER_NAME_MAX + 80 };
 
-static const char *plural(uint64_t n)
-{
-    return n == 1 ? "" : "s";
-}
-
 /* "at 14:03:07 (5 s ago)", or with the date if that is a day ago. */
 static const char *describe_time(uint64_t at_usec, char text[static TIME_TEXT_MAX])
 {
@@ -108,11 +103,11 @@ static void show_reason(FILE *stream, const char *layer, const json_t *reason)
         show_eviction(stream, reason);
     } else if (strcmp(what, "flushed") == 0 && layer) {
         fprintf(stream, "It was evicted %s, as one of %" PRIu64 " layer%s that nobody held,", when,
-                n_layers, plural(n_layers));
+                n_layers, output_plural((json_int_t)n_layers));
         show_eviction(stream, reason);
     } else if (strcmp(what, "flushed") == 0) {
         fprintf(stream, "All %" PRIu64 " layer%s of all models that nobody held were evicted %s",
-                n_layers, plural(n_layers), when);
+                n_layers, output_plural((json_int_t)n_layers), when);
         show_eviction(stream, reason);
     } else if (strcmp(what, "abandoned") == 0) {
         fprintf(stream,
@@ -177,7 +172,7 @@ static void show_model(FILE *stream, const struct subject *subject, const json_t
         fprintf(stream,
                 "%s is registered; %" PRIu64 " of its %" PRIu64 " layer%s %s in the arena.\n",
                 subject->model, error_text_number(reply, "residentLayers"), n_layers,
-                plural(n_layers), n_layers == 1 ? "is" : "are");
+                output_plural((json_int_t)n_layers), n_layers == 1 ? "is" : "are");
     else
         fprintf(stream, "%s is not registered.\n", subject->model);
     json_array_foreach (reasons, i, reason) {
@@ -187,7 +182,7 @@ static void show_model(FILE *stream, const struct subject *subject, const json_t
     }
     if (total > i)
         fprintf(stream, "%" PRIu64 " earlier decision%s; --json shows more of them.\n", total - i,
-                plural(total - i));
+                output_plural((json_int_t)(total - i)));
     if (total == 0) {
         fputs("No layer of it was evicted or refused.\n", stream);
         show_since(stream, reply);

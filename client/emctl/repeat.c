@@ -38,22 +38,11 @@ static void draw(const char *frame, bool first)
     fputs("\033[J", stdout);
 }
 
-/* "14:03:07", the time of a frame for people. */
-static void show_time(struct output *output)
-{
-    time_t now = time(NULL);
-    struct tm local;
-    char text[16] = "";
-
-    if (localtime_r(&now, &local))
-        strftime(text, sizeof text, "%H:%M:%S", &local);
-    fprintf(output->stream, "%s\n", text);
-}
-
 /* Makes one frame. Its text is the caller's. */
 static int make_frame(struct session *session, int (*once)(struct session *session), char **ret)
 {
     struct output *output = &session->output;
+    char clock[CLOCK_TEXT_MAX];
     size_t n;
     FILE *standard_output = output->stream;
 
@@ -64,7 +53,7 @@ static int make_frame(struct session *session, int (*once)(struct session *sessi
         return error_message_print(EXIT_OTHER, "%s.", strerror(errno));
     }
     if (!session->arguments->json)
-        show_time(output);
+        fprintf(output->stream, "%s\n", output_clock(clock_realtime_usec(), clock));
     int r = once(session);
     fclose(output->stream);
     output_done(output); /* the table of the frame */

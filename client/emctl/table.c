@@ -29,6 +29,13 @@ struct libscols_table *table_new(const struct output *output, const struct table
     return table;
 }
 
+int table_begin(struct output *output, const struct table_column *columns, size_t n_columns)
+{
+    if (!output->table)
+        output->table = table_new(output, columns, n_columns);
+    return output->table ? 0 : -ENOMEM;
+}
+
 static bool is_hidden(struct libscols_table *table, size_t column)
 {
     return scols_column_get_flags(scols_table_get_column(table, column)) & SCOLS_FL_HIDDEN;

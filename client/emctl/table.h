@@ -19,6 +19,9 @@ enum { TABLE_COLUMNS_MAX = 10 };
 struct libscols_table *table_new(const struct output *output, const struct table_column *columns,
                                  size_t n_columns);
 
+/* Makes the table of a list, unless an earlier reply has. 0 or -ENOMEM. */
+int table_begin(struct output *output, const struct table_column *columns, size_t n_columns);
+
 DEFINE_CLEANUP(struct libscols_table *, scols_unref_table);
 
 /* Leaves a column out. */

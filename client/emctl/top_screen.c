@@ -8,7 +8,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <wchar.h>
 
 enum { ROWS_MIN = 16, COLUMNS_MIN = 60, LINE_MAX_BYTES = 512 };
@@ -44,16 +43,6 @@ int top_draw_format(int y, int x, int room, const char *format, ...)
     return top_draw_text(y, x, room, text);
 }
 
-static void format_clock(uint64_t usec, char text[static 16])
-{
-    time_t at = (time_t)(usec / 1000000);
-    struct tm local;
-
-    text[0] = '\0';
-    if (localtime_r(&at, &local))
-        strftime(text, 16, "%H:%M:%S", &local);
-}
-
 /* The right end of the title: the time, unless something is more important. */
 static int draw_state(const struct top_look *look, int columns)
 {
@@ -65,7 +54,7 @@ static int draw_state(const struct top_look *look, int columns)
     else if (look->is_paused)
         snprintf(text, sizeof text, " paused ");
     else
-        format_clock(clock_realtime_usec(), text);
+        output_clock(clock_realtime_usec(), text);
     int x = columns - (int)strlen(text);
     bool alarm = look->silent_usec > 0 || look->is_paused;
     if (alarm)
@@ -125,11 +114,11 @@ static void draw_events(const struct top_data *data, const struct top_look *look
     uint64_t oldest = n > TOP_EVENTS_MAX ? n - TOP_EVENTS_MAX : 0;
     for (int row = n_rows - 1; row > 0 && n > oldest; n--) {
         const struct top_event *event = &data->events[(n - 1) % TOP_EVENTS_MAX];
-        char at[16];
+        char at[CLOCK_TEXT_MAX];
         if (!top_shows(look, event->model))
             continue;
-        format_clock(event->at_usec, at);
-        top_draw_format(y + row, 0, columns, "%s  %s", at, event->text);
+        top_draw_format(y + row, 0, columns, "%s  %s", output_clock(event->at_usec, at),
+                        event->text);
         row--;
     }
 }

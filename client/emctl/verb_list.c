@@ -1,5 +1,6 @@
 /* list: shows the models, a model's layers, or a model's layers with their tensors or units. */
 #include "client/emctl/error_message.h"
+#include "client/emctl/list_call.h"
 #include "client/emctl/model_units.h"
 #include "client/emctl/repeat.h"
 #include "client/emctl/verb.h"
@@ -9,35 +10,12 @@
 
 #include <string.h>
 
-/* Sends one List call and shows every reply to it. With `ret_layers` it also collects the layers,
- * with their names as the daemon sends them. */
-static int list(struct session *session, const char *layer, output_function show,
-                json_t *ret_layers)
-{
-    bool last = false;
-    int r = session_send(session, "List",
-                         json_pack("{s:s*, s:s*}", "model", session->subject.model, "layer", layer),
-                         true, NULL);
-
-    while (r == EXIT_DONE && !last) {
-        _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
-        r = ret_layers ? session_receive_raw(session, &reply) : session_receive(session, &reply);
-        if (r == EXIT_DONE && show)
-            r = session_show(session, show, reply.parameters);
-        if (r == EXIT_DONE && ret_layers &&
-            json_array_extend(ret_layers, json_object_get(reply.parameters, "layers")) < 0)
-            r = session_bad_reply();
-        last = !reply.continues;
-    }
-    return r;
-}
-
 static int list_tensors(struct session *session, json_t *layers)
 {
     const struct output_ops *ops = session->output.ops;
     json_t *layer;
     size_t i;
-    int r = list(session, NULL, session->arguments->json ? ops->list : NULL, layers);
+    int r = list_call(session, NULL, session->arguments->json ? ops->list : NULL, "layers", layers);
 
     json_array_foreach (layers, i, layer) {
         const char *name = json_string_value(json_object_get(layer, "name"));
@@ -50,7 +28,7 @@ static int list_tensors(struct session *session, json_t *layers)
             return error_message_print(EXIT_OTHER, "out of memory.");
         r = session_show(session, ops->list_layer, layer);
         if (r == EXIT_DONE)
-            r = list(session, as_named, ops->list_tensors, NULL);
+            r = list_call(session, as_named, ops->list_tensors, NULL, NULL);
     }
     return r;
 }
@@ -80,7 +58,7 @@ static int list_once(struct session *session)
         r = list_tensors(session, layers);
         json_decref(layers);
     } else {
-        r = list(session, NULL, ops->list, NULL);
+        r = list_call(session, NULL, ops->list, NULL, NULL);
     }
     return r == EXIT_DONE ? session_show(session, ops->list_end, NULL) : r;
 }
