@@ -3,12 +3,12 @@
 #include "daemon/methods/methods.h"
 
 #include "common/clock.h"
-#include "daemon/monitor/history.h"
+#include "daemon/monitor/memory_history.h"
 
 static const struct field point_fields[] = {
-    {"atUsec", FIELD_U64, offsetof(struct history_point, at_usec)},
-    {"rssBytes", FIELD_U64, offsetof(struct history_point, rss_bytes)},
-    {"arenaFileBytes", FIELD_U64, offsetof(struct history_point, arena_bytes)},
+    {"atUsec", FIELD_U64, offsetof(struct memory_point, at_usec)},
+    {"rssBytes", FIELD_U64, offsetof(struct memory_point, rss_bytes)},
+    {"arenaFileBytes", FIELD_U64, offsetof(struct memory_point, arena_bytes)},
     {0},
 };
 
@@ -26,11 +26,12 @@ static const struct field reply_fields[] = {
 void method_history(struct call *call, void *context)
 {
     const struct manager *manager = context;
-    struct history_point points[HISTORY_POINTS];
+    struct memory_point points[MEMORY_HISTORY_POINTS];
 
     if (!call_decode(call, call_no_parameters, NULL))
         return;
-    size_t n = history_list(monitor_history(manager->monitor), clock_realtime_usec(), points);
-    struct history_reply reply = {HISTORY_STEP_USEC, {points, n, sizeof *points}};
+    size_t n =
+        memory_history_list(monitor_history(manager->monitor), clock_realtime_usec(), points);
+    struct history_reply reply = {MEMORY_HISTORY_STEP_USEC, {points, n, sizeof *points}};
     call_reply_fields(call, reply_fields, &reply);
 }

@@ -26,7 +26,7 @@ struct monitor {
     uint64_t cpu_ticks, cpu_at_usec; /* at the previous sample; the time counts from boot */
     uint64_t n_samples;
     struct sample last;
-    struct history history;
+    struct memory_history history;
 };
 
 int monitor_new(const struct backing *backing, const char *proc, struct monitor **ret)
@@ -223,9 +223,9 @@ int monitor_sample(struct monitor *monitor)
     monitor->cpu_at_usec = now_usec;
     monitor->last = sample;
     monitor->n_samples++;
-    history_note(
+    memory_history_note(
         &monitor->history,
-        &(struct history_point){sample.sampled_at_usec, sample.rss_bytes, sample.arena_file_bytes});
+        &(struct memory_point){sample.sampled_at_usec, sample.rss_bytes, sample.arena_file_bytes});
     return 0;
 }
 
@@ -236,10 +236,10 @@ const struct sample *monitor_last(const struct monitor *monitor)
 
 void monitor_keep_history(struct monitor *monitor, int fd)
 {
-    history_keep(&monitor->history, fd);
+    memory_history_keep(&monitor->history, fd);
 }
 
-const struct history *monitor_history(const struct monitor *monitor)
+const struct memory_history *monitor_history(const struct monitor *monitor)
 {
     return &monitor->history;
 }

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "daemon/arena/backing.h"
-#include "daemon/monitor/history.h"
+#include "daemon/monitor/memory_history.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,4 +44,4 @@ const struct sample *monitor_last(const struct monitor *monitor); /* borrowed */
 uint64_t monitor_n_samples(const struct monitor *monitor);
 /* Keeps the history in that file (borrowed), and takes over what is in it. */
 void monitor_keep_history(struct monitor *monitor, int fd);
-const struct history *monitor_history(const struct monitor *monitor); /* borrowed */
+const struct memory_history *monitor_history(const struct monitor *monitor); /* borrowed */

@@ -1,4 +1,4 @@
-#include "daemon/monitor/history.h"
+#include "daemon/monitor/memory_history.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -10,7 +10,8 @@ struct header {
     uint32_t n_points, point_bytes;
 };
 
-static const struct header present = {"EMHistor", HISTORY_POINTS, sizeof(struct history_point)};
+static const struct header present = {"EMHistor", MEMORY_HISTORY_POINTS,
+                                      sizeof(struct memory_point)};
 
 static uint64_t larger(uint64_t a, uint64_t b)
 {
@@ -22,10 +23,10 @@ static bool write_at(int fd, const void *data, size_t n_bytes, size_t offset)
     return pwrite(fd, data, n_bytes, (off_t)offset) == (ssize_t)n_bytes;
 }
 
-void history_keep(struct history *history, int fd)
+void memory_history_keep(struct memory_history *history, int fd)
 {
     struct header header;
-    struct history_point points[HISTORY_POINTS];
+    struct memory_point points[MEMORY_HISTORY_POINTS];
 
     if (pread(fd, &header, sizeof header, 0) == sizeof header &&
         memcmp(&header, &present, sizeof header) == 0 &&
@@ -36,13 +37,13 @@ void history_keep(struct history *history, int fd)
         history->fd = fd;
 }
 
-void history_note(struct history *history, const struct history_point *point)
+void memory_history_note(struct memory_history *history, const struct memory_point *point)
 {
-    uint64_t step = point->at_usec / HISTORY_STEP_USEC;
-    size_t index = step % HISTORY_POINTS;
-    struct history_point *kept = &history->points[index];
+    uint64_t step = point->at_usec / MEMORY_HISTORY_STEP_USEC;
+    size_t index = step % MEMORY_HISTORY_POINTS;
+    struct memory_point *kept = &history->points[index];
 
-    if (kept->at_usec / HISTORY_STEP_USEC != step) {
+    if (kept->at_usec / MEMORY_HISTORY_STEP_USEC != step) {
         *kept = *point;
     } else {
         kept->rss_bytes = larger(kept->rss_bytes, point->rss_bytes);
@@ -52,16 +53,16 @@ void history_note(struct history *history, const struct history_point *point)
         write_at(history->fd, kept, sizeof *kept, sizeof present + index * sizeof *kept);
 }
 
-size_t history_list(const struct history *history, uint64_t now_usec,
-                    struct history_point ret[static HISTORY_POINTS])
+size_t memory_history_list(const struct memory_history *history, uint64_t now_usec,
+                           struct memory_point ret[static MEMORY_HISTORY_POINTS])
 {
-    uint64_t now_step = now_usec / HISTORY_STEP_USEC;
-    uint64_t first = now_step < HISTORY_POINTS ? 1 : now_step - HISTORY_POINTS + 1;
+    uint64_t now_step = now_usec / MEMORY_HISTORY_STEP_USEC;
+    uint64_t first = now_step < MEMORY_HISTORY_POINTS ? 1 : now_step - MEMORY_HISTORY_POINTS + 1;
     size_t n = 0;
 
     for (uint64_t step = first; step <= now_step; step++) {
-        const struct history_point *point = &history->points[step % HISTORY_POINTS];
-        if (point->at_usec / HISTORY_STEP_USEC == step)
+        const struct memory_point *point = &history->points[step % MEMORY_HISTORY_POINTS];
+        if (point->at_usec / MEMORY_HISTORY_STEP_USEC == step)
             ret[n++] = *point;
     }
     return n;
