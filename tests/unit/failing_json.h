@@ -1,23 +1,42 @@
-/* An allocator for jansson that fails after a given number of allocations. */
+/* An allocator for jansson of which some allocations fail. */
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 
-static size_t n_allocations_left;
+static struct {
+    size_t n_before, n_left, n_failing;
+} failing_json;
 
 static inline void *allocate(size_t n_bytes)
 {
-    return n_allocations_left-- > 0 ? malloc(n_bytes) : NULL;
+    if (failing_json.n_before == 0 && failing_json.n_left > 0) {
+        failing_json.n_left--;
+        return NULL;
+    }
+    failing_json.n_before -= failing_json.n_before > 0;
+    return malloc(n_bytes);
 }
 
-static inline void fail_after(size_t n_allocations)
+/* After the first `n_before` allocations, `n_failing` fail; SIZE_MAX: all. */
+static inline void fail_some(size_t n_before, size_t n_failing)
 {
-    n_allocations_left = n_allocations;
+    failing_json.n_before = n_before;
+    failing_json.n_left = failing_json.n_failing = n_failing;
     json_set_alloc_funcs(allocate, free);
 }
 
-static inline void fail_no_more(void)
+/* One fails. */
+static inline void fail_after(size_t n_before)
+{
+    fail_some(n_before, 1);
+}
+
+/* Returns whether any has failed. */
+static inline bool fail_no_more(void)
 {
     json_set_alloc_funcs(malloc, free);
+    return failing_json.n_left < failing_json.n_failing;
 }

@@ -2,6 +2,7 @@
  * all that follow. The call then fails with -ENOMEM and says so, or does what it does otherwise;
  * what the daemon hears is a whole call or none. jansson's allocations are not counted here, as in
  * any program that uses the library. */
+#include "tests/unit/failing_json.h"
 #include "tests/unit/played_daemon.h"
 #include "tests/unit/run_suite.h"
 
@@ -15,19 +16,6 @@
 #define TENSOR_READ "a-layer-whose-name-is-long.0.weight\"\xc3\xa9"
 #define DEFINITION  "/definition.json"
 enum { CALLS_MAX = 4 };
-
-static size_t n_left; /* allocations before the one that fails */
-static size_t n_fails;
-
-static void *allocate(size_t n_bytes)
-{
-    if (n_left == 0 && n_fails > 0) {
-        n_fails--;
-        return NULL;
-    }
-    n_left -= n_left > 0;
-    return malloc(n_bytes);
-}
 
 static struct edgemind_run *run;
 static char definition_path[64];
@@ -179,13 +167,9 @@ START_TEST(out_of_memory)
             begin_anew(cases[_i].in_run);
             say_to(server, text, strstr(text, WITH_ARENA) ? arena : -1);
             say(stats_reply());
-            n_left = n;
-            n_fails = modes[mode];
-            json_set_alloc_funcs(allocate, free);
+            fail_some(n, modes[mode]);
             int r = cases[_i].call();
-            has_failed = n_fails < modes[mode];
-            n_fails = 0;
-            json_set_alloc_funcs(malloc, free);
+            has_failed = fail_no_more();
             check_calls(cases[_i].calls);
             ck_assert_msg(r == 0 || (has_failed && r == -ENOMEM), "%s, allocation %zu: %d, %s",
                           cases[_i].name, n, r, edgemind_error_text(em));

@@ -3,6 +3,7 @@
  * connection, or does what it does otherwise; what the daemon hears is a whole call or none. */
 #include "client/view/daemon_link.h"
 
+#include "tests/unit/failing_json.h"
 #include "tests/unit/played_daemon.h"
 #include "tests/unit/run_suite.h"
 
@@ -19,21 +20,9 @@
     "\"more\":true}"
 #define NAMED "\"model\":\"" MODEL "\",\"layer\":\"" LAYER "\",\"waitUsec\":59999999"
 
-static size_t n_left; /* allocations before the one that fails */
-static size_t n_fails;
 static struct daemon_link daemon_link;
 static struct view view;
 static char begin_view[CALL_BYTES_MAX];
-
-static void *allocate(size_t n_bytes)
-{
-    if (n_left == 0 && n_fails > 0) {
-        n_fails--;
-        return NULL;
-    }
-    n_left -= n_left > 0;
-    return malloc(n_bytes);
-}
 
 static int declare(void)
 {
@@ -135,14 +124,9 @@ static void end(void)
 /* Whether the n-th allocation failed, and not alone if `mode` is larger. */
 static bool call_without_memory(int (*call)(void), size_t n, size_t mode, int *ret)
 {
-    n_left = n;
-    n_fails = mode;
-    json_set_alloc_funcs(allocate, free);
+    fail_some(n, mode);
     *ret = call();
-    bool has_failed = n_fails < mode;
-    n_fails = 0;
-    json_set_alloc_funcs(malloc, free);
-    return has_failed;
+    return fail_no_more();
 }
 
 START_TEST(out_of_memory)
