@@ -62,6 +62,11 @@ void log_set_level(enum log_level level)
     max_level = (int)level;
 }
 
+bool log_takes(enum log_level level)
+{
+    return (int)level <= max_level;
+}
+
 void log_set_sink(log_sink sink)
 {
     current_sink = sink ? sink : write_to_stderr;
@@ -89,7 +94,7 @@ static void mark_cut(char line[static LINE_MAX_BYTES])
 void log_write(enum log_level level, const struct log_field *fields, size_t n_fields,
                const char *format, ...)
 {
-    if ((int)level > max_level)
+    if (!log_takes(level))
         return;
 
     int saved_errno = errno;

@@ -34,6 +34,7 @@ const char *log_level_name(enum log_level level);
 
 /* Entries less important than `level` are dropped. Default: info. */
 void log_set_level(enum log_level level);
+bool log_takes(enum log_level level); /* does not drop it */
 
 /* NULL restores the default sink: standard error, with the program's name before each line. */
 void log_set_sink(log_sink sink);

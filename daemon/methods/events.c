@@ -151,10 +151,27 @@ static const char *describe_reason(const struct scheduler_event *event, const ch
     return reason;
 }
 
+/* Whether somebody wants to know of events of that type. Those that concern every request cost
+ * nothing otherwise. */
+static bool is_wanted(const struct events *events, enum scheduler_event_type type)
+{
+    switch (type) {
+    case EVENT_LAYER_PINNED:
+    case EVENT_LAYER_UNPINNED:
+        return false;
+    case EVENT_LAYER_LOADING:
+    case EVENT_LAYER_LOADED:
+    case EVENT_LAYER_EVICTED:
+        return log_takes(LOG_LEVEL_DEBUG) || watchers_exist(events->watchers);
+    default:
+        return true;
+    }
+}
+
 void events_on_scheduler(const struct scheduler_event *event, void *context)
 {
-    if (event->type == EVENT_LAYER_PINNED || event->type == EVENT_LAYER_UNPINNED)
-        return; /* each request has several of these, so they are no event and must cost nothing */
+    if (!is_wanted(context, event->type))
+        return;
     const char *model = event->model ? event->model->definition->name : NULL;
     const char *layer = event->layer ? layer_definition(event->layer)->name : NULL;
     char size[SIZE_TEXT_MAX], successor[SUCCESSOR_TEXT_MAX], reason[REASON_TEXT_MAX];
