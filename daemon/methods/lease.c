@@ -53,12 +53,9 @@ struct holder *holder_free(struct holder *holder)
 {
     if (!holder)
         return NULL;
-    while (!LIST_EMPTY(&holder->runs))
-        client_run_end(LIST_FIRST(&holder->runs));
+    holder_end_connection(holder);
     while (!TAILQ_EMPTY(&holder->list))
         give_back(TAILQ_FIRST(&holder->list));
-    while (!LIST_EMPTY(&holder->views.list))
-        holder_end_view(holder, LIST_FIRST(&holder->views.list));
     LIST_REMOVE(holder, entry);
     free(holder);
     return NULL;
