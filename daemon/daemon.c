@@ -8,13 +8,13 @@
 #include "daemon/grace_timer.h"
 #include "daemon/history/history.h"
 #include "daemon/load_portions.h"
-#include "daemon/methods/deleted_files.h"
 #include "daemon/methods/manager.h"
 #include "daemon/methods/methods.h"
 #include "daemon/overhead.h"
 #include "daemon/pools.h"
 #include "daemon/reload.h"
 #include "daemon/restart/handover.h"
+#include "daemon/sampling.h"
 #include "daemon/scrapes.h"
 #include "daemon/sockets.h"
 #include "daemon/status_line.h"
@@ -42,7 +42,7 @@ struct daemon {
     struct history *history;
     struct metrics *metrics;
     struct scrapes *scrapes;
-    struct deleted_files deleted_files;
+    struct sampling *sampling;
     struct event_base *base;
     struct waits *waits;
     struct server *server;
@@ -52,7 +52,7 @@ struct daemon {
     struct reload reload;
     char status[STATUS_LINE_MAX];
 
-    struct event *watched[6], *sampling; /* `sampling` is one of them */
+    struct event *watched[5];
     struct grace_timer grace_timer;
     size_t n_watched;
     bool leaves_nothing; /* no other process will take over the arena */
@@ -67,8 +67,9 @@ static struct timeval timeval_of(uint64_t usec)
 }
 
 /* Sends the status line if it has changed. */
-static void tell_status(struct daemon *daemon)
+static void tell_status(void *context)
 {
+    struct daemon *daemon = context;
     char status[STATUS_LINE_MAX];
     status_line_format(daemon->scheduler, daemon->backing, monitor_last(daemon->monitor), status);
     if (strcmp(status, daemon->status) != 0) {
@@ -91,19 +92,6 @@ static void on_last_user_gone(void *context)
     event_base_loopbreak(daemon->base);
 }
 
-static void on_sampling(evutil_socket_t fd, short what, void *context)
-{
-    struct daemon *daemon = context;
-    (void)fd;
-    (void)what;
-    int r = monitor_sample(daemon->monitor);
-    if (r < 0)
-        log_warn("cannot sample memory: %s", strerror(-r));
-    events_on_sample(daemon->events, monitor_last(daemon->monitor));
-    deleted_files_look(&daemon->deleted_files, daemon->scheduler, daemon->events);
-    tell_status(daemon);
-}
-
 static void on_watchdog(evutil_socket_t fd, short what, void *context)
 {
     (void)fd;
@@ -117,9 +105,9 @@ static int apply_config(gid_t admin_gid, void *context)
 {
     struct daemon *daemon = context;
     const struct config *config = daemon->config;
-    struct timeval interval = timeval_of(config->monitor_interval_usec);
-    if (event_add(daemon->sampling, &interval) < 0)
-        return -ENOMEM;
+    int r = sampling_set_interval(daemon->sampling, config->monitor_interval_usec);
+    if (r < 0)
+        return r;
 
     /* From here on nothing fails: a reload that fails must change nothing. */
     daemon->rules.admin_gid = admin_gid;
@@ -239,7 +227,11 @@ static int build_server(struct daemon *daemon)
     int r = waits_new(daemon->base, daemon->scheduler, &daemon->waits);
     if (r < 0 || (r = history_new(daemon->scheduler, &daemon->history)) < 0 ||
         (r = metrics_new(daemon->scheduler, daemon->history, &daemon->metrics)) < 0 ||
-        (r = load_portions_new(daemon->base, daemon->loads, &daemon->portions)) < 0)
+        (r = load_portions_new(daemon->base, daemon->loads, &daemon->portions)) < 0 ||
+        (r = sampling_new(daemon->base,
+                          &(struct sampling_parts){daemon->monitor, daemon->events,
+                                                   daemon->scheduler, tell_status, daemon},
+                          &daemon->sampling)) < 0)
         return log_failure("cannot make an event loop", r);
 
     daemon->manager = (struct manager){
@@ -254,6 +246,7 @@ static int build_server(struct daemon *daemon)
         .waits = daemon->waits,
         .monitor = daemon->monitor,
         .events = daemon->events,
+        .pressure = sampling_pressure(daemon->sampling),
         .history = daemon->history,
         .metrics = daemon->metrics,
         .on_full = daemon->config->on_full,
@@ -300,14 +293,12 @@ static int build_events(struct daemon *daemon)
 {
     enum { SIGNAL = EV_SIGNAL | EV_PERSIST };
     struct timeval interval = timeval_of(service_manager_watchdog_interval_usec());
-    struct timeval sampling = timeval_of(daemon->config->monitor_interval_usec);
 
-    daemon->sampling = watch(daemon, -1, EV_PERSIST, on_sampling, daemon, &sampling);
     daemon->grace_timer = (struct grace_timer){handover_grace(daemon->handover), daemon->backing,
                                                daemon->manager.started_usec, NULL};
     if (grace_timer_start(&daemon->grace_timer, daemon->base, daemon->config->lease_grace_usec) <
             0 ||
-        pools_watch(&daemon->pools, daemon->base) < 0 || !daemon->sampling ||
+        pools_watch(&daemon->pools, daemon->base) < 0 ||
         !watch(daemon, SIGTERM, SIGNAL, on_terminate, daemon, NULL) ||
         !watch(daemon, SIGINT, SIGNAL, on_terminate, daemon, NULL) ||
         !watch(daemon, SIGHUP, SIGNAL, on_reload, daemon, NULL) ||
@@ -328,10 +319,7 @@ static int build(struct daemon *daemon)
         (r = scrapes_start(daemon->config, &daemon->manager, daemon->rules.member_gid,
                            &daemon->scrapes)) < 0)
         return r;
-    if ((r = monitor_sample(daemon->monitor)) < 0)
-        return log_failure("cannot sample memory", r);
-    events_on_sample(daemon->events, monitor_last(daemon->monitor));
-    return 0;
+    return sampling_first(daemon->sampling);
 }
 
 static void take_down(struct daemon *daemon, int status)
@@ -353,6 +341,7 @@ static void take_down(struct daemon *daemon, int status)
     grace_timer_stop(&daemon->grace_timer);
     while (daemon->n_watched > 0)
         event_free(daemon->watched[--daemon->n_watched]);
+    sampling_free(daemon->sampling);
     waits_free(daemon->waits);
     load_portions_free(daemon->portions);
     events_free(daemon->events);

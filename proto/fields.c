@@ -154,6 +154,8 @@ static bool is_absent(const struct field *field, const void *member)
     switch (field->type) {
     case FIELD_U64:
         return *(const uint64_t *)member == UINT64_MAX;
+    case FIELD_REAL:
+        return *(const double *)member < 0;
     case FIELD_STRING:
         return !*(const char *const *)member;
     case FIELD_JSON:

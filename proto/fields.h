@@ -24,7 +24,8 @@ struct field_array {
 
 enum field_flags {
     FIELD_REQUIRED = 1 << 0, /* decoding fails if it is absent */
-    FIELD_NULLABLE = 1 << 1  /* encoding leaves out NULL strings and JSON, and U64s of UINT64_MAX */
+    FIELD_NULLABLE = 1 << 1  /* encoding leaves out NULL strings and JSON, U64s of
+                                UINT64_MAX, and negative REALs */
 };
 
 struct field {

@@ -134,10 +134,12 @@ static int show_arena(const struct output *output, json_t *arena)
     return 0;
 }
 
-static int show_monitor(const struct output *output, json_t *monitor)
+/* `shortage` is NULL from a daemon that does not tell it. */
+static int show_monitor(const struct output *output, json_t *monitor, const json_t *shortage)
 {
     json_int_t rss, swap, arena_swapped, overhead, drift, available, sampled_at;
     int aligned;
+    const char *reason = json_string_value(json_object_get(shortage, "reason"));
     double pressure = json_number_value(json_object_get(monitor, "pressurePercent"));
     char text[SIZE_TEXT_MAX + 1];
     struct row verdict = {0}, memory = {0}, machine = {0};
@@ -164,7 +166,8 @@ static int show_monitor(const struct output *output, json_t *monitor)
 
     add(&machine, true, "%s available", output_size(available, text));
     add(&machine, pressure > 0, "memory pressure %.2f%%", pressure);
-    print_row(output, "machine", "", &machine);
+    add(&machine, reason, "MEMORY IS SHORT (%s)", reason);
+    print_row(output, "machine", reason ? "\033[1;31m" : "", &machine);
     return 0;
 }
 
@@ -266,7 +269,8 @@ int output_text_stats(struct output *output, const struct subject *subject, json
     (void)subject;
     int r = show_arena(output, json_object_get(reply, "arena"));
     if (r == 0)
-        r = show_monitor(output, json_object_get(reply, "monitor"));
+        r = show_monitor(output, json_object_get(reply, "monitor"),
+                         json_object_get(reply, "pressure"));
     if (r == 0)
         r = show_scheduler(output, json_object_get(reply, "scheduler"));
     if (r == 0)

@@ -98,7 +98,10 @@ static void draw_arena(const struct top_data *data, int columns)
     if (!stats->aligned)
         x += top_draw_text(1, x, columns - x, " NOT ALIGNED ");
     if (stats->swap_bytes > 0)
-        top_draw_format(1, x, columns - x, " %s SWAPPED ", output_size(stats->swap_bytes, swapped));
+        x += top_draw_format(1, x, columns - x, " %s SWAPPED ",
+                             output_size(stats->swap_bytes, swapped));
+    if (stats->is_short)
+        top_draw_text(1, x, columns - x, " MEMORY SHORT ");
     attroff(A_REVERSE | COLOR_PAIR(TOP_COLOR_ALARM));
 }
 

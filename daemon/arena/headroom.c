@@ -20,15 +20,13 @@ struct limit {
     bool unified;      /* v2 */
     const char *mount; /* below /sys/fs/cgroup */
     const char *limit, *usage;
-    const char *stat_prefix; /* in memory.stat: begins the names of the sums over a cgroup's whole
-                                subtree */
 };
 
 static const struct limit limits[] = {
-    {true, "", "memory.max", "memory.current", ""},
-    {true, "/unified", "memory.max", "memory.current", ""},
-    {false, "/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"},
-    {false, "/memory", "memory.memsw.limit_in_bytes", "memory.memsw.usage_in_bytes", "total_"},
+    {true, "", "memory.max", "memory.current"},
+    {true, "/unified", "memory.max", "memory.current"},
+    {false, "/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"},
+    {false, "/memory", "memory.memsw.limit_in_bytes", "memory.memsw.usage_in_bytes"},
 };
 
 static int read_number(const char *directory, const char *file, uint64_t *ret)
@@ -40,13 +38,14 @@ static int read_number(const char *directory, const char *file, uint64_t *ret)
     return procfs_read_number(path, ret);
 }
 
-/* The clean page cache of a cgroup and those below it; 0 if unknown. */
-static uint64_t reclaimable_bytes(const char *directory, const char *prefix)
+uint64_t headroom_reclaimable_bytes(const char *directory, bool is_v2)
 {
+    const char *prefix = is_v2 ? "" : "total_";
     _cleanup_(closep) int fd = procfs_open(directory, "memory.stat");
     if (fd < 0)
         return 0;
-    /* v1 has the same names, except that two of them lack "file_" at the beginning. */
+    /* v1 has the same names, except that two of them lack "file_" at the beginning, and that the
+     * sums over a cgroup's whole subtree have a prefix. */
     static const struct {
         const char *name;
         bool dirty;
@@ -91,7 +90,7 @@ static void apply(const struct limit *limit, const char *root, const char *path,
     }
     if (read_number(directory, limit->usage, &usage))
         return;
-    uint64_t reclaimable = reclaimable_bytes(directory, limit->stat_prefix);
+    uint64_t reclaimable = headroom_reclaimable_bytes(directory, limit->unified);
     uint64_t held = usage > reclaimable ? usage - reclaimable : 0;
     uint64_t available = maximum > held ? maximum - held : 0;
     if (available >= headroom->available_bytes)
@@ -122,7 +121,7 @@ static void apply_ancestors(const struct limit *limit, const char *root, const c
     }
 }
 
-static bool has_controller(const char *list, const char *name)
+bool headroom_has_controller(const char *list, const char *name)
 {
     size_t n_name = strlen(name);
     for (;;) {
@@ -164,7 +163,8 @@ int headroom_read(const char *proc, const char *sys_fs_cgroup, struct headroom *
         *path++ = '\0';
         controllers++;
         for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
-            if (limits[i].unified ? *controllers == '\0' : has_controller(controllers, "memory"))
+            if (limits[i].unified ? *controllers == '\0'
+                                  : headroom_has_controller(controllers, "memory"))
                 apply_ancestors(&limits[i], sys_fs_cgroup, path, &headroom);
     }
     *ret = headroom;

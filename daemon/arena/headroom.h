@@ -2,6 +2,7 @@
  * machine's figures and those of every memory cgroup above the process (v1 and v2). */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { HEADROOM_SOURCE_MAX = 256 };
@@ -16,3 +17,9 @@ struct headroom {
 /* `proc` and `sys_fs_cgroup` are "/proc" and "/sys/fs/cgroup", except in tests. Returns 0, or a
  * negative errno if meminfo cannot be read. Skips a cgroup that cannot be read. */
 int headroom_read(const char *proc, const char *sys_fs_cgroup, struct headroom *ret);
+
+/* The clean page cache of a cgroup and of those below it; 0 if unknown. */
+uint64_t headroom_reclaimable_bytes(const char *directory, bool is_v2);
+
+/* Whether a list of v1 controllers, as "cpu,memory", has that one. */
+bool headroom_has_controller(const char *list, const char *name);

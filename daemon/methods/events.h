@@ -5,6 +5,7 @@
 #include "daemon/control/call.h"
 #include "daemon/methods/client_view.h"
 #include "daemon/monitor/monitor.h"
+#include "daemon/monitor/pressure.h"
 #include "daemon/scheduler/scheduler.h"
 
 struct event_base;
@@ -19,6 +20,9 @@ void events_on_scheduler(const struct scheduler_event *event, void *context);
 
 /* Reports when the samples change from aligned to misaligned or back, and when swapping begins. */
 void events_on_sample(struct events *events, const struct sample *sample);
+
+/* Reports that memory pressure has begun or ended. */
+void events_on_pressure(struct events *events, const struct pressure *pressure);
 
 /* Reports that a setting ("policy", "on-full") has changed. It is no event if `from` equals
  * `to`. */

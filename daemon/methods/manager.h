@@ -33,6 +33,7 @@ struct manager {
     struct load_requests *loads;
     struct waits *waits;
     struct monitor *monitor;
+    const struct pressure *pressure;
     struct events *events;
     struct history *history;
     struct metrics *metrics;

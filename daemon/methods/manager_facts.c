@@ -15,6 +15,7 @@ void manager_facts(const struct manager *manager, struct exposition_facts *ret)
         .committed_bytes = manager->backing ? backing_committed_bytes(manager->backing) : 0,
         .n_waiting = waits_count(manager->waits),
         .sample = monitor_last(manager->monitor),
+        .pressure = manager->pressure,
         .immediate_calls = server_call_times(manager->server, false),
         .deferred_calls = server_call_times(manager->server, true),
     };

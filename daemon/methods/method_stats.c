@@ -20,6 +20,12 @@ struct stats_reply {
         struct sample sample;
         uint64_t n_samples;
     } monitor;
+    struct {
+        bool is_short;
+        const char *reason;
+        uint64_t n_began;
+        double own_stalled_percent;
+    } pressure;
     struct view_totals views;
     struct server_stats control;
     struct {
@@ -94,6 +100,14 @@ static const struct field monitor_fields[] = {
     {0},
 };
 
+static const struct field pressure_fields[] = {
+    {"short", FIELD_BOOL, AT(pressure.is_short)},
+    {"reason", FIELD_STRING, AT(pressure.reason), FIELD_NULLABLE},
+    {"begun", FIELD_U64, AT(pressure.n_began)},
+    {"cgroupPercent", FIELD_REAL, AT(pressure.own_stalled_percent), FIELD_NULLABLE},
+    {0},
+};
+
 static const struct field view_fields[] = {
     {"count", FIELD_U64, AT(views.n)},
     {"bytes", FIELD_U64, AT(views.bytes)},
@@ -124,6 +138,7 @@ static const struct field stats_fields[] = {
     {"arena", FIELD_OBJECT, 0, 0, arena_fields},
     {"scheduler", FIELD_OBJECT, 0, 0, scheduler_fields},
     {"monitor", FIELD_OBJECT, 0, 0, monitor_fields},
+    {"pressure", FIELD_OBJECT, 0, 0, pressure_fields},
     {"views", FIELD_OBJECT, 0, 0, view_fields},
     {"control", FIELD_OBJECT, 0, 0, control_fields},
     {"daemon", FIELD_OBJECT, 0, 0, daemon_fields},
@@ -175,6 +190,10 @@ void method_stats(struct call *call, void *context)
         .scheduler.n_deleted_files = count_deleted_files(manager->scheduler),
         .monitor.sample = *monitor_last(manager->monitor),
         .monitor.n_samples = monitor_n_samples(manager->monitor),
+        .pressure.is_short = manager->pressure->cause != PRESSURE_NONE,
+        .pressure.reason = pressure_cause_name(manager->pressure->cause),
+        .pressure.n_began = manager->pressure->n_began,
+        .pressure.own_stalled_percent = manager->pressure->last.own_stalled_percent,
         .views = manager->leases.views,
         .daemon.version = EDGEMIND_VERSION,
         .daemon.pid = (uint64_t)manager->pid,

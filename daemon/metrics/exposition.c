@@ -132,6 +132,14 @@ static void put_memory(struct exposition *to, const struct scheduler *scheduler,
     if (sample->pressure_avg10 >= 0)
         real_gauge(to, "system_memory_pressure_ratio", sample->pressure_avg10 / 100,
                    "Share of the last 10 s in which some task waited for memory.");
+    gauge(to, "memory_pressure", facts->pressure->cause != PRESSURE_NONE,
+          "1 while memory is short.");
+    counter(to, "memory_pressure_periods_total", facts->pressure->n_began,
+            "Times that memory became short.");
+    if (facts->pressure->last.own_stalled_percent >= 0)
+        real_gauge(to, "cgroup_memory_pressure_ratio",
+                   facts->pressure->last.own_stalled_percent / 100,
+                   "The same share of the daemon's cgroup.");
     real_gauge(to, "cpu_ratio", sample->cpu_percent / 100,
                "Share of one core that the daemon uses.");
     head(to, "memory_sampled_timestamp_seconds", "gauge", "When these figures were read.");

@@ -5,6 +5,7 @@
 #include "daemon/control/server.h"
 #include "daemon/metrics/metrics.h"
 #include "daemon/monitor/monitor.h"
+#include "daemon/monitor/pressure.h"
 
 /* A text never has more bytes: the names of models are bounded, and everything else is fixed. */
 enum { EXPOSITION_BYTES_MAX = 64 << 10 };
@@ -16,6 +17,7 @@ struct exposition_facts {
     uint64_t overhead_limit_bytes, committed_bytes;
     uint64_t n_readers, n_leases, n_waiting;
     const struct sample *sample;
+    const struct pressure *pressure;
     struct server_stats server;
     const struct histogram *immediate_calls, *deferred_calls;
 };

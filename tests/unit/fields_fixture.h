@@ -33,7 +33,7 @@ static const struct field fields[] = {
     {"flag", FIELD_BOOL, offsetof(struct sample, flag)},
     {"size", FIELD_U64, offsetof(struct sample, size), FIELD_NULLABLE},
     {"offset", FIELD_I64, offsetof(struct sample, offset)},
-    {"ratio", FIELD_REAL, offsetof(struct sample, ratio)},
+    {"ratio", FIELD_REAL, offsetof(struct sample, ratio), FIELD_NULLABLE},
     {"name", FIELD_STRING, offsetof(struct sample, name), FIELD_NULLABLE},
     {"inner", FIELD_OBJECT, offsetof(struct sample, inner), 0, inner_fields},
     {"any", FIELD_JSON, offsetof(struct sample, any), FIELD_NULLABLE},

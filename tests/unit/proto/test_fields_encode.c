@@ -61,6 +61,10 @@ START_TEST(test_encode_leaves_out)
     assert_encoded(fields, &sample,
                    "{\"flag\":false,\"size\":9223372036854775807,\"offset\":0,"
                    "\"ratio\":0.0,\"inner\":{\"count\":0}}");
+    sample.ratio = -0.01;
+    assert_encoded(fields, &sample,
+                   "{\"flag\":false,\"size\":9223372036854775807,\"offset\":0,"
+                   "\"inner\":{\"count\":0}}");
 }
 END_TEST
 

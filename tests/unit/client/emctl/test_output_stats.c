@@ -33,6 +33,11 @@ static char *statistics_reply(bool well)
     ck_assert_ptr_nonnull(reply);
     ck_assert_ptr_nonnull(rest);
     ck_assert_int_eq(json_object_update(reply, rest), 0);
+    if (!well)
+        ck_assert_int_eq(
+            json_object_set_new(reply, "pressure",
+                                json_pack("{s:b, s:s}", "short", 1, "reason", "stalls")),
+            0);
     char *text = json_dumps(reply, 0);
     json_decref(reply);
     json_decref(rest);
@@ -62,7 +67,7 @@ START_TEST(statistics)
         "verdict    NOT ALIGNED with the system, -4.0 MiB off, 3.0 MiB of the arena swapped out, "
         "as of 1 min 15 s ago\n"
         "memory     55.0 MiB RSS, 5.0 MiB of it beside the arena, 2.0 MiB swapped out\n"
-        "machine    1.0 GiB available\n"
+        "machine    1.0 GiB available, MEMORY IS SHORT (stalls)\n"
         "layers     2 resident, 1 loading, 1 model known, 1 run\n"
         "requests   0 hits, 2 misses, 20.0 MiB loaded, 3 waiting\n"
         "           4 must-unload, 7 layers evicted, 1 flush, 5 out-of-memory, 6 busy\n"

@@ -46,9 +46,11 @@ static void request(struct layer *layer)
 static size_t format(const struct histogram *calls)
 {
     static const struct sample sample = {.pressure_avg10 = 0};
+    static const struct pressure pressure = {.cause = PRESSURE_STALLS, .n_began = 3};
     struct exposition_facts facts = {.version = "0",
                                      .on_full = "evict",
                                      .sample = &sample,
+                                     .pressure = &pressure,
                                      .immediate_calls = calls,
                                      .deferred_calls = calls};
     int n = exposition_format(fixture.scheduler, metrics, &facts, text);
@@ -86,6 +88,8 @@ START_TEST(test_histogram)
     assert_line("\nedgemind_call_duration_seconds_sum{reply=\"deferred\"} 60.000202\n");
     assert_line("\nedgemind_call_duration_seconds_count{reply=\"deferred\"} 5\n");
     assert_line("\nedgemind_loop_lag_seconds_count 0\n");
+    assert_line("\nedgemind_memory_pressure 1\n");
+    assert_line("\nedgemind_memory_pressure_periods_total 3\n");
     end();
 }
 END_TEST
