@@ -122,6 +122,10 @@ readers := $(addprefix $(BUILD)/tests/integration/,view_reader view_told)
 $(readers): $(BUILD)/tests/integration/%: $(BUILD)/tests/integration/%.o
 	$(call link)
 
+# The observer of the soak shares no code with what it observes.
+$(BUILD)/tests/soak/observer: $(BUILD)/tests/soak/observer.o
+	$(call link)
+
 $(BUILD)/tests/integration/large_pages: $(BUILD)/tests/integration/large_pages.o
 	$(call link,,-shared)
 
@@ -141,7 +145,8 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libedgemind.a
 
 unit-tests: $(unit_tests)
 examples: $(examples)
-test-programs: $(view_library) $(integration_programs) $(examples) $(BUILD)/test/edgemindd $(BUILD)/faults/edgemindd $(BUILD)/faults/emctl
+test-programs: $(view_library) $(integration_programs) $(examples) $(BUILD)/test/edgemindd $(BUILD)/faults/edgemindd $(BUILD)/faults/emctl \
+               $(BUILD)/tests/soak/observer
 
 # The README's two commands. Each installs missing packages, builds in parallel and runs.
 demo:
@@ -179,6 +184,12 @@ check-faults:
 	@$(MAKE) -j$$(nproc) $(BUILD)/faults/edgemindd
 	@python3 tests/faults/faults.py $(BUILD)
 
+# Clients do everything at random while the daemon and they are killed. `make check` does it for two minutes.
+soak:
+	@tests/install-packages.sh check
+	@$(MAKE) -j$$(nproc) all test-programs
+	@MINUTES=$(or $(MINUTES),30) python3 tests/soak/soak.py $(BUILD)
+
 check-arm64:
 	@tests/arm64.sh $(BUILD)
 
@@ -198,7 +209,7 @@ coverage:
 
 bench:
 	@tests/install-packages.sh bench
-	@$(MAKE) -j$$(nproc) all $(bench_programs)
+	@$(MAKE) -j$$(nproc) all $(bench_programs) $(BUILD)/tests/soak/observer
 	@tests/bench/bench.sh $(BUILD)
 
 # The directories of `make install`. /etc/edgemind is fixed, because the programs have it compiled in.
@@ -304,6 +315,7 @@ help:
 	@echo 'make check-systemd, make check-arm64, make check-engines: single parts of make check'
 	@echo 'make check-kills  kills the daemon and engines 100 times each'
 	@echo 'make check-faults: each allocation fails once; make check only samples them'
+	@echo 'make soak       everything at random for 30 minutes; MINUTES= for how long, SEED= repeats the choices'
 	@echo 'make lint       the rules that a program can check'
 	@echo 'make coverage   which share of the lines the tests reach, by room'
 	@echo 'make compile_commands.json: for clangd and clang-tidy'
@@ -315,6 +327,6 @@ help:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all examples unit-tests test-programs demo check check-faults check-systemd check-arm64 check-engines check-kills lint coverage bench help clean
+.PHONY: all examples unit-tests test-programs demo check check-faults check-systemd check-arm64 check-engines check-kills soak lint coverage bench help clean
 .SECONDARY:
 -include $(shell find $(BUILD) -path $(BUILD)/deb -prune -o -name '*.d' -type f -print 2>/dev/null)

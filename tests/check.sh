@@ -127,6 +127,11 @@ integration() {
     BUILD=$build python3 -W error::ResourceWarning -m unittest discover -v -s tests/integration
 }
 
+# First that it finds planted faults, then the storm; `make soak` makes a longer one.
+soak() {
+    BUILD=$build python3 -m unittest discover -v -s tests/soak && python3 tests/soak/soak.py "$build"
+}
+
 # Runs only integration tests for which the architecture may matter; `make check-arm64` runs all.
 arm64() {
     bash tests/arm64.sh "$build" test_main_job test_protocol test_leases_bytes test_leases_readonly \
@@ -143,6 +148,7 @@ stage faults python3 tests/faults/faults.py "$build" 11
 stage demo bash tests/demo.sh "$build"
 stage sanitizers sanitized
 stage valgrind under_valgrind
+stage soak soak
 stage fuzz bash tests/fuzz/run.sh "$build" 20
 stage lint bash tests/lint.sh "$build"
 stage systemd bash tests/systemd/boot.sh "$build"
