@@ -20,7 +20,7 @@
 struct user {
     TAILQ_ENTRY(user) entry, waiting_entry;
     uid_t uid;
-    unsigned n_participants, n_senders;          /* the senders are the first in `ready` */
+    unsigned n_participants, n_open, n_senders;  /* the senders are the first in `ready` */
     uint64_t held_bytes, n_held_fds;             /* of all of them */
     struct passed_fd_owner *closing;             /* its descriptors that are to be closed */
     uint64_t n_fds;                              /* both, as they were counted last */
@@ -202,8 +202,24 @@ int rounds_join(struct rounds *rounds, struct participant *participant, uid_t ui
         TAILQ_INSERT_TAIL(&rounds->all, user, entry);
     }
     user->n_participants++;
+    user->n_open++;
     participant->user = user;
     return 0;
+}
+
+void rounds_end(struct participant *participant)
+{
+    if (participant->has_ended)
+        return;
+    participant->has_ended = true;
+    participant->user->n_open--;
+}
+
+uint64_t rounds_n_open(const struct rounds *rounds, uid_t uid)
+{
+    const struct user *user = find_user(rounds, uid);
+
+    return user ? user->n_open : 0;
 }
 
 void rounds_leave(struct rounds *rounds, struct participant *participant)
@@ -212,6 +228,7 @@ void rounds_leave(struct rounds *rounds, struct participant *participant)
 
     if (!user)
         return;
+    rounds_end(participant);
     rounds_hold(rounds, participant, 0);
     rounds_hold_fds(participant, 0);
     participant->user = NULL;

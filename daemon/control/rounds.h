@@ -19,7 +19,7 @@ struct rounds;
 struct participant {
     TAILQ_ENTRY(participant) entry;
     struct user *user;
-    bool is_ready, is_sender;
+    bool is_ready, is_sender, has_ended;
     uint64_t held_bytes, n_fds;
 };
 
@@ -33,6 +33,10 @@ struct rounds *rounds_free(struct rounds *rounds); /* all participants must have
  * rounds_join returns 0 or -ENOMEM. */
 int rounds_join(struct rounds *rounds, struct participant *participant, uid_t uid);
 void rounds_leave(struct rounds *rounds, struct participant *participant);
+/* The participant takes no more part, and will leave. Safe to repeat. Then, how many participants
+ * of user `uid` have not ended. */
+void rounds_end(struct participant *participant);
+uint64_t rounds_n_open(const struct rounds *rounds, uid_t uid);
 
 /* The participant wants a turn, or no longer wants one. Both are safe to repeat. */
 void rounds_add(struct rounds *rounds, struct participant *participant);

@@ -43,6 +43,7 @@ static void on_closed(struct connection *connection, void *context)
 {
     struct server *server = context;
 
+    rounds_end(&connection->participant);
     TAILQ_REMOVE(&server->open, connection, entry);
     TAILQ_INSERT_TAIL(&server->closing, connection, entry);
     event_active(server->reap, EV_TIMEOUT, 1);
@@ -93,19 +94,15 @@ static void serve(struct participant *participant)
 
 static bool has_place(const struct server *server, uid_t uid)
 {
-    uint64_t n = 0, n_places = server->limits.max_connections;
-    const struct connection *connection;
+    uint64_t n_places = server->limits.max_connections;
 
     if (uid == 0) {
         if (__builtin_add_overflow(n_places, SERVER_ROOT_CONNECTIONS, &n_places))
             n_places = UINT64_MAX;
         return server->n_connections < n_places;
     }
-    if (server->n_connections >= n_places)
-        return false;
-    TAILQ_FOREACH (connection, &server->open, entry)
-        n += connection->peer.uid == uid;
-    return n < server->limits.max_connections_per_user;
+    return server->n_connections < n_places &&
+           rounds_n_open(server->host.rounds, uid) < server->limits.max_connections_per_user;
 }
 
 /* Takes a connected, non-blocking socket. Returns 0, -EUSERS (no place) or another negative

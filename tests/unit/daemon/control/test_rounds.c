@@ -153,6 +153,27 @@ START_TEST(test_time_ends_a_round)
 }
 END_TEST
 
+/* A participant counts for its user until it ends, and leaves later. */
+START_TEST(test_open)
+{
+    setup("1121", ENDLESS_USEC);
+    ck_assert_uint_eq(rounds_n_open(fixture.rounds, 1), 3);
+    ck_assert_uint_eq(rounds_n_open(fixture.rounds, 2), 1);
+    ck_assert_uint_eq(rounds_n_open(fixture.rounds, 3), 0);
+    rounds_end(&fixture.all[0]);
+    rounds_end(&fixture.all[0]);
+    ck_assert_uint_eq(rounds_n_open(fixture.rounds, 1), 2);
+    rounds_leave(fixture.rounds, &fixture.all[0]);
+    ck_assert_uint_eq(rounds_n_open(fixture.rounds, 1), 2);
+    rounds_leave(fixture.rounds, &fixture.all[1]); /* without an end */
+    ck_assert_uint_eq(rounds_n_open(fixture.rounds, 1), 1);
+    rounds_end(&fixture.all[2]);
+    rounds_leave(fixture.rounds, &fixture.all[2]);
+    ck_assert_uint_eq(rounds_n_open(fixture.rounds, 2), 0);
+    teardown();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("rounds");
@@ -163,6 +184,7 @@ int main(void)
     tcase_add_test(tcase, test_rounds_end);
     tcase_add_test(tcase, test_senders);
     tcase_add_test(tcase, test_time_ends_a_round);
+    tcase_add_test(tcase, test_open);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
