@@ -6,8 +6,10 @@ Prints "ready" when it has begun, and then goes on. It makes as many connections
 have; more only if the daemon was started with a higher limit. If root starts it, it goes on as
 another user. A refusal of the daemon is not a failure.
 """
+import contextlib
 import json
 import os
+import resource
 import select
 import socket
 import sys
@@ -50,14 +52,76 @@ def definition(n_layers):
 
 
 def plans(path, _):
-    """One after the other: a model of 100,000 layers under next-use."""
+    """As many as a user may have, again and again: the largest model, and as many passes as are allowed."""
     file = definition(100_000)
+    text = message("Plan", definitionFileDescriptor=0, policy="next-use", passes=2)
+    connections = [connect(path) for _ in range(4)]
+    for connection in connections:
+        socket.send_fds(connection, [text], [file.fileno()])
     while True:
-        with connect(path) as connection:
-            connection.settimeout(600)
-            text = message("Plan", definitionFileDescriptor=0, policy="next-use", passes=3)
+        yield
+        for connection in select.select(connections, [], [], 0.1)[0]:
+            receive(connection)
             socket.send_fds(connection, [text], [file.fileno()])
-            yield
+
+
+def connections(path, _):
+    """10,000 connections, again and again. The daemon may refuse some."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    while True:
+        held = []
+        for number in range(min(10_000, limit - 100)):
+            held.append(connect(path))
+            if number % 100 == 0:
+                yield
+        yield
+        for connection in held:
+            connection.close()
+
+
+def half_open(path, _):
+    """1,000 connections with half of a message. The daemon ends them after a while; then they begin again."""
+    while True:
+        held = []
+        for _ in range(1000):
+            held.append(connect(path))
+            held[-1].sendall(message("Stats")[:20])
+        yield
+        for connection in held:
+            with contextlib.suppress(OSError):
+                connection.recv(1)
+            connection.close()
+
+
+def pipelined_stats(path, _):
+    """A million calls, and as often again, on 8 connections that read what comes."""
+    text, held = message("Stats") * 500, [connect(path) for _ in range(8)]
+    for connection in held:
+        connection.setblocking(False)
+    while True:
+        readable, writable, _ = select.select(held, held, [], 0.1)
+        for connection in readable:
+            connection.recv(1 << 18)
+        for connection in writable:
+            with contextlib.suppress(BlockingIOError):
+                left = unsent.get(connection) or text
+                unsent[connection] = left[connection.send(left):]
+        yield
+
+
+unsent = {}
+
+
+def descriptors(path, _):
+    """Whole calls with as many descriptors as a message may have, on each of 32 connections."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    connections = [connect(path) for _ in range(32)]
+    while True:
+        for connection in connections:
+            socket.send_fds(connection, [message("Stats")], [null] * 253)
+        yield
+        for connection in connections:
             receive(connection)
 
 
@@ -163,7 +227,8 @@ def half_messages(path, _):
 
 
 KINDS = {function.__name__.replace("_", "-"): function for function in (
-    plans, unread_lists, watchers, busy_leases, pipelined_lists, half_messages)}
+    plans, unread_lists, watchers, busy_leases, pipelined_lists, half_messages, connections, half_open,
+    pipelined_stats, descriptors)}
 
 
 def main():
