@@ -2,7 +2,10 @@
  *
  * libevent owns a connection, but tells of its end only after a request. So each slot keeps its
  * bufferevent alive; when libevent has freed the connection, the bufferevent has no callbacks any
- * more, and the slot gives it up. While all slots are in use, nobody is accepted. */
+ * more, and the slot gives it up. While all slots are in use, nobody is accepted.
+ *
+ * After each connection the listener rests. So many scrapers that come at once are spread over
+ * time, and the loop is nearly always free for the control plane. */
 #include "daemon/metrics/scrape_server.h"
 
 #include "common/cleanup.h"
@@ -29,7 +32,7 @@ struct slot {
 struct scrape_server {
     struct evhttp *http;
     struct evconnlistener *listener; /* belongs to `http` */
-    struct event *sweep;
+    struct event *sweep, *rested;
     struct slot slots[SCRAPE_CONNECTIONS_MAX];
     size_t n_slots; /* in use */
     scrape_format format;
@@ -60,6 +63,14 @@ static void cut(struct slot *slot)
     shutdown(fd, SHUT_RDWR);
 }
 
+/* If there is a free slot, and the listener does not rest. */
+static void listen_again(struct scrape_server *server)
+{
+    if (server->n_slots < SCRAPE_CONNECTIONS_MAX &&
+        !event_pending(server->rested, EV_TIMEOUT, NULL))
+        evconnlistener_enable(server->listener);
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *context)
 {
     struct scrape_server *server = context;
@@ -78,10 +89,16 @@ static void on_sweep(evutil_socket_t fd, short what, void *context)
         *slot = (struct slot){0};
         server->n_slots--;
     }
-    if (server->n_slots < SCRAPE_CONNECTIONS_MAX)
-        evconnlistener_enable(server->listener);
+    listen_again(server);
     if (server->n_slots > 0 && !event_pending(server->sweep, EV_TIMEOUT, NULL))
         event_add(server->sweep, &(struct timeval){.tv_usec = SWEEP_USEC});
+}
+
+static void on_rested(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    listen_again(context);
 }
 
 /* libevent asks for the bufferevent of a connection that it has accepted. */
@@ -97,7 +114,9 @@ static struct bufferevent *on_accept(struct event_base *base, void *context)
         slot++;
     bufferevent_incref(connection);
     *slot = (struct slot){.connection = connection, .begun_usec = clock_monotonic_usec()};
-    if (++server->n_slots == SCRAPE_CONNECTIONS_MAX)
+    server->n_slots++;
+    if (event_add(server->rested, &(struct timeval){.tv_usec = SCRAPE_APART_USEC}) == 0 ||
+        server->n_slots == SCRAPE_CONNECTIONS_MAX)
         evconnlistener_disable(server->listener);
     if (!event_pending(server->sweep, EV_TIMEOUT, NULL))
         event_add(server->sweep, &(struct timeval){.tv_usec = SWEEP_USEC});
@@ -182,8 +201,9 @@ int scrape_server_new(struct event_base *base, int fd, scrape_format format, voi
     server->context = context;
     server->http = evhttp_new(base);
     server->sweep = event_new(base, -1, 0, on_sweep, server);
+    server->rested = event_new(base, -1, 0, on_rested, server);
     struct evhttp_bound_socket *socket =
-        server->http && server->sweep
+        server->http && server->sweep && server->rested
             ? evhttp_accept_socket_with_handle(server->http, TAKE_FD(owned))
             : NULL;
     if (!socket) {
@@ -212,6 +232,8 @@ struct scrape_server *scrape_server_free(struct scrape_server *server)
             bufferevent_decref(server->slots[i].connection);
     if (server->sweep)
         event_free(server->sweep);
+    if (server->rested)
+        event_free(server->rested);
     free(server);
     return NULL;
 }

@@ -1,8 +1,9 @@
 /* Serves the metrics over HTTP: GET /metrics, one request on each connection.
  *
  * It has no effect on other work: at most SCRAPE_CONNECTIONS_MAX connections are open, and others
- * wait in the kernel; a connection ends after SCRAPE_USEC_MAX, whether the client sends too slowly
- * or reads too slowly; and all requests within SCRAPE_FRESH_USEC get the same text. */
+ * wait in the kernel; they are accepted SCRAPE_APART_USEC apart; a connection ends after
+ * SCRAPE_USEC_MAX, whether the client sends too slowly or reads too slowly; and all requests within
+ * SCRAPE_FRESH_USEC get the same text. */
 #pragma once
 
 #include <event2/event.h>
@@ -13,6 +14,7 @@
 enum {
     SCRAPE_CONNECTIONS_MAX = 16,
     SCRAPE_USEC_MAX = 5 * 1000 * 1000,
+    SCRAPE_APART_USEC = 10 * 1000,
     SCRAPE_FRESH_USEC = 100 * 1000,
     SCRAPE_HEADERS_BYTES_MAX = 8 << 10,
     SCRAPE_TEXT_BYTES_MAX = 64 << 10,
