@@ -6,9 +6,11 @@ set -eu
 build='gcc libc6-dev make pkg-config libevent-dev libinih-dev libjansson-dev libncurses-dev libsmartcols-dev libsystemd-dev'
 demo='jq'
 deb='debhelper dh-python lintian python3'
-check="check clang clang-format clang-tidy cppcheck dbus libclang-rt-14-dev librsvg2-bin mandoc openssh-client procps prometheus python3 python3-numpy systemd systemd-container tmux util-linux valgrind varlink-go"
+check="ansible-lint check clang clang-format clang-tidy cppcheck dbus iproute2 libclang-rt-14-dev librsvg2-bin mandoc openssh-client procps prometheus python3 python3-numpy systemd systemd-container tmux util-linux valgrind varlink-go"
 # sshd's package also starts it for everybody, so it is installed only where nothing starts services, as in a container.
 [ -d /run/systemd/system ] || check="$check openssh-server"
+# Where another package has kubectl, Debian's cannot be installed.
+command -v kubectl >/dev/null || check="$check kubernetes-client"
 bench='fio jq memcached python3 redis-server redis-tools util-linux'
 
 case ${1:?usage: install-packages.sh build|demo|deb|check|bench} in
