@@ -70,11 +70,7 @@ def connections(path, _):
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     while True:
-        held = []
-        for number in range(min(10_000, limit - 100)):
-            held.append(connect(path))
-            if number % 100 == 0:
-                yield
+        held = [connect(path) for _ in range(min(10_000, limit - 100))]
         yield
         for connection in held:
             connection.close()
