@@ -140,6 +140,8 @@ $(BUILD)/tests/integration/%: $(BUILD)/tests/integration/%.o $(BUILD)/libclient.
 # The benchmark of the event loop preloads it into the daemon.
 $(BUILD)/tests/bench/loop_turns.so: $(BUILD)/tests/bench/loop_turns.o
 	$(call link,,-shared)
+$(BUILD)/tests/bench/decide: $(BUILD)/tests/bench/decide.o $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
+	$(call link,$(pkgs))
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libedgemind.a
 	$(call link,$(common_pkgs))
 

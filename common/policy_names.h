@@ -4,4 +4,4 @@
 
 /* As a list in words: POLICY_NAMES(", ", " and "). */
 #define POLICY_NAMES(separator, last_separator) \
-    "flush-all" separator "lru" last_separator "next-use"
+    "flush-all" separator "lru" separator "next-use" last_separator "expected-use"

@@ -31,7 +31,7 @@ client/emctl            common common/definition common/residency proto client/l
 client/view             common common/formats proto client/library
 daemon/system           common
 daemon/arena            common daemon/system
-daemon/scheduler        common common/definition daemon/arena
+daemon/scheduler        common common/definition common/residency daemon/arena
 daemon/weights          common common/definition common/formats daemon/system daemon/arena daemon/scheduler
 daemon/monitor          common daemon/system daemon/arena
 daemon/restart          common common/definition daemon/system daemon/arena daemon/scheduler

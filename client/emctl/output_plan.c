@@ -303,7 +303,7 @@ int output_text_plan_policy(struct output *output, const struct subject *subject
 
 static const struct table_column policy_columns[] = {
     {"POLICY", 0},
-    {"HIT-RATE", SCOLS_FL_RIGHT},
+    {"HITS", SCOLS_FL_RIGHT},
     {"READ/PASS", SCOLS_FL_RIGHT},
     {"TIME/PASS", SCOLS_FL_RIGHT},
     {"PASSES/S", SCOLS_FL_RIGHT},

@@ -36,15 +36,27 @@ struct unit_id {
 int expected_use_new(const uint32_t *n_units, uint32_t n_layers, struct expected_use **ret);
 void expected_use_free(struct expected_use *uses);
 DEFINE_CLEANUP(struct expected_use *, expected_use_free);
+/* A copy that decides as the original does. 0 or -ENOMEM. */
+int expected_use_copy(const struct expected_use *uses, struct expected_use **ret);
 
 /* `layer` has a pass, which uses these `n` different units of it. */
 void expected_use_pass(struct expected_use *uses, uint32_t layer, const uint32_t *units, size_t n);
+
+/* `layer` begins a pass, whose uses are told later by expected_use_pass: from now on a unit of it
+ * counts as one for the next cycle. */
+void expected_use_enter(struct expected_use *uses, uint32_t layer);
 
 /* From now on the unit may be chosen, or no longer: it is in the memory and nobody reads it. At the
  * start no unit may be chosen. Without effect if nothing changes. */
 void expected_use_offer(struct expected_use *uses, struct unit_id unit);
 void expected_use_withdraw(struct expected_use *uses, struct unit_id unit);
 
+/* No unit may be chosen any more. Constant time. */
+void expected_use_withdraw_all(struct expected_use *uses);
+
 /* False if no unit may be chosen. The chosen unit remains offered. Logarithmic in the layers and in
- * the units of a layer, and examines a bounded number of units; expected_use.c says which. */
+ * the units of a layer, and examines a bounded number of units; expected_use_choose.c says which.
+ */
 bool expected_use_choose(struct expected_use *uses, struct unit_id *ret);
+/* The same, and returns the distance of the chosen unit; negative if none may be chosen. */
+double expected_use_furthest(struct expected_use *uses, struct unit_id *ret);

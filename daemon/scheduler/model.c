@@ -18,7 +18,10 @@ struct model *model_new(struct definition *definition)
     if (!model)
         return NULL;
     model->layers = calloc(definition->n_layers, sizeof *model->layers);
-    if (!model->layers) {
+    model->uses = model_uses_new(definition);
+    if (!model->layers || !model->uses) {
+        model_uses_free(model->uses);
+        free(model->layers);
         free(model);
         return NULL;
     }
@@ -46,6 +49,7 @@ struct model *model_free(struct model *model, struct arena *arena)
         else
             allocation_done(&model->layers[i].allocation);
     definition_unref(model->definition);
+    model_uses_free(model->uses);
     free(model->begins_bytes);
     free(model->layers);
     free(model);

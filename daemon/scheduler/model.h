@@ -4,6 +4,7 @@
 
 #include "common/definition/definition.h"
 #include "daemon/arena/arena.h"
+#include "daemon/scheduler/model_uses.h"
 
 #include <sys/queue.h>
 
@@ -55,7 +56,8 @@ struct model {
     struct model_usage usage;
     struct definition *definition; /* a reference */
     struct layer *layers;          /* definition->n_layers of them */
-    struct model *next;            /* in order of registration */
+    struct model_uses *uses;
+    struct model *next;     /* in order of registration */
     uint64_t largest_bytes; /* of a layer, with its shift; UINT64_MAX if 64 bits do not suffice */
     uint64_t registration;  /* its number, which no other model of this process has */
     uint64_t n_loading, n_pinned;

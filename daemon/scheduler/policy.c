@@ -38,7 +38,8 @@ const struct policy policy_flush_all = {
     .name = "flush-all", .everything = true, .choose = choose_everything};
 const struct policy policy_lru = {.name = "lru", .choose = choose_least_recent};
 
-const struct policy *const policies[] = {&policy_flush_all, &policy_lru, &policy_next_use, NULL};
+const struct policy *const policies[] = {&policy_flush_all, &policy_lru, &policy_next_use,
+                                         &policy_expected_use, NULL};
 
 const struct policy *policy_find(const char *name)
 {

@@ -20,10 +20,13 @@ struct policy {
  * chooses layers that no run will use, the least recently used first; then those that runs use
  * furthest in the future (L. Belady, "A study of replacement algorithms for a virtual-storage
  * computer", 1966). Of the latter it first takes layers that a schedule does not want now, and last
- * those that are kept. Without runs it takes the least recently used layers one by one. */
+ * those that are kept. Without runs it takes the least recently used layers one by one.
+ * expected-use chooses the layers whose next use is expected last, from the order in which the
+ * layers of their model are used and from how often each of them is. */
 extern const struct policy policy_flush_all;
 extern const struct policy policy_lru;
 extern const struct policy policy_next_use;
+extern const struct policy policy_expected_use;
 
 /* Chooses like next-use, to make room for `target`, which a run reads ahead. It takes only layers
  * that a schedule does not want now, or that are needed later than `target`, and none that its

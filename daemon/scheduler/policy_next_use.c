@@ -199,24 +199,6 @@ static int append_runs_layers(const struct policy_view *view, const struct layer
     return r;
 }
 
-/* Removes victims that later ones have made needless, beginning with the one that is used soonest.
- * The last victim is always needed. */
-static void spare_needless(const struct policy_view *view, struct victims *victims)
-{
-    size_t n = 0;
-    for (size_t i = victims->n_listed; i-- > 0;) {
-        uint64_t n_pages = victims->layers[i]->allocation.n_pages;
-        if (victims->pages - n_pages < view->needed_pages)
-            continue;
-        victims->pages -= n_pages;
-        victims->layers[i] = NULL;
-    }
-    for (size_t i = 0; i < victims->n_listed; i++)
-        if (victims->layers[i])
-            victims->layers[n++] = victims->layers[i];
-    victims->n_listed = victims->n_layers = n;
-}
-
 static int choose(const struct policy_view *view, const struct layer *target,
                   struct victims *victims)
 {
@@ -232,7 +214,7 @@ static int choose(const struct policy_view *view, const struct layer *target,
     }
     int r = victims_are_enough(victims, view) ? 0 : append_runs_layers(view, target, victims);
     if (r == 0)
-        spare_needless(view, victims);
+        victims_spare_needless(victims, view);
     return r;
 }
 

@@ -124,7 +124,7 @@ DEFINE_CLEANUP(struct scheduler *, scheduler_free);
 
 /* Takes over, in a new scheduler, the resident layers of an earlier process. They already hold
  * pages and have their fill_id, and are in the order of their last use, oldest first. The observer
- * is not called. */
+ * is not called. The policy expected-use learns anew how the layers are used. */
 void scheduler_adopt(struct scheduler *scheduler, struct layer *const *residents,
                      size_t n_residents, uint64_t last_fill_id, uint64_t loaded_bytes);
 
@@ -137,7 +137,9 @@ void scheduler_set_requester(struct scheduler *scheduler, const struct requester
 
 /* Makes a copy for a dry run: the same models, resident layers in the same order of use, and loads
  * in flight, in an arena of the same size. Its counters are zero and it has no observer. It decides
- * exactly as the original would, because placement depends only on the number of free pages.
+ * exactly as the original would, because placement depends only on the number of free pages. Only
+ * if the policy was not expected-use, or if there are more than 100,000 layers, the copy does not
+ * know how they were used, and expected-use decides in it as for models that are new.
  * Returns 0 or -ENOMEM. */
 int scheduler_clone(const struct scheduler *scheduler, struct scheduler **ret);
 

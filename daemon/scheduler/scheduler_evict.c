@@ -27,6 +27,8 @@ struct policy_view scheduler_view(const struct scheduler *scheduler, uint64_t ne
         .n_outside_runs =
             TAILQ_EMPTY(&scheduler->runs) ? UINT64_MAX : count_outside_runs(scheduler),
         .runs = &scheduler->runs,
+        .models = scheduler->models,
+        .now_usec = scheduler->now_usec,
         .needed_pages = needed_pages,
         .n_victims_max = n_victims_max,
     };
@@ -123,6 +125,7 @@ int scheduler_request_in_portions(struct scheduler *scheduler, struct layer *lay
                                   enum on_full on_full, uint64_t now_usec, struct room *room,
                                   struct verdict *ret)
 {
+    scheduler_begin_request(scheduler, layer, now_usec);
     int r = on_full == ON_FULL_EVICT ? make_room(scheduler, layer, room) : 0;
     if (r == 0)
         r = scheduler_request(scheduler, layer, on_full, now_usec, ret);

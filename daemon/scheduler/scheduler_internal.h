@@ -25,6 +25,7 @@ struct scheduler {
     } can_give_way; /* sums over `evictable` */
     uint64_t pinned_pages;
     uint64_t last_fill_id;
+    uint64_t now_usec; /* of the last request */
     uint64_t epoch; /* grows with each flush, which makes all models' counts of residents invalid */
     const struct layer *making_place_for; /* while its victims are evicted, else NULL */
     struct requester requester;
@@ -48,6 +49,10 @@ static inline uint64_t scheduler_free_bytes(const struct scheduler *scheduler)
 /* `n_victims_max` is 0 for no limit. */
 struct policy_view scheduler_view(const struct scheduler *scheduler, uint64_t needed_pages,
                                   size_t n_victims_max);
+
+/* Begins a request for the layer, whatever its answer will be. */
+void scheduler_begin_request(struct scheduler *scheduler, const struct layer *layer,
+                             uint64_t now_usec);
 
 /* Evicts the victims to make room for `layer`. */
 void scheduler_evict(struct scheduler *scheduler, const struct layer *layer,

@@ -125,6 +125,13 @@ uint64_t scheduler_layer_pages(const struct scheduler *scheduler, const struct l
     return arena_holds(scheduler->arena, &layer->allocation) ? layer->allocation.n_pages : 0;
 }
 
+void scheduler_begin_request(struct scheduler *scheduler, const struct layer *layer,
+                             uint64_t now_usec)
+{
+    scheduler->now_usec = now_usec;
+    model_uses_enter(layer->model->uses, layer->index, now_usec);
+}
+
 /* The layer must be absent, and need more pages than are free, but not more than the capacity. */
 static int request_space(struct scheduler *scheduler, uint64_t n_pages, enum on_full on_full,
                          struct verdict *verdict)
@@ -160,9 +167,11 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
     uint64_t n_pages = scheduler_footprint(scheduler, layer, &verdict.requested_bytes);
     enum layer_state state = scheduler_layer_state(scheduler, layer);
 
+    scheduler_begin_request(scheduler, layer, now_usec);
     if (state != LAYER_ABSENT) {
         verdict.ahead = layer->ahead;
         layer->ahead = 0;
+        model_uses_add(layer->model->uses, layer->index);
     }
     if (state == LAYER_RESIDENT) {
         stats->hits += !verdict.ahead;
@@ -209,6 +218,7 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
     if (verdict.outcome == OUTCOME_REFUSED) {
         scheduler_refuse(scheduler, layer, verdict.decision);
     } else {
+        model_uses_add(layer->model->uses, layer->index);
         scheduler_reserve(scheduler, layer, n_pages, &verdict);
     }
     *ret = verdict;

@@ -12,12 +12,16 @@
 struct model_copy {
     const struct model *from; /* only for comparisons */
     struct definition *definition;
-    bool *keep; /* for each layer; NULL: the model has no plan */
+    bool *keep;              /* for each layer; NULL: the model has no plan */
+    struct model_uses *uses; /* NULL: see scheduler_take_snapshot */
     uint32_t look_ahead, depth, period;
     uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
     uint64_t compute_usec, planned_pages;
     double planned_compute_per_page;
 };
+
+/* The copy of how layers are used takes up to 80 bytes for each, and must not take long. */
+enum { USES_COPIED_MAX = 100000 };
 
 struct layer_copy {
     uint64_t n_pages, used_usec;
@@ -37,7 +41,7 @@ struct run_copy {
 };
 
 struct scheduler_snapshot {
-    uint64_t capacity_bytes, page_bytes;
+    uint64_t capacity_bytes, page_bytes, now_usec;
     const struct policy *policy;
     struct model_copy *models; /* in order of registration */
     uint16_t *by_address;      /* indexes of `models`, sorted by `from` */
@@ -53,6 +57,7 @@ struct scheduler_snapshot *scheduler_snapshot_free(struct scheduler_snapshot *sn
     for (size_t i = 0; i < snapshot->n_models; i++) {
         definition_unref(snapshot->models[i].definition);
         free(snapshot->models[i].keep);
+        model_uses_free(snapshot->models[i].uses);
     }
     free(snapshot->models);
     free(snapshot->by_address);
@@ -83,10 +88,17 @@ static int take_models(const struct scheduler *scheduler, struct scheduler_snaps
             for (uint32_t i = 0; i < n_layers; i++)
                 keep[i] = from->layers[i].keep;
         }
+        struct model_uses *uses = NULL;
+        if (scheduler->policy == &policy_expected_use && scheduler->n_layers <= USES_COPIED_MAX &&
+            !(uses = model_uses_copy(from->uses))) {
+            free(keep);
+            return -ENOMEM;
+        }
         *copy = (struct model_copy){
             .from = from,
             .definition = definition_ref(from->definition),
             .keep = keep,
+            .uses = uses,
             .look_ahead = from->look_ahead,
             .depth = from->depth,
             .period = from->period,
@@ -161,6 +173,7 @@ int scheduler_take_snapshot(const struct scheduler *scheduler, struct scheduler_
     snapshot->capacity_bytes = scheduler_capacity_bytes(scheduler);
     snapshot->page_bytes = arena_page_bytes(scheduler->arena);
     snapshot->policy = scheduler->policy;
+    snapshot->now_usec = scheduler->now_usec;
     /* One element more than needed, so that an empty array is no failure. */
     snapshot->models = calloc(stats->n_models + 1, sizeof *snapshot->models);
     snapshot->by_address = calloc(stats->n_models + 1, sizeof *snapshot->by_address);
@@ -223,6 +236,21 @@ static int build_layers(const struct scheduler_snapshot *snapshot, struct schedu
     return 0;
 }
 
+/* The copies already know which layers may be evicted. */
+static int build_uses(const struct scheduler_snapshot *snapshot, struct model *const *models)
+{
+    for (size_t i = 0; i < snapshot->n_models; i++) {
+        if (!snapshot->models[i].uses)
+            continue;
+        struct model_uses *uses = model_uses_copy(snapshot->models[i].uses);
+        if (!uses)
+            return -ENOMEM;
+        model_uses_free(models[i]->uses);
+        models[i]->uses = uses;
+    }
+    return 0;
+}
+
 static int build_runs(const struct scheduler_snapshot *snapshot, struct scheduler *scheduler,
                       struct model *const *models)
 {
@@ -251,12 +279,15 @@ int scheduler_from_snapshot(const struct scheduler_snapshot *snapshot, struct sc
     r = scheduler_new(arena, snapshot->policy, &copy);
     if (r < 0)
         return r;
+    copy->now_usec = snapshot->now_usec;
     _cleanup_(freep) struct model **models = calloc(snapshot->n_models + 1, sizeof *models);
     if (!models)
         return -ENOMEM;
     r = build_models(snapshot, copy, models);
     if (r == 0)
         r = build_layers(snapshot, copy, models);
+    if (r == 0)
+        r = build_uses(snapshot, models);
     if (r == 0)
         r = build_runs(snapshot, copy, models);
     if (r == 0)

@@ -81,10 +81,13 @@ static void count_resident(struct scheduler *scheduler, const struct layer *laye
 
 void scheduler_list_evictable(struct scheduler *scheduler, struct layer *layer, int sign)
 {
-    if (sign > 0)
+    if (sign > 0) {
         layer_list_append(&scheduler->evictable, layer);
-    else
+        model_uses_offer(layer->model->uses, layer->index);
+    } else {
         layer_list_remove(&scheduler->evictable, layer);
+        model_uses_withdraw(layer->model->uses, layer->index);
+    }
     scheduler->can_give_way.n_layers += (uint64_t)sign;
     scheduler->can_give_way.pages += (uint64_t)sign * layer->allocation.n_pages;
     scheduler->can_give_way.bytes += (uint64_t)sign * layer_definition(layer)->bytes;
@@ -168,7 +171,9 @@ void scheduler_flush(struct scheduler *scheduler)
     scheduler->stats.resident_bytes = 0;
     for (const struct layer *layer = scheduler->pinned.oldest; layer; layer = layer->newer)
         count_resident(scheduler, layer, 1);
-    for (struct model *model = scheduler->models; model; model = model->next)
+    for (struct model *model = scheduler->models; model; model = model->next) {
+        model_uses_withdraw_all(model->uses);
         scheduler_touch_model(scheduler, model);
+    }
     scheduler_tell(scheduler, event);
 }

@@ -32,3 +32,19 @@ bool victims_are_enough(const struct victims *victims, const struct policy_view 
     return victims->pages >= view->needed_pages ||
            (view->n_victims_max > 0 && victims->n_layers >= view->n_victims_max);
 }
+
+void victims_spare_needless(struct victims *victims, const struct policy_view *view)
+{
+    size_t n = 0;
+    for (size_t i = victims->n_listed; i-- > 0;) {
+        uint64_t n_pages = victims->layers[i]->allocation.n_pages;
+        if (victims->pages - n_pages < view->needed_pages)
+            continue;
+        victims->pages -= n_pages;
+        victims->layers[i] = NULL;
+    }
+    for (size_t i = 0; i < victims->n_listed; i++)
+        if (victims->layers[i])
+            victims->layers[n++] = victims->layers[i];
+    victims->n_listed = victims->n_layers = n;
+}

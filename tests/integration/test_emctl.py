@@ -150,7 +150,8 @@ class WithDaemon(TestCase):
                     self.assertIn(printed.strip().encode(), raw)
         printed = self.assertExit(0, self.daemon.emctl("stats", "--json")).out
         self.assertEqual(list(json.loads(printed)),
-                         ["arena", "scheduler", "monitor", "views", "control", "daemon"])
+                         ["arena", "scheduler", "monitor", "pressure", "views", "control",
+                          "daemon"])
         # An error is on stderr for people, and on stdout for programs.
         result = self.assertExit(7, self.daemon.emctl("load-layer", "m", "nope", "--json"))
         self.assertEqual(json.loads(result.out), {"error": "io.edgemind.manager.NotFound",

@@ -270,7 +270,8 @@ static inline foretell_function *find_foretelling(const struct policy *policy)
     } table[] = {
         {&policy_flush_all, foretell_flush_all},
         {&policy_lru, foretell_lru},
-        {&policy_next_use, NULL}, /* test_next_use_property.c */
+        {&policy_next_use, NULL},     /* test_next_use_property.c */
+        {&policy_expected_use, NULL}, /* test_expected_use_property.c */
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].policy == policy)

@@ -114,24 +114,24 @@ START_TEST(policies)
            "no run: the load would be refused\n\n");
     expect(output_text.plan_comparison, &subject,
            "[" RUN("a", PASS(1, 1, 1024, null)) "," RUN("bcd", PASS(0, 2, 2048, null)) "]",
-           "POLICY HIT-RATE READ/PASS\n"
-           "a         50.0%   1.0 KiB\n"
-           "bcd        0.0%   2.0 KiB\n"
+           "POLICY  HITS READ/PASS\n"
+           "a      50.0%   1.0 KiB\n"
+           "bcd     0.0%   2.0 KiB\n"
            "m into 1.0 MiB, pass 1; best: a\n");
     /* The policy that takes the least time is best, not the one that reads least. */
     expect(output_text.plan_comparison, &subject,
            "[" RUN("a", PASS(1, 1, 1024, 2000)) "," RUN("b", PASS(0, 2, 2048, 1000)) "," RUN(
                "c", PASS(0, 2, 2048, 1000)) "]",
-           "POLICY HIT-RATE READ/PASS TIME/PASS PASSES/S\n"
-           "a         50.0%   1.0 KiB   2.00 ms      500\n"
-           "b          0.0%   2.0 KiB   1.00 ms     1000\n"
-           "c          0.0%   2.0 KiB   1.00 ms     1000\n"
+           "POLICY  HITS READ/PASS TIME/PASS PASSES/S\n"
+           "a      50.0%   1.0 KiB   2.00 ms      500\n"
+           "b       0.0%   2.0 KiB   1.00 ms     1000\n"
+           "c       0.0%   2.0 KiB   1.00 ms     1000\n"
            "m into 1.0 MiB, pass 1; best: b, c\n");
     expect(output_text.plan_comparison, &subject,
            "[" RUN("a", PASS(1, 1, 1024, null)) "," RUN("b", PASS(1, 1, 1024, null)) "]",
-           "POLICY HIT-RATE READ/PASS\n"
-           "a         50.0%   1.0 KiB\n"
-           "b         50.0%   1.0 KiB\n"
+           "POLICY  HITS READ/PASS\n"
+           "a      50.0%   1.0 KiB\n"
+           "b      50.0%   1.0 KiB\n"
            "m into 1.0 MiB, pass 1; all are as good\n");
     expect(output_text.plan_comparison, &subject, "[" RUN("a", "") "," RUN("b", "") "]", "");
     expect(output_text.plan_comparison, &subject, "[]", "");

@@ -1,85 +1,15 @@
 /* The choice against a naive one that computes every unit's distance from the formula. */
 #include "common/residency/expected_use.h"
 #include "tests/unit/case_step.h"
+#include "tests/unit/naive_expected_use.h"
 #include "tests/unit/random.h"
 #include "tests/unit/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
-enum { LAYERS = 6, UNITS = 48, FOLLOWERS_KEPT = 10, RECENT = 16 };
-
-static struct naive {
-    uint32_t n_layers, n_units[LAYERS], at;
-    bool offered[LAYERS][UNITS];
-    double short_frequency[LAYERS][UNITS], long_frequency[LAYERS][UNITS]; /* at the next pass */
-    int n_uses[LAYERS][UNITS], follows[LAYERS][UNITS][UNITS];
-    uint32_t recent[LAYERS][RECENT], n_recent[LAYERS];
-} naive;
-
-static void naive_follow(int counts[static UNITS], uint32_t follower)
-{
-    int n_kept = 0;
-    for (int i = 0; i < UNITS; i++)
-        n_kept += counts[i] > 0;
-    if (counts[follower] > 0 || n_kept < FOLLOWERS_KEPT)
-        counts[follower]++;
-    else
-        for (int i = 0; i < UNITS; i++)
-            counts[i] -= counts[i] > 0;
-}
-
-static void naive_pass(uint32_t layer, const uint32_t *units, uint32_t n)
-{
-    bool used[UNITS] = {0};
-
-    naive.at = layer;
-    for (uint32_t i = 0; n <= RECENT && i < naive.n_recent[layer]; i++)
-        for (uint32_t j = 0; j < n; j++)
-            naive_follow(naive.follows[layer][naive.recent[layer][i]], units[j]);
-    naive.n_recent[layer] = n <= RECENT ? n : 0;
-    for (uint32_t i = 0; i < n; i++) {
-        used[units[i]] = true;
-        if (naive.n_uses[layer][units[i]]++ == UINT8_MAX) {
-            naive.n_uses[layer][units[i]] = UINT8_MAX / 2 + 1;
-            for (uint32_t j = 0; j < UNITS; j++)
-                naive.follows[layer][units[i]][j] /= 2;
-        }
-        if (n <= RECENT)
-            naive.recent[layer][i] = units[i];
-    }
-    for (uint32_t i = 0; i < naive.n_units[layer]; i++) {
-        double *s = &naive.short_frequency[layer][i], *l = &naive.long_frequency[layer][i];
-        *s = (*s + (used[i] ? 1 / 1.3 : 0)) * (1 - 1 / 1.3);
-        *l = (*l + (used[i] ? 1 / 30.0 : 0)) * (1 - 1 / 30.0);
-    }
-}
-
-static double naive_distance(struct unit_id unit)
-{
-    uint32_t l = unit.layer, n_on = (l + naive.n_layers - naive.at - 1) % naive.n_layers + 1;
-    double p =
-        1e-3 + naive.short_frequency[l][unit.index] / 2 + naive.long_frequency[l][unit.index] / 2;
-
-    for (uint32_t i = 0; i < naive.n_recent[l]; i++) {
-        uint32_t recent = naive.recent[l][i];
-        p += 0.2 * naive.follows[l][recent][unit.index] / (naive.n_uses[l][recent] + 3);
-    }
-    return 3.0 * n_on / naive.n_layers + 1 / fmin(p, 1) - 1;
-}
-
-static double naive_furthest(void)
-{
-    double furthest = -1;
-
-    for (uint32_t l = 0; l < naive.n_layers; l++)
-        for (uint32_t i = 0; i < naive.n_units[l]; i++)
-            if (naive.offered[l][i])
-                furthest = fmax(furthest, naive_distance((struct unit_id){l, i}));
-    return furthest;
-}
+struct naive naive;
 
 static void assert_choice(struct expected_use *uses)
 {
@@ -91,6 +21,32 @@ static void assert_choice(struct expected_use *uses)
         return;
     ck_assert(naive.offered[unit.layer][unit.index]);
     ck_assert_double_eq_tol(naive_distance(unit), furthest, furthest * 1e-4 + 1e-5);
+    ck_assert_double_eq_tol(expected_use_furthest(uses, &unit), furthest, furthest * 1e-4 + 1e-5);
+}
+
+/* Takes a copy's place. */
+static void replace_by_copy(struct expected_use **uses)
+{
+    struct expected_use *copy;
+
+    ck_assert_int_eq(expected_use_copy(*uses, &copy), 0);
+    expected_use_free(*uses);
+    *uses = copy;
+}
+
+static void change_at_random(struct expected_use **uses)
+{
+    uint64_t choice = random_below(100);
+
+    if (choice == 0) {
+        expected_use_withdraw_all(*uses);
+        memset(naive.offered, 0, sizeof naive.offered);
+    } else if (choice == 1) {
+        replace_by_copy(uses);
+    } else if (choice < 10) {
+        naive.at = (uint32_t)random_below(naive.n_layers);
+        expected_use_enter(*uses, naive.at);
+    }
 }
 
 /* A few units are used much more often than the others, as a router chooses. */
@@ -140,6 +96,7 @@ START_TEST(test_against_naive)
             naive_pass(layer, units, n);
             for (uint64_t i = random_below(4); i > 0; i--)
                 offer_or_withdraw(uses);
+            change_at_random(&uses);
             assert_choice(uses);
         }
     }

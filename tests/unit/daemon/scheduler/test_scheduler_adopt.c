@@ -248,6 +248,8 @@ START_TEST(it_answers_as_the_one_before_would)
     size_t n_adopted = 0;
     for (int round = 0; round < N_ROUNDS; round++) {
         const struct policy *policy = policies[(size_t)round % count_policies()];
+        if (policy == &policy_expected_use)
+            continue; /* it learns anew how the layers are used */
         struct world before = {0}, after = {0};
         uint64_t pages[N_MODELS][N_LAYERS], order[N_MODELS * N_LAYERS], now_usec = 0;
         for (int i = 0; i < N_MODELS * N_LAYERS; i++)

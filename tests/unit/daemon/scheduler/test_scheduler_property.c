@@ -316,7 +316,10 @@ static void do_reset(struct world *world)
 
 static void do_policy(struct world *world)
 {
+    const struct policy *before = world->policy;
     world->policy = policies[random_below(count_policies())];
+    if (world->policy == &policy_expected_use && before != world->policy)
+        world->shadow = scheduler_free(world->shadow); /* it does not know the uses */
     scheduler_set_policy(world->scheduler, world->policy);
     if (world->shadow)
         scheduler_set_policy(world->shadow, world->policy);

@@ -12,64 +12,17 @@
  *
  * Which units follow a unit is counted as by J. Misra and D. Gries ("Finding repeated elements",
  * 1982): a count is at most too small. */
-#include "common/residency/expected_use.h"
+#include "common/residency/expected_use_internal.h"
 
-#include <errno.h>
 #include <float.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* The results on route traces hardly change when these values are halved or doubled. */
 #define CYCLE_WEIGHT  3.0
-#define SHORT_PASSES  1.3F /* time constants of the two frequencies */
-#define LONG_PASSES   30.0F
 #define FOLLOW_WEIGHT 0.2F
 #define FOLLOW_DOUBT  3 /* added to the uses that a count of followers is divided by */
 #define P_MIN         1e-3F
 
-enum {
-    FOLLOWERS = 10,    /* kept for each unit */
-    RECENT_MAX = 16,   /* a pass that uses more units does not say who follows whom */
-    EXAMINED_MAX = 96, /* units of a layer, in a search */
-    SHORT_TABLE = 64,  /* after so many passes the frequency counts as 0 */
-    LONG_TABLE = 1024
-};
-
-struct unit {
-    float short_frequency, long_frequency; /* at pass `used` */
-    float follows;                         /* part of p that the layer's last pass gives */
-    uint32_t used;                         /* the layer's pass that last used it; 0: none */
-    uint16_t place;                        /* in the layer's heap, from 1 on; 0: not offered */
-    uint16_t followers[FOLLOWERS];
-    uint8_t counts[FOLLOWERS]; /* 0: no such follower */
-    uint8_t n_uses;            /* halved together with `counts`, so that these do not overflow */
-};
-_Static_assert(sizeof(struct unit) + sizeof(uint16_t) <= EXPECTED_USE_UNIT_BYTES_MAX,
-               "a unit and its place in a heap");
-
-struct layer {
-    struct unit *units; /* of expected_use.units */
-    uint16_t *heap;     /* of expected_use.heaps: indices of offered units */
-    uint32_t n_units, n_offered;
-    uint32_t n_passes;
-    uint32_t n_recent;
-    uint16_t recent[RECENT_MAX]; /* the units of the last pass */
-    bool is_stale;               /* `furthest` and `distance` must be found again */
-    uint32_t furthest;
-    double distance; /* of `furthest`, where d counts from layer 0; negative: nothing is offered */
-};
-
-struct expected_use {
-    struct layer *layers;
-    struct unit *units;
-    uint16_t *heaps;
-    uint32_t *stale; /* the layers whose is_stale is set */
-    /* tree[n_leaves + i] is layer i; tree[i] is the further one of tree[2i] and tree[2i + 1]. */
-    uint32_t *tree;
-    uint32_t n_layers, n_stale, n_leaves;
-    uint32_t at; /* the layer of the last pass */
-    float short_decay[SHORT_TABLE], long_decay[LONG_TABLE];
-};
+enum { EXAMINED_MAX = 96 /* units of a layer, in a search */ };
 
 static float short_part(const struct expected_use *uses, const struct unit *unit, uint32_t pass)
 {
@@ -127,12 +80,29 @@ static void note_change(struct expected_use *uses, struct layer *layer)
     uses->stale[uses->n_stale++] = (uint32_t)(layer - uses->layers);
 }
 
+/* A layer whose epoch is over keeps its heap and its furthest unit until it gets an offer. */
+static bool has_offers(const struct expected_use *uses, const struct layer *layer)
+{
+    return layer->epoch == uses->epoch && layer->n_offered > 0;
+}
+
+static bool is_offered(const struct expected_use *uses, const struct layer *layer, uint32_t index)
+{
+    uint32_t place = layer->units[index].place;
+    return has_offers(uses, layer) && place > 0 && place <= layer->n_offered &&
+           layer->heap[place - 1] == index;
+}
+
 void expected_use_offer(struct expected_use *uses, struct unit_id unit)
 {
     struct layer *layer = &uses->layers[unit.layer];
 
-    if (layer->units[unit.index].place > 0)
+    if (is_offered(uses, layer, unit.index))
         return;
+    if (layer->epoch != uses->epoch) {
+        layer->epoch = uses->epoch;
+        layer->n_offered = 0;
+    }
     sift(uses, layer, ++layer->n_offered, (uint16_t)unit.index);
     note_change(uses, layer);
 }
@@ -142,13 +112,18 @@ void expected_use_withdraw(struct expected_use *uses, struct unit_id unit)
     struct layer *layer = &uses->layers[unit.layer];
     uint32_t place = layer->units[unit.index].place;
 
-    if (place == 0)
+    if (!is_offered(uses, layer, unit.index))
         return;
     layer->units[unit.index].place = 0;
     uint16_t last = layer->heap[--layer->n_offered];
     if (last != unit.index)
         sift(uses, layer, place, last);
     note_change(uses, layer);
+}
+
+void expected_use_withdraw_all(struct expected_use *uses)
+{
+    uses->epoch++;
 }
 
 /* Adds what the last pass says about the next one to each unit's `follows`; with `clear`, sets
@@ -202,6 +177,11 @@ static void count_use(const struct expected_use *uses, struct unit *unit, uint32
     unit->used = pass;
 }
 
+void expected_use_enter(struct expected_use *uses, uint32_t layer)
+{
+    uses->at = layer;
+}
+
 void expected_use_pass(struct expected_use *uses, uint32_t at, const uint32_t *units, size_t n)
 {
     struct layer *layer = &uses->layers[at];
@@ -217,7 +197,7 @@ void expected_use_pass(struct expected_use *uses, uint32_t at, const uint32_t *u
     for (size_t i = 0; i < n; i++) {
         struct unit *unit = &layer->units[units[i]];
         count_use(uses, unit, layer->n_passes);
-        if (unit->place > 0)
+        if (is_offered(uses, layer, units[i]))
             sift(uses, layer, unit->place, (uint16_t)units[i]);
         if (is_remembered)
             layer->recent[i] = (uint16_t)units[i];
@@ -232,7 +212,7 @@ static void find_furthest(const struct expected_use *uses, struct layer *layer)
     uint32_t places[2 * EXAMINED_MAX + 1], n_places = 0, pass = layer->n_passes + 1;
     float smallest = FLT_MAX;
 
-    if (layer->n_offered > 0)
+    if (has_offers(uses, layer))
         places[n_places++] = 1;
     for (uint32_t i = 0; i < n_places && i < EXAMINED_MAX; i++) {
         const struct unit *unit = unit_at(layer, places[i]);
@@ -249,14 +229,20 @@ static void find_furthest(const struct expected_use *uses, struct layer *layer)
                 places[n_places++] = child;
     }
     double d = (double)(layer - uses->layers) / uses->n_layers;
-    layer->distance = layer->n_offered > 0
+    layer->distance = has_offers(uses, layer)
                           ? CYCLE_WEIGHT * d + 1 / (smallest < 1 ? (double)smallest : 1) - 1
                           : -1;
 }
 
+/* As the layer's, but negative as well if its offers have ended since it was found. */
+static double distance_of(const struct expected_use *uses, uint32_t at)
+{
+    return has_offers(uses, &uses->layers[at]) ? uses->layers[at].distance : -1;
+}
+
 static uint32_t further(const struct expected_use *uses, uint32_t a, uint32_t b)
 {
-    return uses->layers[b].distance > uses->layers[a].distance ? b : a;
+    return distance_of(uses, b) > distance_of(uses, a) ? b : a;
 }
 
 static void refresh(struct expected_use *uses)
@@ -285,91 +271,26 @@ static uint32_t furthest_layer(const struct expected_use *uses, uint32_t first, 
     return best;
 }
 
-bool expected_use_choose(struct expected_use *uses, struct unit_id *ret)
+double expected_use_furthest(struct expected_use *uses, struct unit_id *ret)
 {
     refresh(uses);
     /* The layers up to `at` have their next pass in the next cycle. */
     uint32_t best = furthest_layer(uses, 0, uses->at + 1);
+    double distance = distance_of(uses, best) + (distance_of(uses, best) < 0 ? 0 : CYCLE_WEIGHT);
     if (uses->at + 1 < uses->n_layers) {
         uint32_t later = furthest_layer(uses, uses->at + 1, uses->n_layers);
-        double distance = uses->layers[best].distance;
-        if (distance < 0 || uses->layers[later].distance > distance + CYCLE_WEIGHT)
+        if (distance_of(uses, later) > distance) {
             best = later;
+            distance = distance_of(uses, later);
+        }
     }
-    if (uses->layers[best].distance < 0)
-        return false;
+    if (distance < 0)
+        return -1;
     *ret = (struct unit_id){best, uses->layers[best].furthest};
-    return true;
+    return distance - CYCLE_WEIGHT * uses->at / uses->n_layers;
 }
 
-static void fill_decays(struct expected_use *uses)
+bool expected_use_choose(struct expected_use *uses, struct unit_id *ret)
 {
-    uses->short_decay[0] = uses->long_decay[0] = 1;
-    for (size_t i = 1; i < SHORT_TABLE; i++)
-        uses->short_decay[i] = uses->short_decay[i - 1] * (1 - 1 / SHORT_PASSES);
-    for (size_t i = 1; i < LONG_TABLE; i++)
-        uses->long_decay[i] = uses->long_decay[i - 1] * (1 - 1 / LONG_PASSES);
-}
-
-static void build(struct expected_use *uses, const uint32_t *n_units)
-{
-    size_t n_before = 0;
-
-    fill_decays(uses);
-    for (uint32_t i = 0; i < uses->n_layers; i++) {
-        uses->layers[i] = (struct layer){.units = uses->units + n_before,
-                                         .heap = uses->heaps + n_before,
-                                         .n_units = n_units[i],
-                                         .distance = -1};
-        n_before += n_units[i];
-    }
-    /* Leaves without a layer stand for the last layer, so that every node has one. */
-    for (uint32_t i = 0; i < uses->n_leaves; i++)
-        uses->tree[uses->n_leaves + i] = i < uses->n_layers ? i : uses->n_layers - 1;
-    for (uint32_t node = uses->n_leaves - 1; node > 0; node--)
-        uses->tree[node] = uses->tree[2 * node];
-}
-
-int expected_use_new(const uint32_t *n_units, uint32_t n_layers, struct expected_use **ret)
-{
-    uint64_t n = 0;
-
-    if (n_layers == 0)
-        return -EINVAL;
-    if (n_layers > EXPECTED_USE_LAYERS_MAX)
-        return -E2BIG;
-    for (uint32_t i = 0; i < n_layers; i++) {
-        n += n_units[i];
-        if (n_units[i] > EXPECTED_USE_LAYER_UNITS_MAX || n > EXPECTED_USE_UNITS_MAX)
-            return -E2BIG;
-    }
-    _cleanup_(expected_use_freep) struct expected_use *uses = calloc(1, sizeof *uses);
-    if (!uses)
-        return -ENOMEM;
-    uses->n_layers = n_layers;
-    for (uses->n_leaves = 1; uses->n_leaves < n_layers;)
-        uses->n_leaves *= 2;
-    uses->layers = calloc(n_layers, sizeof *uses->layers);
-    uses->stale = calloc(n_layers, sizeof *uses->stale);
-    uses->tree = calloc(2 * (size_t)uses->n_leaves, sizeof *uses->tree);
-    /* One element more than needed, so that no units are no failure. */
-    uses->units = calloc(n + 1, sizeof *uses->units);
-    uses->heaps = calloc(n + 1, sizeof *uses->heaps);
-    if (!uses->layers || !uses->stale || !uses->tree || !uses->units || !uses->heaps)
-        return -ENOMEM;
-    build(uses, n_units);
-    *ret = TAKE_PTR(uses);
-    return 0;
-}
-
-void expected_use_free(struct expected_use *uses)
-{
-    if (!uses)
-        return;
-    free(uses->layers);
-    free(uses->units);
-    free(uses->heaps);
-    free(uses->stale);
-    free(uses->tree);
-    free(uses);
+    return expected_use_furthest(uses, ret) >= 0;
 }

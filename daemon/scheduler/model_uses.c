@@ -1,0 +1,190 @@
+/* The uses of a pass are kept until it ends. Distances are in cycles through the model. To compare
+ * models they are multiplied by the recent mean time of a cycle, or by the time since the last
+ * request if that is longer: so a model that rests gives way to one that works. */
+#include "daemon/scheduler/model_uses.h"
+
+#include "common/residency/expected_use.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct place {
+    uint32_t group;
+    uint16_t index;   /* in the group */
+    uint16_t is_used; /* in this pass */
+};
+
+struct model_uses {
+    struct expected_use *expected;
+    struct place *places;  /* of each layer */
+    uint32_t *first_layer; /* of each group */
+    uint32_t *pass;        /* indices in `group` of what this pass has used */
+    uint32_t n_layers, n_groups, n_pass, group;
+    bool has_pass;
+    uint64_t begun_usec, cycle_usec; /* of the current cycle; mean of the recent ones, 0: unknown */
+    uint64_t used_usec;              /* last request */
+};
+
+/* Whether two layers are parts of one. */
+static bool are_parts(const char *left, const char *right)
+{
+    const char *end = strrchr(left, ':');
+    return end && strncmp(left, right, (size_t)(end - left) + 1) == 0 &&
+           strrchr(right, ':') == right + (end - left);
+}
+
+/* Returns the size of the largest group. */
+static uint32_t find_groups(struct model_uses *uses, const struct definition *definition,
+                            uint32_t *n_units)
+{
+    uint32_t largest = 0;
+
+    for (uint32_t i = 0; i < definition->n_layers; i++) {
+        uint32_t *n = uses->n_groups > 0 ? &n_units[uses->n_groups - 1] : NULL;
+        if (!n || *n == EXPECTED_USE_LAYER_UNITS_MAX ||
+            !are_parts(definition->layers[i - 1].name, definition->layers[i].name)) {
+            uses->first_layer[uses->n_groups] = i;
+            n = &n_units[uses->n_groups++];
+        }
+        uses->places[i] = (struct place){uses->n_groups - 1, (uint16_t)*n, false};
+        if (++*n > largest)
+            largest = *n;
+    }
+    return largest;
+}
+
+struct model_uses *model_uses_new(const struct definition *definition)
+{
+    uint32_t n = definition->n_layers;
+    _cleanup_(freep) uint32_t *n_units = calloc(n, sizeof *n_units);
+    _cleanup_(model_uses_freep) struct model_uses *uses = calloc(1, sizeof *uses);
+
+    if (!n_units || !uses)
+        return NULL;
+    uses->n_layers = n;
+    uses->places = calloc(n, sizeof *uses->places);
+    uses->first_layer = calloc(n, sizeof *uses->first_layer);
+    if (!uses->places || !uses->first_layer)
+        return NULL;
+    uses->pass = calloc(find_groups(uses, definition, n_units), sizeof *uses->pass);
+    uint32_t *smaller = reallocarray(uses->first_layer, uses->n_groups, sizeof *uses->first_layer);
+    uses->first_layer = smaller ?: uses->first_layer;
+    if (!uses->pass || expected_use_new(n_units, uses->n_groups, &uses->expected) < 0)
+        return NULL;
+    return TAKE_PTR(uses);
+}
+
+static void *duplicate(const void *from, size_t n, size_t element_bytes)
+{
+    void *to = reallocarray(NULL, n, element_bytes);
+    return to ? memcpy(to, from, n * element_bytes) : NULL;
+}
+
+static uint32_t n_pass_max(const struct model_uses *uses)
+{
+    uint32_t most = 0;
+
+    for (uint32_t i = 0; i < uses->n_layers; i++)
+        if (uses->places[i].index >= most)
+            most = uses->places[i].index + 1U;
+    return most;
+}
+
+struct model_uses *model_uses_copy(const struct model_uses *from)
+{
+    _cleanup_(model_uses_freep) struct model_uses *uses = malloc(sizeof *uses);
+
+    if (!uses)
+        return NULL;
+    *uses = *from;
+    uses->expected = NULL;
+    uses->places = duplicate(from->places, from->n_layers, sizeof *uses->places);
+    uses->first_layer = duplicate(from->first_layer, from->n_groups, sizeof *uses->first_layer);
+    uses->pass = duplicate(from->pass, n_pass_max(from), sizeof *uses->pass);
+    if (!uses->places || !uses->first_layer || !uses->pass ||
+        expected_use_copy(from->expected, &uses->expected) < 0)
+        return NULL;
+    return TAKE_PTR(uses);
+}
+
+void model_uses_free(struct model_uses *uses)
+{
+    if (!uses)
+        return;
+    expected_use_free(uses->expected);
+    free(uses->places);
+    free(uses->first_layer);
+    free(uses->pass);
+    free(uses);
+}
+
+static void end_pass(struct model_uses *uses)
+{
+    expected_use_pass(uses->expected, uses->group, uses->pass, uses->n_pass);
+    for (uint32_t i = 0; i < uses->n_pass; i++)
+        uses->places[uses->first_layer[uses->group] + uses->pass[i]].is_used = false;
+    uses->n_pass = 0;
+}
+
+void model_uses_enter(struct model_uses *uses, uint32_t layer, uint64_t now_usec)
+{
+    const struct place *place = &uses->places[layer];
+
+    uses->used_usec = now_usec;
+    if (uses->has_pass && place->group == uses->group && !place->is_used)
+        return;
+    if (uses->n_pass > 0)
+        end_pass(uses);
+    if (uses->has_pass && place->group <= uses->group) {
+        uint64_t usec = now_usec - uses->begun_usec;
+        uses->cycle_usec = uses->cycle_usec > 0 ? (3 * uses->cycle_usec + usec) / 4 : usec;
+    }
+    if (!uses->has_pass || place->group <= uses->group)
+        uses->begun_usec = now_usec;
+    uses->has_pass = true;
+    uses->group = place->group;
+    expected_use_enter(uses->expected, place->group);
+}
+
+void model_uses_add(struct model_uses *uses, uint32_t layer)
+{
+    struct place *place = &uses->places[layer];
+
+    if (place->is_used)
+        return;
+    place->is_used = true;
+    uses->pass[uses->n_pass++] = place->index;
+}
+
+static struct unit_id unit_of(const struct model_uses *uses, uint32_t layer)
+{
+    return (struct unit_id){uses->places[layer].group, uses->places[layer].index};
+}
+
+void model_uses_offer(struct model_uses *uses, uint32_t layer)
+{
+    expected_use_offer(uses->expected, unit_of(uses, layer));
+}
+
+void model_uses_withdraw(struct model_uses *uses, uint32_t layer)
+{
+    expected_use_withdraw(uses->expected, unit_of(uses, layer));
+}
+
+void model_uses_withdraw_all(struct model_uses *uses)
+{
+    expected_use_withdraw_all(uses->expected);
+}
+
+double model_uses_furthest(struct model_uses *uses, uint64_t now_usec, uint32_t *ret)
+{
+    struct unit_id unit;
+    double distance = expected_use_furthest(uses->expected, &unit);
+    uint64_t rest_usec = now_usec > uses->used_usec ? now_usec - uses->used_usec : 0;
+    uint64_t cycle_usec = uses->cycle_usec > rest_usec ? uses->cycle_usec : rest_usec;
+
+    if (distance < 0)
+        return -1;
+    *ret = uses->first_layer[unit.layer] + unit.index;
+    return distance * (double)(cycle_usec > 0 ? cycle_usec : 1);
+}
