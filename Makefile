@@ -68,8 +68,8 @@ $(BUILD)/test/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/tests/systemd/hanging_l
 	$(call link,$(daemon_pkgs) $(common_pkgs),$(wrap_dispatch))
 wrap_dispatch := -Wl,--wrap=event_base_dispatch
 
-# For tests of what comes of missing memory: programs whose allocator fails on request.
-$(BUILD)/faults/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/tests/faults/failing_allocator.o $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
+# For tests of faults: programs whose allocator, or whose system calls, fail on request.
+$(BUILD)/faults/edgemindd: $(BUILD)/daemon/main.o $(BUILD)/tests/faults/failing_allocator.o $(BUILD)/tests/faults/failing_calls.o $(BUILD)/libdaemon.a $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(call link,$(daemon_pkgs) $(common_pkgs),-rdynamic)
 $(BUILD)/faults/emctl: $(BUILD)/client/emctl/emctl.o $(BUILD)/tests/faults/failing_allocator.o $(BUILD)/tests/faults/name_killer.o $(BUILD)/libclient.a $(BUILD)/libcommon.a
@@ -145,6 +145,9 @@ $(BUILD)/tests/bench/decide: $(BUILD)/tests/bench/decide.o $(BUILD)/libdaemon.a 
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libedgemind.a
 	$(call link,$(common_pkgs))
 
+# For the fuzzer of the view library.
+view-objects: $(view_objects)
+
 unit-tests: $(unit_tests)
 examples: $(examples)
 test-programs: $(view_library) $(integration_programs) $(examples) $(BUILD)/test/edgemindd $(BUILD)/faults/edgemindd $(BUILD)/faults/emctl \
@@ -180,10 +183,10 @@ check-kills:
 	@$(MAKE) -j$$(nproc) all
 	@BUILD=$(BUILD) python3 tests/engines/kills.py
 
-# Each allocation of the daemon fails once alone, and once together with all that follow. `make check` only samples them.
+# Each allocation and each system call of the daemon fails, one after the other. `make check` only samples them.
 check-faults:
 	@tests/install-packages.sh check
-	@$(MAKE) -j$$(nproc) $(BUILD)/faults/edgemindd
+	@$(MAKE) -j$$(nproc) all test-programs
 	@python3 tests/faults/faults.py $(BUILD)
 
 # Clients do everything at random while the daemon and they are killed. `make check` does it for two minutes.
@@ -316,7 +319,7 @@ help:
 	@echo 'make bench      timings, compared with other programs'
 	@echo 'make check-systemd, make check-arm64, make check-engines: single parts of make check'
 	@echo 'make check-kills  kills the daemon and engines 100 times each'
-	@echo 'make check-faults: each allocation fails once; make check only samples them'
+	@echo 'make check-faults: each allocation and system call fails; make check only samples them'
 	@echo 'make soak       everything at random for 30 minutes; MINUTES= for how long, SEED= repeats the choices'
 	@echo 'make lint       the rules that a program can check'
 	@echo 'make coverage   which share of the lines the tests reach, by room'
@@ -329,6 +332,6 @@ help:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all examples unit-tests test-programs demo check check-faults check-systemd check-arm64 check-engines check-kills soak lint coverage bench help clean
+.PHONY: all examples view-objects unit-tests test-programs demo check check-faults check-systemd check-arm64 check-engines check-kills soak lint coverage bench help clean
 .SECONDARY:
 -include $(shell find $(BUILD) -path $(BUILD)/deb -prune -o -name '*.d' -type f -print 2>/dev/null)

@@ -143,13 +143,13 @@ build_sanitized &
 sanitized_build=$!
 trap 'kill "$sanitized_build" 2>/dev/null' EXIT
 stage integration integration
-# Only samples; `make check-faults` runs every allocation.
+# Only samples; `make check-faults` runs every allocation and system call.
 stage faults python3 tests/faults/faults.py "$build" 11
 stage demo bash tests/demo.sh "$build"
 stage sanitizers sanitized
 stage valgrind under_valgrind
 stage soak soak
-stage fuzz bash tests/fuzz/run.sh "$build" 20
+stage fuzz bash tests/fuzz/run.sh "$build" 10
 stage lint bash tests/lint.sh "$build"
 stage systemd bash tests/systemd/boot.sh "$build"
 stage engines env BUILD="$build" python3 tests/engines/llama.py

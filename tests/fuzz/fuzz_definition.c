@@ -1,18 +1,11 @@
 /* The input is a definition's text. An accepted definition must keep the promises of
  * definition.h. */
 #include "common/definition/definition_parse.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 
 static void check(const struct definition *definition)
 {

@@ -2,43 +2,14 @@
  * the stream of a peer. A piece whose size is a multiple of 8 bytes comes with a descriptor. */
 #include "proto/frame.h"
 #include "proto/message.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
-
 enum { BYTES_MAX = 4000 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
-
-static void send_piece(int fd, const uint8_t *data, size_t n_bytes)
-{
-    static const int passed = STDERR_FILENO;
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control = {.bytes = {0}};
-    struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = n_bytes};
-    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-
-    if (n_bytes % 8 == 0) {
-        header.msg_control = control.bytes;
-        header.msg_controllen = sizeof control.bytes;
-        struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-        rights->cmsg_level = SOL_SOCKET;
-        rights->cmsg_type = SCM_RIGHTS;
-        rights->cmsg_len = CMSG_LEN(sizeof passed);
-        memcpy(CMSG_DATA(rights), &passed, sizeof passed);
-    }
-    REQUIRE(sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n_bytes);
-}
 
 /* Reads all messages that have arrived. 0, or an error after which the connection is closed. */
 static int read_all(struct frame_reader *reader, int fd)
@@ -78,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
         size_t n = 1 + (size_t)step * i % 251;
         if (n > n_bytes)
             n = n_bytes;
-        send_piece(fds[0], data, n);
+        REQUIRE(fuzz_send(fds[0], data, n, n % 8 == 0 ? STDERR_FILENO : -1) == (ssize_t)n);
         data += n;
         n_bytes -= n;
         r = read_all(reader, fds[1]);

@@ -1,8 +1,6 @@
 /* The input is a file without its magic number, which is added here. */
 #include "tests/fuzz/weights.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 {
     uint8_t *file = malloc(4 + n_bytes);

@@ -2,8 +2,6 @@
  * added here, so that every mutation is parsed. */
 #include "tests/fuzz/weights.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 {
     const uint8_t *newline = memrchr(data, '\n', n_bytes);

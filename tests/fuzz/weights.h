@@ -3,16 +3,11 @@
 #pragma once
 
 #include "common/formats/weights.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 static inline int fuzz_read(void *context, uint64_t offset_bytes, void *buffer, size_t n_bytes)
 {
