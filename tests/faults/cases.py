@@ -1,6 +1,7 @@
 """What clients do with a daemon while its allocations fail, and the state of the daemon before.
 faults.py chooses the allocations and judges the replies."""
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import leasing
 import wire
 
 PATIENCE = 20  # seconds for one reply
+WHOLE = "model", "layersDone", "layersTotal", "bytesDone", "bytesTotal"  # of a load
 
 
 class Models:
@@ -57,8 +59,8 @@ class Cases:
         self.daemon = None
 
     @contextlib.contextmanager
-    def connected(self):
-        with leasing.Leaser(self.daemon) as connection:
+    def connected(self, daemon=None):
+        with leasing.Leaser(daemon or self.daemon) as connection:
             connection.socket.settimeout(PATIENCE)
             yield connection
 
@@ -79,6 +81,8 @@ class Cases:
             connection.call("UnloadModel", model=kind)
 
     def evict(self, kind):
+        # The daemon may notice only now that the last client has gone.
+        harness.wait_until(lambda: self.daemon.stats()["arena"]["leasedBytes"] == 0, "leases to end")
         self.settle()
         with self.connected() as connection:
             for layer in connection.call("List", model=kind)["layers"]:
@@ -89,9 +93,9 @@ class Cases:
         models = self.models
         for kind in models.paths:
             yield Case("LoadModel " + kind, lambda c, kind=kind: models.load(c, kind),
-                       lambda kind=kind: self.forget(kind), ("layers", "bytes"))
+                       lambda kind=kind: self.forget(kind), WHOLE)
         yield Case("LoadModel again", lambda c: models.load(c, "st", replace=True), self.settle,
-                   ("layers", "bytes"))
+                   WHOLE)
         for kind in models.paths:
             for policy in leasing.POLICIES:
                 yield Case("Plan %s %s" % (kind, policy), lambda c, kind=kind, policy=policy: models.load(
@@ -128,6 +132,8 @@ class Cases:
         yield Case("GetInfo", lambda c: c.call("org.varlink.service.GetInfo"), self.settle, None)
         yield Case("GetInterfaceDescription", lambda c: c.call(
             "org.varlink.service.GetInterfaceDescription", interface=wire.MANAGER), self.settle, None)
+        yield Case("an engine", self.engine, lambda: self.evict("st"), ())
+        yield Case("reload", self.reload, self.settle, ())
         yield Case("MethodNotFound", self.expecting("org.varlink.service.MethodNotFound", "Nonsense"),
                    self.settle, ())
 
@@ -166,6 +172,25 @@ class Cases:
         if not answer.startswith(b"HTTP/1.1 200 OK"):
             raise EOFError
         return {"complete": b"\nedgemind_model_thrash_total" in answer}
+
+    def engine(self, _):
+        """A program that maps the file and compares each byte. It may get SIGBUS for bytes that the
+        daemon could not read, as from a mapping of a file that cannot be read."""
+        environment = harness.clean_environment(
+            LD_PRELOAD=harness.BUILD / "libedgemind-view.so", EDGEMIND_SOCKET=self.daemon.socket,
+            EDGEMIND_VIEW_GRACE="1")
+        done = subprocess.run(
+            [harness.BUILD / "tests" / "integration" / "view_reader", "all", self.models.paths["st"]],
+            env=environment, timeout=2 * PATIENCE, stderr=subprocess.PIPE)
+        if done.returncode == -signal.SIGBUS:
+            raise EOFError
+        assert done.returncode == 0, done
+        return {}
+
+    def reload(self, connection):
+        self.daemon.process.send_signal(signal.SIGHUP)
+        connection.call("Stats")
+        return {}
 
     @staticmethod
     def run(connection):

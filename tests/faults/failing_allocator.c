@@ -1,14 +1,13 @@
 /* Makes allocations of the daemon fail, for tests/faults.
  *
  * Replaces malloc, calloc and realloc of the whole process, for the daemon, jansson, libevent and
- * libc itself (strdup, asprintf). EDGEMIND_FAULTS names a file of three numbers that the test also
- * maps; while the daemon runs, the test sets there which allocations fail. Without this variable
- * none fails. Needs the GNU C library, whose own allocator does the work. */
+ * libc itself (strdup, asprintf). Without EDGEMIND_FAULTS none fails. Needs the GNU C library,
+ * whose own allocator does the work. */
+#include "tests/faults/faults.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -16,13 +15,11 @@
 void *__libc_malloc(size_t n_bytes);
 void *__libc_calloc(size_t n, size_t n_bytes);
 void *__libc_realloc(void *old, size_t n_bytes);
+void __libc_free(void *old);
 
 #define EXPORTED __attribute__((visibility("default")))
 
-static struct faults {
-    _Atomic uint64_t n_allocations; /* so far */
-    _Atomic uint64_t first, end;    /* the n-th fails if first <= n < end */
-} * faults;
+struct faults *faults;
 
 __attribute__((constructor)) static void open_faults(void)
 {
@@ -49,17 +46,39 @@ static int fails(void)
     return 1;
 }
 
+/* Counts what is in use. Before `faults` is set nothing is counted, so the sum may be too small by
+ * what was allocated until then. */
+static void *count(void *got)
+{
+    if (faults && got)
+        atomic_fetch_add(&faults->n_live, 1);
+    return got;
+}
+
 EXPORTED void *malloc(size_t n_bytes)
 {
-    return fails() ? NULL : __libc_malloc(n_bytes);
+    return fails() ? NULL : count(__libc_malloc(n_bytes));
 }
 
 EXPORTED void *calloc(size_t n, size_t n_bytes)
 {
-    return fails() ? NULL : __libc_calloc(n, n_bytes);
+    return fails() ? NULL : count(__libc_calloc(n, n_bytes));
 }
 
 EXPORTED void *realloc(void *old, size_t n_bytes)
 {
-    return fails() ? NULL : __libc_realloc(old, n_bytes);
+    if (fails())
+        return NULL;
+    void *got = __libc_realloc(old, n_bytes);
+    return old ? got : count(got);
+}
+
+EXPORTED void free(void *old)
+{
+    int error = errno;
+
+    if (faults && old)
+        atomic_fetch_sub(&faults->n_live, 1);
+    __libc_free(old);
+    errno = error;
 }
