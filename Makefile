@@ -126,7 +126,8 @@ $(readers): $(BUILD)/tests/integration/%: $(BUILD)/tests/integration/%.o
 $(BUILD)/tests/soak/observer: $(BUILD)/tests/soak/observer.o
 	$(call link)
 
-$(BUILD)/tests/integration/large_pages: $(BUILD)/tests/integration/large_pages.o
+preloaded := $(addprefix $(BUILD)/tests/integration/,large_pages shifted_clocks)
+$(preloaded): $(BUILD)/tests/integration/%: $(BUILD)/tests/integration/%.o
 	$(call link,,-shared)
 
 # These tests link only the part of the view library that they test, not the calls that it replaces.

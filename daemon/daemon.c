@@ -294,8 +294,9 @@ static int build_events(struct daemon *daemon)
     enum { SIGNAL = EV_SIGNAL | EV_PERSIST };
     struct timeval interval = timeval_of(service_manager_watchdog_interval_usec());
 
-    daemon->grace_timer = (struct grace_timer){handover_grace(daemon->handover), daemon->backing,
-                                               daemon->manager.started_usec, NULL};
+    daemon->grace_timer = (struct grace_timer){.grace = handover_grace(daemon->handover),
+                                               .backing = daemon->backing,
+                                               .started_usec = daemon->manager.started_usec};
     if (grace_timer_start(&daemon->grace_timer, daemon->base, daemon->config->lease_grace_usec) <
             0 ||
         pools_watch(&daemon->pools, daemon->base) < 0 ||

@@ -1,5 +1,8 @@
 /* Ends the leases from before a restart that no client has taken up again when lease-grace is over,
- * unless a client still has the arena mapped for views: it may read their layers without asking. */
+ * unless a client still has the arena mapped for views: it may read their layers without asking.
+ *
+ * If the daemon stood still meanwhile, the clients probably did as well, and could not take
+ * anything up. So if the timer is late, lease-grace begins again. */
 #pragma once
 
 #include "daemon/arena/backing.h"
@@ -11,6 +14,7 @@ struct grace_timer {
     struct grace *grace;           /* borrowed */
     const struct backing *backing; /* borrowed; NULL: simulated */
     uint64_t started_usec;         /* of this process, monotonic */
+    uint64_t grace_usec, due_usec; /* `due_usec` is monotonic */
     struct event *event;
 };
 

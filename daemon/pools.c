@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <inttypes.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 enum {
     PLANNERS = TURNS_AT_ONCE + 2, /* one for each Plan that may go on, and one for runs' plans */
@@ -73,12 +75,39 @@ static void on_work(evutil_socket_t fd, short what, void *context)
     workers_dispatch(context);
 }
 
+static uint64_t in_seconds(uint64_t usec)
+{
+    return (usec + 500000) / 1000000;
+}
+
+static void report(const struct clock_change *change)
+{
+    if (change->set_usec != 0)
+        log_notice("the wall clock was set %s by %" PRIu64 " s",
+                   change->set_usec > 0 ? "forward" : "back",
+                   in_seconds((uint64_t)llabs(change->set_usec)));
+    if (change->slept_usec > 0)
+        log_notice("the machine slept for %" PRIu64 " s", in_seconds(change->slept_usec));
+    if (change->stood_usec > 0)
+        log_notice("the daemon stood still for %" PRIu64 " s: it was stopped, or had no processor",
+                   in_seconds(change->stood_usec));
+}
+
+/* While the daemon stood still no step could go on, so each gets its time again. */
 static void on_look(evutil_socket_t fd, short what, void *context)
 {
-    const struct pools *pools = context;
-    uint64_t now_usec = clock_monotonic_usec();
+    struct pools *pools = context;
+    struct clock_times now = clock_times_now();
+    struct clock_change change = clock_watch_look(&pools->clocks, &now);
+    uint64_t now_usec = now.mono_usec;
     (void)fd;
     (void)what;
+
+    report(&change);
+    if (change.stood_usec > 0)
+        pools->no_look_before_usec = now_usec + WORKERS_ABANDON_USEC;
+    if (now_usec < pools->no_look_before_usec)
+        return;
     workers_look(pools->readers, now_usec);
     workers_look(pools->loaders, now_usec);
     workers_look(pools->closers, now_usec);
@@ -91,7 +120,8 @@ static struct event *watch(struct event_base *base, struct workers *workers)
 
 int pools_watch(struct pools *pools, struct event_base *base)
 {
-    static const struct timeval every_second = {.tv_sec = 1};
+    static const struct timeval every_second = {.tv_sec = CLOCK_WATCH_EVERY_USEC / 1000000};
+    pools->clocks.last = clock_times_now();
     pools->events[0] = event_new(base, -1, EV_PERSIST, on_look, pools);
     pools->events[1] = watch(base, pools->readers);
     pools->events[2] = watch(base, pools->loaders);

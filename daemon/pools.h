@@ -1,6 +1,7 @@
 /* The daemon's pools of threads. Each kind of work has its own, so that none waits for another. */
 #pragma once
 
+#include "daemon/system/clock_watch.h"
 #include "daemon/system/workers.h"
 
 struct event;
@@ -11,13 +12,16 @@ struct pools {
     struct workers *loaders;  /* of layers */
     struct workers *planners; /* forecasts and the choice of runs' plans: they read no files */
     struct workers *closers;  /* of descriptors that clients passed */
+    struct clock_watch clocks;
+    uint64_t no_look_before_usec; /* monotonic */
     struct event *events[5];
 };
 
 /* 0 or a negative errno; then pools_end is still due. */
 int pools_start(struct pools *pools, unsigned n_loaders);
 
-/* The loop reports what is done, and notices steps that do not return. 0 or -ENOMEM. */
+/* The loop reports what is done, and notices steps that do not return. It logs what happens to the
+ * clocks. 0 or -ENOMEM. */
 int pools_watch(struct pools *pools, struct event_base *base);
 
 /* Whatever was started ends within seconds, but for the closers. 0; -ETIMEDOUT if a step does not

@@ -15,7 +15,7 @@ enum { SLOTS = 1 << 14, FLUSHES_MAX = 1024, NO_LAYER = -1 };
 
 struct history {
     const struct scheduler *scheduler;
-    uint64_t started_usec; /* since 1970 */
+    uint64_t started_usec; /* since the boot */
     uint64_t n_entries;    /* ever; the number of the newest entry */
     uint64_t n_flushes;    /* ever */
     uint64_t newest[SLOTS];
@@ -31,7 +31,7 @@ int history_new(const struct scheduler *scheduler, struct history **ret)
     if (!history)
         return -ENOMEM;
     history->scheduler = scheduler;
-    history->started_usec = clock_realtime_usec();
+    history->started_usec = clock_boottime_usec();
     *ret = history;
     return 0;
 }
@@ -91,7 +91,7 @@ static struct history_entry *append(struct history *history, enum history_kind k
     struct history_entry *entry = &history->entries[number % HISTORY_ENTRIES_MAX];
 
     *entry = (struct history_entry){.kind = kind,
-                                    .at_usec = clock_realtime_usec(),
+                                    .boot_usec = clock_boottime_usec(),
                                     .mono_usec = clock_monotonic_usec(),
                                     .layer = index,
                                     .model_key = model_key,
@@ -284,6 +284,6 @@ uint64_t history_since_usec(const struct history *history)
 {
     const struct history_entry *oldest =
         entry_at(history, history->n_entries - HISTORY_ENTRIES_MAX + 1);
-    return history->n_entries >= HISTORY_ENTRIES_MAX && oldest ? oldest->at_usec
+    return history->n_entries >= HISTORY_ENTRIES_MAX && oldest ? oldest->boot_usec
                                                                : history->started_usec;
 }

@@ -28,7 +28,7 @@ enum history_kind {
 struct history_entry {
     enum history_kind kind;
     enum decision decision;
-    uint64_t at_usec;   /* since 1970 */
+    uint64_t boot_usec; /* as of clock_boottime_usec */
     uint64_t mono_usec; /* monotonic */
     uint64_t bytes, n_layers;
     struct requester requester;
@@ -69,5 +69,5 @@ size_t history_of_layer(const struct history *history, const struct layer *layer
  * if it never was, or the ring does not have it any more. Takes bounded time. */
 uint64_t history_evicted_usec(const struct history *history, const struct layer *layer);
 
-/* The wall-clock time from which on it has every decision. */
+/* The time, as of clock_boottime_usec, from which on it has every decision. */
 uint64_t history_since_usec(const struct history *history);

@@ -121,7 +121,7 @@ void events_on_scheduler(const struct scheduler_event *event, void *context)
         break;
     case EVENT_LAYER_ABANDONED:
         record.name = "layer-abandoned";
-        event_emit(context, LOG_LEVEL_INFO, record, "the load of %s of %s was abandoned", layer,
+        event_emit(context, LOG_LEVEL_DEBUG, record, "the load of %s of %s was abandoned", layer,
                    model);
         break;
     case EVENT_LAYER_EVICTED:

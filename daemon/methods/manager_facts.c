@@ -10,7 +10,7 @@ void manager_facts(const struct manager *manager, struct exposition_facts *ret)
     *ret = (struct exposition_facts){
         .version = EDGEMIND_VERSION,
         .on_full = on_full_name(manager->on_full),
-        .started_usec = clock_realtime_usec() - (clock_monotonic_usec() - manager->started_usec),
+        .started_usec = clock_realtime_before(clock_monotonic_usec() - manager->started_usec),
         .overhead_limit_bytes = manager->overhead_limit_bytes,
         .committed_bytes = manager->backing ? backing_committed_bytes(manager->backing) : 0,
         .n_waiting = waits_count(manager->waits),

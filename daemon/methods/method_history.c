@@ -31,7 +31,9 @@ void method_history(struct call *call, void *context)
     if (!call_decode(call, call_no_parameters, NULL))
         return;
     size_t n =
-        memory_history_list(monitor_history(manager->monitor), clock_realtime_usec(), points);
+        memory_history_list(monitor_history(manager->monitor), clock_boottime_usec(), points);
+    for (size_t i = 0; i < n; i++)
+        points[i].at_usec = clock_realtime_of(points[i].at_usec);
     struct history_reply reply = {MEMORY_HISTORY_STEP_USEC, {points, n, sizeof *points}};
     call_reply_fields(call, reply_fields, &reply);
 }

@@ -63,7 +63,7 @@ static void describe_usage(const struct scheduler *scheduler, const struct model
         .n_layers = model->definition->n_layers,
         .bytes = model->definition->bytes,
         .streamed_bytes = scheduler_model_streamed(scheduler, model),
-        .used_at_usec = model->usage.used_usec > 0 ? clock_realtime_usec() - age_usec : UINT64_MAX,
+        .used_at_usec = model->usage.used_usec > 0 ? clock_realtime_before(age_usec) : UINT64_MAX,
         .n_runs = model->n_runs,
         .usage = model->usage,
         .stats = scheduler_model_stats(scheduler, model),

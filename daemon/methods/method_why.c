@@ -75,7 +75,7 @@ static void describe(const struct model *model, const struct history_entry *entr
 
     requester_row_fill(&row->requester, &entry->requester);
     row->what = names[entry->kind];
-    row->at_usec = entry->at_usec;
+    row->at_usec = clock_realtime_of(entry->boot_usec);
     row->n_layers = entry->kind == HISTORY_FLUSHED ? entry->n_layers : UINT64_MAX;
     row->bytes = entry->kind == HISTORY_REMOVED ? UINT64_MAX : entry->bytes;
     if (is_refusal)
@@ -96,7 +96,7 @@ static void describe_layer(const struct manager *manager, const struct layer *la
     reply->state = layer_state_name(scheduler_layer_state(manager->scheduler, layer));
     reply->was_loaded = layer->fill_id > 0;
     if (layer->used_usec > 0 && layer->used_usec <= now_usec)
-        reply->used_usec = clock_realtime_usec() - (now_usec - layer->used_usec);
+        reply->used_usec = clock_realtime_before(now_usec - layer->used_usec);
 }
 
 void method_why(struct call *call, void *context)
@@ -112,7 +112,7 @@ void method_why(struct call *call, void *context)
     struct model *model = scheduler_find_model(manager->scheduler, parameters.model);
     struct why_reply reply = {.model = parameters.model,
                               .is_registered = model != NULL,
-                              .since_usec = history_since_usec(manager->history),
+                              .since_usec = clock_realtime_of(history_since_usec(manager->history)),
                               .used_usec = UINT64_MAX};
     if (model && parameters.layer && !(layer = manager_find_layer(call, model, parameters.layer)))
         return;

@@ -10,7 +10,7 @@ struct header {
     uint32_t n_points, point_bytes;
 };
 
-static const struct header present = {"EMHistor", MEMORY_HISTORY_POINTS,
+static const struct header present = {"EMHistBt", MEMORY_HISTORY_POINTS,
                                       sizeof(struct memory_point)};
 
 static uint64_t larger(uint64_t a, uint64_t b)

@@ -1,5 +1,6 @@
 /* The daemon's memory of the last hour: for each step of 10 s, the largest figures. A ring of fixed
- * size. Times are of the wall clock, so that they outlive the process. */
+ * size. Times are those of clock_boottime_usec: they outlive the process, and a wall clock that is
+ * set neither moves nor hides points. */
 #pragma once
 
 #include <stddef.h>

@@ -211,7 +211,7 @@ int monitor_sample(struct monitor *monitor)
 
     /* The process's start time counts from boot and includes the time in which the machine
      * slept. */
-    uint64_t now_usec = clock_usec_(CLOCK_BOOTTIME);
+    uint64_t now_usec = clock_boottime_usec();
     uint64_t since_usec = monitor->n_samples > 0
                               ? monitor->cpu_at_usec
                               : (uint64_t)(start_ticks * 1e6 / monitor->ticks_per_second);
@@ -223,9 +223,8 @@ int monitor_sample(struct monitor *monitor)
     monitor->cpu_at_usec = now_usec;
     monitor->last = sample;
     monitor->n_samples++;
-    memory_history_note(
-        &monitor->history,
-        &(struct memory_point){sample.sampled_at_usec, sample.rss_bytes, sample.arena_file_bytes});
+    memory_history_note(&monitor->history, &(struct memory_point){now_usec, sample.rss_bytes,
+                                                                  sample.arena_file_bytes});
     return 0;
 }
 

@@ -42,6 +42,12 @@ struct layer {
     enum layer_state state : 2; /* may be outdated: use scheduler_layer_state */
 };
 
+/* Loads of a model's layers that failed since one succeeded; only load_failures.c sets it. */
+struct model_failures {
+    uint64_t n, told_usec;
+    int error; /* the last that was told */
+};
+
 /* What of a model is in use, beside struct model_stats. */
 struct model_usage {
     uint64_t n_passes;                    /* of all its runs, since it was registered */
@@ -54,6 +60,7 @@ struct model {
     TAILQ_ENTRY(model) by_change;
     uint64_t changed; /* the number of its last change, see scheduler_next_changed */
     struct model_usage usage;
+    struct model_failures failures;
     struct definition *definition; /* a reference */
     struct layer *layers;          /* definition->n_layers of them */
     struct model_uses *uses;

@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "daemon/weights/load_failures.h"
 
 #include <errno.h>
 
@@ -260,6 +261,7 @@ static void fill_done(struct layer *layer, int error, void *context)
     if (!layer->given_up)
         count_fill(loads, layer, error, now_usec);
     layer->given_up = false;
+    load_failures_note(layer, error, now_usec);
     if (error == 0)
         scheduler_complete(loads->scheduler, layer, now_usec);
     else

@@ -36,13 +36,14 @@ class State(ctypes.Structure):
 
     _fields_ = [("hung", ctypes.c_uint64), ("hung_offset", ctypes.c_uint64),
                 ("stops", ctypes.c_uint64), ("n_hung", ctypes.c_uint64),
-                ("is_stopped", ctypes.c_uint64)]
+                ("is_stopped", ctypes.c_uint64), ("error", ctypes.c_uint64)]
 
 
 class SlowFiles:
     """A mount on `directory` with `files` ({name: bytes}), and the process that serves it.
 
-    `hang` makes it keep requests without an answer: who waits for one cannot even be killed. After
+    `hang` makes it keep requests without an answer: who waits for one cannot even be killed. `resume`
+    answers them. `fail` makes reads fail with this errno, as of a broken disk; 0: no more. After
     `stop` it takes no further request, and the kernel lets those that wait be killed. `abort` ends
     it, and fails what waits. The kernel may keep attributes for `valid_sec`.
 
@@ -77,6 +78,17 @@ class SlowFiles:
         """Of reads, only those from this offset on."""
         self.state.hung_offset = offset
         self.state.hung = sum(1 << opcode for opcode in opcodes)
+
+    def resume(self):
+        self.state.hung = 0
+
+    def fail(self, error):
+        self.state.error = error
+
+    def forget(self, name):
+        """Takes the file out of the page cache, so that the next read asks the server."""
+        with open(os.path.join(self.directory, name), "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     @property
     def n_hung(self):
@@ -124,8 +136,15 @@ class SlowFiles:
     def serve(self):
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
+        kept = []
         while True:
-            poll.poll()
+            ready = poll.poll(50 if kept else None)
+            if kept and not self.state.hung:
+                for request in kept:
+                    self.reply(request)
+                kept = []
+            if not ready:
+                continue
             if self.state.stops:
                 self.state.is_stopped = 1
                 signal.pause()
@@ -135,18 +154,23 @@ class SlowFiles:
                 if error.errno in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
                     continue
                 return  # ENODEV: the mount is gone
-            _, opcode, unique, node, _, _, _, _, _ = IN_HEADER.unpack_from(request)
+            opcode = IN_HEADER.unpack_from(request)[1]
             if opcode in NO_REPLY:
                 continue
             if self.is_hung(opcode, request):
                 self.state.n_hung += 1
+                kept.append(request)
                 continue
-            answer = self.answer(opcode, node, request[IN_HEADER.size:])
-            error, body = (-answer, b"") if isinstance(answer, int) else (0, answer)
-            try:
-                os.write(self.fd, OUT_HEADER.pack(OUT_HEADER.size + len(body), error, unique) + body)
-            except OSError:
-                pass  # who asked was interrupted meanwhile
+            self.reply(request)
+
+    def reply(self, request):
+        _, opcode, unique, node, _, _, _, _, _ = IN_HEADER.unpack_from(request)
+        answer = self.answer(opcode, node, request[IN_HEADER.size:])
+        error, body = (-answer, b"") if isinstance(answer, int) else (0, answer)
+        try:
+            os.write(self.fd, OUT_HEADER.pack(OUT_HEADER.size + len(body), error, unique) + body)
+        except OSError:
+            pass  # who asked was interrupted meanwhile
 
     def is_hung(self, opcode, request):
         if not self.state.hung >> opcode & 1:
@@ -175,6 +199,8 @@ class SlowFiles:
             return struct.pack("<QII", self.valid_sec, 0, 0) + self.entry(node)
         if opcode in (OPEN, OPENDIR):
             return struct.pack("<QII", 0, 0 if self.flushes else FOPEN_NOFLUSH, 0)
+        if opcode == READ and self.state.error:
+            return self.state.error
         if opcode == READ:
             _, offset, n_bytes = struct.unpack_from("<QQI", body)
             return self.contents[node - 2][offset:offset + n_bytes]
