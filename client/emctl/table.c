@@ -2,6 +2,8 @@
  * a column; this file leaves out columns earlier. */
 #include "client/emctl/table.h"
 
+#include "client/emctl/text_columns.h"
+
 #include <errno.h>
 #include <libsmartcols.h>
 #include <stdlib.h>
@@ -85,51 +87,6 @@ static int measure(struct libscols_table *table, size_t n_columns, size_t *width
     return 0;
 }
 
-/* How many columns of a terminal the text takes. If the locale cannot show it, its bytes count. */
-static size_t columns_of(const char *text)
-{
-    size_t n = mbstowcs(NULL, text, 0);
-    _cleanup_(freep) wchar_t *wide = n == (size_t)-1 ? NULL : calloc(n + 1, sizeof *wide);
-
-    if (!wide || mbstowcs(wide, text, n + 1) == (size_t)-1)
-        return strlen(text);
-    int width = wcswidth(wide, n);
-    return width < 0 ? strlen(text) : (size_t)width;
-}
-
-/* Shortens the text to `room` columns by removing its middle, because tensors of a layer differ in
- * their endings. NULL when out of memory, or if the locale has no such characters; then the table
- * cuts the text. */
-static char *shorten(const char *text, size_t room)
-{
-    const wchar_t *dots = wcwidth(0x2026) == 1 ? L"\u2026" : L"...";
-    size_t n = mbstowcs(NULL, text, 0), n_dots = wcslen(dots);
-
-    if (n == (size_t)-1 || room <= n_dots)
-        return NULL;
-    size_t head_room = (room - n_dots + 1) / 2, tail_room = room - n_dots - head_room;
-    _cleanup_(freep) wchar_t *wide = calloc(n + 1, sizeof *wide);
-    _cleanup_(freep) wchar_t *shorter = calloc(room + 1, sizeof *shorter);
-    if (!wide || !shorter)
-        return NULL;
-    mbstowcs(wide, text, n + 1);
-    size_t head = n, tail = n;
-    while (head > 0 && wcswidth(wide, head) > (int)head_room)
-        head--;
-    while (tail > head && wcswidth(wide + tail - 1, n - tail + 1) <= (int)tail_room)
-        tail--;
-    if (head + n_dots + n - tail > room)
-        return NULL;
-    wmemcpy(shorter, wide, head);
-    wmemcpy(shorter + head, dots, n_dots);
-    wmemcpy(shorter + head + n_dots, wide + tail, n - tail);
-    size_t n_bytes = wcstombs(NULL, shorter, 0);
-    char *result = n_bytes == (size_t)-1 ? NULL : malloc(n_bytes + 1);
-    if (result)
-        wcstombs(result, shorter, n_bytes + 1);
-    return result;
-}
-
 /* Shortens names that are longer than `room`. 0 or -ENOMEM. */
 static int shorten_names(struct libscols_table *table, size_t room)
 {
@@ -140,7 +97,8 @@ static int shorten_names(struct libscols_table *table, size_t room)
         return -ENOMEM;
     while (scols_table_next_line(table, iterator, &line) == 0) {
         const char *name = scols_cell_get_data(scols_line_get_cell(line, 0));
-        _cleanup_(freep) char *shorter = columns_of(name) > room ? shorten(name, room) : NULL;
+        _cleanup_(freep) char *shorter =
+            text_columns(name) > room ? text_shorten(name, room) : NULL;
         if (shorter)
             scols_line_set_data(line, 0, shorter);
     }

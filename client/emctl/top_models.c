@@ -1,6 +1,8 @@
 /* The table of models of emctl top. */
 #include "client/emctl/output.h"
+#include "client/emctl/text_columns.h"
 #include "client/emctl/top_draw.h"
+#include "common/cleanup.h"
 #include "common/clock.h"
 
 #include <curses.h>
@@ -156,7 +158,10 @@ static void draw_model(const struct top_model *model, int y, int name_columns, s
     int x = 2 + name_columns;
 
     mvaddch(y, 0, has_key ? (chtype)model->key | color : ' ');
-    top_draw_text(y, 2, name_columns, model->name);
+    bool is_long = text_columns(model->name) > (size_t)name_columns;
+    _cleanup_(freep) char *shorter =
+        is_long ? text_shorten(model->name, (size_t)name_columns) : NULL;
+    top_draw_text(y, 2, name_columns, shorter ? shorter : model->name);
     for (size_t i = 0; i < n_columns; i++) {
         int width = columns_of_table[i].width;
         show_cell(model, i, text);

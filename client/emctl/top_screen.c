@@ -150,7 +150,7 @@ static void draw_help(int columns)
         "  ~      streamed by a run          +      being loaded",
         "  *      further models             .      free",
         "Views: # held   - mapped from the file   . neither",
-        "Chart: the daemon's memory (RSS), a column a second; --- and === are the capacity",
+        "Chart: the daemon's memory (RSS), a column a second; --- is the capacity",
         "",
         "Any key goes back.",
     };

@@ -108,7 +108,7 @@ class Top(LeaseTestCase):
         screen.type("Up")
         assert_names("large", "medium", "small")
         screen.type("h")
-        self.assertIn("Any key goes back", screen.wait_for("Keys"))
+        self.assertIn("--- is the capacity\n", screen.wait_for("(?s)Keys.*Any key goes back"))
         screen.type("x")
         screen.wait_for("EVENTS")
         screen.type("p")
@@ -212,7 +212,7 @@ class Top(LeaseTestCase):
     def test_names_are_harmless(self):
         self.load("\u6a21\u578b-\u00fc", MIB)
         self.load("x" * 200, MIB)
-        self.top().wait_for("(?ms)^a x+ +1.0 MiB .*^b \u6a21\u578b-\u00fc +1.0 MiB ")
+        self.top().wait_for("(?ms)^a x+\u2026x+ +1.0 MiB .*^b \u6a21\u578b-\u00fc +1.0 MiB ")
 
     def test_only_what_changes_is_sent(self):
         """The bytes that the daemon sends in a frame do not grow with the number of models."""
