@@ -137,6 +137,7 @@ class BrokenDisk(LeaseTestCase):
         admin.call("UnloadLayer", model="m", layer="b.2")
         admin.call("UnloadLayer", model="m", layer="b.3")
         held = client.lease(model="m", layer="b.0")
+        admin.release(admin.lease(model="m", layer="b.1"))  # whoever has leased is watched by a descriptor
         fds = self.daemon.n_fds_at_rest()
 
         files.fail(errno.EIO)
