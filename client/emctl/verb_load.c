@@ -115,8 +115,9 @@ int verb_load_model(struct session *session)
 
 int verb_load_files(struct session *session, const struct model_files *files)
 {
-    return load(session, "LoadModel", json_pack("{s:s}", "onFull", "ask"), files,
-                !session->arguments->quiet, NULL);
+    return load(session, "LoadModel",
+                json_pack("{s:s, s:i}", "onFull", "ask", "unitBytes", MODEL_FILES_UNIT_BYTES),
+                files, !session->arguments->quiet, NULL);
 }
 
 int verb_load_layer(struct session *session)

@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* For programs that map the files: larger layers are cut, so that few bytes are read ahead. */
+enum { MODEL_FILES_UNIT_BYTES = 8 << 20 };
+
 struct model_files {
     int fds[FRAME_FDS_MAX]; /* owned; the main file comes first */
     size_t n_fds;

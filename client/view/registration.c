@@ -78,7 +78,8 @@ int registration_try(int fd)
         r = daemon_link_connect(&varlink);
     if (r < 0)
         return r;
-    json_t *parameters = json_pack("{s:s}", "onFull", "ask");
+    json_t *parameters =
+        json_pack("{s:s, s:i}", "onFull", "ask", "unitBytes", MODEL_FILES_UNIT_BYTES);
     varlink_set_timeout(varlink, VARLINK_FOREVER);
     r = parameters ? model_files_describe(&files, parameters) : -ENOMEM;
     if (r == 0)

@@ -18,6 +18,11 @@
  * - Within a layer, tensors are in the order of the files and of their bytes. Each tensor is
  * followed by its aliases in the order of their names.
  *
+ * How a layer is cut, if units are wanted: a layer of more than `unit_bytes` becomes several, named
+ * "blk.0:1", "blk.0:2" and so on. Each tensor of at least unit_bytes / WEIGHTS_SMALL_PART is one of
+ * them. The other tensors of the layer are one together, because programs read norms and biases
+ * between the large tensors.
+ *
  * Which aliases are valid: those whose `kept` is a tensor in one of the files. Such an alias is a
  * full name of the tensor, for the same bytes. If a tensor has the alias's name, the alias is
  * ignored. An alias for two tensors is refused. An alias of an alias is ignored.
@@ -30,12 +35,16 @@
 
 #include "common/formats/tensor_file.h"
 
+enum { WEIGHTS_SMALL_PART = 8 };
+
 /* Makes a definition from the tensors of `n_files` > 0 files (shards of one model), grouped into
  * layers in execution order. The pieces' `source` is the index of the file. `model_name` may be any
  * text; characters that a model's name cannot have are replaced. The definition's `weights` is
- * NULL. 0; -EBADMSG with a problem (its path is a tensor's name); -ENOMEM. */
+ * NULL. `unit_bytes` is 0 if no layer is to be cut. 0; -EBADMSG with a problem (its path is a
+ * tensor's name); -ENOMEM. */
 int weights_group(const char *model_name, struct tensor_file *const *files, uint32_t n_files,
-                  struct definition **ret, struct definition_problem *ret_problem);
+                  uint64_t unit_bytes, struct definition **ret,
+                  struct definition_problem *ret_problem);
 
 /* Gives every layer of a parsed definition its pieces. Each layer must have tensors, and each
  * tensor must be in one of the files with the same shape and type. Sets the tensors' offsets to

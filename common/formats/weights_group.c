@@ -2,48 +2,18 @@
  * in weights.h. */
 #include "common/definition/definition_builder.h"
 #include "common/formats/weights.h"
+#include "common/formats/weights_grouping.h"
 #include "common/formats/weights_index.h"
 #include "common/formats/weights_words.h"
 #include "common/utf8.h"
 
 #include <errno.h>
-#include <stdbool.h>
+#include <inttypes.h>
 #include <string.h>
 
 enum {
     NUMBER_DIGITS_MAX = 9, /* longer numbers are hashes, not numbers of blocks */
     FAMILIES_MAX = 64      /* if there are more, modules belong to no family: bounds comparisons */
-};
-
-struct item {
-    const struct tensor_entry *entry;
-    const char *alias; /* NULL: the tensor under its own name */
-    uint32_t position; /* in the order of the files */
-    uint16_t n_prefix; /* length of the part of the name that identifies the family or the module */
-    uint16_t n_layer;  /* ... the layer */
-    int32_t number;    /* of the block; -1: a module */
-};
-
-/* A future layer: items[first] and the items after it. */
-struct group {
-    uint32_t first, n_items;
-    uint32_t position; /* of its first tensor */
-    uint32_t rank;     /* groups are ordered by rank, then by number, then by position */
-};
-
-struct family {
-    const char *prefix;
-    uint32_t n_prefix;
-    uint32_t position;
-    uint32_t first, n_groups;
-    int side; /* -1: an encoder's, 1: a decoder's */
-};
-
-struct grouping {
-    struct item *items;
-    struct group *groups;
-    struct family *families;
-    uint32_t n_items, n_groups, n_families;
 };
 
 static void parse_name(const char *name, struct item *item)
@@ -231,11 +201,15 @@ static int add_tensors(struct definition_builder *builder, const struct grouping
 static int build_layer(struct definition_builder *builder, const struct grouping *grouping,
                        uint32_t begin, uint32_t named, uint32_t end, const struct place *place)
 {
-    const struct item *item = &grouping->items[grouping->groups[named].first];
-    char name[DEFINITION_NAME_MAX + 1];
+    const struct group *group = &grouping->groups[named];
+    const struct item *item = &grouping->items[group->first];
+    char name[DEFINITION_NAME_MAX + 12];
 
-    memcpy(name, item->entry->name, item->n_layer);
-    name[item->n_layer] = '\0';
+    if (group->part == 0)
+        snprintf(name, sizeof name, "%.*s", (int)item->n_layer, item->entry->name);
+    else
+        snprintf(name, sizeof name, "%.*s:%" PRIu32, (int)item->n_layer, item->entry->name,
+                 group->part);
     int r = definition_builder_begin_layer(builder, name, place);
     for (uint32_t i = begin; i < end && r == 0; i++)
         r = add_tensors(builder, grouping, &grouping->groups[i]);
@@ -307,7 +281,7 @@ static void add_item(struct grouping *grouping, const struct weights_tensor *ten
     parse_name(tensor->entry->name, item);
 }
 
-static int group(struct grouping *grouping, const struct weights_index *index,
+static int group(struct grouping *grouping, const struct weights_index *index, uint64_t unit_bytes,
                  struct definition_problem *problem)
 {
     for (uint32_t i = 0; i < index->n_tensors; i++)
@@ -316,17 +290,21 @@ static int group(struct grouping *grouping, const struct weights_index *index,
         add_item(grouping, index->aliases[i].tensor, index->aliases[i].name);
     qsort(grouping->items, grouping->n_items, sizeof *grouping->items, compare_items);
     find_groups(grouping);
+    rank_groups(grouping);
+    int r = unit_bytes > 0 ? grouping_cut(grouping, unit_bytes) : 0;
+    if (r < 0)
+        return r;
     if (grouping->n_groups > DEFINITION_LAYERS_MAX)
         return definition_refuse(problem, NULL, "the tensors make %u layers, more than %d",
                                  grouping->n_groups, DEFINITION_LAYERS_MAX);
-    rank_groups(grouping);
     qsort_r(grouping->groups, grouping->n_groups, sizeof *grouping->groups, compare_groups,
             grouping->items);
     return 0;
 }
 
 int weights_group(const char *model_name, struct tensor_file *const *files, uint32_t n_files,
-                  struct definition **ret, struct definition_problem *ret_problem)
+                  uint64_t unit_bytes, struct definition **ret,
+                  struct definition_problem *ret_problem)
 {
     struct weights_index index;
     struct definition *definition = NULL;
@@ -341,7 +319,7 @@ int weights_group(const char *model_name, struct tensor_file *const *files, uint
     };
     r = !grouping.items || !grouping.groups || !grouping.families
             ? -ENOMEM
-            : group(&grouping, &index, ret_problem);
+            : group(&grouping, &index, unit_bytes, ret_problem);
     if (r == 0)
         r = build(&grouping, model_name, ret_problem, &definition);
     free(grouping.items);

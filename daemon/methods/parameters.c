@@ -114,6 +114,7 @@ bool manager_model_source(struct manager *manager, struct call *call,
     }
 
     source.n_bytes = parameters->text ? strlen(parameters->text) : 0;
+    source.unit_bytes = parameters->unit_bytes;
     source.gate = &manager->parse_gate;
     source.is_urgent = call_peer(call)->tier == TIER_ADMIN;
     if (r < 0 || copy_string(parameters->text, &source.text) < 0 ||

@@ -20,14 +20,16 @@ struct source_parameters {
     const char *path;
     json_t *weights;
     const char *name;
+    uint64_t unit_bytes;
 };
 #define SOURCE_FIELDS(type, member)                                               \
     {"definition", FIELD_STRING, offsetof(type, member.text)},                    \
         {"definitionFileDescriptor", FIELD_U64, offsetof(type, member.fd_index)}, \
         {"path", FIELD_STRING, offsetof(type, member.path)},                      \
         {"weights", FIELD_JSON, offsetof(type, member.weights)},                  \
+        {"name", FIELD_STRING, offsetof(type, member.name)},                      \
     {                                                                             \
-        "name", FIELD_STRING, offsetof(type, member.name)                         \
+        "unitBytes", FIELD_U64, offsetof(type, member.unit_bytes)                 \
     }
 bool manager_model_source(struct manager *manager, struct call *call,
                           const struct source_parameters *parameters, struct model_source *ret);

@@ -35,8 +35,8 @@ static int group(struct model_source *source, struct shards *shards,
     if (!name)
         return definition_refuse(&result->problem, NULL,
                                  "the file has no name for the model: give one");
-    int r =
-        weights_group(name, shards->tables, shards->n_files, &result->definition, &result->problem);
+    int r = weights_group(name, shards->tables, shards->n_files, source->unit_bytes,
+                          &result->definition, &result->problem);
     if (r == 0)
         keep_files(result->definition, shards);
     return r;

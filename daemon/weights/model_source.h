@@ -21,6 +21,7 @@ struct model_source {
     char *name;      /* the model's name, if the source has none; may be NULL */
     struct named_fd *weights;
     size_t n_weights;
+    uint64_t unit_bytes;     /* see weights.h; 0: no layer is cut */
     struct parse_gate *gate; /* borrowed; may be NULL */
     bool is_urgent;          /* see parse_gate.h */
 };

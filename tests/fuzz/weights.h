@@ -79,8 +79,8 @@ static inline void fuzz_weights(const uint8_t *data, size_t n_bytes)
         return;
     }
     fuzz_check_file(file, n_bytes);
-    r = weights_group(file->model_name ? file->model_name : "fuzz", &file, 1, &definition,
-                      &problem);
+    r = weights_group(file->model_name ? file->model_name : "fuzz", &file, 1, n_bytes % 2 ? 64 : 0,
+                      &definition, &problem);
     if (r < 0)
         fuzz_check_problem(r, &problem);
     else

@@ -76,7 +76,7 @@ START_TEST(grouped)
 
     if (n_files == 2)
         files[1] = make(groups[_i].other_metadata, other_tensors, 5);
-    int r = weights_group("m", files, n_files, &definition, &problem);
+    int r = weights_group("m", files, n_files, 0, &definition, &problem);
     ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
     describe(definition, text);
     ck_assert_str_eq(text, groups[_i].layers);
@@ -93,7 +93,7 @@ START_TEST(of_two_tensors)
     struct definition_problem problem;
     struct definition *definition = NULL;
 
-    ck_assert_int_eq(weights_group("m", files, 2, &definition, &problem), -EBADMSG);
+    ck_assert_int_eq(weights_group("m", files, 2, 0, &definition, &problem), -EBADMSG);
     ck_assert_str_eq(problem.path, "h");
     ck_assert_str_eq(problem.message, "the metadata give this name to both \"b.w\" and \"c.w\"");
     ck_assert_ptr_null(definition);

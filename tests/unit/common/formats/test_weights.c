@@ -12,7 +12,7 @@ static void group(void)
 
     definition_unref(definition);
     definition = NULL;
-    int r = weights_group("m", files, n_files, &definition, &problem);
+    int r = weights_group("m", files, n_files, 0, &definition, &problem);
     ck_assert_msg(r == 0, "%s: %s", problem.path, problem.message);
     check_definition();
     for (uint32_t i = 0; i < definition->n_layers; i++)
@@ -257,7 +257,7 @@ END_TEST
 static void refuse_group(const char *path, const char *message)
 {
     problem = (struct definition_problem){.line = 77};
-    ck_assert_int_eq(weights_group("m", files, n_files, &definition, &problem), -EBADMSG);
+    ck_assert_int_eq(weights_group("m", files, n_files, 0, &definition, &problem), -EBADMSG);
     ck_assert_ptr_null(definition);
     ck_assert_str_eq(problem.message, message);
     ck_assert_str_eq(problem.path, path);
@@ -358,7 +358,7 @@ START_TEST(model_name)
     for (int i = 0; i < COUNT(cases); i++) {
         begin();
         add_file("a.w 1");
-        ck_assert_int_eq(weights_group(cases[i].name, files, 1, &definition, &problem), 0);
+        ck_assert_int_eq(weights_group(cases[i].name, files, 1, 0, &definition, &problem), 0);
         ck_assert_str_eq(definition->name, cases[i].expected);
     }
     /* Cut between characters. */
@@ -368,7 +368,7 @@ START_TEST(model_name)
     expected[DEFINITION_NAME_MAX - 1] = '\0';
     begin();
     add_file("a.w 1");
-    ck_assert_int_eq(weights_group(name, files, 1, &definition, &problem), 0);
+    ck_assert_int_eq(weights_group(name, files, 1, 0, &definition, &problem), 0);
     ck_assert_str_eq(definition->name, expected);
 }
 END_TEST
