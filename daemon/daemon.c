@@ -211,6 +211,7 @@ static void on_scheduler(const struct scheduler_event *event, void *context)
     metrics_on_scheduler(event, daemon->metrics);
     events_on_scheduler(event, daemon->events);
     waits_on_scheduler(event, daemon->waits);
+    view_plans_on_scheduler(event, &daemon->manager.view_plans);
 }
 
 static int build_server(struct daemon *daemon)
@@ -253,12 +254,8 @@ static int build_server(struct daemon *daemon)
         .started_usec = clock_monotonic_usec(),
         .pid = getpid(),
     };
-    leases_init(&daemon->manager.leases, daemon->scheduler);
-    orphans_init(&daemon->manager.orphans, daemon->base, &daemon->manager.leases,
-                 daemon->backing ? backing_fd(daemon->backing) : -1);
-    turns_init(&daemon->manager.turns);
-    parse_gate_init(&daemon->manager.parse_gate, PARSE_BYTES_MAX);
-    run_choices_init(&daemon->manager.choices, daemon->scheduler, daemon->pools.planners);
+    if ((r = manager_begin(&daemon->manager)) < 0)
+        return log_failure("cannot make an event loop", r);
     daemon->interfaces[0] = (struct interface){
         .name = MANAGER_INTERFACE,
         .description = manager_interface_text,
@@ -346,6 +343,7 @@ static void take_down(struct daemon *daemon, int status)
     waits_free(daemon->waits);
     load_portions_free(daemon->portions);
     events_free(daemon->events);
+    manager_end(&daemon->manager);
     if (daemon->base)
         event_base_free(daemon->base);
     load_requests_free(daemon->loads);

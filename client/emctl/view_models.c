@@ -32,6 +32,9 @@ static int load(struct session *session, const struct model_files *files)
     session->expected = 1 << ERROR_MUST_UNLOAD | 1 << ERROR_BUSY | 1 << ERROR_ALREADY_LOADED;
     int r = verb_load_files(session, files);
     session->expected = 0;
+    /* Another emctl may have registered it meanwhile. */
+    if (r == EXIT_ALREADY_LOADED && find(session, files->fds[files->n_fds - 1]) == EXIT_DONE)
+        return EXIT_DONE;
     if (r == EXIT_ALREADY_LOADED)
         return error_message_print(r,
                                    "the daemon knows another file as the model %s. Give this one "

@@ -94,7 +94,7 @@ static int refusal(const char *name)
         return -ESTALE;
     if (strcmp(name, "org.varlink.service.PermissionDenied") == 0)
         return -EACCES;
-    return -ENOENT;
+    return strcmp(name, MANAGER_INTERFACE ".NotFound") == 0 ? -ENOENT : -EREMOTEIO;
 }
 
 static bool is_declared(const struct daemon_link *link, const struct view *view)
@@ -194,28 +194,41 @@ int daemon_link_end_view(struct daemon_link *link, const struct view *view)
     return send_oneway(link, MANAGER_INTERFACE ".EndView", json_pack("{s:O}", "view", view->id));
 }
 
-int daemon_link_acquire(struct daemon_link *link, struct view *view, const char *layer,
-                        uint64_t wait_usec, json_int_t fill, json_t **ret)
+int daemon_link_ask(struct daemon_link *link, const struct view *view, const char *layer,
+                    uint64_t wait_usec, json_int_t fill, bool is_ahead)
 {
-    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
-    int r = daemon_link_declare(link, view);
-    if (r < 0 || !view->id)
-        return r < 0 ? r : -ENOENT;
     json_t *parameters = json_pack("{s:s, s:s, s:I, s:O}", "model", view->model, "layer", layer,
                                    "waitUsec", (json_int_t)wait_usec, "view", view->id);
-    if (parameters && fill > 0 && json_object_set_new(parameters, "fill", json_integer(fill)) < 0) {
+    if (parameters &&
+        ((fill > 0 && json_object_set_new(parameters, "fill", json_integer(fill)) < 0) ||
+         (is_ahead && json_object_set_new(parameters, "ahead", json_true()) < 0))) {
         json_decref(parameters);
         return -ENOMEM;
     }
-    r = call(link, MANAGER_INTERFACE ".Acquire", parameters, &reply);
-    if (r < 0)
-        return r;
+    return send_call(link, MANAGER_INTERFACE ".Acquire", parameters, 0);
+}
+
+int daemon_link_receive(struct daemon_link *link, json_t **ret)
+{
+    _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
+
+    if (varlink_receive(link->varlink, &reply) < 0)
+        return lose(link);
     if (reply.error)
         return refusal(reply.error);
     if (take_arena(link, &reply) < 0)
         return lose(link);
     *ret = json_incref(reply.parameters);
     return 0;
+}
+
+int daemon_link_acquire(struct daemon_link *link, struct view *view, const char *layer,
+                        uint64_t wait_usec, json_int_t fill, json_t **ret)
+{
+    int r = daemon_link_declare(link, view);
+    if (r == 0)
+        r = view->id ? daemon_link_ask(link, view, layer, wait_usec, fill, false) : -ENOENT;
+    return r < 0 ? r : daemon_link_receive(link, ret);
 }
 
 int daemon_link_release(struct daemon_link *link, json_t *lease)
@@ -245,13 +258,14 @@ static int add_pieces(struct view *view, json_t *reply)
         return -ENOMEM;
     json_array_foreach (rows, i, row) {
         const char *layer;
-        json_int_t offset, length;
-        r = json_read(row, "{s:s, s:I, s:I}", "layer", &layer, "fileOffset", &offset, "length",
-                      &length);
-        if (r == 0 && (offset < 0 || length <= 0))
+        json_int_t index, offset, length;
+        r = json_read(row, "{s:s, s:I, s:I, s:I}", "layer", &layer, "index", &index, "fileOffset",
+                      &offset, "length", &length);
+        if (r == 0 && (index < 0 || index > UINT32_MAX || offset < 0 || length <= 0))
             r = -EBADMSG;
         if (r == 0)
-            r = unit_table_add(&view->table, layer, (uint64_t)offset, (uint64_t)length);
+            r = unit_table_add(&view->table, layer, (uint32_t)index, (uint64_t)offset,
+                               (uint64_t)length);
         if (r < 0)
             return r;
     }

@@ -30,16 +30,22 @@ void daemon_link_forget_arena(struct daemon_link *link);
  * example because the model has other files now; then nothing can be leased for it. -EPIPE: the
  * connection is lost. -ENOMEM: nothing was sent. */
 int daemon_link_declare(struct daemon_link *link, struct view *view);
-/* 0, also if the connection is lost; -ENOMEM: nothing was sent. */
-/* Tells the daemon how much of the view is outside of the arena, if that has changed. */
+/* Tells the daemon how much of the view is outside of the arena, if that has changed. 0, also if
+ * the connection is lost; -ENOMEM: nothing was sent. */
 int daemon_link_update_view(struct daemon_link *link, struct view *view);
+/* Returns as daemon_link_update_view. */
 int daemon_link_end_view(struct daemon_link *link, const struct view *view);
 
 /* Acquire for a view, which it declares if necessary. 0; -EBUSY, -ESTALE (the file has changed, or
- * cannot be read), -EACCES, -ENOENT (any other refusal); -EPIPE: the connection is lost, and
- * closed; -ENOMEM: nothing was sent. */
+ * cannot be read), -EACCES, -ENOENT (the daemon does not know the model or the view), -EREMOTEIO
+ * (any other refusal); -EPIPE: the connection is lost, and closed; -ENOMEM: nothing was sent. */
 int daemon_link_acquire(struct daemon_link *link, struct view *view, const char *layer,
                         uint64_t wait_usec, json_int_t fill, json_t **ret);
+/* The same in two steps for a view that the daemon knows, so that several calls may be under way.
+ * The replies come in the order of the calls. daemon_link_ask returns 0, -EPIPE or -ENOMEM. */
+int daemon_link_ask(struct daemon_link *link, const struct view *view, const char *layer,
+                    uint64_t wait_usec, json_int_t fill, bool is_ahead);
+int daemon_link_receive(struct daemon_link *link, json_t **ret);
 /* 0, also if the connection is lost; -ENOMEM: nothing was sent. */
 int daemon_link_release(struct daemon_link *link, json_t *lease);
 

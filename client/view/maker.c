@@ -117,8 +117,8 @@ static struct view *find_model(size_t n_bytes, int fd, off_t offset)
     int r = ask_daemon(fd, view);
     if (r == 0 && view->table.n_units == 0)
         r = -ENOENT;
-    if (r == 0 && !(view->units = calloc(view->table.n_units, sizeof *view->units)))
-        r = -ENOMEM;
+    if (r == 0)
+        r = view_make_units(view);
     if (r < 0) {
         explain(fd, r);
         view_free(view);

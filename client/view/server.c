@@ -1,15 +1,10 @@
-/* Invariant: a mapped unit has a lease, or had one of a daemon that has ended and may come back. A
- * unit becomes a hole before its lease is released. No lock is held while the server waits for the
- * daemon.
- *
- * A process that waits for room releases its own units, one after the other, so that processes that
- * share an arena never wait for each other in a circle. It releases the unit that was mapped last
- * but one. The units that were mapped first stay, which is best for a program that reads a file
- * again and again, and the unit that was mapped last may still be in use. */
+/* Owns the thread's loop, and what it does when the daemon ends and comes back. What it does for a
+ * fault is in residency.c. */
 #include "client/view/server.h"
 
-#include "client/view/daemon_link.h"
 #include "client/view/notice.h"
+#include "client/view/plan_link.h"
+#include "client/view/residency.h"
 #include "client/view/views.h"
 #include "common/clock.h"
 #include "common/units.h"
@@ -21,160 +16,17 @@
 #include <unistd.h>
 
 enum {
-    RETRY_MSEC = 20,               /* between two tries to connect again, or without memory */
-    WAIT_USEC = 1000 * 1000,       /* for room, when there is no unit to release */
-    GRACE_USEC = 30 * 1000 * 1000, /* the default of EDGEMIND_VIEW_GRACE */
+    RETRY_MSEC = RESIDENCY_RETRY_USEC / 1000, /* between two tries to connect again */
+    REST_MSEC = 100,              /* without a fault, then streamed units are released */
+    GRACE_USEC = 30 * 1000 * 1000 /* the default of EDGEMIND_VIEW_GRACE */
 };
 
 struct server {
-    struct daemon_link link;
-    uint64_t lost_usec; /* when the connection was lost; 0: it is not lost, or not needed */
-    uint64_t n_mapped;  /* counts mappings */
+    struct residency residency;
+    struct plan_link plan;
+    uint64_t plan_serial; /* of the connection for which plans were asked for */
+    uint64_t lost_usec;   /* when the connection was lost; 0: it is not lost, or not needed */
 };
-
-static void wait_for_memory(void)
-{
-    usleep(RETRY_MSEC * 1000);
-}
-
-static void release(struct server *server, json_t *lease)
-{
-    if (!lease)
-        return;
-    while (daemon_link_release(&server->link, lease) == -ENOMEM)
-        wait_for_memory();
-    json_decref(lease);
-}
-
-static json_t *take_lease(struct unit *unit)
-{
-    json_t *lease = unit->lease;
-    unit->lease = NULL;
-    unit->must_release = false;
-    return lease;
-}
-
-/* Makes the unit a hole, or, if that fails, a mapping of the plain file. The caller holds the lock.
- */
-static void make_hole(struct view *view, uint32_t unit)
-{
-    if (view_make_hole(view, unit, &views.faults) < 0)
-        (void)view_make_plain(view, unit);
-    view_wake(view, unit, &views.faults);
-}
-
-/* The caller holds the lock. False: no unit is held. */
-static bool choose_victim(struct view **ret_view, uint32_t *ret_unit)
-{
-    struct {
-        struct view *view;
-        uint32_t unit;
-        uint64_t at;
-    } last = {0}, before = {0};
-
-    for (unsigned i = 0; i < VIEWS_MAX; i++) {
-        struct view *view = atomic_load(&views.slots[i]);
-        for (uint32_t j = 0; view && j < view->table.n_units; j++) {
-            const struct unit *unit = &view->units[j];
-            if (atomic_load(&unit->state) != UNIT_MAPPED || !unit->lease)
-                continue;
-            if (unit->mapped_at > last.at) {
-                before = last;
-                last.view = view, last.unit = j, last.at = unit->mapped_at;
-            } else if (unit->mapped_at > before.at)
-                before.view = view, before.unit = j, before.at = unit->mapped_at;
-        }
-    }
-    *ret_view = before.view ? before.view : last.view;
-    *ret_unit = before.view ? before.unit : last.unit;
-    return *ret_view != NULL;
-}
-
-static bool give_back_one(struct server *server)
-{
-    struct view *view;
-    uint32_t unit;
-    json_t *lease = NULL;
-
-    views_lock();
-    bool found = choose_victim(&view, &unit);
-    if (found) {
-        make_hole(view, unit);
-        lease = take_lease(&view->units[unit]);
-    }
-    views_unlock();
-    release(server, lease);
-    return found;
-}
-
-/* Takes ownership of the lease. */
-static void map(struct server *server, struct view *view, uint32_t index, json_t *reply)
-{
-    struct unit *unit = &view->units[index];
-    json_t *lease = json_incref(json_object_get(reply, "lease"));
-
-    views_lock();
-    if (atomic_load(&unit->state) == UNIT_HOLE) {
-        if (view_map_unit(view, index, reply, server->link.arena_fd) == 0) {
-            unit->lease = lease;
-            lease = NULL;
-            unit->fill = json_integer_value(json_object_get(reply, "fill"));
-            unit->mapped_at = ++server->n_mapped;
-        } else
-            (void)view_make_plain(view, index);
-    }
-    view_wake(view, index, &views.faults);
-    views_unlock();
-    release(server, lease);
-}
-
-static void give_up(struct view *view, uint32_t unit, bool is_bad)
-{
-    views_lock();
-    if (atomic_load(&view->units[unit].state) == UNIT_HOLE &&
-        (is_bad ? view_make_bad(view, unit) : view_make_plain(view, unit)) < 0)
-        abort(); /* otherwise its threads would wait for ever */
-    view_wake(view, unit, &views.faults);
-    views_unlock();
-}
-
-static void look_for_copies(struct view *view, uint32_t unit)
-{
-    if (copy_watch_note(&view->copy_watch, view_unit_bytes(view, unit), view->table.covered_bytes))
-        notice_of(view->path, "is copied by the program into its own memory, which the "
-                              "arena's capacity does not limit; edgemind-view(7) says how "
-                              "programs map their weights");
-}
-
-/* Makes the unit readable. If the connection is lost, the unit stays wanted. */
-static void resolve(struct server *server, struct view *view, uint32_t index)
-{
-    struct unit *unit = &view->units[index];
-    uint64_t wait_usec = 0;
-
-    while (atomic_load(&unit->state) == UNIT_HOLE && server->link.varlink) {
-        json_t *reply = NULL;
-        int r = daemon_link_acquire(&server->link, view, view->table.names[index], wait_usec, 0,
-                                    &reply);
-        if (r == 0) {
-            look_for_copies(view, index);
-            map(server, view, index, reply);
-            json_decref(reply);
-            return;
-        }
-        if (r == -ENOMEM)
-            wait_for_memory();
-        else if (r == -EBUSY)
-            wait_usec = give_back_one(server) ? 0 : WAIT_USEC;
-        else if (r != -EPIPE)
-            give_up(view, index, r == -ESTALE);
-    }
-    if (atomic_load(&unit->state) != UNIT_HOLE) {
-        views_lock();
-        view_wake(view, index, &views.faults);
-        views_unlock();
-    }
-}
 
 /* Calls `what` for each unit for which `which` is true. Neither is called with the lock. */
 static bool for_units(struct server *server, bool (*which)(const struct unit *),
@@ -202,7 +54,13 @@ static bool is_wanted(const struct unit *unit)
 
 static bool is_held(const struct unit *unit)
 {
-    return atomic_load(&unit->state) == UNIT_MAPPED;
+    unsigned state = atomic_load(&unit->state);
+    return state == UNIT_MAPPED || state == UNIT_ARMED;
+}
+
+static void resolve(struct server *server, struct view *view, uint32_t unit)
+{
+    residency_resolve(&server->residency, view, unit);
 }
 
 static bool is_any(const struct unit *unit)
@@ -215,34 +73,36 @@ static bool is_any(const struct unit *unit)
 static void take_up(struct server *server, struct view *view, uint32_t index)
 {
     struct unit *unit = &view->units[index];
-    const struct file_id before = server->link.arena;
+    const struct file_id before = server->residency.link.arena;
     json_t *reply = NULL, *lease = NULL;
 
-    if (!server->link.varlink)
+    if (!server->residency.link.varlink)
         return;
-    int r =
-        daemon_link_acquire(&server->link, view, view->table.names[index], 0, unit->fill, &reply);
+    int r = daemon_link_acquire(&server->residency.link, view, view->table.names[index], 0,
+                                unit->fill, &reply);
     if (r == -EPIPE)
         return;
     if (r == 0)
         lease = json_incref(json_object_get(reply, "lease"));
     bool is_same = r == 0 && json_integer_value(json_object_get(reply, "fill")) == unit->fill &&
-                   file_id_equals(&before, &server->link.arena);
+                   file_id_equals(&before, &server->residency.link.arena);
     views_lock();
-    json_t *old = take_lease(unit);
-    if (atomic_load(&unit->state) == UNIT_MAPPED) {
+    json_t *old = residency_take_lease(unit);
+    if (is_held(unit)) {
+        bool is_armed = atomic_load(&unit->state) == UNIT_ARMED;
         /* The same bytes are mapped again, because the daemon counts on each mapping of the
          * descriptor that it gave to this connection. */
-        if (is_same && view_map_unit(view, index, reply, server->link.arena_fd) == 0) {
+        if (is_same &&
+            view_map_unit(view, index, reply, server->residency.link.arena_fd, is_armed) == 0) {
             unit->lease = lease;
             lease = NULL;
         } else
-            make_hole(view, index);
+            residency_make_hole(view, index);
     }
     views_unlock();
     json_decref(old);
     json_decref(reply);
-    release(server, lease);
+    residency_release(&server->residency, lease);
 }
 
 static void become_plain(struct server *server, struct view *view, uint32_t unit)
@@ -255,46 +115,77 @@ static void become_plain(struct server *server, struct view *view, uint32_t unit
     views_unlock();
 }
 
-/* Declares the views that the daemon does not know yet. For a view without a fault, it tries to
- * connect only once. */
+/* Declares the views that the daemon does not know yet, and asks for the plans. For a view without
+ * a fault, it tries to connect only once. */
 static void declare(struct server *server)
 {
+    struct daemon_link *link = &server->residency.link;
+
     for (unsigned i = 0; i < VIEWS_MAX; i++) {
         struct view *view = atomic_load(&views.slots[i]);
         if (!view || view->is_removed)
             continue;
-        if (!server->link.varlink && (view->declared > 0 || daemon_link_open(&server->link) < 0))
+        if (!link->varlink && (view->declared > 0 || daemon_link_open(link) < 0))
             return;
-        (void)daemon_link_declare(&server->link, view);
+        if (residency_declare(&server->residency, view) < 0)
+            return;
+        if (view->id && server->plan_serial != link->serial) {
+            plan_link_close(&server->plan);
+            server->plan_serial = link->serial;
+            (void)plan_link_open(&server->plan, view);
+        }
     }
 }
 
-static void drop(struct server *server, struct view *view, uint32_t index)
+static struct view *find_view(const json_t *id)
 {
-    (void)server;
-    views_lock();
-    json_t *lease = take_lease(&view->units[index]);
-    if (atomic_load(&view->units[index].state) == UNIT_MAPPED)
-        make_hole(view, index);
-    views_unlock();
-    json_decref(lease);
+    for (unsigned i = 0; i < VIEWS_MAX; i++) {
+        struct view *view = atomic_load(&views.slots[i]);
+        if (view && view->id && json_equal(view->id, id))
+            return view;
+    }
+    return NULL;
+}
+
+static void follow_plans(struct server *server)
+{
+    json_t *plan;
+
+    while (server->residency.link.varlink && server->plan.varlink &&
+           plan_link_receive(&server->plan, &plan) == 0) {
+        struct view *view = find_view(json_object_get(plan, "view"));
+        if (view) {
+            plan_apply(plan, view);
+            residency_follow_plan(&server->residency, view);
+        }
+        json_decref(plan);
+    }
+}
+
+static void drop(struct server *server, struct view *view, uint32_t unit)
+{
+    residency_give_back(&server->residency, view, unit);
 }
 
 static void find_daemon(struct server *server)
 {
-    if (daemon_link_arena_is_emptied(&server->link))
+    struct daemon_link *link = &server->residency.link;
+
+    if (daemon_link_arena_is_emptied(link))
         for_units(server, is_held, drop);
     if (!for_units(server, is_held, NULL))
-        daemon_link_forget_arena(&server->link);
+        daemon_link_forget_arena(link);
     if (server->lost_usec == 0)
         server->lost_usec = clock_monotonic_usec();
-    if (daemon_link_open(&server->link) == 0) {
+    if (daemon_link_open(link) == 0) {
         declare(server);
         for_units(server, is_held, take_up);
     }
-    if (server->link.varlink) {
+    if (link->varlink) {
         server->lost_usec = 0;
-    } else if (clock_monotonic_usec() >= server->lost_usec + server->link.grace_usec) {
+        if (link->serial > 1)
+            server->residency.retry_until_usec = clock_monotonic_usec() + link->grace_usec;
+    } else if (clock_monotonic_usec() >= server->lost_usec + link->grace_usec) {
         atomic_store(&views.disabled, true);
         for_units(server, is_any, become_plain);
         notice_print("no daemon has come back: the weight files are mapped directly");
@@ -305,9 +196,10 @@ static void find_daemon(struct server *server)
 static void release_retired(struct server *server, struct view *view, uint32_t unit)
 {
     views_lock();
-    json_t *lease = view->units[unit].must_release ? take_lease(&view->units[unit]) : NULL;
+    json_t *lease =
+        view->units[unit].must_release ? residency_take_lease(&view->units[unit]) : NULL;
     views_unlock();
-    release(server, lease);
+    residency_release(&server->residency, lease);
 }
 
 static bool is_retired(const struct unit *unit)
@@ -329,14 +221,15 @@ static void report(struct server *server)
     for (unsigned i = 0; i < VIEWS_MAX; i++) {
         struct view *view = atomic_load(&views.slots[i]);
         if (view && !view->is_removed)
-            (void)daemon_link_update_view(&server->link, view);
-        if (!view || !view->is_removed || has_retired(view))
+            (void)daemon_link_update_view(&server->residency.link, view);
+        if (!view || !view->is_removed || has_retired(view) ||
+            residency_has_asked(&server->residency, view))
             continue;
         atomic_store(&views.slots[i], NULL);
         while (atomic_load(&views.n_looking) != 0 || atomic_load(&view->n_faulting) != 0)
             usleep(100);
-        while (daemon_link_end_view(&server->link, view) == -ENOMEM)
-            wait_for_memory();
+        while (daemon_link_end_view(&server->residency.link, view) == -ENOMEM)
+            usleep(RESIDENCY_RETRY_USEC);
         views_lock(); /* the thread that retired it has continued */
         views_unlock();
         view_free(view);
@@ -346,48 +239,68 @@ static void report(struct server *server)
 /* Whether there are units to lease, but no connection. */
 static bool needs_daemon(struct server *server)
 {
-    return !server->link.varlink &&
+    return !server->residency.link.varlink &&
            (for_units(server, is_held, NULL) || for_units(server, is_wanted, NULL));
 }
 
 static void wait_for_work(struct server *server)
 {
+    struct residency *residency = &server->residency;
     struct pollfd fds[] = {
         {.fd = views.wake_fd, .events = POLLIN},
-        {.fd = server->link.varlink ? varlink_fd(server->link.varlink) : -1, .events = POLLRDHUP},
+        {.fd = residency->link.varlink ? varlink_fd(residency->link.varlink) : -1,
+         .events = residency->n_asked > 0 ? POLLIN | POLLRDHUP : POLLRDHUP},
+        {.fd = server->plan.varlink ? varlink_fd(server->plan.varlink) : -1, .events = POLLIN},
     };
+    bool is_streaming = residency_is_streaming();
     uint64_t n;
 
-    poll(fds, 2, needs_daemon(server) ? RETRY_MSEC : -1);
+    bool retries = needs_daemon(server) || residency->must_retry;
+    int ready = poll(fds, 3, retries ? RETRY_MSEC : is_streaming ? REST_MSEC : -1);
     ssize_t r = fds[0].revents ? read(views.wake_fd, &n, sizeof n) : 0;
     (void)r;
+    residency->must_retry = false;
+    if (ready == 0 && !retries && is_streaming && residency->n_asked == 0)
+        residency_rest(residency);
 }
 
-static bool hung_up(const struct server *server)
+static bool polls(const struct varlink *varlink, short events)
 {
-    struct pollfd fd = {.fd = varlink_fd(server->link.varlink), .events = POLLRDHUP};
+    struct pollfd fd = {.fd = varlink_fd(varlink), .events = events};
     return poll(&fd, 1, 0) > 0;
+}
+
+static void receive(struct residency *residency)
+{
+    while (residency->n_asked > 0 && residency->link.varlink &&
+           polls(residency->link.varlink, POLLIN))
+        residency_receive(residency);
 }
 
 void server_run(void)
 {
-    struct server state = {.link.arena_fd = -1}, *server = &state;
+    struct server state = {.residency.link.arena_fd = -1}, *server = &state;
+    struct residency *residency = &server->residency;
     const char *grace = getenv("EDGEMIND_VIEW_GRACE");
 
-    if (!grace || duration_parse(grace, &server->link.grace_usec) < 0)
-        server->link.grace_usec = GRACE_USEC;
+    if (!grace || duration_parse(grace, &residency->link.grace_usec) < 0)
+        residency->link.grace_usec = GRACE_USEC;
 
     for (;;) {
         wait_for_work(server);
-        if (server->link.varlink && hung_up(server)) {
-            daemon_link_close(&server->link);
+        receive(residency);
+        if (residency->link.varlink && polls(residency->link.varlink, POLLRDHUP)) {
+            daemon_link_close(&residency->link);
             if (!for_units(server, is_held, NULL))
-                daemon_link_forget_arena(&server->link);
+                daemon_link_forget_arena(&residency->link);
         }
+        if (!residency->link.varlink)
+            residency_forget_asked(residency);
         if (needs_daemon(server))
             find_daemon(server);
         else
             declare(server);
+        follow_plans(server);
         for_units(server, is_retired, release_retired);
         for_units(server, is_wanted, resolve);
         report(server);

@@ -17,7 +17,11 @@ void unit_table_done(struct unit_table *table)
     for (uint32_t i = 0; i < table->n_units; i++)
         free(table->names[i]);
     free(table->names);
+    free(table->indices);
     free(table->pieces);
+    free(table->of_units);
+    free(table->begins);
+    free(table->bytes);
     *table = (struct unit_table){0};
 }
 
@@ -34,21 +38,25 @@ static int grow(void **array, size_t *n_allocated, size_t n, size_t element_byte
     return 0;
 }
 
-static int add_unit(struct unit_table *table, const char *layer)
+static int add_unit(struct unit_table *table, const char *layer, uint32_t index)
 {
     if (table->n_units > 0 && strcmp(table->names[table->n_units - 1], layer) == 0)
         return 0;
     int r = grow((void **)&table->names, &table->n_names_allocated, table->n_units,
                  sizeof *table->names);
+    if (r == 0)
+        r = grow((void **)&table->indices, &table->n_indices_allocated, table->n_units,
+                 sizeof *table->indices);
     char *copy = r == 0 ? strdup(layer) : NULL;
     if (!copy)
         return -ENOMEM;
+    table->indices[table->n_units] = index;
     table->names[table->n_units++] = copy;
     return 0;
 }
 
-int unit_table_add(struct unit_table *table, const char *layer, uint64_t file_offset_bytes,
-                   uint64_t n_bytes)
+int unit_table_add(struct unit_table *table, const char *layer, uint32_t index,
+                   uint64_t file_offset_bytes, uint64_t n_bytes)
 {
     uint64_t end, begin, view_end, mask = table->page_bytes - 1;
 
@@ -66,7 +74,7 @@ int unit_table_add(struct unit_table *table, const char *layer, uint64_t file_of
         return 0;
     if (table->n_pieces == UNIT_TABLE_PIECES_MAX)
         return -E2BIG;
-    int r = add_unit(table, layer);
+    int r = add_unit(table, layer, index);
     if (r == 0)
         r = grow((void **)&table->pieces, &table->n_pieces_allocated, table->n_pieces,
                  sizeof *table->pieces);
@@ -86,6 +94,27 @@ static int compare(const void *a, const void *b)
     return (left->begin_bytes > right->begin_bytes) - (left->begin_bytes < right->begin_bytes);
 }
 
+/* Groups the sorted pieces by their units, with a counting sort. */
+static int index_units(struct unit_table *table)
+{
+    table->of_units = reallocarray(NULL, (size_t)table->n_pieces + 1, sizeof *table->of_units);
+    table->begins = calloc((size_t)table->n_units + 2, sizeof *table->begins);
+    table->bytes = calloc((size_t)table->n_units + 1, sizeof *table->bytes);
+    if (!table->of_units || !table->begins || !table->bytes)
+        return -ENOMEM;
+    /* Counts two places further on, so that filling the places leaves the beginnings. */
+    for (uint32_t i = 0; i < table->n_pieces; i++)
+        table->begins[table->pieces[i].unit + 2]++;
+    for (uint32_t i = 2; i <= table->n_units; i++)
+        table->begins[i] += table->begins[i - 1];
+    for (uint32_t i = 0; i < table->n_pieces; i++) {
+        const struct unit_piece *piece = &table->pieces[i];
+        table->of_units[table->begins[piece->unit + 1]++] = i;
+        table->bytes[piece->unit] += piece->end_bytes - piece->begin_bytes;
+    }
+    return 0;
+}
+
 int unit_table_seal(struct unit_table *table)
 {
     if (table->n_pieces > 0)
@@ -93,7 +122,7 @@ int unit_table_seal(struct unit_table *table)
     for (uint32_t i = 1; i < table->n_pieces; i++)
         if (table->pieces[i].begin_bytes < table->pieces[i - 1].end_bytes)
             return -EBADMSG;
-    return 0;
+    return index_units(table);
 }
 
 uint32_t unit_table_lower(const struct unit_table *table, uint64_t offset_bytes)

@@ -18,13 +18,17 @@ struct unit_piece {
 };
 
 struct unit_table {
-    char **names; /* a unit's layer; owned */
+    char **names;      /* a unit's layer; owned */
+    uint32_t *indices; /* ... and its index in the model */
     uint32_t n_units;
     struct unit_piece *pieces; /* by their place in the view once sealed */
     uint32_t n_pieces;
+    uint32_t *of_units;     /* indices of pieces, those of one unit together and in order ... */
+    uint32_t *begins;       /* ... from here on for each unit; n_units + 1 of them */
+    uint64_t *bytes;        /* of each unit */
     uint64_t covered_bytes; /* of all pieces */
     uint64_t page_bytes, file_offset_bytes, n_bytes;
-    size_t n_names_allocated, n_pieces_allocated;
+    size_t n_names_allocated, n_indices_allocated, n_pieces_allocated;
 };
 
 /* For a view of `n_bytes` of a file from `file_offset_bytes`, a multiple of the page size. */
@@ -35,11 +39,17 @@ void unit_table_done(struct unit_table *table);
 /* Adds consecutive bytes of a layer in the file. All calls for one layer come one after the other.
  * Bytes outside of the view are ignored. 0; -EBADMSG if the bytes are impossible; -E2BIG; -ENOMEM.
  */
-int unit_table_add(struct unit_table *table, const char *layer, uint64_t file_offset_bytes,
-                   uint64_t n_bytes);
+int unit_table_add(struct unit_table *table, const char *layer, uint32_t index,
+                   uint64_t file_offset_bytes, uint64_t n_bytes);
 
-/* Sorts the pieces. 0, or -EBADMSG if two overlap. */
+/* Sorts the pieces. 0; -EBADMSG if two overlap; -ENOMEM. */
 int unit_table_seal(struct unit_table *table);
+
+/* For begins[unit] <= i < begins[unit + 1]: the unit's pieces in the order of the view. */
+static inline const struct unit_piece *unit_table_piece(const struct unit_table *table, uint32_t i)
+{
+    return &table->pieces[table->of_units[i]];
+}
 
 /* The index of the first piece that ends after `offset_bytes`, or n_pieces. */
 uint32_t unit_table_lower(const struct unit_table *table, uint64_t offset_bytes);

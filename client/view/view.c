@@ -19,6 +19,23 @@ static void unmap_spare(struct view *view, uint64_t begin_bytes, uint64_t end_by
         real_munmap(view->spare + begin_bytes, end_bytes - begin_bytes);
 }
 
+int view_make_units(struct view *view)
+{
+    uint32_t n_units = view->table.n_units;
+
+    view->units = calloc(n_units, sizeof *view->units);
+    if (!view->units || order_init(&view->order, n_units) < 0)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n_units; i++) {
+        view->units[i].is_kept = true;
+        if (view->largest_bytes < view->table.bytes[i])
+            view->largest_bytes = view->table.bytes[i];
+    }
+    for (unsigned i = 0; i < VIEW_LAG_MAX; i++)
+        view->streamed.last[i] = ORDER_NONE;
+    return 0;
+}
+
 void view_free(struct view *view)
 {
     for (uint32_t i = 0; view->units && i < view->table.n_units; i++)
@@ -27,6 +44,7 @@ void view_free(struct view *view)
         if (!view->table.pieces[i].is_moved)
             unmap_spare(view, view->table.pieces[i].begin_bytes, view->table.pieces[i].end_bytes);
     unit_table_done(&view->table);
+    order_done(&view->order);
     free(view->units);
     free(view->model);
     free(view->file_id);
@@ -34,6 +52,13 @@ void view_free(struct view *view)
     free(view->path);
     free(view);
 }
+
+/* For each piece of a unit. */
+#define FOREACH_PIECE(piece, view, unit)                   \
+    for (uint32_t i_ = (view)->table.begins[unit];         \
+         i_ < (view)->table.begins[(unit) + 1] &&          \
+         ((piece) = unit_table_piece(&(view)->table, i_)); \
+         i_++)
 
 int view_map_file(struct view *view, int prot, int flags, int fd)
 {
@@ -74,10 +99,10 @@ static int replace(struct view *view, const struct unit_piece *piece, int prot, 
 
 int view_make_hole(struct view *view, uint32_t unit, const struct faults *faults)
 {
-    for (uint32_t i = 0; i < view->table.n_pieces; i++) {
-        const struct unit_piece *piece = &view->table.pieces[i];
-        if (piece->unit != unit)
-            continue;
+    const struct unit_piece *piece;
+
+    FOREACH_PIECE(piece, view, unit)
+    {
         int r = faults_make_hole(faults, view->begin + piece->begin_bytes,
                                  piece->end_bytes - piece->begin_bytes);
         if (r < 0)
@@ -97,9 +122,25 @@ int view_make_holes(struct view *view, const struct faults *faults)
     return 0;
 }
 
+static const struct unit_piece *first_piece(const struct view *view, uint32_t unit)
+{
+    return unit_table_piece(&view->table, view->table.begins[unit]);
+}
+
+static int map_arena(struct view *view, const struct unit_piece *piece, int arena_fd,
+                     uint64_t arena_offset_bytes)
+{
+    int r =
+        replace(view, piece, PROT_READ, MAP_SHARED | MAP_POPULATE, arena_fd, arena_offset_bytes);
+    if (r == 0)
+        real_madvise(view->begin + piece->begin_bytes, piece->end_bytes - piece->begin_bytes,
+                     MADV_DONTFORK);
+    return r;
+}
+
 /* Maps the part of a piece of the reply that is in the view. Adds its size to *bytes. */
 static int map_piece(struct view *view, uint32_t unit, const json_t *row, int arena_fd,
-                     uint64_t *bytes)
+                     bool is_armed, uint64_t *bytes)
 {
     json_int_t source, file_offset, offset, length;
     uint64_t mask = view->table.page_bytes - 1;
@@ -131,41 +172,48 @@ static int map_piece(struct view *view, uint32_t unit, const json_t *row, int ar
             piece.end_bytes = stop;
         uint64_t arena_offset = (uint64_t)offset + (piece.begin_bytes + view->file_offset_bytes -
                                                     (uint64_t)file_offset);
-        int r = replace(view, &piece, PROT_READ, MAP_SHARED | MAP_POPULATE, arena_fd, arena_offset);
+        *bytes += piece.end_bytes - piece.begin_bytes;
+        if (piece.begin_bytes == first_piece(view, unit)->begin_bytes) {
+            view->units[unit].first_offset_bytes = arena_offset;
+            piece.begin_bytes += is_armed ? view->table.page_bytes : 0;
+            arena_offset += is_armed ? view->table.page_bytes : 0;
+        }
+        int r = piece.begin_bytes < piece.end_bytes
+                    ? map_arena(view, &piece, arena_fd, arena_offset)
+                    : 0;
         if (r < 0)
             return r;
-        real_madvise(view->begin + piece.begin_bytes, piece.end_bytes - piece.begin_bytes,
-                     MADV_DONTFORK);
-        *bytes += piece.end_bytes - piece.begin_bytes;
     }
     return 0;
 }
 
-int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd)
+int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd,
+                  bool is_armed)
 {
     const json_t *rows = json_object_get(reply, "pieces"), *row;
     uint64_t bytes = 0;
     size_t i;
 
     json_array_foreach ((json_t *)(uintptr_t)rows, i, row) {
-        int r = map_piece(view, unit, row, arena_fd, &bytes);
+        int r = map_piece(view, unit, row, arena_fd, is_armed, &bytes);
         if (r < 0)
             return r;
     }
-    if (bytes != view_unit_bytes(view, unit))
+    if (bytes != view->table.bytes[unit])
         return -EBADMSG;
-    atomic_store(&view->units[unit].state, UNIT_MAPPED);
+    atomic_store(&view->units[unit].state, is_armed ? UNIT_ARMED : UNIT_MAPPED);
     return 0;
 }
 
-uint64_t view_unit_bytes(const struct view *view, uint32_t unit)
+int view_disarm(struct view *view, uint32_t unit, int arena_fd)
 {
-    uint64_t bytes = 0;
+    struct unit_piece page = *first_piece(view, unit);
 
-    for (uint32_t i = 0; i < view->table.n_pieces; i++)
-        if (view->table.pieces[i].unit == unit)
-            bytes += view->table.pieces[i].end_bytes - view->table.pieces[i].begin_bytes;
-    return bytes;
+    page.end_bytes = page.begin_bytes + view->table.page_bytes;
+    int r = map_arena(view, &page, arena_fd, view->units[unit].first_offset_bytes);
+    if (r == 0)
+        atomic_store(&view->units[unit].state, UNIT_MAPPED);
+    return r;
 }
 
 static void become_plain(struct view *view, uint32_t index)
@@ -173,15 +221,15 @@ static void become_plain(struct view *view, uint32_t index)
     struct unit *unit = &view->units[index];
 
     if (atomic_exchange(&unit->state, UNIT_PLAIN) != UNIT_PLAIN)
-        atomic_fetch_add(&view->plain_bytes, view_unit_bytes(view, index));
+        atomic_fetch_add(&view->plain_bytes, view->table.bytes[index]);
     unit->must_release = unit->lease != NULL;
 }
 
 int view_make_plain(struct view *view, uint32_t unit)
 {
-    for (uint32_t i = 0; i < view->table.n_pieces; i++) {
-        struct unit_piece *piece = &view->table.pieces[i];
-        if (piece->unit != unit || piece->is_moved)
+    for (uint32_t i = view->table.begins[unit]; i < view->table.begins[unit + 1]; i++) {
+        struct unit_piece *piece = &view->table.pieces[view->table.of_units[i]];
+        if (piece->is_moved)
             continue;
         size_t n_bytes = piece->end_bytes - piece->begin_bytes;
         if (real_mremap(view->spare + piece->begin_bytes, n_bytes, n_bytes,
@@ -196,11 +244,14 @@ int view_make_plain(struct view *view, uint32_t unit)
 
 int view_make_bad(struct view *view, uint32_t unit)
 {
+    const struct unit_piece *piece;
     int fd = memfd_create("edgemind-unreadable", MFD_CLOEXEC), r = fd < 0 ? -errno : 0;
 
-    for (uint32_t i = 0; r == 0 && i < view->table.n_pieces; i++)
-        if (view->table.pieces[i].unit == unit)
-            r = replace(view, &view->table.pieces[i], PROT_READ, MAP_SHARED, fd, 0);
+    FOREACH_PIECE(piece, view, unit)
+    {
+        if (r == 0)
+            r = replace(view, piece, PROT_READ, MAP_SHARED, fd, 0);
+    }
     if (fd >= 0)
         close(fd);
     if (r == 0)
@@ -211,15 +262,14 @@ int view_make_bad(struct view *view, uint32_t unit)
 void view_wake(struct view *view, uint32_t unit, const struct faults *faults)
 {
     struct unit *woken = &view->units[unit];
+    const struct unit_piece *piece;
 
     atomic_store(&woken->wanted, 0);
     atomic_fetch_add(&woken->generation, 1);
     syscall(SYS_futex, &woken->generation, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
     woken->must_wake = !faults;
-    for (uint32_t i = 0; faults && i < view->table.n_pieces; i++) {
-        const struct unit_piece *piece = &view->table.pieces[i];
-        if (piece->unit == unit)
-            faults_wake(faults, view->begin + piece->begin_bytes,
-                        piece->end_bytes - piece->begin_bytes);
-    }
+    if (!faults)
+        return;
+    FOREACH_PIECE(piece, view, unit)
+    faults_wake(faults, view->begin + piece->begin_bytes, piece->end_bytes - piece->begin_bytes);
 }

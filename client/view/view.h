@@ -6,6 +6,7 @@
 #pragma once
 
 #include "client/view/copy_watch.h"
+#include "client/view/order.h"
 #include "client/view/unit_table.h"
 
 #include <jansson.h>
@@ -13,6 +14,7 @@
 
 enum unit_state {
     UNIT_HOLE,
+    UNIT_ARMED, /* mapped except for its first page: a hole, which tells when a thread comes */
     UNIT_MAPPED,
     UNIT_PLAIN /* mapped from the file, or raises SIGBUS; this never changes again */
 };
@@ -23,9 +25,24 @@ struct unit {
     atomic_uint generation; /* a futex; changes when the mapping of the unit has changed */
     bool must_release;      /* no page of it is mapped any more */
     bool must_wake;         /* the helper must wake threads; under the lock */
+    bool is_kept;           /* it is not streamed; true until the daemon has a plan */
+    bool is_asked;          /* its lease is on its way */
+    bool is_entered;        /* a thread has come to it since it was mapped */
     json_t *lease;          /* NULL: none */
     json_int_t fill;
-    uint64_t mapped_at; /* counts mappings */
+    uint64_t mapped_at;          /* counts mappings */
+    uint64_t first_offset_bytes; /* of its first page, in the arena */
+};
+
+enum { VIEW_STREAMED_MAX = 16, VIEW_LAG_MAX = 3 };
+
+/* The units that are mapped but not kept, in the order in which threads came to them, and then
+ * those that were mapped ahead. */
+struct streamed {
+    uint32_t units[VIEW_STREAMED_MAX];
+    unsigned n;
+    unsigned lag;               /* how many units the threads may be apart */
+    int64_t last[VIEW_LAG_MAX]; /* the units that were released last; or -1 */
 };
 
 struct faults;
@@ -46,11 +63,15 @@ struct view {
     struct unit *units;
     atomic_ullong plain_bytes;   /* of plain units */
     uint64_t told_outside_bytes; /* to the daemon, on this connection; for the server */
-    atomic_uint n_faulting;      /* threads that wait for a unit */
-    bool is_removed;             /* no page is left: the server frees it */
+    struct order order;          /* this and the next two are for the server */
+    struct streamed streamed;
+    uint64_t largest_bytes; /* of a unit */
+    atomic_uint n_faulting; /* threads that wait for a unit */
+    bool is_removed;        /* no page is left: the server frees it */
 };
 
-uint64_t view_unit_bytes(const struct view *view, uint32_t unit);
+/* Makes the units of the sealed table, without leases. 0 or -ENOMEM. */
+int view_make_units(struct view *view);
 
 /* How much of the view is mapped from the file. */
 static inline uint64_t view_outside_bytes(struct view *view)
@@ -69,10 +90,14 @@ int view_make_holes(struct view *view, const struct faults *faults);
  * call may be repeated. */
 int view_make_hole(struct view *view, uint32_t unit, const struct faults *faults);
 
-/* Maps a unit from the places that the reply to Acquire gives. 0; -EBADMSG if they do not cover the
+/* Maps a unit from the places that the reply to Acquire gives, but leaves its first page a hole if
+ * it is to be armed. 0; -EBADMSG if they do not cover the
  * unit or cannot be mapped; or a negative errno. After a failure parts of the unit may be mapped.
  */
-int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd);
+int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd,
+                  bool is_armed);
+/* Maps the first page of an armed unit. 0 or a negative errno. */
+int view_disarm(struct view *view, uint32_t unit, int arena_fd);
 
 /* Maps the plain file over a unit, permanently. It needs no descriptor, which the engine could have
  * closed. 0 or a negative errno; then the call may be repeated. */

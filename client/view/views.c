@@ -116,7 +116,8 @@ bool views_report(const void *address, bool wait)
         unit_table_find(&view->table, (uint64_t)((const unsigned char *)address - view->begin));
     struct unit *unit = &view->units[index];
     unsigned generation = atomic_load(&unit->generation);
-    bool is_hole = atomic_load(&unit->state) == UNIT_HOLE;
+    unsigned state = atomic_load(&unit->state);
+    bool is_hole = state == UNIT_HOLE || state == UNIT_ARMED;
     if (is_hole) {
         atomic_store(&unit->wanted, 1);
         if (wait)

@@ -25,6 +25,7 @@ struct acquisition {
     uint64_t deadline_usec; /* 0: does not wait */
     uint64_t fill_id;       /* see struct acquisition_options */
     uint64_t view_id;       /* it may have ended meanwhile */
+    bool has_recalled;      /* it has asked views for room */
 };
 
 struct segment_row {
@@ -304,9 +305,14 @@ static void begin_wait(struct acquisition *acquisition)
 static bool blocked(const struct layer *layer, void *context)
 {
     struct acquisition *acquisition = context;
-    const struct scheduler *scheduler = acquisition->manager->scheduler;
-    if (acquisition->deadline_usec == 0 ||
-        !scheduler_fits_beside(scheduler, layer, holder_pinned_pages(acquisition->holder)))
+    struct manager *manager = acquisition->manager;
+    if (!scheduler_fits_beside(manager->scheduler, layer, holder_pinned_pages(acquisition->holder)))
+        return false;
+    if (!acquisition->has_recalled && acquisition->view_id == 0 &&
+        view_plans_make_room(&manager->view_plans, layer) && acquisition->deadline_usec == 0)
+        acquisition->deadline_usec = clock_monotonic_usec() + VIEW_RECALL_USEC;
+    acquisition->has_recalled = true;
+    if (acquisition->deadline_usec == 0)
         return false;
     begin_wait(acquisition);
     return true;

@@ -37,7 +37,7 @@ int client_view_begin(struct client_views *views, const struct client_view *view
         view_free(copy);
         return -ENOMEM;
     }
-    copy->totals = views->totals;
+    copy->views = views;
     LIST_INSERT_HEAD(&views->list, copy, entry);
     views->n++;
     views->totals->n++;
@@ -68,14 +68,14 @@ struct client_view *client_view_find(const struct client_views *views, uint64_t 
 
 void client_view_set_outside(struct client_view *view, uint64_t outside_bytes)
 {
-    view->totals->outside_bytes += outside_bytes - view->outside_bytes;
+    view->views->totals->outside_bytes += outside_bytes - view->outside_bytes;
     view->outside_bytes = outside_bytes;
 }
 
 void client_view_hold(struct client_view *view, int64_t bytes)
 {
     view->held_bytes += (uint64_t)bytes;
-    view->totals->held_bytes += (uint64_t)bytes;
+    view->views->totals->held_bytes += (uint64_t)bytes;
 }
 
 void client_view_count(struct client_view *view, uint64_t layer_bytes, bool hit)
@@ -85,7 +85,7 @@ void client_view_count(struct client_view *view, uint64_t layer_bytes, bool hit)
     view->n_faults++;
     view->n_hits += hit;
     view->read_bytes += read_bytes;
-    view->totals->n_faults++;
-    view->totals->n_hits += hit;
-    view->totals->read_bytes += read_bytes;
+    view->views->totals->n_faults++;
+    view->views->totals->n_hits += hit;
+    view->views->totals->read_bytes += read_bytes;
 }

@@ -1,6 +1,7 @@
 /* Views: a client declares that a mapping of its process stands for a weight file, with the arena's
  * pages in place of the file's. The daemon maps nothing for it: it only counts what the client
- * leases for the view. A connection's views end with it. Loop thread only. */
+ * leases for the view, and tells which layers the view should keep. A connection's views end with
+ * it. Loop thread only. */
 #pragma once
 
 #include <stdbool.h>
@@ -28,7 +29,11 @@ struct client_view {
     uint64_t n_faults;      /* layers leased for it so far ... */
     uint64_t n_hits;        /* ... and those of them that were resident */
     uint64_t read_bytes;    /* of the others */
-    struct view_totals *totals;
+    struct client_views *views;
+    struct view_plan *plan; /* this and the next belong to view_plan.c; or NULL */
+    uint64_t n_streamed;    /* leases of layers that are not kept */
+    LIST_ENTRY(client_view) plan_entry;
+    bool is_plan_due; /* it was not sent yet; belongs to view_watch.c */
 };
 LIST_HEAD(client_view_list, client_view);
 
@@ -37,6 +42,7 @@ struct client_views {
     struct client_view_list list;
     struct view_totals *totals; /* borrowed */
     unsigned n;
+    struct view_watch *watch; /* belongs to view_watch.c; or NULL */
 };
 
 void client_views_init(struct client_views *views, struct view_totals *totals);

@@ -3,6 +3,8 @@
 #include "daemon/methods/lease.h"
 
 #include "common/cleanup.h"
+#include "daemon/methods/view_plan.h"
+#include "daemon/methods/view_watch.h"
 
 #include <errno.h>
 
@@ -30,8 +32,10 @@ static void give_back(struct lease *lease)
 {
     struct holder *holder = lease->holder;
     scheduler_unpin(holder->leases->scheduler, lease->layer);
-    if (lease->view)
+    if (lease->view) {
         client_view_hold(lease->view, -(int64_t)layer_definition(lease->layer)->bytes);
+        view_plan_released(lease->view, lease->layer, lease->is_streamed);
+    }
     TAILQ_REMOVE(&holder->list, lease, entry);
     holder->n_leases--;
     free(lease);
@@ -45,6 +49,7 @@ void holder_end_connection(struct holder *holder)
             TAKE_PTR(run->lease)->is_of_run = false;
     while (!LIST_EMPTY(&holder->runs))
         client_run_end(LIST_FIRST(&holder->runs));
+    view_watch_end(&holder->views);
     while (!LIST_EMPTY(&holder->views.list))
         holder_end_view(holder, LIST_FIRST(&holder->views.list));
 }
@@ -100,8 +105,10 @@ int lease_take(struct holder *holder, struct layer *layer, struct client_view *v
     if (r < 0)
         return r;
     lease->view = view;
-    if (view)
+    if (view) {
         client_view_hold(view, (int64_t)layer_definition(layer)->bytes);
+        lease->is_streamed = view_plan_leased(view, layer);
+    }
     *ret = lease;
     return 0;
 }
@@ -121,8 +128,11 @@ void holder_end_view(struct holder *holder, struct client_view *view)
         model->n_views--;
     struct lease *lease;
     TAILQ_FOREACH (lease, &holder->list, entry)
-        if (lease->view == view)
+        if (lease->view == view) {
             lease->view = NULL;
+            view_plan_released(view, lease->layer, lease->is_streamed);
+        }
+    view_plan_leave(view);
     client_view_end(&holder->views, view);
 }
 

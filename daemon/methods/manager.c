@@ -1,5 +1,24 @@
 #include "daemon/methods/manager.h"
 
+#include "daemon/methods/view_watch.h"
+
+int manager_begin(struct manager *manager)
+{
+    leases_init(&manager->leases, manager->scheduler);
+    orphans_init(&manager->orphans, manager->base, &manager->leases,
+                 manager->backing ? backing_fd(manager->backing) : -1);
+    turns_init(&manager->turns);
+    parse_gate_init(&manager->parse_gate, PARSE_BYTES_MAX);
+    run_choices_init(&manager->choices, manager->scheduler, manager->planners);
+    return view_plans_init(&manager->view_plans, manager->base, manager->scheduler,
+                           view_watch_changed);
+}
+
+void manager_end(struct manager *manager)
+{
+    view_plans_done(&manager->view_plans);
+}
+
 struct requester manager_requester(const struct call *call)
 {
     const struct peer *peer = call_peer(call);

@@ -10,6 +10,7 @@
 #include "daemon/methods/orphans.h"
 #include "daemon/methods/run_choice.h"
 #include "daemon/methods/turns.h"
+#include "daemon/methods/view_plan.h"
 #include "daemon/methods/waits.h"
 #include "daemon/metrics/exposition.h"
 #include "daemon/monitor/monitor.h"
@@ -18,7 +19,7 @@
 #include "daemon/weights/load_request.h"
 #include "daemon/weights/model_reader.h"
 
-/* Borrowed from the composition root, except the leases, the orphans, the turns and the choices. */
+/* Borrowed from the composition root, except what manager_begin makes. */
 struct manager {
     struct event_base *base;
     struct scheduler *scheduler;
@@ -40,6 +41,7 @@ struct manager {
     struct server *server;
     struct leases leases;
     struct orphans orphans;
+    struct view_plans view_plans;
     enum on_full on_full;
     const char *model_dir; /* NULL: calls may give no path */
     uint64_t overhead_limit_bytes;
@@ -48,6 +50,11 @@ struct manager {
 };
 
 enum { REPLY_ELEMENTS_MAX = 1000 }; /* the most elements of an array in a reply */
+
+/* Makes the leases, the turns, the gate, the choices and the plans of views. Returns 0 or -ENOMEM.
+ */
+int manager_begin(struct manager *manager);
+void manager_end(struct manager *manager);
 
 struct requester manager_requester(const struct call *call);
 

@@ -25,6 +25,7 @@ struct file_piece_row {
     const char *layer;
     uint64_t file_offset_bytes, n_bytes;
     bool kept;
+    uint64_t index;
 };
 
 static const struct field file_piece_fields[] = {
@@ -32,6 +33,7 @@ static const struct field file_piece_fields[] = {
     {"fileOffset", FIELD_U64, offsetof(struct file_piece_row, file_offset_bytes)},
     {"length", FIELD_U64, offsetof(struct file_piece_row, n_bytes)},
     {"kept", FIELD_BOOL, offsetof(struct file_piece_row, kept)},
+    {"index", FIELD_U64, offsetof(struct file_piece_row, index)},
     {0},
 };
 
@@ -60,7 +62,7 @@ static bool next_piece(struct finding *finding, const struct model *model,
             if (piece->source != finding->source)
                 continue;
             *ret = (struct file_piece_row){layer->name, piece->file_offset_bytes, piece->bytes,
-                                           model->layers[finding->layer].keep};
+                                           model->layers[finding->layer].keep, finding->layer};
             return true;
         }
     }

@@ -8,6 +8,7 @@
 
 struct acquire_parameters {
     const char *model, *layer, *view;
+    bool ahead; /* the view does not need the layer yet */
     struct acquisition_options options;
 };
 
@@ -15,6 +16,7 @@ static const struct field acquire_fields[] = {
     {"model", FIELD_STRING, offsetof(struct acquire_parameters, model), FIELD_REQUIRED},
     {"layer", FIELD_STRING, offsetof(struct acquire_parameters, layer), FIELD_REQUIRED},
     {"view", FIELD_STRING, offsetof(struct acquire_parameters, view)},
+    {"ahead", FIELD_BOOL, offsetof(struct acquire_parameters, ahead)},
     ACQUISITION_OPTION_FIELDS(struct acquire_parameters, options),
     {0},
 };
@@ -38,6 +40,10 @@ void method_acquire(struct call *call, void *context)
             client_view_find(&holder->views, parameters.options.view_id);
         if (!view || view->registration != model->registration) {
             reply_not_found(call, "view", parameters.view);
+            return;
+        }
+        if (parameters.ahead && !view_plan_may_read_ahead(view, layer)) {
+            call_error(call, ERROR_BUSY, json_pack("{s:[], s:i}", "leases", "leasesTotal", 0));
             return;
         }
     }

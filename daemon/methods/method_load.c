@@ -4,6 +4,7 @@
 #include "daemon/methods/parameters.h"
 #include "daemon/methods/unloading.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 
 #include <errno.h>
@@ -19,9 +20,11 @@ struct loading {
     struct load_request *load;   /* while layers are loaded */
     struct event *ticker;        /* reports the progress within a large layer */
     struct model *model;
-    struct definition *replaced; /* of the model that this one has replaced; or NULL */
-    struct unloading unloading;  /* of that model */
-    uint64_t zero_bytes;         /* see zeroBytes in the interface file */
+    struct definition *replaced;      /* of the model that this one has replaced; or NULL */
+    struct unloading unloading;       /* of that model */
+    struct wait wait;                 /* for room that views should give back ... */
+    const struct layer *recalled_for; /* ... for this layer */
+    uint64_t zero_bytes;              /* see zeroBytes in the interface file */
     enum on_full on_full;
     bool replace, is_unregistered; /* the model is not known to the scheduler */
 };
@@ -69,6 +72,7 @@ DEFINE_CLEANUP(struct loading *, loading_free);
 static void cancelled(void *context)
 {
     struct loading *loading = context;
+    wait_end(&loading->wait);
     if (loading->reader)
         model_reader_cancel(loading->reader);
     if (loading->load)
@@ -114,6 +118,38 @@ static void model_progress(const struct load_progress *progress, const struct la
     call_continue_fields(loading->call, load_reply_fields, &reply);
 }
 
+static bool is_model_gone(const struct loading *loading)
+{
+    return loading->wait.waits && !loading->wait.layer;
+}
+
+static void wait_over(enum wait_end end, void *context)
+{
+    struct loading *loading = context;
+    if (end != WAIT_GONE) {
+        load_request_resume(loading->load);
+        return;
+    }
+    const json_t *model = json_object_get(call_parameters(loading->call), "model");
+    reply_not_found(loading->call, "model", json_string_value(model) ?: "");
+    load_request_cancel(loading->load);
+    loading_free(loading);
+}
+
+/* Leases are in the way. Those of views can be asked back, once for each layer. */
+static bool blocked(const struct layer *layer, void *context)
+{
+    struct loading *loading = context;
+    struct manager *manager = loading->manager;
+    if (loading->on_full == ON_FULL_ASK || loading->recalled_for == layer ||
+        !view_plans_make_room(&manager->view_plans, layer))
+        return false;
+    loading->recalled_for = layer;
+    wait_begin(&loading->wait, manager->waits, layer, clock_monotonic_usec() + VIEW_RECALL_USEC,
+               call_peer(loading->call)->tier == TIER_ADMIN, wait_over, loading);
+    return true;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *context)
 {
     struct loading *loading = context;
@@ -121,6 +157,8 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     const struct layer *layer;
     (void)fd;
     (void)what;
+    if (is_model_gone(loading))
+        return;
     load_request_get_progress(loading->load, &progress, &layer);
     model_progress(&progress, layer, loading);
 }
@@ -195,7 +233,8 @@ static uint64_t count_zero_bytes(const struct manager *manager, const struct def
 /* Registers the model, and loads its layers. */
 static void register_model(struct loading *loading)
 {
-    static const struct load_hooks hooks = {.progress = model_progress, .ended = model_ended};
+    static const struct load_hooks hooks = {
+        .progress = model_progress, .blocked = blocked, .ended = model_ended};
     struct manager *manager = loading->manager;
     const struct definition *definition = loading->model->definition;
 
@@ -327,7 +366,7 @@ static const struct field load_layer_fields[] = {
 
 void method_load_layer(struct call *call, void *context)
 {
-    static const struct load_hooks hooks = {.ended = layer_ended};
+    static const struct load_hooks hooks = {.blocked = blocked, .ended = layer_ended};
     struct manager *manager = context;
     struct load_layer_parameters parameters = {0};
     enum on_full on_full;

@@ -1,8 +1,9 @@
-/* BeginView, UpdateView, EndView and Views. */
+/* BeginView, UpdateView, EndView, WatchViews and Views. */
 #include "daemon/methods/acquisition.h"
 #include "daemon/methods/error_replies.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/parameters.h"
+#include "daemon/methods/view_watch.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -61,6 +62,11 @@ void method_begin_view(struct call *call, void *context)
                                .bytes = parameters.bytes,
                                .outside_bytes = parameters.outside_bytes};
     int r = holder ? holder_begin_view(holder, model, &view) : -ENOMEM;
+    if (r == 0) {
+        struct client_view *begun = client_view_find(&holder->views, view.id);
+        if ((r = view_plan_join(&manager->view_plans, model, begun)) < 0)
+            holder_end_view(holder, begun);
+    }
     if (r == -EMFILE) {
         reply_limit(call, "views of a connection", VIEWS_PER_CONNECTION_MAX);
     } else if (r < 0) {
@@ -120,21 +126,21 @@ void method_update_view(struct call *call, void *context)
     call_reply(call, NULL);
 }
 
-struct end_parameters {
+struct one_view_parameters {
     const char *view;
 };
 
-static const struct field end_fields[] = {
-    {"view", FIELD_STRING, offsetof(struct end_parameters, view), FIELD_REQUIRED},
+static const struct field one_view_fields[] = {
+    {"view", FIELD_STRING, offsetof(struct one_view_parameters, view), FIELD_REQUIRED},
     {0},
 };
 
 void method_end_view(struct call *call, void *context)
 {
-    struct end_parameters parameters = {0};
+    struct one_view_parameters parameters = {0};
     struct manager *manager = context;
 
-    if (!call_decode(call, end_fields, &parameters))
+    if (!call_decode(call, one_view_fields, &parameters))
         return;
     struct client_view *view = find_view(call, parameters.view);
     if (!view)
@@ -143,6 +149,37 @@ void method_end_view(struct call *call, void *context)
     events_on_view(manager->events, "view-ended", view, &holder->peer, call_method(call));
     holder_end_view(holder, view);
     call_reply(call, NULL);
+}
+
+/* The client's views that include this one, or NULL. A client is a process of a user. */
+static struct client_views *find_views(struct manager *manager, const struct peer *peer,
+                                       uint64_t id)
+{
+    struct holder *holder;
+
+    LIST_FOREACH (holder, &manager->leases.holders, entry)
+        if (holder->peer.uid == peer->uid && holder->peer.pid == peer->pid &&
+            client_view_find(&holder->views, id))
+            return &holder->views;
+    return NULL;
+}
+
+void method_watch_views(struct call *call, void *context)
+{
+    struct one_view_parameters parameters = {0};
+
+    if (!call_decode(call, one_view_fields, &parameters))
+        return;
+    if (!call_more(call)) {
+        call_error(call, ERROR_EXPECTED_MORE, NULL);
+        return;
+    }
+    struct client_views *views =
+        find_views(context, call_peer(call), acquisition_parse_id(parameters.view));
+    if (!views)
+        reply_not_found(call, "view", parameters.view);
+    else if (view_watch_begin(views, call) < 0)
+        call_io_failed(call, "watch", -ENOMEM);
 }
 
 struct view_row {

@@ -17,6 +17,7 @@ const struct method manager_methods[] = {
     {"BeginView", TIER_MEMBER, method_begin_view},
     {"UpdateView", TIER_MEMBER, method_update_view},
     {"EndView", TIER_MEMBER, method_end_view},
+    {"WatchViews", TIER_MEMBER, method_watch_views},
     {"Views", TIER_MEMBER, method_views},
     {"List", TIER_MEMBER, method_list},
     {"Usage", TIER_MEMBER, method_usage},

@@ -24,6 +24,7 @@ void method_find_model(struct call *call, void *context);
 void method_begin_view(struct call *call, void *context);
 void method_update_view(struct call *call, void *context);
 void method_end_view(struct call *call, void *context);
+void method_watch_views(struct call *call, void *context);
 void method_views(struct call *call, void *context);
 void method_list(struct call *call, void *context);
 void method_usage(struct call *call, void *context);

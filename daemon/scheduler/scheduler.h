@@ -249,6 +249,9 @@ void scheduler_let_go_of_model(struct model *model);
 /* Whether a request for the layer would get another answer than busy. */
 bool scheduler_can_place(const struct scheduler *scheduler, const struct layer *layer);
 
+/* The pages that are free or may be taken from evictable layers. */
+uint64_t scheduler_placeable_pages(const struct scheduler *scheduler);
+
 /* Whether the layer would fit if `n_pages` pages of other layers stayed and all others gave way. */
 bool scheduler_fits_beside(const struct scheduler *scheduler, const struct layer *layer,
                            uint64_t n_pages);

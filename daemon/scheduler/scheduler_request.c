@@ -233,6 +233,11 @@ bool scheduler_can_place(const struct scheduler *scheduler, const struct layer *
                arena_free_pages(scheduler->arena) + scheduler->can_give_way.pages;
 }
 
+uint64_t scheduler_placeable_pages(const struct scheduler *scheduler)
+{
+    return arena_free_pages(scheduler->arena) + scheduler->can_give_way.pages;
+}
+
 bool scheduler_fits_beside(const struct scheduler *scheduler, const struct layer *layer,
                            uint64_t n_pages)
 {

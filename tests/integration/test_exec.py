@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import unittest
 
 from harness import (BUILD, EMCTL, MIB, TIMEOUT, TestCase, clean_environment, needs_preloading, run,
@@ -104,6 +105,22 @@ class Running(TestCase):
             self.assertEqual((result.out, result.err), ("", ""))
             self.assertEqual(self.names(), ["m"])
             self.assertEqual(self.daemon.stats()["scheduler"]["policy"], "lru")
+
+    def test_at_the_same_time(self):
+        """Several commands start with the same unknown model."""
+        words = ["exec", "--model=m=%s" % self.path, "--", READER, "all", self.path]
+        results = [None] * 8
+
+        def start(i):
+            results[i] = self.daemon.emctl(*words)
+        threads = [threading.Thread(target=start, args=(i,)) for i in range(len(results))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for result in results:
+            self.assertExit(0, result)
+            self.assertEqual((result.out, result.err), ("", ""))
 
     def test_nothing_gives_way_for_a_model(self):
         self.daemon.call("LoadModel", definition=sized_model("old", 3 * MIB))

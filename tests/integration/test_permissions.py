@@ -70,8 +70,9 @@ class Permissions(TestCase):
         for method, parameters in (("Stats", {}), ("List", {}), ("Plan", {}), ("Stats", {"x": 1}), ("Views", {}), ("Why", {"model": "m"}),
                                    ("BeginView", {}), ("Usage", {}), ("History", {})):
             self.assertVarlinkError(DENIED, c.call, method, parameters)
-        c.send_call("Watch", more=True)
-        self.assertVarlinkError(DENIED, c.result, "Watch")
+        for method in ("Watch", "WatchViews"):
+            c.send_call(method, more=True)
+            self.assertVarlinkError(DENIED, c.result, method)
         self.assertMayNotChange(c)
 
     def test_member(self):

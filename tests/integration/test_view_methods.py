@@ -201,6 +201,60 @@ class Views(LeaseTestCase):
         self.assertEqual((len(reply["views"]), reply["total"]), (1000, 17 * 64))
         self.assertUnharmed()
 
+    def plans(self, watcher, *views):
+        """The kept layers in the next plan of each of these views."""
+        found = {}
+        for _ in views:
+            reply = watcher.result("WatchViews")
+            found[reply["view"]] = [i for i in range(4 * len(reply["keep"]))
+                                    if int(reply["keep"][i // 4], 16) >> i % 4 & 1]
+        return [found[view] for view in views]
+
+    def watch(self, view):
+        watcher = self.client()
+        watcher.send_call("WatchViews", {"view": view}, more=True)
+        self.assertEqual(watcher.result("WatchViews"), {})
+        return watcher
+
+    def test_plans(self):
+        """All views of a model keep the same layers, and those of all models fit into the arena."""
+        self.daemon.call("UnloadModel", model="m")
+        self.daemon.call("LoadModel", definition=sized_model("m", *[MIB // 8] * 64))
+        self.daemon.call("LoadModel", definition=sized_model("o", *[MIB // 8] * 64))
+        client, other = self.client(), self.client()
+        first = self.begin(client)
+        watcher = self.watch(first)
+        plan, = self.plans(watcher, first)
+        self.assertEqual(len(plan), 32 - 4)
+        self.assertLessEqual(max(b - a for a, b in zip(plan, plan[1:])), 3)
+        second = self.begin(client)
+        plan, same = self.plans(watcher, first, second)
+        self.assertEqual(plan, same)
+        self.assertEqual(len(plan), 32 - 5)
+        third = self.begin(other, model="o")
+        plan, same = self.plans(watcher, first, second)
+        self.assertEqual(plan, same)
+        self.assertEqual(len(plan), 16 - 5)
+        self.assertEqual(len(self.plans(self.watch(third), third)[0]), 16 - 4)
+        client.close()
+        self.assertEqual(watcher.result("WatchViews"), {})
+        self.assertUnharmed()
+
+    def test_plans_wrong(self):
+        client = self.client()
+        view = self.begin(client)
+        self.assertVarlinkError("org.varlink.service.ExpectedMore", client.call, "WatchViews",
+                                view=view)
+        client.send_call("WatchViews", {"view": view + "0"}, more=True)
+        found = self.assertVarlinkError("NotFound", client.result, "WatchViews")
+        self.assertEqual(found, {"kind": "view", "name": view + "0"})
+        watcher, other = self.watch(view), self.watch(view)
+        self.assertEqual(watcher.result("WatchViews"), {"view": view, "keep": "00"})
+        self.assertEqual(watcher.result("WatchViews"), {})
+        other.close()
+        self.begin(client)
+        self.assertUnharmed()
+
     def test_model_goes(self):
         """A view shows what its client declared, even if the model is unloaded."""
         client = self.client()

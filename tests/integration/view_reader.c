@@ -240,6 +240,18 @@ static void gather_out(int fd)
     compare(fd, map_file(fileno(file), size, 0, MAP_PRIVATE), 0, size);
 }
 
+/* Each line on standard input says how many bytes to read next. After the last byte comes the
+ * first. */
+static void read_by_command(int fd)
+{
+    size_t n, at = 0;
+
+    while (scanf("%zu", &n) == 1) {
+        compare(fd, map + at, at, n = n < size - at ? n : size - at);
+        at = (at + n) % size;
+    }
+}
+
 int main(int argc, char **argv)
 {
     expect(argc >= 3, "usage: view_reader MODE FILE [MILLISECONDS]");
@@ -261,6 +273,8 @@ int main(int argc, char **argv)
         allocate(fd);
     else if (strcmp(mode, "gather") == 0)
         gather_out(fd);
+    else if (strcmp(mode, "command") == 0)
+        read_by_command(fd);
     else if (strcmp(mode, "random") == 0)
         random_places();
     else if (strcmp(mode, "unmap") == 0)

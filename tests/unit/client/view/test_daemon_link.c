@@ -175,7 +175,8 @@ START_TEST(out_of_memory_in_find_model)
 
     snprintf(answer, sizeof answer,
              "{\"parameters\":{\"model\":\"" MODEL "\",\"source\":0,\"file\":\"" FILE_ID
-             "\",\"pieces\":[{\"layer\":\"" LAYER "\",\"fileOffset\":%zu,\"length\":%zu}]}}",
+             "\",\"pieces\":[{\"layer\":\"" LAYER
+             "\",\"index\":0,\"fileOffset\":%zu,\"length\":%zu}]}}",
              page, page);
     for (size_t mode = 0; mode < 2; mode++) {
         bool has_failed = true;

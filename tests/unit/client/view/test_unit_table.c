@@ -21,10 +21,10 @@ static void check_piece(uint32_t index, uint64_t begin_bytes, uint64_t end_bytes
 START_TEST(whole_pages)
 {
     unit_table_init(&table, PAGE, 0, 100 * PAGE);
-    ck_assert_int_eq(unit_table_add(&table, "b", 10 * PAGE + 1, 5 * PAGE), 0);
-    ck_assert_int_eq(unit_table_add(&table, "b", 40 * PAGE, 2 * PAGE), 0);
-    ck_assert_int_eq(unit_table_add(&table, "none", 17 * PAGE + 5, PAGE), 0);
-    ck_assert_int_eq(unit_table_add(&table, "a", 2 * PAGE - 1, PAGE + 1), 0);
+    ck_assert_int_eq(unit_table_add(&table, "b", 0, 10 * PAGE + 1, 5 * PAGE), 0);
+    ck_assert_int_eq(unit_table_add(&table, "b", 0, 40 * PAGE, 2 * PAGE), 0);
+    ck_assert_int_eq(unit_table_add(&table, "none", 0, 17 * PAGE + 5, PAGE), 0);
+    ck_assert_int_eq(unit_table_add(&table, "a", 0, 2 * PAGE - 1, PAGE + 1), 0);
     ck_assert_int_eq(unit_table_seal(&table), 0);
     ck_assert_uint_eq(table.n_units, 2);
     ck_assert_uint_eq(table.n_pieces, 3);
@@ -46,10 +46,10 @@ END_TEST
 START_TEST(clipped)
 {
     unit_table_init(&table, PAGE, 10 * PAGE, 10 * PAGE + 7);
-    ck_assert_int_eq(unit_table_add(&table, "before", 0, 10 * PAGE), 0);
-    ck_assert_int_eq(unit_table_add(&table, "first", 5 * PAGE, 7 * PAGE), 0);
-    ck_assert_int_eq(unit_table_add(&table, "last", 18 * PAGE, 9 * PAGE), 0);
-    ck_assert_int_eq(unit_table_add(&table, "behind", 30 * PAGE, PAGE), 0);
+    ck_assert_int_eq(unit_table_add(&table, "before", 0, 0, 10 * PAGE), 0);
+    ck_assert_int_eq(unit_table_add(&table, "first", 0, 5 * PAGE, 7 * PAGE), 0);
+    ck_assert_int_eq(unit_table_add(&table, "last", 0, 18 * PAGE, 9 * PAGE), 0);
+    ck_assert_int_eq(unit_table_add(&table, "behind", 0, 30 * PAGE, PAGE), 0);
     ck_assert_int_eq(unit_table_seal(&table), 0);
     ck_assert_uint_eq(table.n_pieces, 2);
     check_piece(0, 0, 2 * PAGE, 0);
@@ -62,11 +62,11 @@ END_TEST
 START_TEST(refused)
 {
     unit_table_init(&table, PAGE, 0, 100 * PAGE);
-    ck_assert_int_eq(unit_table_add(&table, "a", 0, 0), -EBADMSG);
-    ck_assert_int_eq(unit_table_add(&table, "a", UINT64_MAX, 2), -EBADMSG);
-    ck_assert_int_eq(unit_table_add(&table, "a", (uint64_t)INT64_MAX, 1), -EBADMSG);
-    ck_assert_int_eq(unit_table_add(&table, "a", 0, 4 * PAGE), 0);
-    ck_assert_int_eq(unit_table_add(&table, "b", 3 * PAGE, 4 * PAGE), 0);
+    ck_assert_int_eq(unit_table_add(&table, "a", 0, 0, 0), -EBADMSG);
+    ck_assert_int_eq(unit_table_add(&table, "a", 0, UINT64_MAX, 2), -EBADMSG);
+    ck_assert_int_eq(unit_table_add(&table, "a", 0, (uint64_t)INT64_MAX, 1), -EBADMSG);
+    ck_assert_int_eq(unit_table_add(&table, "a", 0, 0, 4 * PAGE), 0);
+    ck_assert_int_eq(unit_table_add(&table, "b", 0, 3 * PAGE, 4 * PAGE), 0);
     ck_assert_int_eq(unit_table_seal(&table), -EBADMSG);
     unit_table_done(&table);
 }
