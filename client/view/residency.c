@@ -150,6 +150,8 @@ static void map(struct residency *residency, struct view *view, uint32_t index, 
     residency_release(residency, lease);
     if (is_streamed)
         stream_add(view, index);
+    if (is_mapped(unit) && !is_ahead)
+        stream_enter(view, index);
 }
 
 static void give_up(struct residency *residency, struct view *view, uint32_t unit, int error)
@@ -223,12 +225,6 @@ static int receive(struct residency *residency, struct asked *ret)
     return r;
 }
 
-void residency_receive(struct residency *residency)
-{
-    struct asked asked;
-    (void)receive(residency, &asked);
-}
-
 void residency_forget_asked(struct residency *residency)
 {
     for (unsigned i = 0; i < residency->n_asked; i++)
@@ -248,8 +244,10 @@ int residency_declare(struct residency *residency, struct view *view)
 {
     if (view->declared == residency->link.serial)
         return 0;
-    while (residency->n_asked > 0)
-        residency_receive(residency);
+    while (residency->n_asked > 0) {
+        struct asked asked;
+        (void)receive(residency, &asked);
+    }
     return residency->link.varlink ? daemon_link_declare(&residency->link, view) : -EPIPE;
 }
 
@@ -302,6 +300,14 @@ static void read_ahead(struct residency *residency, struct view *view)
         if (atomic_load(&view->units[units[i]].state) == UNIT_HOLE &&
             !view->units[units[i]].is_asked && ask(residency, view, units[i], 0, true) < 0)
             return;
+}
+
+void residency_receive(struct residency *residency)
+{
+    struct asked asked;
+
+    if (receive(residency, &asked) == 0 && asked.view->order.at == asked.unit)
+        read_ahead(residency, asked.view); /* a thread came to it while the lease was on its way */
 }
 
 void residency_resolve(struct residency *residency, struct view *view, uint32_t index)

@@ -31,7 +31,10 @@ struct holder *holder_new(struct leases *leases, const struct peer *peer)
 static void give_back(struct lease *lease)
 {
     struct holder *holder = lease->holder;
-    scheduler_unpin(holder->leases->scheduler, lease->layer);
+    if (lease->is_mapped)
+        scheduler_unpin_mapped(holder->leases->scheduler, lease->layer);
+    else
+        scheduler_unpin(holder->leases->scheduler, lease->layer);
     if (lease->view) {
         client_view_hold(lease->view, -(int64_t)layer_definition(lease->layer)->bytes);
         view_plan_released(lease->view, lease->layer, lease->is_streamed);
@@ -89,8 +92,12 @@ static int take(struct holder *holder, struct layer *layer, struct lease **ret)
         .layer = layer,
         .holder = holder,
         .id = ++holder->leases->last_id,
+        .is_mapped = holder->lock_id > 0,
     };
-    scheduler_pin(holder->leases->scheduler, layer);
+    if (lease->is_mapped)
+        scheduler_pin_mapped(holder->leases->scheduler, layer);
+    else
+        scheduler_pin(holder->leases->scheduler, layer);
     TAILQ_INSERT_TAIL(&holder->list, lease, entry);
     holder->n_leases++;
     *ret = lease;

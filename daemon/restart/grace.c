@@ -9,30 +9,69 @@ void grace_begin(struct grace *grace, struct scheduler *scheduler, struct grace_
 {
     *grace = (struct grace){scheduler, layers, n_layers};
     for (size_t i = 0; i < n_layers; i++)
-        for (uint32_t n = layers[i].n_leases; n > 0; n--)
-            scheduler_pin(scheduler, layers[i].layer);
+        for (uint32_t n = layers[i].n_leases; n > 0; n--) {
+            if (layers[i].is_mapped)
+                scheduler_pin_mapped(scheduler, layers[i].layer);
+            else
+                scheduler_pin(scheduler, layers[i].layer);
+        }
+}
+
+/* Ends one of its leases. The array is right before the layer is unpinned, because a client that
+ * waited for the layer may look now. */
+static void end_lease(struct grace *grace, struct grace_layer *waiting)
+{
+    const struct grace_layer ended = *waiting;
+
+    if (--waiting->n_leases == 0)
+        *waiting = grace->layers[--grace->n_layers];
+    if (ended.is_mapped)
+        scheduler_unpin_mapped(grace->scheduler, ended.layer);
+    else
+        scheduler_unpin(grace->scheduler, ended.layer);
 }
 
 void grace_take_up(struct grace *grace, const struct layer *layer)
 {
-    for (size_t i = 0; i < grace->n_layers; i++) {
-        struct grace_layer *waiting = &grace->layers[i];
-        if (waiting->layer != layer)
-            continue;
-        scheduler_unpin(grace->scheduler, waiting->layer);
-        if (--waiting->n_leases == 0)
-            *waiting = grace->layers[--grace->n_layers];
-        return;
-    }
+    for (size_t i = 0; i < grace->n_layers; i++)
+        if (grace->layers[i].layer == layer) {
+            end_lease(grace, &grace->layers[i]);
+            return;
+        }
 }
 
-void grace_end(struct grace *grace)
+/* The first one from this index on; n_layers if there is none. */
+static size_t find(const struct grace *grace, size_t from, bool mapped_only)
 {
-    _cleanup_(freep) struct grace_layer *layers = TAKE_PTR(grace->layers);
-    size_t n_layers = grace->n_layers;
+    while (from < grace->n_layers && mapped_only && !grace->layers[from].is_mapped)
+        from++;
+    return from;
+}
 
-    grace->n_layers = 0; /* first, because a client that waited for one of them may look now */
-    for (size_t i = 0; i < n_layers; i++)
-        for (; layers[i].n_leases > 0; layers[i].n_leases--)
-            scheduler_unpin(grace->scheduler, layers[i].layer);
+bool grace_has_mapped(const struct grace *grace)
+{
+    return find(grace, 0, true) < grace->n_layers;
+}
+
+static bool end_portion(struct grace *grace, bool mapped_only)
+{
+    size_t at = find(grace, 0, mapped_only);
+
+    for (unsigned n = 0; n < GRACE_PORTION && at < grace->n_layers; n++) {
+        end_lease(grace, &grace->layers[at]);
+        at = find(grace, at, mapped_only);
+    }
+    if (grace->n_layers == 0)
+        free(TAKE_PTR(grace->layers));
+    return find(grace, 0, mapped_only) < grace->n_layers;
+}
+
+bool grace_end_mapped(struct grace *grace)
+{
+    return end_portion(grace, true);
+}
+
+bool grace_end(struct grace *grace)
+{
+    return end_portion(grace, false);
 }

@@ -162,10 +162,9 @@ static int adopt(struct handover *handover, const struct backing_config *config,
     }
     size_t n_missing = descriptor_store_give_sources(&handover->store, handover->recovery);
     if (n_missing > 0)
-        log_warn(
-            "%zu weight files were not kept: once their layers are evicted, these layers cannot be "
-            "loaded again",
-            n_missing);
+        log_warn("%zu weight files were not kept: if their layers are evicted, these layers cannot "
+                 "be loaded again",
+                 n_missing);
     *ret = TAKE_PTR(backing);
     return 0;
 }
@@ -229,7 +228,7 @@ static int restore_layers(struct handover *handover, struct scheduler *scheduler
         layers[i] = &models[layer->model]->layers[layer->index];
         layers[i]->fill_id = layer->fill_id;
         if (layer->n_leases > 0)
-            leased[n_leased++] = (struct grace_layer){layers[i], layer->n_leases};
+            leased[n_leased++] = (struct grace_layer){layers[i], layer->n_leases, layer->is_mapped};
     }
     for (size_t i = 0; i < recovery->n_extents; i++) {
         const struct ledger_recovered_extent *extent = &recovery->extents[i];
@@ -382,7 +381,8 @@ void handover_on_scheduler(const struct scheduler_event *event, void *context)
         break;
     case EVENT_LAYER_PINNED:
     case EVENT_LAYER_UNPINNED:
-        r = ledger_leased(ledger, event->layer, event->layer->fill_id, event->layer->n_pins);
+        r = ledger_leased(ledger, event->layer, event->layer->fill_id, event->layer->n_pins,
+                          event->layer->n_pins == event->layer->n_mapped_pins);
         break;
     case EVENT_LAYER_LOADING:
     case EVENT_LAYER_ABANDONED:

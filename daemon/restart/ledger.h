@@ -65,10 +65,10 @@ struct ledger_draft *ledger_draft_drop(struct ledger *ledger, struct ledger_draf
 int ledger_remove_model(struct ledger *ledger, const struct model *model);
 int ledger_loaded(struct ledger *ledger, const struct layer *layer, uint64_t fill_id);
 int ledger_evicted(struct ledger *ledger, const struct layer *layer);
-/* Writes down how many leases hold a resident layer now, at most LEDGER_LEASES_MAX. A flush keeps
- * leased layers. */
+/* Writes down how many leases hold a resident layer now, at most LEDGER_LEASES_MAX, and whether the
+ * clients of all of them have locks. A flush keeps leased layers. */
 int ledger_leased(struct ledger *ledger, const struct layer *layer, uint64_t fill_id,
-                  uint32_t n_leases);
+                  uint32_t n_leases, bool is_mapped);
 /* Every layer without a lease was evicted. */
 int ledger_flushed(struct ledger *ledger);
 
@@ -87,6 +87,7 @@ struct ledger_recovery {
         uint64_t step; /* the last step about it */
         uint32_t model, index;
         uint32_t n_leases;
+        bool is_mapped; /* the clients of all its leases have locks; see client_locks.h */
     } * layers; /* the resident ones, in the order of their last steps, which is nearly that of
                    their last uses */
     struct ledger_recovered_extent {

@@ -55,13 +55,14 @@ enum ledger_record_kind { LEDGER_EPOCH = 1, LEDGER_MODEL, LEDGER_LAYER };
 enum ledger_record_state {
     LEDGER_ABSENT,
     LEDGER_PRESENT, /* a registered model or a resident layer; an epoch is always present */
-    LEDGER_LEASED
+    LEDGER_LEASED,
+    LEDGER_MAPPED /* leased, and the clients of all its leases have locks (client_locks.h) */
 };
 
 struct ledger_record {
     uint32_t crc; /* of its place and what follows */
     uint8_t kind, state;
-    uint16_t n_leases; /* of a layer that is leased */
+    uint16_t n_leases; /* of a layer that is leased or mapped */
     uint64_t step;     /* the step that wrote the record */
     uint64_t model;    /* its model's number: the number of the step that added the model */
     union {

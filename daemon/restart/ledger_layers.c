@@ -41,11 +41,12 @@ static int read_layer(struct ledger_reading *reading, uint32_t model, uint32_t i
                              place);
     if (record->state == LEDGER_ABSENT)
         return 0;
+    bool is_leased = record->state == LEDGER_LEASED || record->state == LEDGER_MAPPED;
     if (record->layer.epoch > reading->ledger->epoch)
         return ledger_refuse(reading, -EBADMSG, "a layer in the ledger belongs to a future epoch");
-    if (record->state != LEDGER_LEASED && record->layer.epoch < reading->ledger->epoch)
+    if (!is_leased && record->layer.epoch < reading->ledger->epoch)
         return 0;
-    if ((record->state == LEDGER_LEASED) != (record->n_leases > 0) ||
+    if (is_leased != (record->n_leases > 0) ||
         !needs_pages(reading, &owner->definition->layers[index], record->layer.n_pages) ||
         record->layer.n_extents == 0 || record->layer.n_extents > record->layer.n_pages ||
         record->layer.fill_id > reading->ledger->last_fill_id)
@@ -59,7 +60,8 @@ static int read_layer(struct ledger_reading *reading, uint32_t model, uint32_t i
                                             .step = record->step,
                                             .model = model,
                                             .index = index,
-                                            .n_leases = record->n_leases},
+                                            .n_leases = record->n_leases,
+                                            .is_mapped = record->state == LEDGER_MAPPED},
                                   .first_page = record->layer.first_page,
                                   .n_pages = record->layer.n_pages,
                                   .n_extents = record->layer.n_extents,

@@ -28,7 +28,7 @@ int ledger_check_record(const struct ledger_reading *reading, const struct ledge
     if (ledger_is_zero(record, sizeof *record))
         return 0;
     if (record->crc != ledger_record_crc(record, place) || record->kind != kind ||
-        record->state > LEDGER_LEASED || record->step == 0 || record->step > reading->ledger->step)
+        record->state > LEDGER_MAPPED || record->step == 0 || record->step > reading->ledger->step)
         return ledger_refuse(reading, -EBADMSG,
                              "the ledger's record at byte %" PRIu64 " is damaged", place);
     return 1;

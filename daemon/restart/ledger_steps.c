@@ -247,11 +247,12 @@ int ledger_remove_model(struct ledger *ledger, const struct model *model)
 
 /* A `fill_id` of 0 means that the layer is absent. */
 static int write_layer(struct ledger *ledger, const struct layer *layer, uint64_t fill_id,
-                       uint32_t n_leases)
+                       uint32_t n_leases, bool is_mapped)
 {
-    enum ledger_record_state state = fill_id == 0   ? LEDGER_ABSENT
-                                     : n_leases > 0 ? LEDGER_LEASED
-                                                    : LEDGER_PRESENT;
+    enum ledger_record_state state = fill_id == 0    ? LEDGER_ABSENT
+                                     : n_leases == 0 ? LEDGER_PRESENT
+                                     : is_mapped     ? LEDGER_MAPPED
+                                                     : LEDGER_LEASED;
     const struct ledger_slot *slot = use_slot(ledger, layer->model);
     struct ledger_record record = {.kind = LEDGER_LAYER, .state = (uint8_t)state};
     record.n_leases = (uint16_t)(n_leases < LEDGER_LEASES_MAX ? n_leases : LEDGER_LEASES_MAX);
@@ -317,18 +318,18 @@ int ledger_loaded(struct ledger *ledger, const struct layer *layer, uint64_t fil
     if (ledger->last_fill_id < fill_id)
         ledger->last_fill_id = fill_id;
     ledger->loaded_bytes += layer_definition(layer)->bytes;
-    return write_layer(ledger, layer, fill_id, 0);
+    return write_layer(ledger, layer, fill_id, 0, false);
 }
 
 int ledger_evicted(struct ledger *ledger, const struct layer *layer)
 {
-    return ledger->is_void ? 0 : write_layer(ledger, layer, 0, 0);
+    return ledger->is_void ? 0 : write_layer(ledger, layer, 0, 0, false);
 }
 
 int ledger_leased(struct ledger *ledger, const struct layer *layer, uint64_t fill_id,
-                  uint32_t n_leases)
+                  uint32_t n_leases, bool is_mapped)
 {
-    return ledger->is_void ? 0 : write_layer(ledger, layer, fill_id, n_leases);
+    return ledger->is_void ? 0 : write_layer(ledger, layer, fill_id, n_leases, is_mapped);
 }
 
 int ledger_flushed(struct ledger *ledger)

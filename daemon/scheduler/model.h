@@ -34,6 +34,7 @@ struct layer {
                                      not valid when absent */
     struct fill *fill;            /* the loader's work on it, or NULL; only the loader sets it */
     uint32_t index;               /* in the model, in execution order */
+    uint32_t n_mapped_pins;       /* those of n_pins that scheduler_pin_mapped made */
     uint32_t n_pins : 26;         /* while there are pins, the layer stays resident */
     uint32_t keep : 1;     /* the plan of its model's runs keeps it, and streams other layers */
     uint32_t ahead : 1;    /* it was read ahead for a run, and not used since */

@@ -264,6 +264,10 @@ void scheduler_abandon(struct scheduler *scheduler, struct layer *layer);
 /* Pins a resident layer: it is neither evicted nor unloaded until every pin is removed. */
 void scheduler_pin(struct scheduler *scheduler, struct layer *layer);
 void scheduler_unpin(struct scheduler *scheduler, struct layer *layer);
+/* The same for a client of which the kernel knows whether it has the arena mapped; see
+ * common/arena_locks.h. */
+void scheduler_pin_mapped(struct scheduler *scheduler, struct layer *layer);
+void scheduler_unpin_mapped(struct scheduler *scheduler, struct layer *layer);
 uint64_t scheduler_pinned_pages(const struct scheduler *scheduler);
 /* The layer that is pinned longest, linked to the others by `newer`; NULL if none is pinned. */
 const struct layer *scheduler_oldest_pinned(const struct scheduler *scheduler);

@@ -309,6 +309,20 @@ void scheduler_unpin(struct scheduler *scheduler, struct layer *layer)
     scheduler_tell_of_layer(scheduler, EVENT_LAYER_UNPINNED, layer);
 }
 
+/* The observer sees both numbers after the change. */
+void scheduler_pin_mapped(struct scheduler *scheduler, struct layer *layer)
+{
+    layer->n_mapped_pins++;
+    scheduler_pin(scheduler, layer);
+}
+
+void scheduler_unpin_mapped(struct scheduler *scheduler, struct layer *layer)
+{
+    assert(layer->n_mapped_pins > 0);
+    layer->n_mapped_pins--;
+    scheduler_unpin(scheduler, layer);
+}
+
 uint64_t scheduler_pinned_pages(const struct scheduler *scheduler)
 {
     return scheduler->pinned_pages;

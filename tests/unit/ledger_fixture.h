@@ -20,6 +20,7 @@ struct expected {
         struct expected_layer {
             uint64_t fill_id; /* 0: absent */
             uint32_t n_leases;
+            bool is_mapped; /* all of them */
             uint64_t order; /* of its last step among those of all layers */
             size_t n_extents;
             uint64_t first_pages[EXTENTS], n_pages[EXTENTS];
@@ -156,13 +157,20 @@ static inline void evict(struct world *world, unsigned model, unsigned index)
     REQUIRE(ledger_evicted(world->ledger, layer) == 0);
 }
 
-static inline void lease(struct world *world, unsigned model, unsigned index, uint32_t n_leases)
+static inline void lease_mapped(struct world *world, unsigned model, unsigned index,
+                                uint32_t n_leases, bool is_mapped)
 {
     struct expected_layer *expected = &begin(world)->models[model].layers[index];
     expected->n_leases = n_leases;
+    expected->is_mapped = n_leases > 0 && is_mapped;
     expected->order = world->n_steps;
     struct layer *layer = layer_at(world, model, index);
-    REQUIRE(ledger_leased(world->ledger, layer, expected->fill_id, n_leases) == 0);
+    REQUIRE(ledger_leased(world->ledger, layer, expected->fill_id, n_leases, is_mapped) == 0);
+}
+
+static inline void lease(struct world *world, unsigned model, unsigned index, uint32_t n_leases)
+{
+    lease_mapped(world, model, index, n_leases, false);
 }
 
 static inline void flush(struct world *world)
@@ -198,7 +206,7 @@ static inline bool says(const struct ledger_recovery *recovery, const struct exp
             &expected->models[numbers[layer->model]].layers[layer->index];
         size_t n = 0;
         if (layer->fill_id != other->fill_id || layer->n_leases != other->n_leases ||
-            other->order <= order)
+            layer->is_mapped != other->is_mapped || other->order <= order)
             return false;
         order = other->order;
         for (size_t j = 0; j < recovery->n_extents; j++) {

@@ -177,8 +177,8 @@ START_TEST(test_void)
         int results[] = {
             ledger_add_model(world.ledger, model),
             ledger_loaded(world.ledger, model->layers, 1),
-            ledger_leased(world.ledger, model->layers, 1, 1),
-            ledger_leased(world.ledger, model->layers, 1, 0),
+            ledger_leased(world.ledger, model->layers, 1, 1, false),
+            ledger_leased(world.ledger, model->layers, 1, 0, false),
             ledger_flushed(world.ledger),
             ledger_evicted(world.ledger, model->layers),
         };
@@ -262,7 +262,8 @@ START_TEST(test_many_layers)
         REQUIRE(ledger_loaded(world.ledger, &model->layers[i], i + 1) == 0);
     ck_assert_uint_eq(writes.count - n_writes, 2 * MANY);
     ck_assert_uint_le(mallinfo2().uordblks, heap_bytes);
-    ck_assert_int_eq(ledger_leased(world.ledger, &model->layers[MANY - 1], MANY, 1 << 20), 0);
+    ck_assert_int_eq(ledger_leased(world.ledger, &model->layers[MANY - 1], MANY, 1 << 20, false),
+                     0);
     struct stat status;
     ck_assert_int_eq(fstat(ledger_fd(world.ledger), &status), 0);
     ck_assert_int_le(status.st_blocks * 512, MANY * (64 + 16) + 16 * PAGE);

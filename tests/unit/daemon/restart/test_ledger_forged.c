@@ -80,7 +80,8 @@ START_TEST(test_forged_layers)
     FORGED(record->layer.epoch++, "future epoch");
     FORGED(record->layer.index = 5, "another layer");
     FORGED(record->model++, "another layer");
-    FORGED(record->state = LEDGER_LEASED + 1, "damaged");
+    FORGED(record->state = LEDGER_MAPPED + 1, "damaged");
+    FORGED(record->state = LEDGER_MAPPED, "is impossible");
     FORGED(record->kind = LEDGER_MODEL, "damaged");
     FORGED(record->step = 0, "damaged");
     FORGED(record->step = world->ledger->step + 1, "damaged");

@@ -138,7 +138,7 @@ static void step(struct world *world, unsigned *state)
     } else if (layer->fill_id == 0) {
         load(world, model, index);
     } else if (what < 20) {
-        lease(world, model, index, (unsigned)rand_r(state) % 3);
+        lease_mapped(world, model, index, (unsigned)rand_r(state) % 3, rand_r(state) % 2 == 0);
     } else if (layer->n_leases == 0) {
         evict(world, model, index);
     }
