@@ -327,6 +327,10 @@ int config_load(int argc, char **argv, struct config *ret, enum config_action *r
     r = apply_arguments(argc, argv, true, &config, &action, ret_why);
     if (r < 0)
         return r;
+    if (config.on_pressure == ON_PRESSURE_TRIM && config.huge_pages == HUGE_PAGES_RESERVED)
+        return fail(ret_why, -EINVAL,
+                    "on-pressure=trim cannot be used with huge-pages=reserved, whose pages are not "
+                    "the system's");
     if (config.capacity_bytes == 0 && config.file)
         return fail(ret_why, -EINVAL,
                     "capacity is not set: write 'capacity = SIZE' in %s, or give --capacity=SIZE",

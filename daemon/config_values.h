@@ -9,6 +9,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum on_pressure { ON_PRESSURE_IGNORE, ON_PRESSURE_TRIM };
+
+static inline const char *on_pressure_name(enum on_pressure on_pressure)
+{
+    return on_pressure == ON_PRESSURE_TRIM ? "trim" : "ignore";
+}
+
 struct config {
     /* Options, in the table's order. Strings are owned; NULL means not set. */
     uint64_t capacity_bytes; /* 0: not given */
@@ -17,6 +24,7 @@ struct config {
     bool mlock;
     const struct policy *policy;
     enum on_full on_full;
+    enum on_pressure on_pressure;
     char *socket;
     char *socket_group;
     char *admin_group;

@@ -61,11 +61,6 @@ struct daemon {
 static const struct server_info server_info = {"EdgeMind", "edgemindd", EDGEMIND_VERSION,
                                                "https://edgemind.io"};
 
-static struct timeval timeval_of(uint64_t usec)
-{
-    return (struct timeval){(time_t)(usec / 1000000), (suseconds_t)(usec % 1000000)};
-}
-
 /* Sends the status line if it has changed. */
 static void tell_status(void *context)
 {
@@ -117,6 +112,10 @@ static int apply_config(gid_t admin_gid, void *context)
     events_on_setting(daemon->events, "on-full", on_full_name(daemon->manager.on_full),
                       on_full_name(config->on_full), &(struct requester){0});
     daemon->manager.on_full = config->on_full;
+    events_on_setting(daemon->events, "on-pressure", daemon->manager.on_pressure,
+                      on_pressure_name(config->on_pressure), &(struct requester){0});
+    daemon->manager.on_pressure = on_pressure_name(config->on_pressure);
+    trimming_switch(sampling_trimming(daemon->sampling), config->on_pressure == ON_PRESSURE_TRIM);
     daemon->manager.model_dir = config->model_dir;
     daemon->manager.overhead_limit_bytes = config->overhead_limit_bytes;
     server_set_pending_limit(daemon->server, overhead_pending_bytes(config->overhead_limit_bytes));
@@ -175,7 +174,8 @@ static int build_memory(struct daemon *daemon)
         char why[BACKING_WHY_MAX];
         r = handover_backing(daemon->handover,
                              &(struct backing_config){config->capacity_bytes, config->huge_pages,
-                                                      config->commit, config->mlock},
+                                                      config->commit, config->mlock,
+                                                      config->on_pressure == ON_PRESSURE_TRIM},
                              &daemon->backing, why);
         if (r < 0) {
             log_error("%s", why);
@@ -230,8 +230,10 @@ static int build_server(struct daemon *daemon)
         (r = metrics_new(daemon->scheduler, daemon->history, &daemon->metrics)) < 0 ||
         (r = load_portions_new(daemon->base, daemon->loads, &daemon->portions)) < 0 ||
         (r = sampling_new(daemon->base,
-                          &(struct sampling_parts){daemon->monitor, daemon->events,
-                                                   daemon->scheduler, tell_status, daemon},
+                          &(struct sampling_parts){
+                              daemon->monitor, tell_status, daemon,
+                              .trimming = {daemon->scheduler, daemon->backing, daemon->loader,
+                                           daemon->pools.trimmers, daemon->events}},
                           &daemon->sampling)) < 0)
         return log_failure("cannot make an event loop", r);
 
@@ -248,9 +250,11 @@ static int build_server(struct daemon *daemon)
         .monitor = daemon->monitor,
         .events = daemon->events,
         .pressure = sampling_pressure(daemon->sampling),
+        .holes = trimming_holes(sampling_trimming(daemon->sampling)),
         .history = daemon->history,
         .metrics = daemon->metrics,
         .on_full = daemon->config->on_full,
+        .on_pressure = on_pressure_name(daemon->config->on_pressure),
         .started_usec = clock_monotonic_usec(),
         .pid = getpid(),
     };
@@ -289,7 +293,8 @@ static struct event *watch(struct daemon *daemon, int fd, short what, event_call
 static int build_events(struct daemon *daemon)
 {
     enum { SIGNAL = EV_SIGNAL | EV_PERSIST };
-    struct timeval interval = timeval_of(service_manager_watchdog_interval_usec());
+    uint64_t usec = service_manager_watchdog_interval_usec();
+    struct timeval interval = {(time_t)(usec / 1000000), (suseconds_t)(usec % 1000000)};
 
     daemon->grace_timer = (struct grace_timer){.grace = handover_grace(daemon->handover),
                                                .backing = daemon->backing,
@@ -331,6 +336,7 @@ static void take_down(struct daemon *daemon, int status)
     scrapes_free(daemon->scrapes);
     server_free(daemon->server); /* cancels the calls, which cancels their loads */
     orphans_done(&daemon->manager.orphans);
+    sampling_stop(daemon->sampling);
     if (pools_end(&daemon->pools) < 0) { /* reports the jobs that were in flight */
         if (daemon->leaves_nothing && daemon->backing)
             backing_discard(daemon->backing);

@@ -157,10 +157,12 @@ _Static_assert(COMMIT_BOOT == 0 && COMMIT_LOAD == 1, "order of the words");
 _Static_assert(HUGE_PAGES_AUTO == 0 && HUGE_PAGES_NEVER == 1 && HUGE_PAGES_RESERVED == 2,
                "order of the words");
 _Static_assert(ON_FULL_EVICT == 0 && ON_FULL_ASK == 1, "order of the words");
+_Static_assert(ON_PRESSURE_IGNORE == 0 && ON_PRESSURE_TRIM == 1, "order of the words");
 _Static_assert(IO_AUTO == 0 && IO_DIRECT == 1 && IO_BUFFERED == 2, "order of the words");
 _Static_assert(sizeof(enum commit) == sizeof(unsigned) &&
                    sizeof(enum huge_pages) == sizeof(unsigned) &&
                    sizeof(enum on_full) == sizeof(unsigned) &&
+                   sizeof(enum on_pressure) == sizeof(unsigned) &&
                    sizeof(enum io_mode) == sizeof(unsigned),
                "size of a choice");
 
@@ -186,6 +188,9 @@ const struct option options[N_OPTIONS] = {
     {"on-full", parse_choice, MEMBER(on_full), "evict", 0, 0, true,
      "evict|ask", NULL,
      "When the arena is full, evict layers or answer MustUnload."},
+    {"on-pressure", parse_choice, MEMBER(on_pressure), "ignore", 0, 0, true,
+     "ignore|trim", NULL,
+     "When memory is short, do nothing, or give back what nobody uses."},
     {"socket", parse_string, MEMBER(socket), NULL, 0, sizeof((struct sockaddr_un){0}.sun_path) - 1,
      false, "PATH", "a path of at most 107 bytes",
      "Where to listen, unless the service manager passes a socket."},

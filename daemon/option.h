@@ -20,7 +20,7 @@ struct option {
     const char *help;
 };
 
-enum { N_OPTIONS = 19 };
+enum { N_OPTIONS = 20 };
 extern const struct option options[N_OPTIONS];
 
 /* Finds an option by the first `length` bytes of `name`. Returns NULL if there is none. */

@@ -65,6 +65,8 @@ int pools_start(struct pools *pools, unsigned n_loaders)
     r = workers_new(READERS, &pools->readers);
     if (r == 0)
         r = workers_new(n_loaders, &pools->loaders);
+    if (r == 0)
+        r = workers_new(1, &pools->trimmers);
     return r < 0 ? r : workers_new(PLANNERS, &pools->planners);
 }
 
@@ -127,6 +129,7 @@ int pools_watch(struct pools *pools, struct event_base *base)
     pools->events[2] = watch(base, pools->loaders);
     pools->events[3] = watch(base, pools->planners);
     pools->events[4] = watch(base, pools->closers);
+    pools->events[5] = watch(base, pools->trimmers);
     for (size_t i = 0; i < N_EVENTS; i++)
         if (!pools->events[i] || event_add(pools->events[i], i == 0 ? &every_second : NULL) < 0)
             return -ENOMEM;
@@ -142,6 +145,8 @@ int pools_end(struct pools *pools)
     int r = workers_end(pools->planners, deadline_usec);
     if (r == 0)
         r = workers_end(pools->readers, deadline_usec);
+    if (r == 0)
+        r = workers_end(pools->trimmers, deadline_usec);
     return r < 0 ? r : workers_end(pools->loaders, deadline_usec);
 }
 

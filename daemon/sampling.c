@@ -12,15 +12,19 @@ struct sampling {
     struct pressure pressure;
     struct deleted_files deleted_files;
     struct event *timer;
+    struct trimming *trimming;
+    struct events *events; /* borrowed */
 };
 
 /* Tests let the daemon read files of their own in place of the kernel's: those of
- * $EDGEMIND_TEST_PRESSURE/proc and $EDGEMIND_TEST_PRESSURE/cgroup. */
-static int open_source(struct pressure_source *source)
+ * $EDGEMIND_TEST_PRESSURE/proc and $EDGEMIND_TEST_PRESSURE/cgroup. It then waits a tenth of the
+ * usual time. */
+static int open_source(struct pressure_source *source, uint64_t *ret_quiet_usec)
 {
     const char *root = secure_getenv("EDGEMIND_TEST_PRESSURE");
     char proc[PATH_MAX], cgroups[PATH_MAX];
 
+    *ret_quiet_usec = root ? PRESSURE_QUIET_USEC / 10 : PRESSURE_QUIET_USEC;
     if (!root)
         return pressure_source_open(source, "/proc", "/sys/fs/cgroup");
     int n = snprintf(proc, sizeof proc, "%s/proc", root);
@@ -38,7 +42,7 @@ static void note_pressure(struct sampling *sampling)
     if (r < 0)
         log_warn("cannot find out whether memory is short: %s", strerror(-r));
     else if (pressure_note(&sampling->pressure, &reading))
-        events_on_pressure(sampling->parts.events, &sampling->pressure);
+        events_on_pressure(sampling->events, &sampling->pressure);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *context)
@@ -51,9 +55,10 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
     int r = monitor_sample(parts->monitor);
     if (r < 0)
         log_warn("cannot sample memory: %s", strerror(-r));
-    events_on_sample(parts->events, monitor_last(parts->monitor));
+    events_on_sample(sampling->events, monitor_last(parts->monitor));
     note_pressure(sampling);
-    deleted_files_look(&sampling->deleted_files, parts->scheduler, parts->events);
+    deleted_files_look(&sampling->deleted_files, parts->trimming.scheduler, sampling->events);
+    trimming_on_sample(sampling->trimming);
     parts->sampled(parts->context);
 }
 
@@ -63,9 +68,13 @@ int sampling_new(struct event_base *base, const struct sampling_parts *parts, st
     if (!sampling)
         return -ENOMEM;
     sampling->parts = *parts;
-    int r = open_source(&sampling->source);
+    sampling->parts.trimming.pressure = &sampling->pressure;
+    sampling->events = parts->trimming.events;
+    int r = open_source(&sampling->source, &sampling->pressure.quiet_usec);
     if (r == 0 && !(sampling->timer = event_new(base, -1, EV_PERSIST, on_timer, sampling)))
         r = -ENOMEM;
+    if (r == 0)
+        r = trimming_new(base, &sampling->parts.trimming, &sampling->trimming);
     if (r < 0) {
         sampling_free(sampling);
         return r;
@@ -78,12 +87,22 @@ int sampling_new(struct event_base *base, const struct sampling_parts *parts, st
     return 0;
 }
 
+void sampling_stop(struct sampling *sampling)
+{
+    if (!sampling)
+        return;
+    if (sampling->timer)
+        event_free(sampling->timer);
+    sampling->timer = NULL;
+    trimming_stop(sampling->trimming);
+}
+
 struct sampling *sampling_free(struct sampling *sampling)
 {
     if (!sampling)
         return NULL;
-    if (sampling->timer)
-        event_free(sampling->timer);
+    sampling_stop(sampling);
+    trimming_free(sampling->trimming);
     pressure_source_close(&sampling->source);
     free(sampling);
     return NULL;
@@ -94,7 +113,7 @@ int sampling_first(struct sampling *sampling)
     int r = monitor_sample(sampling->parts.monitor);
     if (r < 0)
         return log_failure("cannot sample memory", r);
-    events_on_sample(sampling->parts.events, monitor_last(sampling->parts.monitor));
+    events_on_sample(sampling->events, monitor_last(sampling->parts.monitor));
     note_pressure(sampling);
     return 0;
 }
@@ -104,6 +123,11 @@ int sampling_set_interval(struct sampling *sampling, uint64_t interval_usec)
     struct timeval interval = {(time_t)(interval_usec / 1000000),
                                (suseconds_t)(interval_usec % 1000000)};
     return event_add(sampling->timer, &interval) < 0 ? -ENOMEM : 0;
+}
+
+struct trimming *sampling_trimming(const struct sampling *sampling)
+{
+    return sampling->trimming;
 }
 
 const struct pressure *sampling_pressure(const struct sampling *sampling)

@@ -112,9 +112,11 @@ static void print_bar(const struct output *output, json_int_t used, json_int_t c
             output_size(capacity, b));
 }
 
-static int show_arena(const struct output *output, json_t *arena)
+/* `shortage` is NULL from a daemon that does not tell it. */
+static int show_arena(const struct output *output, json_t *arena, const json_t *shortage)
 {
     json_int_t capacity, used, free_bytes, leased, committed, largest;
+    json_int_t trimmed = json_integer_value(json_object_get(shortage, "trimmedBytes"));
     const char *backing;
     char text[SIZE_TEXT_MAX];
     struct row row = {0};
@@ -129,12 +131,12 @@ static int show_arena(const struct output *output, json_t *arena)
     add(&row, largest < free_bytes, "%s in one piece", output_size(largest, text));
     add(&row, leased > 0, "%s in use by clients or loads", output_size(leased, text));
     add(&row, committed < capacity, "%s committed", output_size(committed, text));
+    add(&row, trimmed > 0, "%s given back to the system", output_size(trimmed, text));
     add(&row, true, "%s", backing);
     print_row(output, "", "", &row);
     return 0;
 }
 
-/* `shortage` is NULL from a daemon that does not tell it. */
 static int show_monitor(const struct output *output, json_t *monitor, const json_t *shortage)
 {
     json_int_t rss, swap, arena_swapped, overhead, drift, available, sampled_at;
@@ -267,10 +269,10 @@ static int show_daemon(const struct output *output, json_t *reply)
 int output_text_stats(struct output *output, const struct subject *subject, json_t *reply)
 {
     (void)subject;
-    int r = show_arena(output, json_object_get(reply, "arena"));
+    const json_t *shortage = json_object_get(reply, "pressure");
+    int r = show_arena(output, json_object_get(reply, "arena"), shortage);
     if (r == 0)
-        r = show_monitor(output, json_object_get(reply, "monitor"),
-                         json_object_get(reply, "pressure"));
+        r = show_monitor(output, json_object_get(reply, "monitor"), shortage);
     if (r == 0)
         r = show_scheduler(output, json_object_get(reply, "scheduler"));
     if (r == 0)

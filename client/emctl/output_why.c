@@ -98,7 +98,10 @@ static void show_reason(FILE *stream, const char *layer, const json_t *reason)
     char time_text[TIME_TEXT_MAX];
     const char *when = describe_time(error_text_number(reason, "atUsec"), time_text);
 
-    if (strcmp(what, "evicted") == 0) {
+    if (strcmp(what, "trimmed") == 0) {
+        fprintf(stream, "%s was evicted %s because memory was short. on-pressure: trim.\n", name,
+                when);
+    } else if (strcmp(what, "evicted") == 0) {
         fprintf(stream, "%s was evicted %s", name, when);
         show_eviction(stream, reason);
     } else if (strcmp(what, "flushed") == 0 && layer) {
@@ -151,7 +154,8 @@ static void show_layer(FILE *stream, const struct subject *subject, const json_t
     json_array_foreach (reasons, i, reason) {
         const char *what = error_text_string(reason, "what", "?");
         show_reason(stream, subject->layer, reason);
-        is_explained |= strcmp(what, "evicted") == 0 || strcmp(what, "flushed") == 0;
+        is_explained |= strcmp(what, "evicted") == 0 || strcmp(what, "flushed") == 0 ||
+                        strcmp(what, "trimmed") == 0;
     }
     if (is_absent && !was_loaded)
         fputs("It has not been loaded since the model was registered or the daemon started.\n",

@@ -232,7 +232,9 @@ int top_data_take_stats(struct top_data *data, json_t *reply, uint64_t now_usec)
     copy_text(stats->version, sizeof stats->version, version);
     copy_text(stats->policy, sizeof stats->policy, policy);
     copy_text(stats->on_full, sizeof stats->on_full, on_full);
-    stats->is_short = json_is_true(json_object_get(json_object_get(reply, "pressure"), "short"));
+    const json_t *shortage = json_object_get(reply, "pressure");
+    stats->is_short = json_is_true(json_object_get(shortage, "short"));
+    stats->trimmed_bytes = json_integer_value(json_object_get(shortage, "trimmedBytes"));
     data->has_stats = true;
     note_rss(data, stats->rss_bytes, now_usec);
     rate_passes(data, now_usec);

@@ -49,6 +49,7 @@ struct top_stats {
     json_int_t evictions, bytes_loaded;
     double cpu_percent;
     int aligned;
+    json_int_t trimmed_bytes;
     bool is_short; /* memory, of the machine or the daemon's cgroup */
 };
 

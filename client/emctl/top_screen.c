@@ -84,7 +84,7 @@ static void draw_arena(const struct top_data *data, int columns)
 {
     const struct top_stats *stats = &data->stats;
     char used[SIZE_TEXT_MAX], capacity[SIZE_TEXT_MAX], leased[SIZE_TEXT_MAX], rss[SIZE_TEXT_MAX];
-    char swapped[SIZE_TEXT_MAX];
+    char swapped[SIZE_TEXT_MAX], trimmed[SIZE_TEXT_MAX];
     double asked = (double)stats->hits + (double)stats->misses;
 
     int x = top_draw_format(1, 0, columns, "arena %s of %s, %s leased; RSS %s; CPU %.1f%%",
@@ -101,7 +101,10 @@ static void draw_arena(const struct top_data *data, int columns)
         x += top_draw_format(1, x, columns - x, " %s SWAPPED ",
                              output_size(stats->swap_bytes, swapped));
     if (stats->is_short)
-        top_draw_text(1, x, columns - x, " MEMORY SHORT ");
+        x += top_draw_text(1, x, columns - x, " MEMORY SHORT ");
+    if (stats->trimmed_bytes > 0)
+        top_draw_format(1, x, columns - x, " %s TRIMMED ",
+                        output_size(stats->trimmed_bytes, trimmed));
     attroff(A_REVERSE | COLOR_PAIR(TOP_COLOR_ALARM));
 }
 

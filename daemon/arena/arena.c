@@ -287,6 +287,20 @@ void arena_reset(struct arena *arena)
     arena->generation++;
 }
 
+bool arena_next_free(const struct arena *arena, uint64_t from_page, struct extent *ret)
+{
+    struct free_pages pages = arena->free; /* the steps of this search do not count */
+    struct page_run run;
+    if (!free_pages_next(&pages, from_page, &run)) {
+        run.first_page = from_page > pages.top_page ? from_page : pages.top_page;
+        if (run.first_page >= arena->capacity_pages)
+            return false;
+        run.n_pages = arena->capacity_pages - run.first_page;
+    }
+    *ret = (struct extent){.first_page = run.first_page, .n_pages = run.n_pages};
+    return true;
+}
+
 uint64_t arena_page_bytes(const struct arena *arena)
 {
     return arena->page_bytes;

@@ -92,6 +92,8 @@ bool arena_holds(const struct arena *arena, const struct allocation *allocation)
 /* Frees every allocation at once, in O(1). */
 void arena_reset(struct arena *arena);
 
+/* Finds the next run of free pages from `from_page` on. Returns false if there is none. */
+bool arena_next_free(const struct arena *arena, uint64_t from_page, struct extent *ret);
 uint64_t arena_page_bytes(const struct arena *arena);
 uint64_t arena_capacity_pages(const struct arena *arena);
 uint64_t arena_free_pages(const struct arena *arena);

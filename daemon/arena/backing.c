@@ -1,18 +1,15 @@
-/* Owns the arena's memfd, its one mapping, and the count of its committed bytes.
+/* Owns how the arena's memory is obtained: its memfd and its one mapping. No page is committed
+ * before every check that can refuse has passed, and a later failure frees the committed pages.
  *
- * Invariant: the file's size is the mark. [0, mark) is committed, except the pending_bytes, whose
- * loads are in flight. No page is committed before every check that can refuse has passed, and a
- * later failure frees the committed pages.
- *
- * Leaves to others: which pages belong to which allocation (arena), writing them (loader), the
- * comparison with the operating system's figures (monitor). */
+ * Leaves to others: the count of its committed bytes (backing_ledger.c), which pages belong to
+ * which allocation (arena), writing them (loader). */
 #include "daemon/arena/backing.h"
 
 #include "common/arena_locks.h"
 #include "common/units.h"
+#include "daemon/arena/backing_internal.h"
 #include "daemon/arena/capacity_check.h"
 #include "daemon/arena/client_locks.h"
-#include "daemon/arena/headroom.h"
 #include "daemon/arena/memory_map.h"
 #include "daemon/arena/populate.h"
 #include "daemon/system/procfs.h"
@@ -26,17 +23,12 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-_Static_assert((int)BACKING_WHY_MAX == (int)CAPACITY_WHY_MAX, "one buffer");
-
-struct backing {
-    int fd;
-    unsigned char *base;
-    uint64_t capacity_bytes, page_bytes;
-    enum huge_pages huge_pages;
-    enum commit commit;
-    uint64_t huge_bytes; /* size of a transparent huge page; 0 if the mapping gets none */
-    uint64_t mark_bytes, pending_bytes;
+enum {
+    PLAIN_UNIT_BYTES = 256 << 10, /* a multiple of every page that is not huge */
+    ALL_CORES_BYTES = 64 << 20,   /* from here on several threads are worth it */
 };
+
+_Static_assert((int)BACKING_WHY_MAX == (int)CAPACITY_WHY_MAX, "one buffer");
 
 static int lock(const struct backing *backing, char *why)
 {
@@ -113,6 +105,10 @@ static int map_file(struct backing *backing, const struct backing_config *config
     if (config->huge_pages != HUGE_PAGES_RESERVED)
         (void)madvise(backing->base, n_bytes,
                       backing->huge_bytes ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    /* With advice for huge pages, a page may become a huge one at any time. */
+    backing->unit_bytes = backing->huge_bytes                      ? backing->huge_bytes
+                          : backing->page_bytes > PLAIN_UNIT_BYTES ? backing->page_bytes
+                                                                   : (uint64_t)PLAIN_UNIT_BYTES;
     return config->mlock ? lock(backing, why) : 0;
 }
 
@@ -192,6 +188,36 @@ static int check_adopted(const struct backing *backing, uint64_t *ret_file_bytes
     return 0;
 }
 
+static int commit_range(struct backing *backing, uint64_t begin, uint64_t end)
+{
+    if (begin >= end)
+        return 0;
+    return end - begin >= ALL_CORES_BYTES
+               ? populate_on_all_cores(backing->base + begin, end - begin, backing->page_bytes)
+               : populate(backing->base + begin, end - begin, backing->page_bytes);
+}
+
+/* Commits what an adopted file has already, and what is no whole unit, but leaves its holes. */
+static int commit_beside_holes(struct backing *backing, char *why)
+{
+    struct stat status;
+    uint64_t at = 0, begin, end;
+    int r = fstat(backing->fd, &status) < 0 ? -errno : 0;
+
+    backing->mark_bytes = r < 0 ? 0 : (uint64_t)status.st_size;
+    while (r == 0 && backing_next_hole(backing, at, &begin, &end)) {
+        r = commit_range(backing, at, begin);
+        backing->hole_bytes += end - begin;
+        at = end;
+    }
+    if (r == 0)
+        r = commit_range(backing, at, backing->mark_bytes);
+    if (r == 0 && backing->commit == COMMIT_BOOT && backing->huge_bytes &&
+        backing->hole_bytes == 0 && !holds_huge_pages(backing))
+        backing->huge_bytes = 0;
+    return r < 0 ? capacity_refuse(why, r, "cannot commit the stored arena: %s", strerror(-r)) : 0;
+}
+
 int backing_adopt(const struct backing_config *config, int fd, struct backing **ret,
                   char ret_why[static BACKING_WHY_MAX])
 {
@@ -205,16 +231,19 @@ int backing_adopt(const struct backing_config *config, int fd, struct backing **
     int r = open_file(backing, config, ret_why);
     if (r == 0)
         r = check_adopted(backing, &file_bytes, ret_why);
-    if (r == 0 && config->commit == COMMIT_BOOT && file_bytes < backing->capacity_bytes)
+    if (r == 0 && config->commit == COMMIT_BOOT && !config->keep_holes &&
+        file_bytes < backing->capacity_bytes)
         r = capacity_check(backing->capacity_bytes, backing->capacity_bytes - file_bytes,
                            backing->page_bytes, ret_why);
     if (r == 0)
         r = map_file(backing, config, ret_why);
-    if (r == 0 && config->commit == COMMIT_BOOT)
+    if (r == 0 && config->keep_holes)
+        r = commit_beside_holes(backing, ret_why);
+    else if (r == 0 && config->commit == COMMIT_BOOT)
         r = commit_all(backing, ret_why);
     if (r < 0)
         return r;
-    if (config->commit == COMMIT_LOAD) {
+    if (config->commit == COMMIT_LOAD && !config->keep_holes) {
         struct stat status;
         r = fstat(backing->fd, &status) < 0
                 ? -errno
@@ -300,78 +329,4 @@ uint64_t backing_mark_bytes(const struct backing *backing)
 enum commit backing_commit(const struct backing *backing)
 {
     return backing->commit;
-}
-
-/* Makes the file longer. When ftruncate sets the size, hugetlbfs releases the pool's pages that are
- * reserved for the rest of the mapping. A new writable mapping sets the size, too, and releases
- * none. */
-static int set_size(const struct backing *backing, uint64_t mark_bytes)
-{
-    if (backing->huge_pages != HUGE_PAGES_RESERVED)
-        return ftruncate(backing->fd, (off_t)mark_bytes) < 0 ? -errno : 0;
-    size_t n_bytes = (size_t)(mark_bytes - backing->mark_bytes);
-    void *part = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, backing->fd,
-                      (off_t)backing->mark_bytes);
-    if (part == MAP_FAILED)
-        return -errno;
-    munmap(part, n_bytes);
-    return 0;
-}
-
-int backing_grow(struct backing *backing, uint64_t mark_bytes, uint64_t *ret_new_bytes)
-{
-    if (mark_bytes > backing->capacity_bytes || mark_bytes % backing->page_bytes != 0)
-        return -EINVAL;
-    uint64_t new_bytes = 0;
-    if (mark_bytes > backing->mark_bytes) {
-        new_bytes = mark_bytes - backing->mark_bytes;
-        struct stat status;
-        struct headroom headroom;
-        int r;
-        if (backing->huge_pages != HUGE_PAGES_RESERVED) {
-            if (fstat(backing->fd, &status) < 0)
-                return -errno;
-            if ((r = headroom_read("/proc", "/sys/fs/cgroup", &headroom)) < 0)
-                return r;
-            uint64_t file_bytes = (uint64_t)status.st_blocks * 512;
-            if (file_bytes < mark_bytes &&
-                capacity_cost_bytes(mark_bytes - file_bytes, backing->page_bytes) >
-                    headroom.available_bytes)
-                return -ENOMEM;
-        }
-        if ((r = set_size(backing, mark_bytes)) < 0)
-            return r;
-        backing->mark_bytes = mark_bytes;
-        backing->pending_bytes += new_bytes;
-    }
-    *ret_new_bytes = new_bytes;
-    return 0;
-}
-
-void backing_committed(struct backing *backing, uint64_t new_bytes)
-{
-    assert(new_bytes <= backing->pending_bytes);
-    backing->pending_bytes -= new_bytes;
-}
-
-int backing_populate(struct backing *backing, uint64_t offset_bytes, uint64_t n_bytes)
-{
-    assert(offset_bytes <= backing->capacity_bytes &&
-           n_bytes <= backing->capacity_bytes - offset_bytes);
-    return populate(backing->base + offset_bytes, n_bytes, backing->page_bytes);
-}
-
-uint64_t backing_committed_bytes(const struct backing *backing)
-{
-    return backing->mark_bytes - backing->pending_bytes;
-}
-
-uint64_t backing_pending_bytes(const struct backing *backing)
-{
-    return backing->pending_bytes;
-}
-
-uint64_t backing_ahead_bytes(const struct backing *backing)
-{
-    return backing->commit == COMMIT_LOAD ? backing->huge_bytes : 0;
 }

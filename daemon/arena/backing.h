@@ -21,6 +21,7 @@ struct backing_config {
     enum huge_pages huge_pages;
     enum commit commit;
     bool mlock;
+    bool keep_holes; /* only of an adopted file: what was given back to the system stays so */
 };
 
 enum { BACKING_WHY_MAX = 512 /* the same as CAPACITY_WHY_MAX */ };
@@ -82,8 +83,24 @@ void backing_committed(struct backing *backing, uint64_t new_bytes);
  * negative errno. */
 int backing_populate(struct backing *backing, uint64_t offset_bytes, uint64_t n_bytes);
 
+/* The unit in which memory may be given back to the system: a huge page, or 256 KiB of plain pages.
+ */
+uint64_t backing_unit_bytes(const struct backing *backing);
+/* Gives the memory of whole units back. Nobody may write to them meanwhile, and nobody may need
+ * what is in them. Any thread. Returns 0 or a negative errno. */
+int backing_punch(const struct backing *backing, uint64_t offset_bytes, uint64_t n_bytes);
+/* The ledger's side of it, on the loop thread: these bytes are being given back, or committed again
+ * with backing_populate (from_hole); and they have memory now, or none (to_hole). */
+void backing_begin_move(struct backing *backing, uint64_t n_bytes, bool from_hole);
+void backing_end_move(struct backing *backing, uint64_t n_bytes, bool to_hole);
+uint64_t backing_hole_bytes(const struct backing *backing); /* that were given back */
+/* Finds whole units without memory from `from_bytes` on, as the file has them. */
+bool backing_next_hole(const struct backing *backing, uint64_t from_bytes, uint64_t *ret_begin,
+                       uint64_t *ret_end);
+
 /* The ledger, with which the monitor compares the operating system's figures: the bytes that are
- * certainly committed, and those that loads in flight may have committed, too. */
+ * certainly committed, and those that loads in flight, or a move, may have committed,
+ * too. */
 uint64_t backing_committed_bytes(const struct backing *backing);
 uint64_t backing_pending_bytes(const struct backing *backing);
 /* The bytes that the kernel may commit beyond both. With commit = load, this is the rest of a

@@ -123,6 +123,7 @@ static struct history_entry *append_event(struct history *history, enum history_
     entry->requester = event->requester;
     entry->policy = event->policy;
     entry->decision = event->decision;
+    entry->trimmed = event->trimmed;
     if (event->successor)
         set_text(entry, event->successor->model->definition->name,
                  layer_definition(event->successor)->name);

@@ -37,6 +37,7 @@ struct history_entry {
      * layer, which may be of a model that was never registered. */
     char text[HISTORY_TEXT_MAX];
     uint32_t layer; /* its index; UINT32_MAX: none */
+    bool trimmed;   /* EVICTED: because the system was short of memory */
     /* Of the name of the model. Which layer of another model has the same key is unlikely enough.
      */
     uint64_t model_key;

@@ -60,6 +60,8 @@ static const char *describe_reason(const struct scheduler_event *event, const ch
     if (to)
         snprintf(reason, REASON_TEXT_MAX, "to make room for %s%s; policy %s", to, who,
                  event->policy->name);
+    else if (event->trimmed)
+        snprintf(reason, REASON_TEXT_MAX, "because memory is short");
     else
         snprintf(reason, REASON_TEXT_MAX, "on request%s", who);
     return reason;
@@ -96,6 +98,7 @@ void events_on_scheduler(const struct scheduler_event *event, void *context)
                                   .bytes = event->bytes,
                                   .to = to,
                                   .policy = event->policy ? event->policy->name : NULL,
+                                  .reason = event->trimmed ? "pressure" : NULL,
                                   .requester = event->requester};
 
     switch (event->type) {

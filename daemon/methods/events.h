@@ -24,6 +24,17 @@ void events_on_sample(struct events *events, const struct sample *sample);
 /* Reports that memory pressure has begun or ended. */
 void events_on_pressure(struct events *events, const struct pressure *pressure);
 
+/* Reports what was trimmed because memory is short: layers that were evicted, and bytes that were
+ * given back to the system, of all `missing_bytes` that the arena lacks now. */
+struct trim_report {
+    uint64_t n_layers, bytes, missing_bytes;
+};
+void events_on_trimmed(struct events *events, const struct pressure *pressure,
+                       const struct trim_report *report);
+/* Reports that the arena has all its memory again, or that it cannot have it yet. */
+void events_on_taken_back(struct events *events, uint64_t bytes);
+void events_on_take_back_delayed(struct events *events, uint64_t missing_bytes, int error);
+
 /* Reports that a setting ("policy", "on-full") has changed. It is no event if `from` equals
  * `to`. */
 void events_on_setting(struct events *events, const char *setting, const char *from, const char *to,

@@ -5,6 +5,7 @@
 #include "daemon/methods/events.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 void events_on_sample(struct events *events, const struct sample *sample)
 {
@@ -53,4 +54,41 @@ void events_on_pressure(struct events *events, const struct pressure *pressure)
                                          .bytes = pressure->last.available_bytes},
                    "memory is no longer short: %s",
                    pressure_describe(PRESSURE_NONE, &pressure->last, text));
+}
+
+void events_on_trimmed(struct events *events, const struct pressure *pressure,
+                       const struct trim_report *report)
+{
+    char bytes[SIZE_TEXT_MAX], missing[SIZE_TEXT_MAX];
+
+    event_emit(events, LOG_LEVEL_NOTICE,
+               (struct event_record){.name = "trimmed",
+                                     .bytes = report->bytes,
+                                     .reason = pressure_cause_name(pressure->cause)},
+               "because memory is short, %" PRIu64 " layer%s that nobody used %s evicted, and %s "
+               "were given back to the system; the arena now lacks %s",
+               report->n_layers, report->n_layers == 1 ? "" : "s",
+               report->n_layers == 1 ? "was" : "were", size_format(report->bytes, bytes),
+               size_format(report->missing_bytes, missing));
+}
+
+void events_on_taken_back(struct events *events, uint64_t bytes)
+{
+    char text[SIZE_TEXT_MAX];
+
+    event_emit(events, LOG_LEVEL_NOTICE,
+               (struct event_record){.name = "taken-back", .bytes = bytes},
+               "the arena has all its memory again; %s were taken from the system",
+               size_format(bytes, text));
+}
+
+void events_on_take_back_delayed(struct events *events, uint64_t missing_bytes, int error)
+{
+    char text[SIZE_TEXT_MAX];
+
+    event_emit(events, LOG_LEVEL_WARNING,
+               (struct event_record){.name = "take-back-delayed", .bytes = missing_bytes},
+               "the arena lacks %s that were given back to the system, and cannot have them yet "
+               "(%s); it will try again",
+               size_format(missing_bytes, text), strerror(-error));
 }

@@ -35,6 +35,7 @@ struct manager {
     struct waits *waits;
     struct monitor *monitor;
     const struct pressure *pressure;
+    const struct holes *holes; /* NULL: simulated */
     struct events *events;
     struct history *history;
     struct metrics *metrics;
@@ -43,7 +44,8 @@ struct manager {
     struct orphans orphans;
     struct view_plans view_plans;
     enum on_full on_full;
-    const char *model_dir; /* NULL: calls may give no path */
+    const char *on_pressure; /* static */
+    const char *model_dir;   /* NULL: calls may give no path */
     uint64_t overhead_limit_bytes;
     uint64_t started_usec; /* monotonic */
     pid_t pid;

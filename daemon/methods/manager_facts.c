@@ -19,6 +19,8 @@ void manager_facts(const struct manager *manager, struct exposition_facts *ret)
         .immediate_calls = server_call_times(manager->server, false),
         .deferred_calls = server_call_times(manager->server, true),
     };
+    if (manager->holes)
+        ret->holes = holes_stats(manager->holes);
     server_get_stats(manager->server, &ret->server);
     LIST_FOREACH (holder, &manager->leases.holders, entry) {
         ret->n_leases += holder->n_leases;

@@ -25,6 +25,8 @@ struct stats_reply {
         const char *reason;
         uint64_t n_began;
         double own_stalled_percent;
+        const char *on_pressure;
+        struct holes_stats holes;
     } pressure;
     struct view_totals views;
     struct server_stats control;
@@ -104,6 +106,11 @@ static const struct field pressure_fields[] = {
     {"short", FIELD_BOOL, AT(pressure.is_short)},
     {"reason", FIELD_STRING, AT(pressure.reason), FIELD_NULLABLE},
     {"begun", FIELD_U64, AT(pressure.n_began)},
+    {"onPressure", FIELD_STRING, AT(pressure.on_pressure)},
+    {"trimmedBytes", FIELD_U64, AT(pressure.holes.bytes)},
+    {"givenBytes", FIELD_U64, AT(pressure.holes.given_bytes)},
+    {"takenBytes", FIELD_U64, AT(pressure.holes.taken_bytes)},
+    {"layersTrimmed", FIELD_U64, AT(scheduler.stats.trimmed)},
     {"cgroupPercent", FIELD_REAL, AT(pressure.own_stalled_percent), FIELD_NULLABLE},
     {0},
 };
@@ -190,6 +197,7 @@ void method_stats(struct call *call, void *context)
         .scheduler.n_deleted_files = count_deleted_files(manager->scheduler),
         .monitor.sample = *monitor_last(manager->monitor),
         .monitor.n_samples = monitor_n_samples(manager->monitor),
+        .pressure.on_pressure = manager->on_pressure,
         .pressure.is_short = manager->pressure->cause != PRESSURE_NONE,
         .pressure.reason = pressure_cause_name(manager->pressure->cause),
         .pressure.n_began = manager->pressure->n_began,
@@ -199,6 +207,8 @@ void method_stats(struct call *call, void *context)
         .daemon.pid = (uint64_t)manager->pid,
         .daemon.uptime_usec = clock_monotonic_usec() - manager->started_usec,
     };
+    if (manager->holes)
+        reply.pressure.holes = holes_stats(manager->holes);
     read_arena(manager, &reply);
     scheduler_get_stats(manager->scheduler, &reply.scheduler.stats);
     server_get_stats(manager->server, &reply.control);

@@ -74,7 +74,7 @@ static void describe(const struct model *model, const struct history_entry *entr
     bool is_refusal = entry->kind == HISTORY_REFUSED;
 
     requester_row_fill(&row->requester, &entry->requester);
-    row->what = names[entry->kind];
+    row->what = entry->trimmed ? "trimmed" : names[entry->kind];
     row->at_usec = clock_realtime_of(entry->boot_usec);
     row->n_layers = entry->kind == HISTORY_FLUSHED ? entry->n_layers : UINT64_MAX;
     row->bytes = entry->kind == HISTORY_REMOVED ? UINT64_MAX : entry->bytes;

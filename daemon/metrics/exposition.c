@@ -82,6 +82,8 @@ static void put_scheduler(struct exposition *to, const struct scheduler *schedul
     counter(to, "hits_total", stats.hits, "Requests for layers that were in the arena.");
     counter(to, "misses_total", stats.misses, "Requests for layers that were not in the arena.");
     counter(to, "evictions_total", stats.evictions, "Layers that were evicted for other layers.");
+    counter(to, "trim_evictions_total", stats.trimmed,
+            "Layers that were evicted because memory was short.");
     counter(to, "flushes_total", stats.flushes, "Times that all layers were evicted at once.");
     counter(to, "loads_total", stats.loads, "Layers that were loaded.");
     counter(to, "reloads_total", stats.reloads, "Layers that were loaded again.");
@@ -136,6 +138,12 @@ static void put_memory(struct exposition *to, const struct scheduler *scheduler,
           "1 while memory is short.");
     counter(to, "memory_pressure_periods_total", facts->pressure->n_began,
             "Times that memory became short.");
+    gauge(to, "arena_trimmed_bytes", facts->holes.bytes,
+          "Memory of the arena that is given back to the system while memory is short.");
+    counter(to, "trim_given_bytes_total", facts->holes.given_bytes,
+            "Memory of the arena that was given back.");
+    counter(to, "trim_taken_bytes_total", facts->holes.taken_bytes,
+            "Memory of the arena that was taken again.");
     if (facts->pressure->last.own_stalled_percent >= 0)
         real_gauge(to, "cgroup_memory_pressure_ratio",
                    facts->pressure->last.own_stalled_percent / 100,

@@ -2,6 +2,7 @@
  * by its # HELP line. */
 #pragma once
 
+#include "daemon/arena/holes.h"
 #include "daemon/control/server.h"
 #include "daemon/metrics/metrics.h"
 #include "daemon/monitor/monitor.h"
@@ -18,6 +19,7 @@ struct exposition_facts {
     uint64_t n_readers, n_leases, n_waiting;
     const struct sample *sample;
     const struct pressure *pressure;
+    struct holes_stats holes;
     struct server_stats server;
     const struct histogram *immediate_calls, *deferred_calls;
 };

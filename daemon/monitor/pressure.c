@@ -80,7 +80,7 @@ bool pressure_note(struct pressure *pressure, const struct pressure_reading *rea
             has_changed = true;
         }
     } else if (pressure->cause &&
-               reading->at_usec - pressure->strained_usec >= PRESSURE_QUIET_USEC) {
+               reading->at_usec - pressure->strained_usec >= pressure->quiet_usec) {
         pressure->cause = PRESSURE_NONE;
         has_changed = true;
     }
@@ -88,15 +88,16 @@ bool pressure_note(struct pressure *pressure, const struct pressure_reading *rea
     return has_changed;
 }
 
-bool pressure_leaves_room(const struct pressure_reading *reading, uint64_t n_bytes)
+static uint64_t above(uint64_t bytes, uint64_t reserve_bytes)
 {
-    uint64_t machine, cgroup;
-    if (__builtin_add_overflow(reading->total_bytes / going_on.scarce_share, n_bytes, &machine) ||
-        reading->available_bytes < machine)
-        return false;
-    return reading->limit_bytes == UINT64_MAX ||
-           (!__builtin_add_overflow(full_bytes(reading), n_bytes, &cgroup) &&
-            reading->limit_free_bytes >= cgroup);
+    return bytes > reserve_bytes ? bytes - reserve_bytes : 0;
+}
+
+uint64_t pressure_room_bytes(const struct pressure_reading *reading)
+{
+    uint64_t room = above(reading->available_bytes, reading->total_bytes / going_on.scarce_share);
+    uint64_t cgroup = above(reading->limit_free_bytes, full_bytes(reading));
+    return reading->limit_bytes != UINT64_MAX && cgroup < room ? cgroup : room;
 }
 
 const char *pressure_cause_name(enum pressure_cause cause)

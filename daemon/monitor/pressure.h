@@ -1,7 +1,7 @@
 /* Decides whether memory is short, from what the system says. It has no clock and no I/O.
  *
  * Pressure begins with one reading that is bad enough, and ends when no reading was bad for
- * PRESSURE_QUIET_USEC. Once it has begun, a smaller strain counts as bad, so that it does not begin
+ * the quiet time. Once it has begun, a smaller strain counts as bad, so that it does not begin
  * and end again and again. Sources: Documentation/accounting/psi.rst, admin-guide/cgroup-v2.rst. */
 #pragma once
 
@@ -34,9 +34,10 @@ enum pressure_cause {
     PRESSURE_AVAILABLE,  /* little is available; only where the kernel does not measure stalls */
 };
 
-/* Zero-initialise it. */
+/* Zero-initialise it, but for the quiet time. */
 struct pressure {
-    enum pressure_cause cause;          /* why it began; NONE: there is none */
+    uint64_t quiet_usec;       /* PRESSURE_QUIET_USEC, except in tests of the whole daemon */
+    enum pressure_cause cause; /* why it began; NONE: there is none */
     uint64_t began_usec, strained_usec; /* when it began; the last bad reading */
     uint64_t n_began;
     struct pressure_reading last; /* at_usec is 0 before the first one */
@@ -45,9 +46,9 @@ struct pressure {
 /* Takes the next reading. Returns whether pressure has begun or ended with it. */
 bool pressure_note(struct pressure *pressure, const struct pressure_reading *reading);
 
-/* Whether `n_bytes` more can be taken from the machine and the cgroup so that pressure does not
- * begin again because of them. */
-bool pressure_leaves_room(const struct pressure_reading *reading, uint64_t n_bytes);
+/* How much can be taken from the machine and the cgroup, so that pressure does not begin again
+ * because of it. */
+uint64_t pressure_room_bytes(const struct pressure_reading *reading);
 
 /* "stalls", "cgroup-stalls", "cgroup-limit", "available"; NULL for none. */
 const char *pressure_cause_name(enum pressure_cause cause);

@@ -94,6 +94,7 @@ struct scheduler_event {
                                       room; NULL: a client asked for the eviction */
     const struct policy *policy;   /* with `successor`: the policy that chose the layer */
     struct requester requester;    /* its method is NULL if no client asked */
+    bool trimmed; /* EVENT_LAYER_EVICTED: it was evicted because the system is short of memory */
     const struct policy *policy_before, *policy_after; /* EVENT_POLICY_CHANGED */
 };
 
@@ -111,6 +112,7 @@ struct scheduler_stats {
     uint64_t evictions;                 /* layers that made room for another one */
     uint64_t loads;                     /* loads that are complete */
     uint64_t reloads;                   /* those of layers that had been loaded before */
+    uint64_t trimmed;                   /* layers that were evicted by scheduler_trim_portion */
     uint64_t flushes;                   /* times that all evictable layers gave way in one step */
     uint64_t loaded_bytes;              /* weights loaded since the start */
 };
@@ -275,6 +277,17 @@ const struct layer *scheduler_oldest_pinned(const struct scheduler *scheduler);
 /* Evicts one resident layer (an absent one is no error). Returns 0, or -EBUSY while it is loading
  * or pinned. */
 int scheduler_unload_layer(struct scheduler *scheduler, struct layer *layer);
+
+/* Evicts up to SCHEDULER_PORTION layers that nobody uses: that are not pinned, were last used
+ * before `before_usec`, and are of a model that has no run, no load in flight and no holder. `walk`
+ * says where it goes on; it begins zeroed. Returns whether more may follow. Counts no eviction,
+ * because no layer makes room for another one. */
+struct trim_walk {
+    uint64_t registration; /* of the model */
+    uint32_t layer;
+};
+bool scheduler_trim_portion(struct scheduler *scheduler, struct trim_walk *walk,
+                            uint64_t before_usec);
 
 /* Evicts all layers at once, however many are resident, in time linear in the number of models.
  * Counts neither a flush nor evictions, because no layer made room for another one. Returns 0, or

@@ -163,3 +163,48 @@ void scheduler_let_go_of_model(struct model *model)
     assert(model->n_holds > 0);
     model->n_holds--;
 }
+
+/* Whether nobody has used the layer since `before_usec`. Its model is not in use. */
+static bool is_unused(const struct scheduler *scheduler, const struct layer *layer,
+                      uint64_t before_usec)
+{
+    return scheduler_layer_state(scheduler, layer) == LAYER_RESIDENT && layer->n_pins == 0 &&
+           layer->used_usec < before_usec;
+}
+
+static bool is_in_use(const struct scheduler *scheduler, const struct model *model)
+{
+    return model->n_runs > 0 || model->n_loading > 0 || model->n_holds > 0 ||
+           scheduler_model_resident(scheduler, model, NULL) == 0;
+}
+
+bool scheduler_trim_portion(struct scheduler *scheduler, struct trim_walk *walk,
+                            uint64_t before_usec)
+{
+    enum { LOOKS_MAX = 10000 };
+    unsigned n_left = SCHEDULER_PORTION, n_looks = LOOKS_MAX;
+    struct model *model = scheduler->models;
+
+    while (model && model->registration < walk->registration)
+        model = model->next;
+    scheduler->is_trimming = true;
+    while (model && n_left > 0 && n_looks > 0) {
+        if (model->registration != walk->registration)
+            *walk = (struct trim_walk){.registration = model->registration};
+        if (is_in_use(scheduler, model) || walk->layer == model->definition->n_layers) {
+            walk->registration++;
+            walk->layer = 0;
+            model = model->next;
+            continue;
+        }
+        struct layer *layer = &model->layers[walk->layer++];
+        n_looks--;
+        if (is_unused(scheduler, layer, before_usec)) {
+            scheduler->stats.trimmed++;
+            scheduler_step_layer(scheduler, layer, LAYER_ABSENT, 0);
+            n_left--;
+        }
+    }
+    scheduler->is_trimming = false;
+    return model != NULL;
+}

@@ -28,6 +28,7 @@ struct scheduler {
     uint64_t now_usec; /* of the last request */
     uint64_t epoch; /* grows with each flush, which makes all models' counts of residents invalid */
     const struct layer *making_place_for; /* while its victims are evicted, else NULL */
+    bool is_trimming;
     struct requester requester;
     struct scheduler_stats stats;
     void (*dispose)(struct model *model, void *context); /* NULL: model_free */

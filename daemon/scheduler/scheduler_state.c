@@ -41,6 +41,7 @@ void scheduler_tell(const struct scheduler *scheduler, struct scheduler_event ev
     event.requester = scheduler->requester;
     event.successor = scheduler->making_place_for;
     event.policy = event.successor ? scheduler->policy : NULL;
+    event.trimmed = scheduler->is_trimming;
     if (scheduler->observer)
         scheduler->observer(&event, scheduler->context);
 }

@@ -19,6 +19,7 @@
 struct loader {
     struct workers *workers;
     struct backing *backing;
+    struct holes *holes; /* NULL: no page is ever given back */
     const struct arena *arena;
     uint64_t chunk_bytes; /* the most that a step writes */
     uint64_t n_fills;
@@ -37,6 +38,7 @@ struct fill {
     atomic_int error;    /* why the layer cannot come: -ECANCELED, or the error of a read */
     atomic_bool skipped; /* a step did not write its bytes */
     _Atomic uint64_t written_bytes;
+    struct holes_wait wait;   /* while it waits, the job is not submitted */
     bool is_ahead;            /* nobody has asked for the layer yet */
     atomic_bool has_modes;    /* how its files are read is chosen */
     struct chunk_list chunks; /* empty in a simulation */
@@ -69,6 +71,11 @@ struct loader *loader_free(struct loader *loader)
     }
     free(loader);
     return NULL;
+}
+
+void loader_set_holes(struct loader *loader, struct holes *holes)
+{
+    loader->holes = holes;
 }
 
 void loader_on_given_up(struct loader *loader, loader_given_up given_up, void *context)
@@ -186,6 +193,15 @@ static void fill_done(struct job *job, int error)
     done(layer, error, context);
 }
 
+static void fill_can_begin(int error, void *context)
+{
+    struct fill *fill = context;
+    if (error < 0)
+        fill_done(&fill->job, error);
+    else
+        workers_submit(fill->loader->workers, &fill->job);
+}
+
 static void fill_abandoned(struct job *job)
 {
     struct fill *fill = (struct fill *)job;
@@ -256,13 +272,18 @@ int loader_fill(struct loader *loader, struct layer *layer, uid_t uid, bool behi
     }
     layer->fill = fill;
     loader->n_fills++;
-    workers_submit(loader->workers, &fill->job);
+    fill->wait.ready = fill_can_begin;
+    fill->wait.context = fill;
+    if (!loader->holes || !holes_await(loader->holes, &fill->wait, &layer->allocation))
+        workers_submit(loader->workers, &fill->job);
     return 0;
 }
 
 void loader_hurry(struct loader *loader, struct layer *layer)
 {
-    if (layer->fill)
+    if (layer->fill && layer->fill->wait.holes)
+        layer->fill->job.is_behind = false;
+    else if (layer->fill)
         workers_hurry(loader->workers, &layer->fill->job);
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "daemon/arena/backing.h"
+#include "daemon/arena/holes.h"
 #include "daemon/scheduler/model.h"
 #include "daemon/system/workers.h"
 #include "daemon/weights/read_modes.h"
@@ -32,8 +33,12 @@ int loader_new(struct workers *workers, struct backing *backing, const struct ar
 struct loader *loader_free(struct loader *loader); /* no fill may be in flight */
 DEFINE_CLEANUP(struct loader *, loader_free);
 
-/* Called later on the loop thread, with 0, -ECANCELED, -ESTALE (a weight file has changed) or
- * another negative errno. layer->fill is NULL again. */
+/* Fills wait for pages that were given back to the system. Borrowed; NULL: there are none. */
+void loader_set_holes(struct loader *loader, struct holes *holes);
+
+/* Called later on the loop thread, with 0, -ECANCELED, -ESTALE (a weight file has changed), -ENOMEM
+ * (the system has no memory for pages that were given back) or another negative errno. layer->fill
+ * is NULL again. */
 typedef void (*loader_done)(struct layer *layer, int error, void *context);
 
 void loader_on_given_up(struct loader *loader, loader_given_up given_up, void *context);

@@ -49,13 +49,16 @@ class FakePressure:
 
 
 def until_event(watcher, name, seen=None):
-    """The next event of that name; the others go into `seen`."""
+    """The next event of that name. It and those before it go into `seen`."""
+    pending = vars(watcher).setdefault("pending_events", [])
     while True:
-        for event in watcher.result("Watch")["events"]:
+        while pending:
+            event = pending.pop(0)
             if seen is not None:
                 seen.append(event)
             if event["event"] == name:
                 return event
+        pending += watcher.result("Watch")["events"]
 
 
 def metrics_of(text):

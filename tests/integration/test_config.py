@@ -86,7 +86,8 @@ class CheckConfig(TestCase):
 
     def test_help_and_version(self):
         help_text = self.assertExit(0, run(EDGEMINDD, "--help")).out
-        for option in ("capacity", "commit", "huge-pages", "mlock", "policy", "on-full", "socket",
+        for option in ("capacity", "commit", "huge-pages", "mlock", "policy", "on-full",
+                       "on-pressure", "socket",
                        "socket-group", "admin-group", "model-dir", "loaders", "monitor-interval",
                        "overhead-limit", "max-connections", "max-connections-per-user", "log-level",
                        "config", "check-config", "simulate", "help", "version"):

@@ -23,6 +23,7 @@ START_TEST(defaults)
     ck_assert(!config.mlock);
     ck_assert_ptr_eq(config.policy, &policy_flush_all);
     ck_assert_int_eq(config.on_full, ON_FULL_EVICT);
+    ck_assert_int_eq(config.on_pressure, ON_PRESSURE_IGNORE);
     ck_assert_ptr_null(config.socket);
     ck_assert_ptr_null(config.socket_group);
     ck_assert_ptr_null(config.admin_group);
@@ -52,6 +53,7 @@ START_TEST(every_option_in_a_file)
                "\tmlock = yes\r\n"
                "policy = lru ; why not\n"
                "on-full = ask\n"
+               "on-pressure = trim\n"
                "socket = /run/x=y\n"
                "socket-group = users\n"
                "admin-group = wheel\n"
@@ -72,6 +74,7 @@ START_TEST(every_option_in_a_file)
     ck_assert(config.mlock);
     ck_assert_ptr_eq(config.policy, &policy_lru);
     ck_assert_int_eq(config.on_full, ON_FULL_ASK);
+    ck_assert_int_eq(config.on_pressure, ON_PRESSURE_TRIM);
     ck_assert_str_eq(config.socket, "/run/x=y");
     ck_assert_str_eq(config.socket_group, "users");
     ck_assert_str_eq(config.admin_group, "wheel");

@@ -36,7 +36,8 @@ static char *statistics_reply(bool well)
     if (!well)
         ck_assert_int_eq(
             json_object_set_new(reply, "pressure",
-                                json_pack("{s:b, s:s}", "short", 1, "reason", "stalls")),
+                                json_pack("{s:b, s:s, s:I}", "short", 1, "reason", "stalls",
+                                          "trimmedBytes", (json_int_t)10 << 20)),
             0);
     char *text = json_dumps(reply, 0);
     json_decref(reply);
@@ -63,7 +64,7 @@ START_TEST(statistics)
         output_text.stats, &subject, unwell,
         "arena      [################........................]  40%  20.0 MiB of 50.0 MiB used\n"
         "           30.0 MiB free, 10.0 MiB in one piece, 1.0 MiB in use by clients or loads, "
-        "40.0 MiB committed, plain-pages\n"
+        "40.0 MiB committed, 10.0 MiB given back to the system, plain-pages\n"
         "verdict    NOT ALIGNED with the system, -4.0 MiB off, 3.0 MiB of the arena swapped out, "
         "as of 1 min 15 s ago\n"
         "memory     55.0 MiB RSS, 5.0 MiB of it beside the arena, 2.0 MiB swapped out\n"

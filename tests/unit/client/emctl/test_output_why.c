@@ -68,6 +68,9 @@ START_TEST(test_layer)
     check(&subject, ABSENT, 10 * MINUTE, "{\"what\": \"evicted\"" WHO,
           "m/l is not in the arena.\nIt was evicted at T (10 minutes ago) because " NAME
           " called LoadLayer.\n");
+    check(&subject, ABSENT, 5, "{\"what\": \"trimmed\"",
+          "m/l is not in the arena.\nIt was evicted at T (5 s ago) because memory was short. "
+          "on-pressure: trim.\n");
     check(&subject, ABSENT, 5 * HOUR, "{\"what\": \"flushed\", \"layers\": 2",
           "m/l is not in the arena.\nIt was evicted at T (5 hours ago), as one of 2 layers that "
           "nobody "

@@ -82,6 +82,17 @@ START_TEST(test_evicted)
     ck_assert_str_eq(entry->text, "");
     ck_assert_ptr_null(entry->policy);
     ck_assert_ptr_null(entry->requester.method);
+    ck_assert(!entry->trimmed);
+
+    /* And because memory is short. */
+    struct trim_walk walk = {0};
+    tick();
+    bring(&fixture, &a->layers[0]);
+    tick();
+    ck_assert(!scheduler_trim_portion(fixture.scheduler, &walk, UINT64_MAX));
+    entry = only(history, &a->layers[0]);
+    ck_assert_int_eq(entry->kind, HISTORY_EVICTED);
+    ck_assert(entry->trimmed);
     end(&fixture, history);
 }
 END_TEST

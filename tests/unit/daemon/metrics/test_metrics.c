@@ -51,6 +51,7 @@ static size_t format(const struct histogram *calls)
                                      .on_full = "evict",
                                      .sample = &sample,
                                      .pressure = &pressure,
+                                     .holes = {5 << 20, 7 << 20, 2 << 20},
                                      .immediate_calls = calls,
                                      .deferred_calls = calls};
     int n = exposition_format(fixture.scheduler, metrics, &facts, text);
@@ -89,6 +90,9 @@ START_TEST(test_histogram)
     assert_line("\nedgemind_call_duration_seconds_count{reply=\"deferred\"} 5\n");
     assert_line("\nedgemind_loop_lag_seconds_count 0\n");
     assert_line("\nedgemind_memory_pressure 1\n");
+    assert_line("\nedgemind_arena_trimmed_bytes 5242880\n");
+    assert_line("\nedgemind_trim_given_bytes_total 7340032\n");
+    assert_line("\nedgemind_trim_taken_bytes_total 2097152\n");
     assert_line("\nedgemind_memory_pressure_periods_total 3\n");
     end();
 }

@@ -14,7 +14,7 @@ static struct pressure_reading now;
 /* A machine of 8 GiB with half of it available, and no cgroup. */
 static void setup(void)
 {
-    pressure = (struct pressure){0};
+    pressure = (struct pressure){.quiet_usec = PRESSURE_QUIET_USEC};
     now = (struct pressure_reading){
         .at_usec = 100 * SEC,
         .stalled_percent = 0,
@@ -180,7 +180,7 @@ START_TEST(refaults_are_a_rate)
     now.refaults += 1000;
     ck_assert(after(10 * SEC));
     /* The first reading has no rate. */
-    pressure = (struct pressure){0};
+    pressure = (struct pressure){.quiet_usec = PRESSURE_QUIET_USEC};
     now.refaults = 1 << 30;
     ck_assert(!after(SEC));
 }
@@ -189,13 +189,15 @@ END_TEST
 START_TEST(room)
 {
     uint64_t reserve = 8192 * MIB / 10;
-    ck_assert(pressure_leaves_room(&now, 4096 * MIB - reserve));
-    ck_assert(!pressure_leaves_room(&now, 4096 * MIB - reserve + 1));
-    ck_assert(!pressure_leaves_room(&now, UINT64_MAX));
+    ck_assert_uint_eq(pressure_room_bytes(&now), 4096 * MIB - reserve);
     now.limit_bytes = 640 * MIB;
     now.limit_free_bytes = 100 * MIB;
-    ck_assert(pressure_leaves_room(&now, 90 * MIB));
-    ck_assert(!pressure_leaves_room(&now, 90 * MIB + 1));
+    ck_assert_uint_eq(pressure_room_bytes(&now), 90 * MIB);
+    now.limit_free_bytes = 9 * MIB;
+    ck_assert_uint_eq(pressure_room_bytes(&now), 0);
+    now.limit_bytes = UINT64_MAX;
+    now.available_bytes = reserve;
+    ck_assert_uint_eq(pressure_room_bytes(&now), 0);
 }
 END_TEST
 
