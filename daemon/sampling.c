@@ -71,7 +71,11 @@ int sampling_new(struct event_base *base, const struct sampling_parts *parts, st
     sampling->parts.trimming.pressure = &sampling->pressure;
     sampling->events = parts->trimming.events;
     int r = open_source(&sampling->source, &sampling->pressure.quiet_usec);
-    if (r == 0 && !(sampling->timer = event_new(base, -1, EV_PERSIST, on_timer, sampling)))
+    if (r < 0) {
+        free(sampling);
+        return r;
+    }
+    if (!(sampling->timer = event_new(base, -1, EV_PERSIST, on_timer, sampling)))
         r = -ENOMEM;
     if (r == 0)
         r = trimming_new(base, &sampling->parts.trimming, &sampling->trimming);

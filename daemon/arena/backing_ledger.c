@@ -49,7 +49,8 @@ int backing_grow(struct backing *backing, uint64_t mark_bytes, uint64_t *ret_new
                 return -errno;
             if ((r = headroom_read("/proc", "/sys/fs/cgroup", &headroom)) < 0)
                 return r;
-            uint64_t file_bytes = (uint64_t)status.st_blocks * 512;
+            /* What was given back is taken again only by fills of those pages. */
+            uint64_t file_bytes = (uint64_t)status.st_blocks * 512 + backing->hole_bytes;
             if (file_bytes < mark_bytes &&
                 capacity_cost_bytes(mark_bytes - file_bytes, backing->page_bytes) >
                     headroom.available_bytes)

@@ -139,7 +139,7 @@ class RealCgroup(PressureTestCase):
         path = self.cgroup()
         prefix = ["bash", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(path)]
         daemon = self.start(prefix=prefix, capacity="24M", huge_pages="never",
-                            monitor_interval="20ms")
+                            monitor_interval="20ms", on_pressure="trim")
         watcher = self.connect(daemon)
         watcher.send_call("Watch", more=True)
         watcher.result("Watch")
@@ -167,7 +167,14 @@ class RealCgroup(PressureTestCase):
         self.addCleanup(hog.kill)
         event = until_event(watcher, "pressure-begun")
         self.assertIn(event["reason"], ("cgroup-limit", "cgroup-stalls"))
-        self.assertTrue(daemon.stats()["pressure"]["short"])
+        # The other process gets what the arena gives back.
+        until_event(watcher, "trimmed")
+        wait_until(lambda: os.stat(daemon.arena_path()).st_blocks == 0, "the arena to be given back")
+        hog.kill()
+        hog.wait()
+        until_event(watcher, "pressure-ended")
+        until_event(watcher, "taken-back")
+        self.assertEqual(os.stat(daemon.arena_path()).st_blocks * 512, 24 * MIB)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 that somebody uses stays, and afterwards the arena has all its memory again."""
 import mmap
 import os
+import pathlib
 import signal
 import unittest
 import urllib.request
 
 from fake_pressure import FakePressure, metrics_of, until_event
 from harness import MIB, proc_status, sized_model, smaps_entry, wait_until
+from machine import writable_setting
 from ports import free_port
 from service_manager import Reader, RestartTestCase
 from weight_files import sha256
@@ -183,6 +185,36 @@ class Settings(TrimmingTestCase):
         wait_until(lambda: daemon.stats()["pressure"]["short"], "pressure")
         daemon.wait_sample()
         self.assertEqual(daemon.stats()["scheduler"]["layersLoaded"], 1)
+
+
+class HugePages(TrimmingTestCase):
+    def test_transparent(self):
+        """Only whole huge pages go, and they come as huge pages again."""
+        setting = pathlib.Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
+        if not setting.exists():
+            self.skipTest("no transparent huge pages for shared memory")
+        if not any(word in setting.read_text() for word in ("[advise]", "[always]")):
+            writable_setting(self, setting, "advise")
+        self.start_trimming(huge_pages="auto")
+        if self.daemon.stats()["arena"]["backing"] != "transparent-huge-pages":
+            self.skipTest("this machine gives no transparent huge pages")
+        layers = self.load_weights("m", [3 * MIB] * 8, seed=6, daemon=self.daemon)
+        reader = Reader(self.daemon)
+        self.addCleanup(reader.close)
+        name = sorted(layers)[1]
+        lease = reader.lease(model="m", layer=name)
+        self.system.begin()
+        wait_until(lambda: self.daemon.stats()["scheduler"]["layersLoaded"] == 1, "evictions")
+        self.until_trimmed(54 * MIB)
+        self.assertEqual(self.pressure()["trimmedBytes"] % (2 * MIB), 0)
+        self.assertAgrees()
+        self.assertEqual(reader.digest(lease), sha256(layers[name]))
+        self.assertBytes(self.daemon, "m", layers)
+        self.system.end()
+        until_event(self.watcher, "taken-back")
+        self.assertEqual(self.file_bytes(), 64 * MIB)
+        self.assertAgrees()
+        self.assertBytes(self.daemon, "m", layers)
 
 
 class Trouble(TrimmingTestCase):
