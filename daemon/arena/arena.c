@@ -1,10 +1,10 @@
-/* Owns the pages' bookkeeping: which runs of free pages an allocation gets, and the nodes that
- * stand for the extents of allocations.
+/* Owns the pages' bookkeeping: which runs of free pages an allocation gets, and the lists of the
+ * extents of allocations.
  *
- * Invariants: the free pages and the pages in use add up to the capacity. There are always as many
- * spare nodes as runs of free pages, and one more after arena_prepare. An allocation may need a
- * node for each run, so releasing pages and allocating them again needs no memory. A node is spare
- * or belongs to an allocation, which may be of an older generation.
+ * Invariants: the free pages and the pages in use add up to the capacity. After arena_prepare the
+ * spare list has room for each extent that the next allocation can have, even if every extent in
+ * use becomes a run of free pages before: neither a release nor a reset makes them more. A list is
+ * the spare one or belongs to an allocation, which may be of an older generation.
  *
  * Leaves to others: which pages are free (free_pages), the memory itself (backing), which layer
  * owns an allocation (scheduler). */
@@ -20,11 +20,11 @@ struct arena {
     uint64_t page_bytes, capacity_pages;
     struct free_pages free; /* the capacity ends its top */
     uint64_t used_pages, high_water_pages, n_extents;
-    uint64_t generation;  /* from 1 */
-    uint64_t steps;       /* nodes that walks have visited */
-    struct extent *spare; /* nodes that stand for no pages */
-    uint64_t n_spare;
-    uint64_t largest_pages; /* of the runs below the top; 0: not known */
+    uint64_t generation;       /* from 1 */
+    uint64_t steps;            /* extents that were released or restored */
+    struct extent_list *spare; /* for the next allocation; NULL: none */
+    uint64_t n_spare;          /* extents that it has room for */
+    uint64_t largest_pages;    /* of the runs below the top; 0: not known */
 };
 
 uint64_t arena_simulated_page_bytes(uint64_t capacity_bytes, uint64_t page_bytes)
@@ -52,56 +52,17 @@ struct arena *arena_free(struct arena *arena)
 {
     if (!arena)
         return NULL;
-    while (arena->spare) {
-        struct extent *extent = arena->spare;
-        arena->spare = extent->next;
-        free(extent);
-    }
+    free(arena->spare);
     free_pages_done(&arena->free);
     free(arena);
     return NULL;
 }
 
-static void push_spare(struct arena *arena, struct extent *extent)
+static struct extent_list *new_list(uint64_t n_extents)
 {
-    extent->next = arena->spare;
-    arena->spare = extent;
-    arena->n_spare++;
-}
-
-/* Makes `n` more. Returns 0 or -ENOMEM. */
-static int add_spare(struct arena *arena, uint64_t n)
-{
-    for (; n > 0; n--) {
-        struct extent *extent = malloc(sizeof *extent);
-        if (!extent)
-            return -ENOMEM;
-        push_spare(arena, extent);
-    }
-    return 0;
-}
-
-static struct extent *pop_spare(struct arena *arena, uint64_t first_page, uint64_t n_pages)
-{
-    struct extent *extent = arena->spare;
-    assert(extent);
-    arena->spare = extent->next;
-    arena->n_spare--;
-    *extent = (struct extent){.first_page = first_page, .n_pages = n_pages};
-    return extent;
-}
-
-/* Moves the nodes that an allocation has from an older generation to the spare list. */
-static void recycle(struct arena *arena, struct allocation *allocation)
-{
-    struct extent *extent = allocation->extents;
-    while (extent) {
-        struct extent *next = extent->next;
-        arena->steps++;
-        push_spare(arena, extent);
-        extent = next;
-    }
-    *allocation = (struct allocation){0};
+    return n_extents > (SIZE_MAX - sizeof(struct extent_list)) / sizeof(struct extent)
+               ? NULL
+               : malloc(sizeof(struct extent_list) + n_extents * sizeof(struct extent));
 }
 
 int arena_footprint(const struct arena *arena, uint64_t bytes, uint64_t shift_bytes,
@@ -122,11 +83,22 @@ static uint64_t top_free_pages(const struct arena *arena)
 
 int arena_prepare(struct arena *arena, uint64_t n_pages)
 {
-    if (n_pages > top_free_pages(arena))
-        n_pages = top_free_pages(arena);
-    int r = free_pages_reserve(&arena->free, arena->free.top_page + n_pages);
-    uint64_t n_needed = arena->free.n_runs + 1;
-    return r < 0 || arena->n_spare >= n_needed ? r : add_spare(arena, n_needed - arena->n_spare);
+    uint64_t n_needed = arena->free.n_runs + arena->n_extents + 1;
+    uint64_t top_pages = top_free_pages(arena);
+    if (n_needed > n_pages)
+        n_needed = n_pages;
+    int r = free_pages_reserve(&arena->free,
+                               arena->free.top_page + (n_pages < top_pages ? n_pages : top_pages));
+    if (r < 0 || arena->n_spare >= n_needed)
+        return r;
+    /* What it does not use of a long list costs no memory, because it never touches that. */
+    struct extent_list *list = new_list(n_needed);
+    if (!list)
+        return -ENOMEM;
+    free(arena->spare);
+    arena->spare = list;
+    arena->n_spare = n_needed;
+    return 0;
 }
 
 /* Finds the smallest run that holds `n_pages`, the first if several are equal. */
@@ -136,8 +108,10 @@ static bool find_best_fit(struct arena *arena, uint64_t n_pages, struct page_run
     bool found = false;
     if (arena->largest_pages > 0 && arena->largest_pages < n_pages)
         return false;
+    bool is_long = n_pages >= FREE_PAGES_LONG;
     uint64_t largest_pages = 0;
-    while (free_pages_next(&arena->free, run.first_page + run.n_pages, &run)) {
+    while (is_long ? free_pages_next_long(&arena->free, run.first_page + run.n_pages, &run)
+                   : free_pages_next(&arena->free, run.first_page + run.n_pages, &run)) {
         if (largest_pages < run.n_pages)
             largest_pages = run.n_pages;
         if (run.n_pages < n_pages || (found && run.n_pages >= ret->n_pages))
@@ -147,31 +121,52 @@ static bool find_best_fit(struct arena *arena, uint64_t n_pages, struct page_run
         if (run.n_pages == n_pages)
             return true;
     }
-    arena->largest_pages = largest_pages;
+    if (!is_long || found)
+        arena->largest_pages = largest_pages;
     return found;
 }
 
-/* Takes the front of a run for an allocation's next extent. */
-static struct extent **take(struct arena *arena, const struct page_run *run, uint64_t n_pages,
-                            struct extent **end)
+static void append(struct arena *arena, uint64_t first_page, uint64_t n_pages)
+{
+    assert(arena->spare->n < arena->n_spare);
+    arena->spare->extents[arena->spare->n++] = (struct extent){first_page, n_pages};
+    arena->n_extents++;
+}
+
+/* Takes the front of a run for the allocation's next extent. */
+static void take(struct arena *arena, const struct page_run *run, uint64_t n_pages)
 {
     if (n_pages > run->n_pages)
         n_pages = run->n_pages;
     free_pages_take(&arena->free, run, n_pages);
     if (run->n_pages == arena->largest_pages)
         arena->largest_pages = 0;
-    *end = pop_spare(arena, run->first_page, n_pages);
-    arena->n_extents++;
-    return &(*end)->next;
+    append(arena, run->first_page, n_pages);
 }
 
-static void take_top(struct arena *arena, uint64_t n_pages, struct extent **end)
+static void take_top(struct arena *arena, uint64_t n_pages)
 {
-    *end = pop_spare(arena, arena->free.top_page, n_pages);
-    arena->n_extents++;
+    append(arena, arena->free.top_page, n_pages);
     free_pages_take_top(&arena->free, n_pages);
     if (arena->high_water_pages < arena->free.top_page)
         arena->high_water_pages = arena->free.top_page;
+}
+
+/* Gives the spare list to the allocation, if that has several extents. */
+static void end_list(struct arena *arena, struct allocation *allocation)
+{
+    struct extent_list *list = arena->spare;
+    allocation->first_page = list->extents[0].first_page;
+    if (list->n == 1)
+        return;
+    enum { UNUSED_MAX = 64 };
+    struct extent_list *shorter =
+        arena->n_spare - list->n <= UNUSED_MAX
+            ? list
+            : realloc(list, sizeof *list + list->n * sizeof list->extents[0]);
+    allocation->several = shorter ? shorter : list;
+    arena->spare = NULL;
+    arena->n_spare = 0;
 }
 
 int arena_alloc(struct arena *arena, uint64_t n_pages, struct allocation *allocation)
@@ -180,26 +175,27 @@ int arena_alloc(struct arena *arena, uint64_t n_pages, struct allocation *alloca
     assert(!arena_holds(arena, allocation));
     if (n_pages > arena_free_pages(arena))
         return -ENOSPC;
-    recycle(arena, allocation);
     int r = arena_prepare(arena, n_pages);
     if (r < 0)
         return r;
+    allocation_done(allocation);
 
-    struct extent **end = &allocation->extents;
     struct page_run run = {0};
     uint64_t missing_pages = n_pages;
+    arena->spare->n = 0;
     if (find_best_fit(arena, n_pages, &run)) {
-        take(arena, &run, n_pages, end);
+        take(arena, &run, n_pages);
         missing_pages = 0;
     } else if (top_free_pages(arena) < n_pages) {
         while (missing_pages > 0 &&
                free_pages_next(&arena->free, run.first_page + run.n_pages, &run)) {
-            end = take(arena, &run, missing_pages, end);
+            take(arena, &run, missing_pages);
             missing_pages -= run.n_pages < missing_pages ? run.n_pages : missing_pages;
         }
     }
     if (missing_pages > 0)
-        take_top(arena, missing_pages, end);
+        take_top(arena, missing_pages);
+    end_list(arena, allocation);
     arena->used_pages += n_pages;
     allocation->n_pages = n_pages;
     allocation->generation = arena->generation;
@@ -218,32 +214,58 @@ static bool claims_are_sound(const struct arena *arena, const struct claim *clai
     return end_page <= high_water_pages && high_water_pages <= arena->capacity_pages;
 }
 
+/* Makes the empty lists of the allocations that have several claims. */
+static int make_lists(const struct claim *claims, size_t n_claims)
+{
+    int r = 0;
+    for (size_t i = 0; i < n_claims; i++)
+        claims[i].allocation->n_pages++; /* here it counts the claims */
+    for (size_t i = 0; i < n_claims && r == 0; i++) {
+        struct allocation *allocation = claims[i].allocation;
+        if (allocation->n_pages == 1 || allocation->several)
+            continue;
+        allocation->several = new_list(allocation->n_pages);
+        if (allocation->several)
+            allocation->several->n = 0;
+        else
+            r = -ENOMEM;
+    }
+    for (size_t i = 0; i < n_claims; i++)
+        if (r < 0)
+            allocation_done(claims[i].allocation);
+        else
+            claims[i].allocation->n_pages = 0;
+    return r;
+}
+
 int arena_restore(struct arena *arena, const struct claim *claims, size_t n_claims,
                   uint64_t high_water_pages)
 {
     assert(arena->used_pages == 0 && arena->generation == 1);
     if (!claims_are_sound(arena, claims, n_claims, high_water_pages))
         return -EINVAL;
-    /* Each claim needs two nodes: one for itself, and one for the free pages before it. */
-    int r = add_spare(arena, 2 * n_claims);
+    int r = free_pages_reserve(&arena->free, high_water_pages);
     if (r == 0)
-        r = free_pages_reserve(&arena->free, high_water_pages);
+        r = make_lists(claims, n_claims);
     if (r < 0)
         return r;
     for (size_t i = 0; i < n_claims; i++) {
         const struct claim *claim = &claims[i];
+        struct allocation *allocation = claim->allocation;
         uint64_t top_page = arena->free.top_page;
-        struct extent **end = &claim->allocation->extents;
-        for (; *end; end = &(*end)->next)
-            arena->steps++;
-        *end = pop_spare(arena, claim->first_page, claim->n_pages);
+        if (allocation->several)
+            allocation->several->extents[allocation->several->n++] =
+                (struct extent){claim->first_page, claim->n_pages};
+        if (allocation->n_pages == 0)
+            allocation->first_page = claim->first_page;
         free_pages_take_top(&arena->free, claim->first_page + claim->n_pages - top_page);
         if (claim->first_page > top_page)
             free_pages_release(&arena->free, top_page, claim->first_page - top_page);
-        claim->allocation->n_pages += claim->n_pages;
-        claim->allocation->generation = arena->generation;
+        allocation->n_pages += claim->n_pages;
+        allocation->generation = arena->generation;
         arena->used_pages += claim->n_pages;
         arena->n_extents++;
+        arena->steps++;
     }
     arena->high_water_pages = high_water_pages;
     return 0;
@@ -252,23 +274,20 @@ int arena_restore(struct arena *arena, const struct claim *claims, size_t n_clai
 void arena_release(struct arena *arena, struct allocation *allocation)
 {
     if (arena_holds(arena, allocation)) {
-        for (const struct extent *extent = allocation->extents; extent; extent = extent->next) {
+        const struct extent *end = allocation_end(allocation);
+        for (const struct extent *extent = allocation_extents(allocation); extent < end; extent++)
             free_pages_release(&arena->free, extent->first_page, extent->n_pages);
-            arena->n_extents--;
-        }
+        arena->steps += allocation_n_extents(allocation);
+        arena->n_extents -= allocation_n_extents(allocation);
         arena->used_pages -= allocation->n_pages;
         arena->largest_pages = 0;
     }
-    recycle(arena, allocation);
+    allocation_done(allocation);
 }
 
 void allocation_done(struct allocation *allocation)
 {
-    while (allocation->extents) {
-        struct extent *extent = allocation->extents;
-        allocation->extents = extent->next;
-        free(extent);
-    }
+    free(allocation->several);
     *allocation = (struct allocation){0};
 }
 
@@ -279,7 +298,7 @@ bool arena_holds(const struct arena *arena, const struct allocation *allocation)
 
 void arena_reset(struct arena *arena)
 {
-    /* An allocation's nodes become spare when its owner next uses it. */
+    /* An allocation's list is freed when its owner next uses it. */
     free_pages_reset(&arena->free);
     arena->used_pages = 0;
     arena->n_extents = 0;

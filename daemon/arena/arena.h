@@ -12,30 +12,55 @@
  *
  * Single-threaded. arena_release takes time linear in the allocation's own extents and, for a large
  * extent, a step for each 64 pages; in which order pages are freed does not matter. arena_alloc
- * also looks at the free runs, at most one word of the bitmap for each 64 pages of the arena. */
+ * also looks at the free runs, at most one word of the bitmap for each 64 pages of the arena. An
+ * allocation in many extents costs little for each, because they lie in one array. */
 #pragma once
 
 #include "common/cleanup.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct arena;
 
-/* A run of consecutive pages. Owned by the arena; chained in the order in which the allocation's
- * bytes lie in them. */
+/* A run of consecutive pages. */
 struct extent {
-    uint64_t first_page;
-    uint64_t n_pages;
-    struct extent *next;
+    uint64_t first_page, n_pages;
+};
+
+struct extent_list {
+    size_t n;
+    struct extent extents[];
 };
 
 /* The pages that one arena_alloc obtained. The owner holds it by value and zero-initialises it. */
 struct allocation {
-    struct extent *extents;
-    uint64_t n_pages;
-    uint64_t generation; /* 0: it never held pages */
+    union {
+        struct extent whole; /* the only extent */
+        struct {
+            uint64_t first_page, n_pages; /* of all extents together */
+        };
+    };
+    struct extent_list *several; /* owned; NULL: one extent */
+    uint64_t generation;         /* 0: it never held pages */
 };
+
+/* The allocation's extents, in the order in which its bytes lie in them: an array, because layers
+ * with very many extents are walked often. Their addresses ascend. Valid until the allocation is
+ * released. */
+static inline size_t allocation_n_extents(const struct allocation *allocation)
+{
+    return allocation->several ? allocation->several->n : allocation->n_pages > 0;
+}
+static inline const struct extent *allocation_extents(const struct allocation *allocation)
+{
+    return allocation->several ? allocation->several->extents : &allocation->whole;
+}
+static inline const struct extent *allocation_end(const struct allocation *allocation)
+{
+    return allocation_extents(allocation) + allocation_n_extents(allocation);
+}
 
 struct arena_stats {
     uint64_t capacity_pages, used_pages, free_pages, high_water_pages, largest_free_pages;
@@ -58,9 +83,8 @@ DEFINE_CLEANUP(struct arena *, arena_free);
 int arena_footprint(const struct arena *arena, uint64_t bytes, uint64_t shift_bytes,
                     uint64_t *ret_pages);
 
-/* `n_pages` > 0. `allocation` must not hold pages of the current generation; its nodes from an
- * older generation are recycled. Returns 0, -ENOSPC if and only if fewer pages are free, or
- * -ENOMEM. On failure nothing changes. */
+/* `n_pages` > 0. `allocation` must not hold pages of the current generation. Returns 0, -ENOSPC if
+ * and only if fewer pages are free, or -ENOMEM. On failure nothing changes. */
 int arena_alloc(struct arena *arena, uint64_t n_pages, struct allocation *allocation);
 
 /* Allocates now what an arena_alloc of `n_pages` may need. So that call cannot fail with -ENOMEM,
@@ -103,6 +127,6 @@ uint64_t arena_high_water_pages(const struct arena *arena);
 /* Linear in the free runs. arena_steps does not count them. */
 void arena_get_stats(const struct arena *arena, struct arena_stats *ret);
 
-/* Extents and words of the bitmap visited since arena_new. Tests count them instead of measuring
- * time. */
+/* Extents released or restored, and words of the bitmap visited, since arena_new. Tests count them
+ * instead of measuring time. */
 uint64_t arena_steps(const struct arena *arena);

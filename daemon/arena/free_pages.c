@@ -113,6 +113,20 @@ bool free_pages_next(struct free_pages *pages, uint64_t from_page, struct page_r
     return true;
 }
 
+/* Such a run covers a word, so the others need no look. */
+bool free_pages_next_long(struct free_pages *pages, uint64_t from_page, struct page_run *ret)
+{
+    for (uint64_t i = (from_page + BITS - 1) / BITS; (i + 1) * BITS <= pages->top_page; i++) {
+        pages->steps++;
+        if (pages->words[i] != UINT64_MAX)
+            continue;
+        uint64_t first_page = run_begin(pages, i * BITS);
+        *ret = (struct page_run){first_page, next_taken(pages, i * BITS) - first_page};
+        return true;
+    }
+    return false;
+}
+
 void free_pages_take(struct free_pages *pages, const struct page_run *run, uint64_t n_pages)
 {
     mark(pages, run->first_page, n_pages, false);

@@ -30,6 +30,11 @@ void free_pages_done(struct free_pages *pages);
 /* Finds the first run that begins at `from_page` or later. */
 bool free_pages_next(struct free_pages *pages, uint64_t from_page, struct page_run *ret);
 
+/* The same, but runs shorter than FREE_PAGES_LONG may be left out. Takes a step for each 64 pages,
+ * however many runs there are. */
+enum { FREE_PAGES_LONG = 127 };
+bool free_pages_next_long(struct free_pages *pages, uint64_t from_page, struct page_run *ret);
+
 /* Takes the first `n_pages` of a run, or all of it. */
 void free_pages_take(struct free_pages *pages, const struct page_run *run, uint64_t n_pages);
 /* Takes pages at the top, which moves up. free_pages_reserve has succeeded for it. */

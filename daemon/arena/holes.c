@@ -209,7 +209,7 @@ static bool overlaps_slice(const struct holes *holes, uint64_t first, uint64_t e
  * Returns false if it needs nothing more. */
 static bool find_needed(const struct holes *holes, struct holes_wait *wait, struct unit_range *ret)
 {
-    for (; wait->extent; wait->extent = wait->extent->next) {
+    for (; wait->extent < wait->end; wait->extent++) {
         uint64_t first = wait->extent->first_page / holes->unit_pages;
         uint64_t end_page = wait->extent->first_page + wait->extent->n_pages;
         uint64_t end = (end_page - 1) / holes->unit_pages + 1;
@@ -297,7 +297,8 @@ bool holes_take(struct holes *holes, uint64_t max_bytes)
 bool holes_await(struct holes *holes, struct holes_wait *wait, const struct allocation *allocation)
 {
     struct unit_range needed;
-    wait->extent = allocation->extents;
+    wait->extent = allocation_extents(allocation);
+    wait->end = allocation_end(allocation);
     if (holes->is_stopped || (holes->stats.bytes == 0 && !holes->is_running) ||
         !find_needed(holes, wait, &needed))
         return false;

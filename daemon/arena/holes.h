@@ -19,8 +19,8 @@ struct workers;
 /* Of a fill that waits. Its owner holds it by value and zero-initialises it. */
 struct holes_wait {
     TAILQ_ENTRY(holes_wait) entry;
-    struct holes *holes;         /* NULL: it does not wait */
-    const struct extent *extent; /* the first that may lack memory */
+    struct holes *holes;               /* NULL: it does not wait */
+    const struct extent *extent, *end; /* of the allocation, from the first that may lack memory */
     /* Called once: 0; -ECANCELED; -ENOMEM if the system has too little memory; or another negative
      * errno. */
     void (*ready)(int error, void *context);

@@ -81,16 +81,14 @@ static int describe_segments(const struct scheduler *scheduler, const struct lay
     uint64_t page_bytes = arena_page_bytes(scheduler_arena(scheduler));
     uint64_t skip_bytes = layer_definition(layer)->shift_bytes;
     uint64_t left_bytes = layer_definition(layer)->bytes;
-    const struct extent *extent;
+    const struct extent *extent = allocation_extents(&layer->allocation);
+    const struct extent *end = allocation_end(&layer->allocation);
     size_t n = 0;
 
-    for (extent = layer->allocation.extents; extent; extent = extent->next)
-        n++;
-    struct segment_row *rows = calloc(n + 1, sizeof *rows);
+    struct segment_row *rows = calloc((size_t)(end - extent) + 1, sizeof *rows);
     if (!rows)
         return -ENOMEM;
-    n = 0;
-    for (extent = layer->allocation.extents; extent && left_bytes > 0; extent = extent->next) {
+    for (; extent < end && left_bytes > 0; extent++) {
         uint64_t n_bytes = extent->n_pages * page_bytes - skip_bytes;
         if (n_bytes > left_bytes)
             n_bytes = left_bytes;

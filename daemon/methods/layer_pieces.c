@@ -12,7 +12,7 @@ const struct field piece_fields[] = {
     {0},
 };
 
-/* An extent, and the offset of its first page from the layer's first page. */
+/* An extent of an array, and the offset of its first page from the layer's first page. */
 struct place {
     const struct extent *extent;
     uint64_t begin_bytes;
@@ -35,7 +35,7 @@ static size_t cut(struct place *place, const struct layer_definition *layer,
     while (at < end) {
         while (place_end(place) <= at) {
             place->begin_bytes = place_end(place);
-            place->extent = place->extent->next;
+            place->extent++;
         }
         uint64_t stop = place_end(place) < end ? place_end(place) : end;
         rows[n++] = (struct piece_row){
@@ -55,12 +55,16 @@ int describe_pieces(const struct scheduler *scheduler, const struct layer *layer
                     struct piece_row **ret, size_t *ret_n)
 {
     const struct layer_definition *definition = layer_definition(layer);
-    struct place place = {layer->allocation.extents, 0,
+    struct place place = {allocation_extents(&layer->allocation), 0,
                           arena_page_bytes(scheduler_arena(scheduler))};
-    size_t n_max = (size_t)definition->n_pieces + 1, n = 0;
+    size_t n_max = definition->n_pieces, n = 0;
 
-    for (const struct extent *extent = place.extent; extent; extent = extent->next)
-        n_max++;
+    if (n_max == 0) {
+        *ret = NULL;
+        *ret_n = 0;
+        return 0;
+    }
+    n_max += allocation_n_extents(&layer->allocation);
     struct piece_row *rows = calloc(n_max, sizeof *rows);
     if (!rows)
         return -ENOMEM;

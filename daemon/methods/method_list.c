@@ -98,8 +98,7 @@ static json_t *describe_layer(const struct scheduler *scheduler, const struct la
     if (state != LAYER_ABSENT) {
         row.footprint_bytes =
             scheduler_layer_pages(scheduler, layer) * arena_page_bytes(scheduler_arena(scheduler));
-        for (const struct extent *extent = layer->allocation.extents; extent; extent = extent->next)
-            row.n_extents++;
+        row.n_extents = allocation_n_extents(&layer->allocation);
     }
     return fields_encode(layer_fields, &row);
 }

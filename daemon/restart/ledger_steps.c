@@ -261,10 +261,9 @@ static int write_layer(struct ledger *ledger, const struct layer *layer, uint64_
     if (state != LEDGER_ABSENT) {
         record.layer.epoch = ledger->epoch;
         record.layer.fill_id = fill_id;
-        record.layer.first_page = layer->allocation.extents->first_page;
+        record.layer.first_page = layer->allocation.first_page;
         record.layer.n_pages = layer->allocation.n_pages;
-        for (const struct extent *extent = layer->allocation.extents; extent; extent = extent->next)
-            record.layer.n_extents++;
+        record.layer.n_extents = (uint32_t)allocation_n_extents(&layer->allocation);
     }
     return end_step(ledger, write_record(ledger, ledger_layer_place(slot, layer->index), &record));
 }
@@ -284,17 +283,18 @@ static int end_block(const struct ledger *ledger, const struct link_block *block
 
 /* Writes the links block by block, because a layer may have very many small extents. The other
  * links of a block are written as they were. A layer in one extent needs no links. */
-static int write_links(struct ledger *ledger, const struct extent *extents, uint64_t fill_id)
+static int write_links(struct ledger *ledger, const struct allocation *allocation, uint64_t fill_id)
 {
+    const struct extent *end = allocation_end(allocation);
     struct link_block block = {0};
     int r = 0;
-    for (const struct extent *extent = extents; extent && extents->next && r == 0;
-         extent = extent->next) {
+    for (const struct extent *extent = allocation_extents(allocation);
+         allocation->several && extent < end && r == 0; extent++) {
         uint64_t place = ledger_link_place(extent->first_page), within = place % LEDGER_BLOCK_BYTES;
         struct ledger_link link = {
             .fill_id = fill_id,
             .n_pages = extent->n_pages,
-            .next_page = extent->next ? extent->next->first_page : UINT64_MAX,
+            .next_page = extent + 1 < end ? extent[1].first_page : UINT64_MAX,
         };
         link.crc = ledger_link_crc(&link, place);
         if (place - within != block.offset_bytes) {
@@ -312,7 +312,7 @@ int ledger_loaded(struct ledger *ledger, const struct layer *layer, uint64_t fil
 {
     if (ledger->is_void)
         return 0;
-    int r = write_links(ledger, layer->allocation.extents, fill_id);
+    int r = write_links(ledger, &layer->allocation, fill_id);
     if (r < 0)
         return end_step(ledger, r);
     if (ledger->last_fill_id < fill_id)

@@ -20,8 +20,8 @@ static int add_chunk(struct chunk_list *list, const struct chunk *chunk)
 
 /* A position in the layer's pages. It moves from their beginning to their end. */
 struct cursor {
-    const struct extent *extent;
-    uint64_t done_bytes; /* of the extent */
+    const struct extent *extent; /* an element of an array */
+    uint64_t done_bytes;         /* of the extent */
     uint64_t page_bytes, chunk_bytes;
 };
 
@@ -33,7 +33,7 @@ static int add_run(struct chunk_list *list, struct cursor *cursor, uint64_t n_by
         uint64_t left_bytes = cursor->extent->n_pages * cursor->page_bytes - cursor->done_bytes;
         uint64_t n = n_bytes < left_bytes ? n_bytes : left_bytes;
         if (n == 0) {
-            cursor->extent = cursor->extent->next;
+            cursor->extent++;
             cursor->done_bytes = 0;
             continue;
         }
@@ -64,7 +64,8 @@ int chunk_list_make(const struct layer *layer, const struct arena *arena, uint64
                     struct chunk_list *list)
 {
     const struct layer_definition *definition = layer_definition(layer);
-    struct cursor cursor = {layer->allocation.extents, 0, arena_page_bytes(arena), chunk_bytes};
+    struct cursor cursor = {allocation_extents(&layer->allocation), 0, arena_page_bytes(arena),
+                            chunk_bytes};
     uint64_t total_bytes = layer->allocation.n_pages * cursor.page_bytes, done_bytes = 0;
 
     for (uint32_t i = 0; i < definition->n_pieces; i++) {

@@ -216,19 +216,17 @@ static int grow(struct fill *fill)
 {
     struct backing *backing = fill->loader->backing;
     uint64_t page_bytes = arena_page_bytes(fill->loader->arena);
-    uint64_t end_bytes = 0, own_bytes = 0;
-    const struct extent *extents = fill->layer->allocation.extents;
+    uint64_t end_bytes, own_bytes = 0;
+    const struct allocation *allocation = &fill->layer->allocation;
+    const struct extent *extents_end = allocation_end(allocation), *last = extents_end - 1;
 
-    for (const struct extent *extent = extents; extent; extent = extent->next) {
-        uint64_t end = (extent->first_page + extent->n_pages) * page_bytes;
-        if (end_bytes < end)
-            end_bytes = end;
-    }
+    end_bytes = (last->first_page + last->n_pages) * page_bytes;
     int r = backing_grow(backing, end_bytes, &fill->new_bytes);
     if (r < 0)
         return r;
     fill->mark_bytes = end_bytes;
-    for (const struct extent *extent = extents; extent; extent = extent->next) {
+    for (const struct extent *extent = allocation_extents(allocation); extent < extents_end;
+         extent++) {
         uint64_t begin = extent->first_page * page_bytes;
         uint64_t end = begin + extent->n_pages * page_bytes;
         if (begin < end_bytes - fill->new_bytes)

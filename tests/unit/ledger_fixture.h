@@ -138,7 +138,9 @@ static inline bool load(struct world *world, unsigned model, unsigned index)
     struct expected *now = begin(world);
     struct expected_layer *expected = &now->models[model].layers[index];
     *expected = (struct expected_layer){.fill_id = ++now->last_fill_id, .order = world->n_steps};
-    for (const struct extent *extent = layer->allocation.extents; extent; extent = extent->next) {
+    for (const struct extent *extent = allocation_extents(&layer->allocation),
+                             *end = allocation_end(&layer->allocation);
+         extent < end; extent++) {
         REQUIRE(expected->n_extents < EXTENTS);
         expected->first_pages[expected->n_extents] = extent->first_page;
         expected->n_pages[expected->n_extents++] = extent->n_pages;

@@ -86,7 +86,9 @@ static inline void check_bytes(const struct layer *layer)
     bool *owned = calloc(CAPACITY_MIB * MIB / page, sizeof *owned);
 
     ck_assert(bytes && owned);
-    for (const struct extent *extent = layer->allocation.extents; extent; extent = extent->next) {
+    for (const struct extent *extent = allocation_extents(&layer->allocation),
+                             *end = allocation_end(&layer->allocation);
+         extent < end; extent++) {
         memcpy(bytes + n, base + extent->first_page * page, extent->n_pages * page);
         n += extent->n_pages * page;
         memset(owned + extent->first_page, true, extent->n_pages);

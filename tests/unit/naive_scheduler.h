@@ -163,7 +163,9 @@ static inline void take_pages(struct world *world, const struct layer *layer)
     struct naive_layer *naive = naive_of(world, layer);
     bool single = longest_free(world) >= naive->pages;
     uint64_t n = 0;
-    for (const struct extent *extent = layer->allocation.extents; extent; extent = extent->next)
+    for (const struct extent *extent = allocation_extents(&layer->allocation),
+                             *end = allocation_end(&layer->allocation);
+         extent < end; extent++)
         for (uint64_t page = extent->first_page; page < extent->first_page + extent->n_pages;
              page++, n++) {
             EQUAL(page < world->capacity_pages, true);
@@ -173,7 +175,7 @@ static inline void take_pages(struct world *world, const struct layer *layer)
                 world->high_water_pages = page + 1;
         }
     EQUAL(n, naive->pages);
-    EQUAL(layer->allocation.extents->next == NULL, single);
+    EQUAL(allocation_n_extents(&layer->allocation) == 1, single);
     naive->state = LAYER_LOADING;
     naive->ahead = false;
     naive->used = naive->order = world->now;
@@ -317,7 +319,9 @@ static inline uint64_t check_layer(struct world *world, const struct layer *laye
     if (naive->state == LAYER_RESIDENT)
         EQUAL(layer->used_usec, naive->used);
     uint64_t n_pages = 0, n_extents = 0;
-    for (const struct extent *extent = layer->allocation.extents; extent; extent = extent->next) {
+    for (const struct extent *extent = allocation_extents(&layer->allocation),
+                             *end = allocation_end(&layer->allocation);
+         extent < end; extent++) {
         n_extents++;
         for (uint64_t i = 0; i < extent->n_pages; i++, n_pages++)
             EQUAL(world->owners[extent->first_page + i], owner_of(layer));

@@ -36,15 +36,14 @@ static void assert_stats(const struct arena *arena, uint64_t used, uint64_t larg
 static void assert_extents(const struct allocation *allocation, size_t n,
                            const uint64_t (*expected)[2])
 {
-    const struct extent *extent = allocation->extents;
+    const struct extent *extent = allocation_extents(allocation);
     uint64_t n_pages = 0;
-    for (size_t i = 0; i < n; i++, extent = extent->next) {
-        ck_assert_ptr_nonnull(extent);
+    ck_assert_uint_eq(allocation_n_extents(allocation), n);
+    for (size_t i = 0; i < n; i++, extent++) {
         ck_assert_uint_eq(extent->first_page, expected[i][0]);
         ck_assert_uint_eq(extent->n_pages, expected[i][1]);
         n_pages += expected[i][1];
     }
-    ck_assert_ptr_null(extent);
     ck_assert_uint_eq(allocation->n_pages, n_pages);
 }
 #define ASSERT_EXTENTS(allocation, ...)                                                          \
@@ -203,7 +202,7 @@ START_TEST(what_cannot_be_is_refused)
         assert_stats(arena, 0, 10, 0, 0);
         for (size_t k = 0; k < 3; k++) {
             ck_assert(!arena_holds(arena, &allocations[k]));
-            ck_assert_ptr_null(allocations[k].extents);
+            ck_assert_ptr_null(allocations[k].several);
             ck_assert_uint_eq(allocations[k].n_pages, 0);
         }
     }
@@ -253,17 +252,18 @@ static void assert_alike(const struct arena *a, const struct arena *b,
     arena_get_stats(b, &y);
     differ |= memcmp(&x, &y, sizeof x) != 0;
     for (size_t i = 0; i < N_ALLOCATIONS; i++) {
-        const struct extent *l = left[i].extents, *r = right[i].extents;
+        const struct extent *l = allocation_extents(&left[i]), *r = allocation_extents(&right[i]);
+        const struct extent *l_end = allocation_end(&left[i]), *r_end = allocation_end(&right[i]);
         bool holds = arena_holds(a, &left[i]);
         differ |= holds != arena_holds(b, &right[i]);
-        for (; holds && l && r; l = l->next, r = r->next) {
+        for (; holds && l < l_end && r < r_end; l++, r++) {
             differ |= l->first_page != r->first_page || l->n_pages != r->n_pages;
             for (uint64_t page = r->first_page; page < r->first_page + r->n_pages; page++) {
                 overlap |= page >= N_PAGES || owners[page]++ > 0;
                 used++;
             }
         }
-        differ |= holds && (l || r || left[i].n_pages != right[i].n_pages);
+        differ |= holds && (l < l_end || r < r_end || left[i].n_pages != right[i].n_pages);
     }
     /* One assertion for all, because an assertion is slower than the check. */
     ck_assert(!differ && !overlap && used == y.used_pages);
@@ -280,8 +280,8 @@ static size_t claim_all(const struct arena *arena, const struct allocation *from
 {
     size_t n = 0;
     for (size_t i = 0; i < N_ALLOCATIONS; i++)
-        for (const struct extent *extent = from[i].extents; arena_holds(arena, &from[i]) && extent;
-             extent = extent->next)
+        for (const struct extent *extent = allocation_extents(&from[i]);
+             arena_holds(arena, &from[i]) && extent < allocation_end(&from[i]); extent++)
             claims[n++] = (struct claim){extent->first_page, extent->n_pages, &to[i]};
     qsort(claims, n, sizeof *claims, compare_claims);
     return n;
@@ -320,7 +320,7 @@ START_TEST(it_goes_on_as_the_one_before)
         ck_assert_int_eq(arena_restore(b, claims, n_claims, arena_high_water_pages(a)), 0);
         assert_alike(a, b, left, right);
         for (size_t i = 0; i < N_ALLOCATIONS; i++)
-            n_split += right[i].extents && right[i].extents->next;
+            n_split += allocation_n_extents(&right[i]) > 1;
         for (int n = 0; n < N_STEPS; n++) {
             step(a, b, left, right);
             assert_alike(a, b, left, right);

@@ -58,10 +58,10 @@ START_TEST(what_is_in_use_stays)
     ck_assert_int_eq(arena_alloc(arena, 3, &used[2]), 0);
     arena_release(arena, &used[1]);
     give();
-    uint64_t end_units = (used[2].extents->first_page + 3 + unit_pages - 1) / unit_pages;
+    uint64_t end_units = (used[2].first_page + 3 + unit_pages - 1) / unit_pages;
     expect_holes(20 * MIB - end_units * backing_unit_bytes(backing));
     ck_assert(has_pattern(0, 4 * MIB + page));
-    uint64_t begin_bytes = used[2].extents->first_page * page;
+    uint64_t begin_bytes = used[2].first_page * page;
     ck_assert(has_pattern(begin_bytes, begin_bytes + 3 * page));
     /* It lies across two units. */
     arena_release(arena, &used[0]);
@@ -108,7 +108,7 @@ START_TEST(a_fill_waits_for_its_pages)
         dispatch();
     ck_assert_int_eq(ready_error, 0);
     expect_holes(10 * MIB - backing_unit_bytes(backing));
-    memset(bytes_of(used.extents), 0xa5, used.n_pages * page);
+    memset(bytes_of(allocation_extents(&used)), 0xa5, used.n_pages * page);
     expect_holes(10 * MIB - backing_unit_bytes(backing)); /* writing has added no page */
     arena_release(arena, &used);
     arena_release(arena, &other);
@@ -119,7 +119,7 @@ END_TEST
 START_TEST(a_fill_waits_for_the_slice)
 {
     struct holes_wait waits[2] = {{.ready = on_ready}, {.ready = on_ready}};
-    struct allocation used[2] = {{0}};
+    struct allocation used[2] = {0};
     for (unsigned i = 0; i < 8; i++) {
         begin_with(20 * MIB, COMMIT_BOOT);
         ck_assert(holes_give(holes));
@@ -131,12 +131,12 @@ START_TEST(a_fill_waits_for_the_slice)
             dispatch();
         ck_assert_int_eq(ready_error, 0);
         for (unsigned k = 0; k < 2; k++)
-            memset(bytes_of(used[k].extents), 0x5a, MIB);
+            memset(bytes_of(allocation_extents(&used[k])), 0x5a, MIB);
         give();
         expect_holes(18 * MIB);
         for (unsigned k = 0; k < 2; k++) {
             for (uint64_t at = 0; at < MIB; at += page)
-                ck_assert_uint_eq(bytes_of(used[k].extents)[at], 0x5a);
+                ck_assert_uint_eq(bytes_of(allocation_extents(&used[k]))[at], 0x5a);
             arena_release(arena, &used[k]);
         }
         for (unsigned k = 0; k < 2; k++)
@@ -251,11 +251,13 @@ START_TEST(random_sequences)
             if (arena_alloc(arena, 1 + random_below(2 * MIB / page), &layer->allocation) == 0)
                 holes_await(holes, &layer->wait, &layer->allocation);
         } else if (!layer->wait.holes && !layer->is_filled) {
-            for (const struct extent *e = layer->allocation.extents; e; e = e->next)
+            for (const struct extent *e = allocation_extents(&layer->allocation);
+                 e < allocation_end(&layer->allocation); e++)
                 memset(bytes_of(e), (int)(layer - layers) + 1, e->n_pages * page);
             layer->is_filled = true;
         } else if (!layer->wait.holes) {
-            for (const struct extent *e = layer->allocation.extents; e; e = e->next)
+            for (const struct extent *e = allocation_extents(&layer->allocation);
+                 e < allocation_end(&layer->allocation); e++)
                 for (uint64_t at = 0; at < e->n_pages * page; at += 511)
                     ck_assert_int_eq(bytes_of(e)[at], (int)(layer - layers) + 1);
             arena_release(arena, &layer->allocation);

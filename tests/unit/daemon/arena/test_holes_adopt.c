@@ -14,7 +14,7 @@ static void adopt_as(bool keep_holes, enum commit commit, int fd)
 /* The next process finds the holes in the file. */
 START_TEST(holes_are_adopted)
 {
-    struct allocation used[2] = {{0}};
+    struct allocation used[2] = {0};
     begin_with(20 * MIB, COMMIT_BOOT);
     write_pattern(20 * MIB);
     ck_assert_int_eq(arena_alloc(arena, 3 * MIB / page, &used[0]), 0);

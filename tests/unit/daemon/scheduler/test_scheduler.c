@@ -256,14 +256,14 @@ START_TEST(test_loading)
     struct model *model = ADD_MODEL(&fixture, "m", 2, 2);
     reserve(&fixture, &model->layers[0]);
     assert_state(&fixture, &model->layers[0], LAYER_LOADING);
-    struct extent *extents = model->layers[0].allocation.extents;
+    uint64_t first_page = model->layers[0].allocation.first_page;
     fixture.log[0] = '\0';
 
     struct verdict verdict =
         ask(&fixture, &model->layers[0], ON_FULL_EVICT, 1, OUTCOME_LOADING, DECISION_LOADED);
     verdict_done(&verdict);
     assert_log(&fixture, "");
-    ck_assert_ptr_eq(model->layers[0].allocation.extents, extents);
+    ck_assert_uint_eq(model->layers[0].allocation.first_page, first_page);
     struct scheduler_stats stats = stats_of(&fixture);
     ck_assert_uint_eq(stats.misses, 2);
     ck_assert_uint_eq(stats.hits, 0);
@@ -313,8 +313,8 @@ START_TEST(test_flush_while_loading)
     assert_state(&fixture, &model->layers[1], LAYER_LOADING);
     assert_state(&fixture, &model->layers[2], LAYER_ABSENT);
     assert_state(&fixture, &model->layers[3], LAYER_ABSENT);
-    ck_assert_uint_eq(model->layers[1].allocation.extents->first_page, 2);
-    ck_assert_uint_eq(model->layers[1].allocation.extents->n_pages, 2);
+    ck_assert_uint_eq(model->layers[1].allocation.first_page, 2);
+    ck_assert_uint_eq(model->layers[1].allocation.n_pages, 2);
     ck_assert_uint_eq(scheduler_model_resident(fixture.scheduler, model, NULL), 0);
 
     scheduler_complete(fixture.scheduler, &model->layers[1], 2);

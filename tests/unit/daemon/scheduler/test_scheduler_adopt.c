@@ -213,8 +213,9 @@ static void hand_over(const struct world *from, struct world *to, const uint64_t
     }
     for (size_t i = 0; i < n; i++) {
         residents[i] = layer_at(to, order[i]);
-        const struct extent *extent = layer_at(from, order[i])->allocation.extents;
-        for (; extent; extent = extent->next)
+        const struct allocation *allocation = &layer_at(from, order[i])->allocation;
+        const struct extent *extent = allocation_extents(allocation);
+        for (; extent < allocation_end(allocation); extent++)
             claims[n_claims++] =
                 (struct claim){extent->first_page, extent->n_pages, &residents[i]->allocation};
     }
