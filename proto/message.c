@@ -7,11 +7,14 @@
 #include "common/json.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Bounds the parser's memory. A reply may have 1,000 elements with about ten members each, so this
  * is more than enough. */
 enum { REPLY_VALUES_MAX = 1 << 20 };
+
+enum { ERROR_NAME_MAX = 100 };
 
 /* 0 and the object, or a negative errno. */
 static int parse_object(const char *text, size_t n_bytes, const struct json_limits *limits,
@@ -201,10 +204,14 @@ int message_format_reply(const char *error, json_t *parameters, bool continues, 
     return format(root, r, ret_text, ret_bytes);
 }
 
-int message_format_reply_fields(const struct field *fields, const void *source, bool continues,
-                                char **ret_text, size_t *ret_bytes)
+int message_format_reply_fields(const char *error, const struct field *fields, const void *source,
+                                bool continues, char **ret_text, size_t *ret_bytes)
 {
-    return fields_format(fields, source,
-                         "{\"parameters\":", continues ? ",\"continues\":true}" : "}", ret_text,
+    char before[ERROR_NAME_MAX + 32];
+    int n = snprintf(before, sizeof before, "{%s%s%s\"parameters\":", error ? "\"error\":\"" : "",
+                     error ? error : "", error ? "\"," : "");
+    if (n < 0 || (size_t)n >= sizeof before)
+        return -ENOMEM;
+    return fields_format(fields, source, before, continues ? ",\"continues\":true}" : "}", ret_text,
                          ret_bytes);
 }

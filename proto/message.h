@@ -43,6 +43,6 @@ int message_format_call(const char *method, json_t *parameters, bool oneway, boo
                         char **ret_text, size_t *ret_bytes);
 int message_format_reply(const char *error, json_t *parameters, bool continues, char **ret_text,
                          size_t *ret_bytes);
-/* A successful reply whose parameters are encoded by table. */
-int message_format_reply_fields(const struct field *fields, const void *source, bool continues,
-                                char **ret_text, size_t *ret_bytes);
+/* The same, with parameters that are encoded by table. */
+int message_format_reply_fields(const char *error, const struct field *fields, const void *source,
+                                bool continues, char **ret_text, size_t *ret_bytes);

@@ -162,8 +162,8 @@ static void send_reply(struct call *call, const char *error, const struct parame
 
     assert(call->open);
     if (parameters->fields)
-        r = message_format_reply_fields(parameters->fields, parameters->source, continues, &text,
-                                        &n_bytes);
+        r = message_format_reply_fields(error, parameters->fields, parameters->source, continues,
+                                        &text, &n_bytes);
     else
         r = message_format_reply(error, parameters->json, continues, &text, &n_bytes);
     /* If an allocation failed, the reply may lack a value. The value may be older than this
@@ -278,11 +278,8 @@ void call_error_named(struct call *call, const char *wire_name, json_t *paramete
 void call_error_fields(struct call *call, enum error error, const struct field *fields,
                        const void *source)
 {
-    json_t *parameters = fields_encode(fields, source);
-
-    if (!parameters)
-        connection_close(call->connection);
-    call_error(call, error, parameters);
+    call->connection->host->n_errors++;
+    finish(call, error_wire_name(error), &(struct parameters){.fields = fields, .source = source});
 }
 
 struct name_parameters {

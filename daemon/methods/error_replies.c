@@ -7,7 +7,7 @@
 /* OutOfMemory, MustUnload. */
 struct full_reply {
     uint64_t requested_bytes, available_bytes, capacity_bytes;
-    json_t *victims;
+    struct field_array victims;
     uint64_t n_victims;
     const char *layer;
 };
@@ -20,22 +20,27 @@ static const struct field out_of_memory_fields[] = {
     {0},
 };
 
+struct victim_row {
+    const char *model, *layer;
+    uint64_t bytes;
+};
+
+static const struct field victim_fields[] = {
+    {"model", FIELD_STRING, offsetof(struct victim_row, model)},
+    {"layer", FIELD_STRING, offsetof(struct victim_row, layer)},
+    {"bytes", FIELD_U64, offsetof(struct victim_row, bytes)},
+    {0},
+};
+
 static const struct field must_unload_fields[] = {
     {"requestedBytes", FIELD_U64, offsetof(struct full_reply, requested_bytes)},
     {"availableBytes", FIELD_U64, offsetof(struct full_reply, available_bytes)},
     {"capacityBytes", FIELD_U64, offsetof(struct full_reply, capacity_bytes)},
-    {"victims", FIELD_JSON, offsetof(struct full_reply, victims)},
+    {"victims", FIELD_OBJECTS, offsetof(struct full_reply, victims), 0, victim_fields},
     {"victimsTotal", FIELD_U64, offsetof(struct full_reply, n_victims)},
     {"layer", FIELD_STRING, offsetof(struct full_reply, layer), FIELD_NULLABLE},
     {0},
 };
-
-static json_t *name_layer(const struct layer *layer)
-{
-    const struct layer_definition *definition = layer_definition(layer);
-    return json_pack("{s:s, s:s, s:I}", "model", layer->model->definition->name, "layer",
-                     definition->name, "bytes", (json_int_t)definition->bytes);
-}
 
 void reply_not_found(struct call *call, const char *kind, const char *name)
 {
@@ -48,17 +53,49 @@ void reply_limit(struct call *call, const char *limit, uint64_t maximum)
                json_pack("{s:s, s:I}", "limit", limit, "maximum", (json_int_t)maximum));
 }
 
-/* The leases and loads that block a request: the first REPLY_ELEMENTS_MAX of `total` in an array.
- * The others are only counted, so that a reply costs the loop no more with 65,536 leases than with
- * a thousand. */
+/* `uid` and `pid` are UINT64_MAX if the daemon does not know the client that holds the layer. */
+struct blocker_row {
+    const char *model, *layer;
+    uint64_t bytes, uid, pid;
+    const char *user;
+    char user_text[12];
+    bool is_loading;
+};
+
+static const struct field blocker_fields[] = {
+    {"model", FIELD_STRING, offsetof(struct blocker_row, model)},
+    {"layer", FIELD_STRING, offsetof(struct blocker_row, layer)},
+    {"bytes", FIELD_U64, offsetof(struct blocker_row, bytes)},
+    {"loading", FIELD_BOOL, offsetof(struct blocker_row, is_loading)},
+    {"user", FIELD_STRING, offsetof(struct blocker_row, user), FIELD_NULLABLE},
+    {"uid", FIELD_U64, offsetof(struct blocker_row, uid), FIELD_NULLABLE},
+    {"pid", FIELD_U64, offsetof(struct blocker_row, pid), FIELD_NULLABLE},
+    {0},
+};
+
+/* The leases and loads that block a request: the first REPLY_ELEMENTS_MAX of `total` in rows. The
+ * others are only counted, so that a reply costs the loop no more with 65,536 leases than with a
+ * thousand. */
 struct blockers {
-    json_t *array;
+    struct blocker_row *rows;
+    size_t n;
     uint64_t total;
+};
+
+struct busy_reply {
+    struct field_array leases;
+    uint64_t total;
+};
+
+static const struct field busy_fields[] = {
+    {"leases", FIELD_OBJECTS, offsetof(struct busy_reply, leases), 0, blocker_fields},
+    {"leasesTotal", FIELD_U64, offsetof(struct busy_reply, total)},
+    {0},
 };
 
 static bool is_full(const struct blockers *blockers)
 {
-    return json_array_size(blockers->array) >= REPLY_ELEMENTS_MAX;
+    return blockers->n == REPLY_ELEMENTS_MAX;
 }
 
 /* `peer` is NULL if the daemon does not know the client that holds the layer. The caller counts the
@@ -66,14 +103,18 @@ static bool is_full(const struct blockers *blockers)
 static void append_blocker(struct blockers *blockers, const struct layer *layer, bool is_loading,
                            const struct peer *peer)
 {
-    json_t *lease = name_layer(layer);
-    json_object_set_new(lease, "loading", json_boolean(is_loading));
-    if (peer) {
-        json_object_set_new(lease, "user", json_sprintf("%u", (unsigned)peer->uid));
-        json_object_set_new(lease, "uid", json_integer((json_int_t)peer->uid));
-        json_object_set_new(lease, "pid", json_integer(peer->pid));
-    }
-    json_array_append_new(blockers->array, lease);
+    struct blocker_row *row = &blockers->rows[blockers->n++];
+    *row = (struct blocker_row){
+        .model = layer->model->definition->name,
+        .layer = layer_definition(layer)->name,
+        .bytes = layer_definition(layer)->bytes,
+        .uid = peer ? peer->uid : UINT64_MAX,
+        .pid = peer ? (uint64_t)peer->pid : UINT64_MAX,
+        .user = peer ? row->user_text : NULL,
+        .is_loading = is_loading,
+    };
+    if (peer)
+        snprintf(row->user_text, sizeof row->user_text, "%u", (unsigned)peer->uid);
 }
 
 /* For a run without a lease: names the layer that it comes to next. */
@@ -105,18 +146,22 @@ static void reply_blockers(struct manager *manager, struct call *call, struct la
                            size_t n_loading, bool runs)
 {
     const struct grace *grace = handover_grace(manager->handover);
-    struct blockers blockers = {json_array(), n_loading + grace->n_layers};
+    _cleanup_(freep) struct blocker_row *rows = calloc(REPLY_ELEMENTS_MAX, sizeof *rows);
+    struct blockers blockers = {rows, 0, n_loading + grace->n_layers};
     const struct holder *holder;
 
+    if (!rows) {
+        call_io_failed(call, "list", -ENOMEM);
+        return;
+    }
     for (size_t i = 0; i < n_loading && !is_full(&blockers); i++)
         append_blocker(&blockers, loading[i], true, NULL);
     for (size_t i = 0; i < grace->n_layers && !is_full(&blockers); i++)
         append_blocker(&blockers, grace->layers[i].layer, false, NULL);
     for (holder = LIST_FIRST(&manager->leases.holders); holder; holder = LIST_NEXT(holder, entry))
         append_holder(&blockers, holder, runs);
-    call_error(call, ERROR_BUSY,
-               json_pack("{s:o, s:I}", "leases", blockers.array, "leasesTotal",
-                         (json_int_t)blockers.total));
+    call_error_fields(call, ERROR_BUSY, busy_fields,
+                      &(struct busy_reply){{rows, blockers.n, sizeof *rows}, blockers.total});
 }
 
 void reply_busy(struct manager *manager, struct call *call)
@@ -174,6 +219,25 @@ const char *layer_failed_path(const struct layer *layer)
     return file->path;
 }
 
+/* Names the first REPLY_ELEMENTS_MAX victims. */
+static void reply_must_unload(struct call *call, const struct victims *victims,
+                              struct full_reply *reply)
+{
+    size_t n = victims->n_listed < REPLY_ELEMENTS_MAX ? victims->n_listed : REPLY_ELEMENTS_MAX;
+    _cleanup_(freep) struct victim_row *rows = calloc(n + 1, sizeof *rows);
+    if (!rows) {
+        call_io_failed(call, "list", -ENOMEM);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct layer *layer = victims->layers[i];
+        rows[i] = (struct victim_row){layer->model->definition->name, layer_definition(layer)->name,
+                                      layer_definition(layer)->bytes};
+    }
+    reply->victims = (struct field_array){rows, n, sizeof *rows};
+    call_error_fields(call, ERROR_MUST_UNLOAD, must_unload_fields, reply);
+}
+
 void reply_load_end(struct manager *manager, struct call *call, const struct load_end *end)
 {
     if (end->error == -ESTALE) {
@@ -196,11 +260,7 @@ void reply_load_end(struct manager *manager, struct call *call, const struct loa
     };
     switch (end->refusal) {
     case ERROR_MUST_UNLOAD:
-        reply.victims = json_array();
-        for (size_t i = 0; i < verdict->victims.n_listed && i < REPLY_ELEMENTS_MAX; i++)
-            json_array_append_new(reply.victims, name_layer(verdict->victims.layers[i]));
-        call_error_fields(call, ERROR_MUST_UNLOAD, must_unload_fields, &reply);
-        json_decref(reply.victims);
+        reply_must_unload(call, &verdict->victims, &reply);
         break;
     case ERROR_OUT_OF_MEMORY:
         call_error_fields(call, ERROR_OUT_OF_MEMORY, out_of_memory_fields, &reply);

@@ -17,7 +17,8 @@ static int format(struct reply_source *source, char **ret_text, size_t *ret_byte
 {
     int r = source->complete(source);
     return r < 0 ? r
-                 : message_format_reply_fields(source->fields, source, false, ret_text, ret_bytes);
+                 : message_format_reply_fields(NULL, source->fields, source, false, ret_text,
+                                               ret_bytes);
 }
 
 static int format_step(struct job *job, uint64_t index)

@@ -20,20 +20,6 @@ struct listing {
     uint64_t next; /* index of the next element */
 };
 
-struct list_reply {
-    json_t *models, *layers;
-    struct field_array tensors;
-    uint64_t total;
-};
-
-static const struct field reply_fields[] = {
-    {"models", FIELD_JSON, offsetof(struct list_reply, models)},
-    {"layers", FIELD_JSON, offsetof(struct list_reply, layers)},
-    {"tensors", FIELD_OBJECTS, offsetof(struct list_reply, tensors), 0, tensor_fields},
-    {"total", FIELD_U64, offsetof(struct list_reply, total)},
-    {0},
-};
-
 struct model_row {
     const char *name;
     uint64_t n_layers, n_resident, bytes, resident_bytes, n_deleted_files, n_views;
@@ -72,7 +58,21 @@ static const struct field layer_fields[] = {
     {0},
 };
 
-static json_t *describe_model(const struct scheduler *scheduler, const struct model *model)
+/* The rows of one array; the two others are empty. */
+struct list_reply {
+    struct field_array models, layers, tensors;
+    uint64_t total;
+};
+
+static const struct field reply_fields[] = {
+    {"models", FIELD_OBJECTS, offsetof(struct list_reply, models), 0, model_fields},
+    {"layers", FIELD_OBJECTS, offsetof(struct list_reply, layers), 0, layer_fields},
+    {"tensors", FIELD_OBJECTS, offsetof(struct list_reply, tensors), 0, tensor_fields},
+    {"total", FIELD_U64, offsetof(struct list_reply, total)},
+    {0},
+};
+
+static struct model_row describe_model(const struct scheduler *scheduler, const struct model *model)
 {
     struct model_row row = {
         .name = model->definition->name,
@@ -83,10 +83,10 @@ static json_t *describe_model(const struct scheduler *scheduler, const struct mo
         .n_views = model->n_views,
     };
     row.n_resident = scheduler_model_resident(scheduler, model, &row.resident_bytes);
-    return fields_encode(model_fields, &row);
+    return row;
 }
 
-static json_t *describe_layer(const struct scheduler *scheduler, const struct layer *layer)
+static struct layer_row describe_layer(const struct scheduler *scheduler, const struct layer *layer)
 {
     enum layer_state state = scheduler_layer_state(scheduler, layer);
     struct layer_row row = {
@@ -100,72 +100,89 @@ static json_t *describe_layer(const struct scheduler *scheduler, const struct la
             scheduler_layer_pages(scheduler, layer) * arena_page_bytes(scheduler_arena(scheduler));
         row.n_extents = allocation_n_extents(&layer->allocation);
     }
-    return fields_encode(layer_fields, &row);
+    return row;
 }
 
-/* Fills one reply, from index listing->next on. */
-static void list_models(struct listing *listing, struct list_reply *reply)
+/* How many of `total` elements the next reply has. */
+static size_t count_next(const struct listing *listing, uint64_t total)
 {
-    uint64_t index = 0;
-    for (const struct model *model = scheduler_first_model(listing->manager->scheduler); model;
-         model = model->next, index++) {
-        if (index < listing->next || json_array_size(reply->models) == REPLY_ELEMENTS_MAX)
-            continue;
-        json_array_append_new(reply->models, describe_model(listing->manager->scheduler, model));
-        listing->next++;
-    }
-    reply->total = index;
+    uint64_t n = total > listing->next ? total - listing->next : 0;
+    return n < REPLY_ELEMENTS_MAX ? (size_t)n : (size_t)REPLY_ELEMENTS_MAX;
 }
 
-static void list_layers(struct listing *listing, const struct model *model,
-                        struct list_reply *reply)
+/* Each of these fills one reply, from index listing->next on, with new rows. They return 0 or
+ * -ENOMEM. */
+static int list_models(struct listing *listing, struct list_reply *reply, void **ret_rows)
+{
+    const struct scheduler *scheduler = listing->manager->scheduler;
+    const struct model *model = scheduler_first_model(scheduler);
+    struct scheduler_stats stats;
+    scheduler_get_stats(scheduler, &stats);
+    size_t n = count_next(listing, stats.n_models);
+    struct model_row *rows = *ret_rows = calloc(n + 1, sizeof *rows);
+    if (!rows)
+        return -ENOMEM;
+    for (uint64_t i = 0; i < listing->next && model; i++)
+        model = model->next;
+    for (size_t i = 0; i < n; i++, model = model->next)
+        rows[i] = describe_model(scheduler, model);
+    reply->models = (struct field_array){rows, n, sizeof *rows};
+    reply->total = stats.n_models;
+    listing->next += n;
+    return 0;
+}
+
+static int list_layers(struct listing *listing, const struct model *model, struct list_reply *reply,
+                       void **ret_rows)
 {
     reply->total = model->definition->n_layers;
-    while (listing->next < reply->total && json_array_size(reply->layers) < REPLY_ELEMENTS_MAX)
-        json_array_append_new(reply->layers, describe_layer(listing->manager->scheduler,
-                                                            &model->layers[listing->next++]));
+    size_t n = count_next(listing, reply->total);
+    struct layer_row *rows = *ret_rows = calloc(n + 1, sizeof *rows);
+    if (!rows)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++)
+        rows[i] = describe_layer(listing->manager->scheduler, &model->layers[listing->next++]);
+    reply->layers = (struct field_array){rows, n, sizeof *rows};
+    return 0;
 }
 
-static bool list_tensors(struct listing *listing, const struct layer *layer,
-                         struct list_reply *reply, struct tensor_row **ret_rows)
+static int list_tensors(struct listing *listing, const struct layer *layer,
+                        struct list_reply *reply, void **ret_rows)
 {
-    uint64_t total = layer_definition(layer)->n_tensors, n = total - listing->next;
-    if (n > REPLY_ELEMENTS_MAX)
-        n = REPLY_ELEMENTS_MAX;
-    int r = describe_tensors(layer_definition(layer), listing->next, n, ret_rows);
-    if (r < 0) {
-        call_io_failed(listing->call, "list", r);
-        return false;
-    }
-    reply->tensors = (struct field_array){*ret_rows, n, sizeof **ret_rows};
+    reply->total = layer_definition(layer)->n_tensors;
+    size_t n = count_next(listing, reply->total);
+    struct tensor_row *rows;
+    int r = describe_tensors(layer_definition(layer), listing->next, n, &rows);
+    if (r < 0)
+        return r;
+    *ret_rows = rows;
+    reply->tensors = (struct field_array){rows, n, sizeof *rows};
     listing->next += n;
-    reply->total = total;
-    return true;
+    return 0;
 }
 
-/* Returns false if the listed model or layer is gone; it has then answered the call. The reply
- * refers to `ret_rows`. */
-static bool list_next(struct listing *listing, struct list_reply *reply,
-                      struct tensor_row **ret_rows)
+/* Returns false if the listed model or layer is gone, or there is no memory; it has then answered
+ * the call. The caller frees the rows, to which the reply refers. */
+static bool list_next(struct listing *listing, struct list_reply *reply, void **ret_rows)
 {
-    struct model *model;
-    struct layer *layer;
+    struct model *model = NULL;
+    struct layer *layer = NULL;
+    int r;
 
-    if (!listing->model) {
-        list_models(listing, reply);
-        return true;
-    }
-    model = manager_find_model(listing->manager, listing->call, listing->model);
-    if (!model)
+    if (listing->model &&
+        !(model = manager_find_model(listing->manager, listing->call, listing->model)))
         return false;
-    if (!listing->layer) {
-        list_layers(listing, model, reply);
-        return true;
-    }
-    layer = manager_find_layer(listing->call, model, listing->layer);
-    if (!layer)
+    if (listing->layer && !(layer = manager_find_layer(listing->call, model, listing->layer)))
         return false;
-    return list_tensors(listing, layer, reply, ret_rows);
+    if (layer)
+        r = list_tensors(listing, layer, reply, ret_rows);
+    else if (model)
+        r = list_layers(listing, model, reply, ret_rows);
+    else
+        r = list_models(listing, reply, ret_rows);
+    if (r < 0)
+        call_io_failed(listing->call, "list", r);
+    return r == 0;
 }
 
 static void listing_free(struct listing *listing)
@@ -179,8 +196,8 @@ static void listing_free(struct listing *listing)
 static void proceed(struct listing *listing)
 {
     for (bool last = false; !last;) {
-        struct list_reply reply = {.models = json_array(), .layers = json_array()};
-        _cleanup_(freep) struct tensor_row *rows = NULL;
+        struct list_reply reply = {0};
+        _cleanup_(freep) void *rows = NULL;
         bool found = list_next(listing, &reply, &rows);
 
         last = !found || listing->next >= reply.total || !call_more(listing->call);
@@ -188,8 +205,6 @@ static void proceed(struct listing *listing)
             call_reply_fields(listing->call, reply_fields, &reply);
         else if (found)
             call_continue_fields(listing->call, reply_fields, &reply);
-        json_decref(reply.models);
-        json_decref(reply.layers);
         if (!last && !call_may_continue(listing->call))
             return;
     }

@@ -79,7 +79,7 @@ static char *format(struct watchers *watchers, size_t *ret_bytes)
     struct watch_reply reply = {watchers->gathered, 0};
     char *text = NULL;
     if (json_array_size(watchers->gathered) == watchers->n_gathered)
-        (void)message_format_reply_fields(watch_fields, &reply, true, &text, ret_bytes);
+        (void)message_format_reply_fields(NULL, watch_fields, &reply, true, &text, ret_bytes);
     return text;
 }
 

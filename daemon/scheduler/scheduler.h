@@ -19,8 +19,8 @@ enum {
     SCHEDULER_MODELS_MAX = 1024,
     SCHEDULER_LAYERS_MAX = 1000000, /* of all models */
     SCHEDULER_RUNS_MAX = 1024,
-    SCHEDULER_FORETOLD_MAX = 10000,
-    SCHEDULER_PORTION = 64 /* layers that are evicted one by one in one go */
+    SCHEDULER_FORETOLD_MAX = POLICY_LOOKS_MAX, /* more layers would cost more looks */
+    SCHEDULER_PORTION = 64                     /* layers that are evicted one by one in one go */
 };
 
 enum on_full {
