@@ -10,13 +10,35 @@
 #include <string.h>
 #include <unistd.h>
 
+/* -EINVAL if there is no such group, or the failure of the look-up: getgrnam(3) says that errno may
+ * have any of these values where the name was not found. */
+static int errno_of_missing(int error)
+{
+    switch (error) {
+    case 0:
+    case ENOENT:
+    case ESRCH:
+    case EBADF:
+    case EPERM:
+        return -EINVAL;
+    default:
+        return -error;
+    }
+}
+
 int group_find(const char *name, const char *option, gid_t *ret,
                char ret_why[static CONFIG_WHY_MAX])
 {
+    errno = 0;
     const struct group *group = name ? getgrnam(name) : NULL;
     if (name && !group) {
-        snprintf(ret_why, CONFIG_WHY_MAX, "%s: there is no group %s", option, name);
-        return -ENOENT;
+        int r = errno_of_missing(errno);
+        if (r == -EINVAL)
+            snprintf(ret_why, CONFIG_WHY_MAX, "%s: there is no group %s", option, name);
+        else
+            snprintf(ret_why, CONFIG_WHY_MAX, "%s: the group %s cannot be looked up: %s", option,
+                     name, strerror(-r));
+        return r;
     }
     *ret = group ? group->gr_gid : (gid_t)-1;
     return 0;

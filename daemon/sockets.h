@@ -33,7 +33,8 @@ int sockets_open(struct sockets *sockets, struct server *server, const char *pat
                  const char *group, gid_t *ret_member_gid);
 void sockets_done(struct sockets *sockets);
 
-/* Looks up a group; if `name` is NULL, sets *ret to (gid_t)-1. Returns 0, or -ENOENT with `ret_why`
- * set, which names the option. May wait for a server; one thread at a time. */
+/* Looks up a group; if `name` is NULL, sets *ret to (gid_t)-1. Returns 0; -EINVAL if there is no
+ * such group, which another start does not change; or another negative errno. Then `ret_why` is
+ * set, and names the option. May wait for a server; one thread at a time. */
 int group_find(const char *name, const char *option, gid_t *ret,
                char ret_why[static CONFIG_WHY_MAX]);

@@ -1,12 +1,13 @@
 """Configuration, signals, the service manager's protocols: how edgemindd starts, changes, ends."""
 import os
+import re
 import signal
 import socket
 import stat
 import time
 import unittest
 
-from harness import EDGEMINDD, INTERFACES, MIB, TIMEOUT, TestCase, run, sized_model
+from harness import EDGEMINDD, INTERFACES, MIB, ROOT, TIMEOUT, TestCase, run, sized_model
 from machine import IS_ROOT
 import wire
 
@@ -57,6 +58,16 @@ class CheckConfig(TestCase):
         result = self.check("policy = lru\n")  # a capacity must be given somewhere
         self.assertGreater(result.code, 0)
         self.assertIn("capacity", result.err)
+
+    def test_missing_group(self):
+        """Another start would not help, so the service manager must not try again."""
+        unit = (ROOT / "systemd/edgemindd.service").read_text()
+        never = int(re.search(r"(?m)^RestartPreventExitStatus=(\d+)$", unit)[1])
+        for option in ("socket-group", "admin-group"):
+            result = run(EDGEMINDD, "--capacity=1M", "--socket=%s" % (self.directory() / "s"),
+                         "--%s=edgemind-no-such-group" % option)
+            self.assertExit(never, result)
+            self.assertIn("%s: there is no group edgemind-no-such-group" % option, result.err)
 
     def test_file(self):
         directory = self.directory()
