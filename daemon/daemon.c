@@ -3,6 +3,7 @@
 #include "daemon/daemon.h"
 
 #include "common/clock.h"
+#include "common/thread_priority.h"
 #include "daemon/control/server.h"
 #include "daemon/disposal.h"
 #include "daemon/grace_timer.h"
@@ -198,6 +199,7 @@ static int build_memory(struct daemon *daemon)
         (r = load_requests_new(daemon->scheduler, daemon->loader, &daemon->loads)) < 0 ||
         (r = monitor_new(daemon->backing, "/proc", &daemon->monitor)) < 0)
         return log_failure("cannot start", r);
+    loader_set_prompt_workers(daemon->loader, daemon->pools.prompt_loaders);
     if (handover_history_fd(daemon->handover) >= 0)
         monitor_keep_history(daemon->monitor, handover_history_fd(daemon->handover));
     return 0;
@@ -382,6 +384,7 @@ int daemon_run(struct config *config, int argc, char **argv)
     }
     if (r == 0) {
         log_info("ready: %s", daemon.status);
+        (void)thread_be_prompt(); /* because loaders are */
         event_base_dispatch(daemon.base);
         service_manager_stopping();
         /* If no process takes the arena over, its memory must be released now: a client that keeps

@@ -57,17 +57,19 @@ static void close_elsewhere(int fd, struct passed_fd_owner *owner, void *context
 
 int pools_start(struct pools *pools, unsigned n_loaders)
 {
-    int r = workers_new(1, &pools->closers);
+    int r = workers_new(1, false, &pools->closers);
     if (r < 0)
         return r;
     loop = pthread_self();
     passed_fd_set_closer(close_elsewhere, pools->closers);
-    r = workers_new(READERS, &pools->readers);
+    r = workers_new(READERS, false, &pools->readers);
     if (r == 0)
-        r = workers_new(n_loaders, &pools->loaders);
+        r = workers_new(n_loaders, false, &pools->loaders);
     if (r == 0)
-        r = workers_new(1, &pools->trimmers);
-    return r < 0 ? r : workers_new(PLANNERS, &pools->planners);
+        r = workers_new(n_loaders, true, &pools->prompt_loaders);
+    if (r == 0)
+        r = workers_new(1, false, &pools->trimmers);
+    return r < 0 ? r : workers_new(PLANNERS, false, &pools->planners);
 }
 
 static void on_work(evutil_socket_t fd, short what, void *context)
@@ -112,6 +114,7 @@ static void on_look(evutil_socket_t fd, short what, void *context)
         return;
     workers_look(pools->readers, now_usec);
     workers_look(pools->loaders, now_usec);
+    workers_look(pools->prompt_loaders, now_usec);
     workers_look(pools->closers, now_usec);
 }
 
@@ -130,6 +133,7 @@ int pools_watch(struct pools *pools, struct event_base *base)
     pools->events[3] = watch(base, pools->planners);
     pools->events[4] = watch(base, pools->closers);
     pools->events[5] = watch(base, pools->trimmers);
+    pools->events[6] = watch(base, pools->prompt_loaders);
     for (size_t i = 0; i < N_EVENTS; i++)
         if (!pools->events[i] || event_add(pools->events[i], i == 0 ? &every_second : NULL) < 0)
             return -ENOMEM;
@@ -147,6 +151,8 @@ int pools_end(struct pools *pools)
         r = workers_end(pools->readers, deadline_usec);
     if (r == 0)
         r = workers_end(pools->trimmers, deadline_usec);
+    if (r == 0)
+        r = workers_end(pools->prompt_loaders, deadline_usec);
     return r < 0 ? r : workers_end(pools->loaders, deadline_usec);
 }
 

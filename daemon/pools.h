@@ -8,14 +8,15 @@ struct event;
 struct event_base;
 
 struct pools {
-    struct workers *readers;  /* of models */
-    struct workers *loaders;  /* of layers */
+    struct workers *readers;        /* of models */
+    struct workers *loaders;        /* of layers */
+    struct workers *prompt_loaders; /* of layers for views */
     struct workers *planners; /* forecasts and the choice of runs' plans: they read no files */
     struct workers *closers;  /* of descriptors that clients passed */
     struct workers *trimmers; /* give memory of the arena back, and take it again */
     struct clock_watch clocks;
     uint64_t no_look_before_usec; /* monotonic */
-    struct event *events[6];
+    struct event *events[7];
 };
 
 /* 0 or a negative errno; then pools_end is still due. */

@@ -7,6 +7,7 @@
 
 #include "client/view/real.h"
 #include "client/view/thread.h"
+#include "common/thread_priority.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -57,6 +58,7 @@ static void *read_faults(void *context)
 {
     int uffd = (int)(intptr_t)context;
     struct uffd_msg message;
+    (void)thread_be_prompt();
 
     for (;;) {
         ssize_t n = read(uffd, &message, sizeof message);

@@ -4,6 +4,7 @@
 
 #include "client/view/thread.h"
 #include "client/view/views.h"
+#include "common/thread_priority.h"
 
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -26,6 +27,7 @@ static void *help(void *context)
 {
     unsigned seen = 0;
     (void)context;
+    (void)thread_be_prompt();
 
     for (;;) {
         syscall(SYS_futex, &views.kicks, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);

@@ -6,6 +6,7 @@
 #include "client/view/server.h"
 #include "client/view/thread.h"
 #include "client/view/views.h"
+#include "common/thread_priority.h"
 
 #include <errno.h>
 #include <semaphore.h>
@@ -32,6 +33,7 @@ static int prepare(void)
 static void *run(void *context)
 {
     struct start *start = context;
+    (void)thread_be_prompt(); /* the engine's threads may spin while they wait */
     int r = prepare();
 
     start->result = r;

@@ -80,7 +80,7 @@ int populate_on_all_cores(unsigned char *begin, uint64_t n_bytes, uint64_t page_
         n_threads = populating.job.n_steps;
 
     _cleanup_(workers_freep) struct workers *workers = NULL;
-    int r = workers_new((unsigned)n_threads, &workers);
+    int r = workers_new((unsigned)n_threads, false, &workers);
     if (r < 0)
         return r;
     workers_submit(workers, &populating.job);

@@ -318,11 +318,10 @@ static bool blocked(const struct layer *layer, void *context)
 
 static void start(struct acquisition *acquisition)
 {
-    static const struct load_hooks load_hooks = {
-        .blocked = blocked, .waiting = waiting, .ended = ended};
+    const struct load_hooks hooks = {NULL, blocked, waiting, ended, acquisition->view_id > 0};
     int r = load_request_start(acquisition->manager->loads, &acquisition->requester,
                                acquisition->layer->model, acquisition->layer->index, 1,
-                               ON_FULL_EVICT, &load_hooks, acquisition, &acquisition->load);
+                               ON_FULL_EVICT, &hooks, acquisition, &acquisition->load);
     if (r < 0) {
         call_io_failed(acquisition->call, "lease", r);
         free(acquisition);

@@ -11,18 +11,17 @@
 #include "daemon/system/workers.h"
 
 #include "common/clock.h"
+#include "common/thread_priority.h"
 #include "daemon/system/job_queue.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 
-enum { THREADS_MAX = 64, STACK_BYTES = 256 << 10, NICE = 10 };
+enum { THREADS_MAX = 64, STACK_BYTES = 256 << 10 };
 
 struct worker {
     struct workers *workers;
@@ -38,7 +37,7 @@ struct workers {
     pthread_mutex_t lock; /* guards the queues, the jobs' fields and the members below */
     pthread_cond_t wake;
     struct job_queue ready, behind, finished;
-    bool stopping;
+    bool stopping, is_prompt;
     int event_fd;   /* readable while a job is in `finished` */
     uid_t last_uid; /* the user whose step was taken last */
     unsigned n_threads, n_alive, n_stalled, n_slots;
@@ -128,11 +127,8 @@ static void *run(void *argument)
 {
     struct worker *worker = argument;
     struct workers *workers = worker->workers;
-    /* Every process may lower its priority, so a failure needs no handling: the thread would only
-     * compete with the loop. A batch thread does not preempt the running thread when its read is
-     * complete. */
-    (void)pthread_setschedparam(pthread_self(), SCHED_BATCH, &(struct sched_param){0});
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
+    if (!workers->is_prompt || !thread_be_prompt())
+        thread_be_background();
     self = worker;
 
     pthread_mutex_lock(&workers->lock);
@@ -180,7 +176,7 @@ static int start_threads(struct workers *workers)
     return r;
 }
 
-int workers_new(unsigned n_threads, struct workers **ret)
+int workers_new(unsigned n_threads, bool is_prompt, struct workers **ret)
 {
     if (n_threads < 1 || n_threads > THREADS_MAX)
         return -EINVAL;
@@ -197,6 +193,7 @@ int workers_new(unsigned n_threads, struct workers **ret)
     pthread_mutex_init(&workers->lock, NULL);
     pthread_cond_init(&workers->wake, NULL);
 
+    workers->is_prompt = is_prompt;
     workers->n_threads = n_threads;
     workers->n_slots = n_slots;
     pthread_mutex_lock(&workers->lock);

@@ -2,9 +2,11 @@
  *
  * Jobs take turns step by step: users in the order of their numbers, and the jobs of one user round
  * robin. Steps of one job may run on several threads at once. Completion is reported on the loop's
- * thread by workers_dispatch, when the pool's descriptor (an eventfd) is readable. Threads run at
- * nice 10, and as SCHED_BATCH, because otherwise two of them at full speed starve the loop on two
- * cores.
+ * thread by workers_dispatch, when the pool's descriptor (an eventfd) is readable. Threads run in
+ * the background (thread_priority.h), because otherwise two of them at full speed starve the loop
+ * on two cores. Those of a prompt pool, for which programs wait that may keep all
+ * processors busy, do so only where the system has no short slices, which the loop asks for as
+ * well.
  *
  * A step may wait for a file whose server does not answer. workers_look detects such a stalled
  * step, and starts a spare thread in place of its thread. Until the step returns, no other step of
@@ -24,7 +26,7 @@ enum {
 
 /* `n_threads` is 1 to 64. Up to WORKERS_SPARES_MAX more threads replace stalled ones. Returns 0 or
  * a negative errno. */
-int workers_new(unsigned n_threads, struct workers **ret);
+int workers_new(unsigned n_threads, bool is_prompt, struct workers **ret);
 
 /* Cancels every job, joins the threads, calls every `done` that has not run yet, and frees the
  * pool. Returns 0, or -ETIMEDOUT if a step has not returned by `deadline_usec` (CLOCK_MONOTONIC);

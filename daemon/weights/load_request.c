@@ -91,7 +91,8 @@ static enum error refusal_of(enum decision decision)
     }
 }
 
-static int fill(struct load_requests *loads, uid_t uid, struct layer *layer, bool behind);
+static int fill(struct load_requests *loads, uid_t uid, struct layer *layer,
+                enum fill_urgency urgency);
 
 /* Requests the layer. Returns 0; -ENOMEM; or 1 if the request continues in a later turn. */
 static int request(struct load_request *load, struct layer *layer, struct verdict *verdict)
@@ -147,7 +148,8 @@ static void load_advance(struct load_request *load)
         case OUTCOME_RESERVED:
             load->progress.evicted += verdict.victims.n_layers;
             load->progress.flushed += verdict.flushed;
-            r = fill(loads, load->requester.uid, layer, false);
+            r = fill(loads, load->requester.uid, layer,
+                     load->hooks.is_prompt ? FILL_PROMPT : FILL_ORDINARY);
             if (r < 0) {
                 load_end(load, &(struct load_end){.error = r, .layer = layer});
                 return;
@@ -158,7 +160,7 @@ static void load_advance(struct load_request *load)
                 load_end(load, &(struct load_end){.error = -ETIMEDOUT, .layer = layer});
                 return;
             }
-            loader_hurry(loads->loader, layer);
+            loader_hurry(layer);
             load->progress.ahead += verdict.ahead;
             break;
         }
@@ -191,10 +193,11 @@ static void load_wake(struct load_request *load)
 static void fill_done(struct layer *layer, int error, void *context);
 static void given_up(struct layer *layer, void *context);
 
-static int fill(struct load_requests *loads, uid_t uid, struct layer *layer, bool behind)
+static int fill(struct load_requests *loads, uid_t uid, struct layer *layer,
+                enum fill_urgency urgency)
 {
     uint64_t now_usec = clock_monotonic_usec();
-    int r = loader_fill(loads->loader, layer, uid, behind, fill_done, loads);
+    int r = loader_fill(loads->loader, layer, uid, urgency, fill_done, loads);
     if (r < 0)
         scheduler_abandon(loads->scheduler, layer);
     else if (loads->rate.n_fills++ == 0)
@@ -350,7 +353,7 @@ void load_request_resume(struct load_request *load)
 void load_requests_read_ahead(struct load_requests *loads, const struct requester *requester,
                               struct run *run)
 {
-    bool behind = run_is_loading(run);
+    enum fill_urgency urgency = run_is_loading(run) ? FILL_BEHIND : FILL_ORDINARY;
     struct layer *layer;
     int r;
 
@@ -359,8 +362,8 @@ void load_requests_read_ahead(struct load_requests *loads, const struct requeste
         r = scheduler_read_ahead(loads->scheduler, run, &layer);
         scheduler_set_requester(loads->scheduler, NULL);
         if (r == 0 && layer)
-            r = fill(loads, requester->uid, layer, behind);
-        behind = true;
+            r = fill(loads, requester->uid, layer, urgency);
+        urgency = FILL_BEHIND;
     } while (r == 0 && layer);
 }
 

@@ -35,6 +35,7 @@ struct load_hooks {
     void (*waiting)(void *context);
     /* Runs last; the load no longer exists afterwards. */
     void (*ended)(const struct load_progress *progress, const struct load_end *end, void *context);
+    bool is_prompt; /* its fills are FILL_PROMPT */
 };
 
 int load_requests_new(struct scheduler *scheduler, struct loader *loader,

@@ -17,7 +17,7 @@
 #include <string.h>
 
 struct loader {
-    struct workers *workers;
+    struct workers *workers, *prompt_workers;
     struct backing *backing;
     struct holes *holes; /* NULL: no page is ever given back */
     const struct arena *arena;
@@ -30,6 +30,7 @@ struct loader {
 
 struct fill {
     struct job job; /* first, so that the job's address is this one's */
+    struct workers *workers;
     struct loader *loader;
     struct layer *layer;
     loader_done done;
@@ -54,6 +55,7 @@ int loader_new(struct workers *workers, struct backing *backing, const struct ar
     bool huge = backing && backing_has_huge_pages(backing);
     *loader = (struct loader){
         .workers = workers,
+        .prompt_workers = workers,
         .backing = backing,
         .arena = arena,
         .chunk_bytes = huge ? LOADER_HUGE_CHUNK_BYTES : LOADER_CHUNK_BYTES,
@@ -76,6 +78,11 @@ struct loader *loader_free(struct loader *loader)
 void loader_set_holes(struct loader *loader, struct holes *holes)
 {
     loader->holes = holes;
+}
+
+void loader_set_prompt_workers(struct loader *loader, struct workers *workers)
+{
+    loader->prompt_workers = workers;
 }
 
 void loader_on_given_up(struct loader *loader, loader_given_up given_up, void *context)
@@ -199,7 +206,7 @@ static void fill_can_begin(int error, void *context)
     if (error < 0)
         fill_done(&fill->job, error);
     else
-        workers_submit(fill->loader->workers, &fill->job);
+        workers_submit(fill->workers, &fill->job);
 }
 
 static void fill_abandoned(struct job *job)
@@ -238,7 +245,7 @@ static int grow(struct fill *fill)
     return 0;
 }
 
-int loader_fill(struct loader *loader, struct layer *layer, uid_t uid, bool behind,
+int loader_fill(struct loader *loader, struct layer *layer, uid_t uid, enum fill_urgency urgency,
                 loader_done done, void *context)
 {
     assert(!layer->fill && arena_holds(loader->arena, &layer->allocation));
@@ -257,7 +264,8 @@ int loader_fill(struct loader *loader, struct layer *layer, uid_t uid, bool behi
     fill->job.uid = uid;
     fill->job.n_steps = 1;
     fill->is_ahead = layer->ahead;
-    fill->job.is_behind = behind;
+    fill->job.is_behind = urgency == FILL_BEHIND;
+    fill->workers = urgency == FILL_PROMPT ? loader->prompt_workers : loader->workers;
     if (loader->backing) {
         int r = chunk_list_make(layer, loader->arena, loader->chunk_bytes, &fill->chunks);
         if (r == 0)
@@ -273,16 +281,16 @@ int loader_fill(struct loader *loader, struct layer *layer, uid_t uid, bool behi
     fill->wait.ready = fill_can_begin;
     fill->wait.context = fill;
     if (!loader->holes || !holes_await(loader->holes, &fill->wait, &layer->allocation))
-        workers_submit(loader->workers, &fill->job);
+        workers_submit(fill->workers, &fill->job);
     return 0;
 }
 
-void loader_hurry(struct loader *loader, struct layer *layer)
+void loader_hurry(struct layer *layer)
 {
     if (layer->fill && layer->fill->wait.holes)
         layer->fill->job.is_behind = false;
     else if (layer->fill)
-        workers_hurry(loader->workers, &layer->fill->job);
+        workers_hurry(layer->fill->workers, &layer->fill->job);
 }
 
 void loader_cancel(struct loader *loader, struct layer *layer)

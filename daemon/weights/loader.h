@@ -43,16 +43,24 @@ typedef void (*loader_done)(struct layer *layer, int error, void *context);
 
 void loader_on_given_up(struct loader *loader, loader_given_up given_up, void *context);
 
-/* Starts to fill a layer in LAYER_LOADING for the user `uid`, and sets layer->fill. With `behind`,
- * the fill begins a chunk only if no other fill has one to begin, until loader_hurry. Call it right
+/* Where the steps of FILL_PROMPT run; by default where all others do. Borrowed. */
+void loader_set_prompt_workers(struct loader *loader, struct workers *workers);
+
+enum fill_urgency {
+    FILL_BEHIND, /* begins a chunk only if no other fill has one to begin, until loader_hurry */
+    FILL_ORDINARY,
+    FILL_PROMPT /* for a view, whose program may spin while it waits */
+};
+
+/* Starts to fill a layer in LAYER_LOADING for the user `uid`, and sets layer->fill. Call it right
  * after the layer's pages were reserved, before any other pages are reserved or filled. Returns 0,
  * or a negative errno; on failure the caller must release the pages, and `done` is not called. */
-int loader_fill(struct loader *loader, struct layer *layer, uid_t uid, bool behind,
+int loader_fill(struct loader *loader, struct layer *layer, uid_t uid, enum fill_urgency urgency,
                 loader_done done, void *context);
 
 /* Ends `behind` for the layer's fill, if it has one: from now on the fill takes its turns like the
  * others. */
-void loader_hurry(struct loader *loader, struct layer *layer);
+void loader_hurry(struct layer *layer);
 
 /* Asks the layer's fill to stop. `done` is called later with -ECANCELED, or with 0 if all bytes
  * were written by then. */

@@ -48,7 +48,7 @@ static inline void tear_all_down(void)
 static inline void begin(void)
 {
     ck_assert_int_eq(arena_new(backing_capacity_bytes(backing), page, &arena), 0);
-    ck_assert_int_eq(workers_new(1, &workers), 0);
+    ck_assert_int_eq(workers_new(1, false, &workers), 0);
     ck_assert_int_eq(holes_new(backing, arena, workers, &holes), 0);
     holes_on_idle(holes, on_idle, NULL);
     n_idle = n_ready = 0;

@@ -87,7 +87,7 @@ static inline void begin(uint64_t capacity_bytes, int commit, enum io_mode io, u
         page_bytes = backing_page_bytes(bench.backing);
     }
     ck_assert_int_eq(arena_new(capacity_bytes, page_bytes, &bench.arena), 0);
-    ck_assert_int_eq(workers_new(n_threads, &bench.workers), 0);
+    ck_assert_int_eq(workers_new(n_threads, false, &bench.workers), 0);
     ck_assert_int_eq(loader_new(bench.workers, bench.backing, bench.arena, io, &bench.loader), 0);
     bench.definition.layers = bench.definitions;
     bench.definition.n_layers = N_LAYERS;
@@ -124,7 +124,7 @@ static inline void start(struct layer *layer)
 {
     reserve(layer);
     bench.n_done[layer->index] = 0;
-    ck_assert_int_eq(loader_fill(bench.loader, layer, 0, false, done, NULL), 0);
+    ck_assert_int_eq(loader_fill(bench.loader, layer, 0, FILL_ORDINARY, done, NULL), 0);
     ck_assert_ptr_nonnull(layer->fill);
 }
 

@@ -101,7 +101,7 @@ static inline void tear_down(void)
 static inline void start(unsigned n_threads)
 {
     stop();
-    ck_assert_int_eq(workers_new(n_threads, &workers), 0);
+    ck_assert_int_eq(workers_new(n_threads, false, &workers), 0);
 }
 
 static inline void submit(struct work *work)

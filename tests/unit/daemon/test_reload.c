@@ -56,7 +56,7 @@ static void begin(void)
     ck_assert_int_eq(config_load(2, arguments, &config, &action, why), 0);
     sem_init(&asked, 0, 0);
     sem_init(&answered, 0, 0);
-    ck_assert_int_eq(workers_new(1, &workers), 0);
+    ck_assert_int_eq(workers_new(1, false, &workers), 0);
     reload = (struct reload){&config, 2, arguments, {.apply = apply, .ended = ended}};
     result = 0;
     ck_assert_int_eq(reload_first(&reload, workers), 0);

@@ -1,7 +1,9 @@
 /* The pool: order, concurrency, errors, cancellation, and the obligations of workers_free. */
+#include "common/thread_priority.h"
 #include "tests/unit/run_suite.h"
 #include "tests/unit/workers_fixture.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -11,8 +13,8 @@ enum { STEPS_MAX = 100000 };
 
 START_TEST(refuses_a_wrong_number_of_threads)
 {
-    ck_assert_int_eq(workers_new(0, &workers), -EINVAL);
-    ck_assert_int_eq(workers_new(65, &workers), -EINVAL);
+    ck_assert_int_eq(workers_new(0, false, &workers), -EINVAL);
+    ck_assert_int_eq(workers_new(65, false, &workers), -EINVAL);
     ck_assert_ptr_null(workers);
     ck_assert_ptr_null(workers_free(NULL));
     start(64);
@@ -218,6 +220,39 @@ START_TEST(threads_are_nice_and_take_no_signals)
 }
 END_TEST
 
+static void *try_to_be_prompt(void *context)
+{
+    (void)context;
+    return thread_be_prompt() ? &entered : NULL;
+}
+
+/* They are not nice where the system allows them to be prompt; otherwise in the background. */
+static int find_policy(struct job *job, uint64_t index)
+{
+    (void)job;
+    (void)index;
+    return -(100 * sched_getscheduler(0) + getpriority(PRIO_PROCESS, (id_t)gettid()) + 20);
+}
+
+START_TEST(threads_of_a_prompt_pool)
+{
+    pthread_t thread;
+    void *is_possible;
+
+    ck_assert_int_eq(pthread_create(&thread, NULL, try_to_be_prompt, NULL), 0);
+    pthread_join(thread, &is_possible);
+    ck_assert_int_eq(workers_new(1, true, &workers), 0);
+    struct work a = make(1);
+    a.job.step = find_policy;
+    submit(&a);
+    await(&a);
+    if (is_possible)
+        ck_assert_int_eq(-a.result, 100 * SCHED_OTHER + getpriority(PRIO_PROCESS, 0) + 20);
+    else
+        ck_assert_int_ge(-a.result, 100 * SCHED_BATCH + THREAD_BACKGROUND_NICE + 20);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("workers");
@@ -234,6 +269,7 @@ int main(void)
     tcase_add_test(tcase, done_may_free_its_owner);
     tcase_add_test(tcase, free_cancels_and_pays_what_is_owed);
     tcase_add_test(tcase, threads_are_nice_and_take_no_signals);
+    tcase_add_test(tcase, threads_of_a_prompt_pool);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }

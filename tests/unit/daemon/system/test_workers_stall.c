@@ -103,7 +103,7 @@ static unsigned n_threads(void)
 
 static void set_up(void)
 {
-    ck_assert_int_eq(workers_new(1, &workers), 0);
+    ck_assert_int_eq(workers_new(1, false, &workers), 0);
 }
 
 static void tear_down(void)

@@ -170,7 +170,8 @@ START_TEST(a_growth_that_fails_changes_nothing)
     bench.arena = larger;
     ck_assert_int_eq(loader_new(bench.workers, bench.backing, larger, IO_AUTO, &bench.loader), 0);
     reserve(layer_of(0, 9 * MIB));
-    ck_assert_int_eq(loader_fill(bench.loader, &bench.layers[0], 0, false, done, NULL), -EINVAL);
+    ck_assert_int_eq(loader_fill(bench.loader, &bench.layers[0], 0, FILL_ORDINARY, done, NULL),
+                     -EINVAL);
     ck_assert_ptr_null(bench.layers[0].fill);
     ck_assert_uint_eq(backing_pending_bytes(bench.backing), 0);
     release(&bench.layers[0]);
