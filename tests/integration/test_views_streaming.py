@@ -147,8 +147,8 @@ class Recall(ViewTestCase):
 
     def test_load(self):
         client = self.client()
-        client.load_model(self.other, name="o")
-        self.assertEqual(self.daemon.call("List", model="o")["layers"][0]["state"], "resident")
+        loaded = client.load_model(self.other, name="o")
+        self.assertEqual((loaded["loaded"], loaded["resident"]), (1, 1))
         client.call("UnloadModel", model="o")
         wait_until(self.read_and_look, "all layers to stay")
         self.register().call("LoadLayer", model="o", layer="b.0")
