@@ -337,6 +337,8 @@ void residency_follow_plan(struct residency *residency, struct view *view)
     for (uint32_t i = 0; i < view->table.n_units; i++) {
         if (view->units[i].is_kept)
             stream_remove(view, i);
+        else if (is_mapped(&view->units[i]) && view->order.at == i)
+            stream_add(view, i);
         else if (is_mapped(&view->units[i]))
             residency_give_back(residency, view, i);
     }

@@ -35,7 +35,8 @@ void residency_receive(struct residency *residency);
 void residency_forget_asked(struct residency *residency);
 bool residency_has_asked(const struct residency *residency, const struct view *view);
 
-/* The view has a new plan: releases all units that are not kept. */
+/* The view has a new plan: releases all units that are not kept, except for the one that was
+ * entered last. */
 void residency_follow_plan(struct residency *residency, struct view *view);
 
 /* Releases the streamed units except for the last one, because no thread has come to any for a

@@ -8,7 +8,7 @@ import unittest
 import wire
 from harness import MIB, wait_until
 from leasing import write_model
-from view_readers import PROGRAMS, SIZES, ViewTestCase
+from view_readers import PROGRAMS, SIZES, ViewTestCase, stop
 
 
 class Views(ViewTestCase):
@@ -68,7 +68,7 @@ class Several(Views):
         for process in readers[:2]:
             time.sleep(0.2)
             process.kill()
-        readers[2].send_signal(signal.SIGSTOP)
+        stop(readers[2])
         time.sleep(0.3)
         readers[2].send_signal(signal.SIGCONT)
         for process in readers[2:]:
@@ -150,7 +150,7 @@ class Several(Views):
         """A reader that was stopped until lease-grace was over still reads its own layers."""
         self.serve(restarts=True)
         process = self.holder()
-        process.send_signal(signal.SIGSTOP)
+        stop(process)
         self.daemon.restart(signal.SIGKILL, lease_grace="100ms")
         self.assertTrue(self.daemon.is_warm())
         time.sleep(0.3)
@@ -193,7 +193,7 @@ class Several(Views):
         """A stopped reader cannot unmap the arena, and gets SIGBUS, not zeros."""
         self.serve(restarts=True)
         process = self.holder()
-        process.send_signal(signal.SIGSTOP)
+        stop(process)
         self.daemon.restart(signal.SIGKILL, capacity="5M")
         self.assertTrue(self.daemon.said("still has the stored arena mapped"))
         process.stdin.write(b"\n")

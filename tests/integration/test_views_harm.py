@@ -16,7 +16,7 @@ import wire
 from harness import TIMEOUT, clean_environment, wait_until
 from leasing import write_model
 from service_manager import ENDS
-from view_readers import LIBRARY, SIZES, USERFAULTFD, ViewTestCase
+from view_readers import LIBRARY, SIZES, USERFAULTFD, ViewTestCase, stop
 
 # Prints the byte at each place that a line of its standard input names. "exec" starts it anew.
 READER = """
@@ -187,7 +187,7 @@ class Harm(ViewTestCase):
         self.serve()
         stopped, other = self.run_reader(), self.run_reader()
         self.assertReads(stopped, 0, 1)
-        stopped.process.send_signal(signal.SIGSTOP)
+        stop(stopped.process)
         for layer in (5, 0, 6, 1, 7):
             self.assertReads(other, layer)
         client = self.client()

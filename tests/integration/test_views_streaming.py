@@ -5,7 +5,7 @@ import unittest
 
 from harness import MIB, wait_until
 from leasing import write_model
-from view_readers import SIZES, ViewTestCase
+from view_readers import SIZES, ViewTestCase, stop
 
 PASS = sum(SIZES)
 
@@ -157,7 +157,7 @@ class Recall(ViewTestCase):
     def test_stopped(self):
         """A reader that does not answer: its leases are named."""
         client = self.register()
-        self.process.send_signal(signal.SIGSTOP)
+        stop(self.process)
         found = self.assertVarlinkError("Busy", client.lease, model="o", layer="b.0")
         self.assertEqual({lease["pid"] for lease in found["leases"]}, {self.process.pid})
         self.process.send_signal(signal.SIGCONT)

@@ -2,7 +2,9 @@
 preloaded."""
 import ctypes
 import os
+import pathlib
 import platform
+import signal
 import subprocess
 
 from harness import BUILD, MIB, clean_environment, needs_preloading, wait_until
@@ -24,6 +26,14 @@ def has_userfaultfd():
     if fd >= 0:
         os.close(fd)
     return fd >= 0
+
+
+def stop(process):
+    """Returns when none of its threads runs any more."""
+    process.send_signal(signal.SIGSTOP)
+    tasks = pathlib.Path("/proc/%d/task" % process.pid)
+    wait_until(lambda: all((task / "stat").read_text().rsplit(") ", 1)[1][0] == "T"
+                           for task in tasks.iterdir()), "the process to stop")
 
 
 @needs_preloading
