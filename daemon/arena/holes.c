@@ -15,7 +15,8 @@
 #include <string.h>
 
 enum {
-    SLICE_BYTES = 8 << 20,
+    /* Short, because a system call that changes the mappings of the process waits for it. */
+    SLICE_BYTES = 2 << 20,
     RUNS_MAX = 1000, /* runs of free pages that one search looks at */
 };
 

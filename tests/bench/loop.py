@@ -24,6 +24,7 @@ ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 3
 os.environ["BUILD"] = str(BUILD)
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
 
+from fake_pressure import FakePressure  # noqa: E402
 from service_manager import Service  # noqa: E402
 
 PAGE = 4096
@@ -119,14 +120,16 @@ TENSORS = weights(["model.layers.0.w%d" % i for i in range(N_LAYERS - 10)])
 class Loop:
     """A daemon whose loop's turns are measured."""
 
-    def __init__(self, figures):
+    def __init__(self, figures, environment={}, **options):
         self.figures = figures  # of each case: (CPU time, time by the clock) of each round
         self.file = tempfile.NamedTemporaryFile()
         self.file.truncate(16)
         self.turns = mmap.mmap(self.file.fileno(), 16)
-        self.daemon = Service(capacity=N_LAYERS * PAGE, monitor_interval="1h", overhead_limit="1G",
-                              environment={"LD_PRELOAD": BUILD / "tests/bench/loop_turns.so",
-                                           "EDGEMIND_LOOP_TURNS": self.file.name})
+        options = {"capacity": N_LAYERS * PAGE, "monitor_interval": "1h", "overhead_limit": "1G",
+                   **options}
+        self.daemon = Service(environment={"LD_PRELOAD": BUILD / "tests/bench/loop_turns.so",
+                                           "EDGEMIND_LOOP_TURNS": self.file.name, **environment},
+                              **options)
         self.probe = self.connect()
         self.connection = self.connect()
 
@@ -294,6 +297,27 @@ def play(loop):
     loop.time("Acquire", "Acquire of 99,990 tensors", model="tensors", layer="model.layers.0")
 
 
+def trim(figures):
+    """Memory becomes short, and no longer is."""
+    with tempfile.TemporaryDirectory() as directory:
+        system = FakePressure(pathlib.Path(directory))
+        loop = Loop(figures, system.environment, monitor_interval="100ms", on_pressure="trim")
+        try:
+            loop.load(MANY, "LoadModel, samples each 0.1 s")
+            loop.use_in_random_order()
+            with loop.measure("trim, random order"):
+                system.begin()
+                while loop.probe.call("Stats")["scheduler"]["layersLoaded"] > 0:
+                    pass
+            loop.time("LoadLayer", "LoadLayer, memory is short", model="many", layer="l7")
+            with loop.measure("trimmed memory is taken back"):
+                system.end()
+                while loop.probe.call("Stats")["pressure"]["trimmedBytes"] > 0:
+                    pass
+        finally:
+            loop.daemon.discard()
+
+
 def main():
     figures = {}
     for _ in range(ROUNDS):
@@ -302,6 +326,7 @@ def main():
             play(loop)
         finally:
             loop.daemon.discard()
+        trim(figures)
     print("The longest turn of the event loop, %d rounds, ms\n" % ROUNDS)
     print("%-46s %10s %10s %12s" % ("", "CPU median", "CPU most", "clock median"))
     for case, turns in figures.items():

@@ -66,3 +66,12 @@ def writable_setting(test, path, value):
     chosen = re.search(r"\[(\S+)\]", old)
     path.write_text(value)
     test.addCleanup(path.write_text, chosen.group(1) if chosen else old)
+
+
+def allow_huge_pages(test):
+    """Lets shared memory have transparent huge pages during a test that asks for them."""
+    setting = pathlib.Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
+    if not setting.exists():
+        raise unittest.SkipTest("no transparent huge pages for shared memory")
+    if not any(word in setting.read_text() for word in ("[advise]", "[always]")):
+        writable_setting(test, setting, "advise")

@@ -8,7 +8,7 @@ import threading
 import unittest
 
 from harness import INTERFACES, MIB, PAGE, TIMEOUT, TestCase, sanitized, sized_model
-from machine import IS_ROOT, NOBODY, needs_root, writable_setting
+from machine import IS_ROOT, NOBODY, allow_huge_pages, needs_root, writable_setting
 import wire
 
 HUGE = 2 * MIB
@@ -221,11 +221,7 @@ class BehindTheBack(MemoryTestCase):
 
 class HugePages(MemoryTestCase):
     def test_transparent(self):
-        setting = pathlib.Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
-        if not setting.exists():
-            self.skipTest("no transparent huge pages for shared memory")
-        if not any(word in setting.read_text() for word in ("[advise]", "[always]")):
-            writable_setting(self, setting, "advise")
+        allow_huge_pages(self)
         capacity = 32 * MIB
         daemon = self.start(capacity=capacity, huge_pages="auto", commit="boot")
         if daemon.stats()["arena"]["backing"] != "transparent-huge-pages":

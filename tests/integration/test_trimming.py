@@ -2,14 +2,13 @@
 that somebody uses stays, and afterwards the arena has all its memory again."""
 import mmap
 import os
-import pathlib
 import signal
 import unittest
 import urllib.request
 
 from fake_pressure import FakePressure, metrics_of, until_event
 from harness import MIB, proc_status, sized_model, smaps_entry, wait_until
-from machine import writable_setting
+from machine import allow_huge_pages
 from ports import free_port
 from service_manager import Reader, RestartTestCase
 from weight_files import sha256
@@ -190,11 +189,7 @@ class Settings(TrimmingTestCase):
 class HugePages(TrimmingTestCase):
     def test_transparent(self):
         """Only whole huge pages go, and they come as huge pages again."""
-        setting = pathlib.Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
-        if not setting.exists():
-            self.skipTest("no transparent huge pages for shared memory")
-        if not any(word in setting.read_text() for word in ("[advise]", "[always]")):
-            writable_setting(self, setting, "advise")
+        allow_huge_pages(self)
         self.start_trimming(huge_pages="auto")
         if self.daemon.stats()["arena"]["backing"] != "transparent-huge-pages":
             self.skipTest("this machine gives no transparent huge pages")

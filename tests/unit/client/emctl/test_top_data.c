@@ -116,7 +116,8 @@ START_TEST(test_bad_replies)
 }
 END_TEST
 
-static void take_stats(json_int_t rss_bytes, uint64_t now_usec)
+/* With memory that is short, if `trimmed_bytes` is not negative. */
+static void take_stats_short(json_int_t rss_bytes, json_int_t trimmed_bytes, uint64_t now_usec)
 {
     json_t *reply = json_pack(
         "{s:{s:i, s:i, s:i}, s:{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i},"
@@ -127,9 +128,31 @@ static void take_stats(json_int_t rss_bytes, uint64_t now_usec)
         "rssBytes", rss_bytes, "swapBytes", 0, "overheadBytes", 0, "aligned", 1, "cpuPercent", 1.5,
         "daemon", "version", "1", "pid", 7, "uptimeUsec", 8);
     ck_assert_ptr_nonnull(reply);
+    if (trimmed_bytes >= 0)
+        ck_assert_int_eq(
+            json_object_set_new(reply, "pressure",
+                                json_pack("{s:b, s:I}", "short", 1, "trimmedBytes", trimmed_bytes)),
+            0);
     ck_assert_int_eq(top_data_take_stats(&data, reply, now_usec), 0);
     json_decref(reply);
 }
+
+static void take_stats(json_int_t rss_bytes, uint64_t now_usec)
+{
+    take_stats_short(rss_bytes, -1, now_usec);
+}
+
+START_TEST(test_shortage)
+{
+    take_stats_short(50, 7, SECOND);
+    ck_assert(data.stats.is_short);
+    ck_assert_int_eq(data.stats.trimmed_bytes, 7);
+    /* An older daemon does not tell it. */
+    take_stats(50, SECOND);
+    ck_assert(!data.stats.is_short);
+    ck_assert_int_eq(data.stats.trimmed_bytes, 0);
+}
+END_TEST
 
 START_TEST(test_chart)
 {
@@ -239,6 +262,7 @@ int main(void)
     tcase_add_test(tcase, test_models);
     tcase_add_test(tcase, test_letters);
     tcase_add_test(tcase, test_bad_replies);
+    tcase_add_test(tcase, test_shortage);
     tcase_add_test(tcase, test_chart);
     tcase_add_test(tcase, test_history);
     tcase_add_test(tcase, test_passes);
