@@ -7,7 +7,7 @@ import subprocess
 import unittest
 
 from harness import EMCTL, IS_ROOT, clean_environment, run, wait_until
-from ssh_server import SSHD
+from ssh_server import SSHD, write_sshd_config
 
 PORT = 22
 
@@ -83,18 +83,7 @@ StrictHostKeyChecking yes
         script.chmod(0o755)
         (base / "authorized").write_text('restrict,command="%s" %s' % (
             script, (self.directory / "user.pub").read_text()))
-        (base / "config").write_text("""
-ListenAddress %s
-Port %d
-HostKey %s/host
-AuthorizedKeysFile %s/authorized
-PidFile none
-StrictModes no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-UsePAM no
-PermitRootLogin yes
-""" % (address, PORT, self.directory, base))
+        write_sshd_config(base / "config", address, PORT, self.directory / "host", base / "authorized")
         with open(base / "log", "ab") as log:
             sshd = subprocess.Popen(["ip", "netns", "exec", namespace, SSHD, "-D", "-e", "-f", base / "config"],
                                     stdin=subprocess.DEVNULL, stdout=log, stderr=log)

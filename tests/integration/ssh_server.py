@@ -15,6 +15,23 @@ SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin")
 needs_sshd = unittest.skipUnless(SSHD and shutil.which("ssh"), "needs sshd and ssh")
 
 
+def write_sshd_config(path, address, port, host_key, authorized):
+    """Keys are the only way in."""
+    path.write_text("""
+ListenAddress %s
+Port %d
+HostKey %s
+AuthorizedKeysFile %s
+PidFile none
+StrictModes no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+PermitRootLogin yes
+MaxStartups 100
+""" % (address, port, host_key, authorized))
+
+
 class SshServer:
     """`ssh` is a program to use as EDGEMIND_SSH. It reaches this sshd by the hosts' names "good",
     "good2" and so on. At "refused" nobody listens; "silent" takes connections and never answers;
@@ -51,19 +68,8 @@ class SshServer:
         (self.directory / "authorized").write_text("".join(
             'restrict,command="%s" %s' % (self.directory / script, (self.directory / (key + ".pub")).read_text())
             for script, key in (("run", "user"), ("run-bare", "user-bare"))))
-        (self.directory / "sshd_config").write_text("""
-ListenAddress 127.0.0.1
-Port %d
-HostKey %s/host
-AuthorizedKeysFile %s/authorized
-PidFile none
-StrictModes no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-UsePAM no
-PermitRootLogin yes
-MaxStartups 100
-""" % (self.port, self.directory, self.directory))
+        write_sshd_config(self.directory / "sshd_config", "127.0.0.1", self.port, self.directory / "host",
+                          self.directory / "authorized")
 
     def write_client(self, hosts):
         key = (self.directory / "host.pub").read_text()
