@@ -19,6 +19,7 @@
 #include <event2/listener.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 
 enum { SWEEP_USEC = 100 * 1000 };
@@ -30,6 +31,7 @@ struct slot {
 };
 
 struct scrape_server {
+    LIST_ENTRY(scrape_server) entry;
     struct evhttp *http;
     struct evconnlistener *listener; /* belongs to `http` */
     struct event *sweep, *rested;
@@ -42,6 +44,9 @@ struct scrape_server {
     char text[SCRAPE_TEXT_BYTES_MAX];
 };
 
+/* All servers, because libevent tells on_accept_failed only the listener. Loop thread only. */
+static LIST_HEAD(, scrape_server) servers = LIST_HEAD_INITIALIZER(servers);
+
 /* libevent has freed the connection of this bufferevent. */
 static bool is_over(const struct slot *slot)
 {
@@ -51,24 +56,36 @@ static bool is_over(const struct slot *slot)
     return !read_cb && !write_cb && !event_cb;
 }
 
-/* Ends a connection that is too slow. libevent then sees the end of the stream, and frees it. */
+/* Ends a connection that is too slow. libevent then sees the end of the stream, and frees it. If it
+ * does not see it, because its epoll had no memory for this connection, it is told. */
 static void cut(struct slot *slot)
 {
     static const char reply[] = "HTTP/1.1 408 Request Timeout\r\n"
                                 "Connection: close\r\nContent-Length: 0\r\n\r\n";
     int fd = bufferevent_getfd(slot->connection);
+    if (slot->is_cut) {
+        bufferevent_trigger_event(slot->connection, BEV_EVENT_READING | BEV_EVENT_EOF, 0);
+        return;
+    }
     slot->is_cut = true;
     if (!slot->is_answered && send(fd, reply, sizeof reply - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         slot->is_answered = true; /* it does not even take that */
     shutdown(fd, SHUT_RDWR);
 }
 
+static void sweep_later(struct scrape_server *server)
+{
+    if (!event_pending(server->sweep, EV_TIMEOUT, NULL))
+        event_add(server->sweep, &(struct timeval){.tv_usec = SWEEP_USEC});
+}
+
 /* If there is a free slot, and the listener does not rest. */
 static void listen_again(struct scrape_server *server)
 {
     if (server->n_slots < SCRAPE_CONNECTIONS_MAX &&
-        !event_pending(server->rested, EV_TIMEOUT, NULL))
-        evconnlistener_enable(server->listener);
+        !event_pending(server->rested, EV_TIMEOUT, NULL) &&
+        evconnlistener_enable(server->listener) < 0)
+        sweep_later(server);
 }
 
 static void on_sweep(evutil_socket_t fd, short what, void *context)
@@ -80,8 +97,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *context)
 
     for (size_t i = 0; i < SCRAPE_CONNECTIONS_MAX; i++) {
         struct slot *slot = &server->slots[i];
-        if (slot->connection && !is_over(slot) && !slot->is_cut &&
-            now_usec - slot->begun_usec > SCRAPE_USEC_MAX)
+        if (slot->connection && !is_over(slot) && now_usec - slot->begun_usec > SCRAPE_USEC_MAX)
             cut(slot);
         if (!slot->connection || !is_over(slot))
             continue;
@@ -90,8 +106,8 @@ static void on_sweep(evutil_socket_t fd, short what, void *context)
         server->n_slots--;
     }
     listen_again(server);
-    if (server->n_slots > 0 && !event_pending(server->sweep, EV_TIMEOUT, NULL))
-        event_add(server->sweep, &(struct timeval){.tv_usec = SWEEP_USEC});
+    if (server->n_slots > 0)
+        sweep_later(server);
 }
 
 static void on_rested(evutil_socket_t fd, short what, void *context)
@@ -118,17 +134,21 @@ static struct bufferevent *on_accept(struct event_base *base, void *context)
     if (event_add(server->rested, &(struct timeval){.tv_usec = SCRAPE_APART_USEC}) == 0 ||
         server->n_slots == SCRAPE_CONNECTIONS_MAX)
         evconnlistener_disable(server->listener);
-    if (!event_pending(server->sweep, EV_TIMEOUT, NULL))
-        event_add(server->sweep, &(struct timeval){.tv_usec = SWEEP_USEC});
+    sweep_later(server);
     return connection;
 }
 
-/* No descriptor is free, or no memory. The sweep listens again. */
+/* No descriptor is free, or no memory. The sweep listens again. The context is libevent's own, that
+ * of evhttp. */
 static void on_accept_failed(struct evconnlistener *listener, void *context)
 {
-    struct scrape_server *server = context;
+    struct scrape_server *server;
+    (void)context;
     evconnlistener_disable(listener);
-    event_add(server->sweep, &(struct timeval){.tv_usec = SWEEP_USEC});
+    LIST_FOREACH (server, &servers, entry) {
+        if (server->listener == listener)
+            sweep_later(server);
+    }
 }
 
 static void on_closed(struct evhttp_connection *connection, void *context)
@@ -197,6 +217,7 @@ int scrape_server_new(struct event_base *base, int fd, scrape_format format, voi
     struct scrape_server *server = calloc(1, sizeof *server);
     if (!server)
         return -ENOMEM;
+    LIST_INSERT_HEAD(&servers, server, entry);
     server->format = format;
     server->context = context;
     server->http = evhttp_new(base);
@@ -225,6 +246,7 @@ struct scrape_server *scrape_server_free(struct scrape_server *server)
 {
     if (!server)
         return NULL;
+    LIST_REMOVE(server, entry);
     if (server->http)
         evhttp_free(server->http); /* closes what it listens on, and frees all connections */
     for (size_t i = 0; i < SCRAPE_CONNECTIONS_MAX; i++)

@@ -2,12 +2,12 @@
  * the models' files that refer to it. */
 #include "daemon/restart/descriptor_store.h"
 
+#include "common/definition/weight_file.h"
 #include "daemon/system/service_manager.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { SOURCE_NAME_MAX = 64 };
 
@@ -61,15 +61,15 @@ static void remove_source(struct descriptor_store *store, struct source *source)
     free_source(source);
 }
 
-/* 0 or a negative errno. */
+/* Does not wait for the file's server. 0 or a negative errno. */
 static int name_source(int fd, char ret[static SOURCE_NAME_MAX])
 {
-    struct stat status;
-    if (fstat(fd, &status) < 0)
-        return -errno;
-    snprintf(ret, SOURCE_NAME_MAX, "source-%ju-%ju", (uintmax_t)status.st_dev,
-             (uintmax_t)status.st_ino);
-    return 0;
+    struct weight_file_look look;
+    int r = weight_file_look(fd, &look);
+    if (r == 0)
+        snprintf(ret, SOURCE_NAME_MAX, "source-%ju-%ju", (uintmax_t)look.now.device,
+                 (uintmax_t)look.now.inode);
+    return r;
 }
 
 static struct source *find_source(struct descriptor_store *store, const char *name)

@@ -19,7 +19,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { BUFFER_BYTES = 16 * 1024, NUMBER_BYTES_MAX = 10 };
 
@@ -78,17 +77,16 @@ static void put_string(struct writer *writer, const char *text)
 
 static void put_file(struct writer *writer, const struct weight_file *file)
 {
-    struct stat status = {0};
-    if (fstat(file->fd, &status) < 0 && writer->error == 0)
-        writer->error = -errno;
+    if (file->fd < 0 && writer->error == 0)
+        writer->error = -EBADF;
     put_string(writer, file->path);
     put_number(writer, file->bytes);
     put_number(writer, (uint64_t)file->modified.tv_sec);
     put_number(writer, (uint64_t)file->modified.tv_nsec);
     put_number(writer, (uint64_t)file->status_changed.tv_sec);
     put_number(writer, (uint64_t)file->status_changed.tv_nsec);
-    put_number(writer, (uint64_t)status.st_dev);
-    put_number(writer, (uint64_t)status.st_ino);
+    put_number(writer, file->device);
+    put_number(writer, file->inode);
 }
 
 static void put_layer(struct writer *writer, const struct layer_definition *layer)

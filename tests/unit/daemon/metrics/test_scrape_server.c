@@ -7,6 +7,7 @@
 
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -92,11 +93,44 @@ START_TEST(test_many_at_once)
 }
 END_TEST
 
+/* No descriptor is free for a while. Then the scraper that waited is answered. */
+START_TEST(test_no_descriptor)
+{
+    static const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    struct event_base *base = event_base_new();
+    struct sockaddr_in address;
+    struct scrape_server *server;
+    struct rlimit limit;
+    int n_formatted = 0;
+    size_t n_bytes = 0;
+
+    ck_assert_int_eq(scrape_server_new(base, listen_on(&address), format, &n_formatted, &server),
+                     0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(send(fd, request, sizeof request - 1, 0), sizeof request - 1);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    struct rlimit none = {.rlim_cur = (rlim_t)fd + 1, .rlim_max = limit.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    for (int turn = 0; turn < 4; turn++)
+        ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+    ck_assert_int_eq(n_formatted, 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    while (!has_ended(fd, &n_bytes))
+        ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+    ck_assert_uint_gt(n_bytes, SCRAPE_TEXT_BYTES_MAX);
+    close(fd);
+    scrape_server_free(server);
+    event_base_free(base);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("scrape_server");
     TCase *tcase = tcase_create("scrape_server");
     tcase_add_test(tcase, test_many_at_once);
+    tcase_add_test(tcase, test_no_descriptor);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
