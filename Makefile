@@ -196,6 +196,11 @@ soak:
 	@$(MAKE) -j$$(nproc) all test-programs
 	@MINUTES=$(or $(MINUTES),30) python3 tests/soak/soak.py $(BUILD)
 
+# The tests of what has threads, with ThreadSanitizer.
+check-tsan:
+	@tests/install-packages.sh check
+	@bash tests/tsan.sh $(BUILD)
+
 check-arm64:
 	@tests/arm64.sh $(BUILD)
 
@@ -318,7 +323,7 @@ help:
 	@echo 'make demo       the main job, step by step, on a private daemon'
 	@echo 'make check      every test that this machine allows'
 	@echo 'make bench      timings, compared with other programs'
-	@echo 'make check-systemd, make check-arm64, make check-engines: single parts of make check'
+	@echo 'make check-systemd, make check-arm64, make check-engines, make check-tsan: single parts of make check'
 	@echo 'make check-kills  kills the daemon and engines 100 times each'
 	@echo 'make check-faults: each allocation and system call fails; make check only samples them'
 	@echo 'make soak       everything at random for 30 minutes; MINUTES= for how long, SEED= repeats the choices'
@@ -333,6 +338,6 @@ help:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all examples view-objects unit-tests test-programs demo check check-faults check-systemd check-arm64 check-engines check-kills soak lint coverage bench help clean
+.PHONY: all examples view-objects unit-tests test-programs demo check check-faults check-systemd check-arm64 check-tsan check-engines check-kills soak lint coverage bench help clean
 .SECONDARY:
 -include $(shell find $(BUILD) -path $(BUILD)/deb -prune -o -name '*.d' -type f -print 2>/dev/null)

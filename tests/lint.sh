@@ -139,4 +139,5 @@ rule 'every option is in the manual, in the shipped configuration and in the tab
 rule 'every verb is in the manual' verbs_documented
 rule 'every policy is in the manuals, the shipped configuration, README.md and the interface file' policies_documented
 rule 'manuals' manuals
+rule 'nothing on the event loop reads a file or waits' python3 tests/loop_calls.py "$build"
 exit $status

@@ -32,8 +32,10 @@ static int fail_to_connect(const char *path, int error, struct last_error *last_
 int channel_open(struct channel *channel, const char *socket_path, uint64_t timeout_usec,
                  struct arena_map *likely, struct last_error *last_error)
 {
+    uint64_t connect_usec = timeout_usec < CONNECT_USEC ? timeout_usec : CONNECT_USEC;
     *channel = CHANNEL_CLOSED;
-    int r = varlink_connect(socket_path, CONNECT_USEC, &channel->varlink);
+    /* The kernel takes 0 for no limit. */
+    int r = varlink_connect(socket_path, connect_usec > 0 ? connect_usec : 1, &channel->varlink);
     if (r < 0)
         return fail_to_connect(socket_path, r, last_error);
     varlink_set_timeout(channel->varlink, timeout_usec);

@@ -123,7 +123,8 @@ void edgemind_free(struct edgemind *em);
 
 /* Connects to the daemon at `socket_path`. If that is NULL, the socket is $EDGEMIND_SOCKET, else
  * /run/edgemind/io.edgemind.manager, else edgemind/io.edgemind.manager below $XDG_RUNTIME_DIR, as
- * for emctl. Waits at most 30 s for the daemon to accept the connection. Returns 0; -ENOENT or
+ * for emctl. Waits at most 30 s for the daemon to accept the connection, or for the time that
+ * edgemind_set_timeout has set if that is shorter. Returns 0; -ENOENT or
  * -ECONNREFUSED if there is no daemon; -EACCES if this user may not use the socket; -EISCONN if the
  * handle is already connected; -ENAMETOOLONG; -ETIMEDOUT; or another negative errno. */
 int edgemind_connect(struct edgemind *em, const char *socket_path);

@@ -211,7 +211,9 @@ const char *layer_failed_path(const struct layer *layer)
 
     for (uint32_t i = 0; i < description->n_pieces; i++) {
         const struct weight_file *candidate = &definition->files[description->pieces[i].source];
-        if (weight_file_changed(candidate)) {
+        struct weight_file_look look;
+        if (weight_file_look(candidate->fd, &look) < 0 ||
+            !weight_file_is_intact(candidate, &look)) {
             file = candidate;
             break;
         }

@@ -54,7 +54,7 @@ def sanitized():
     """Whether the programs have a sanitizer, or are scripts that run them in an emulator. Then some
     of their memory is not the daemon's own."""
     program = EDGEMINDD.read_bytes()
-    return b"__asan_init" in program or program.startswith(b"#!")
+    return b"__asan_init" in program or b"__tsan_init" in program or program.startswith(b"#!")
 
 
 def clean_environment(**extra):
