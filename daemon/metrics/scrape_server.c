@@ -30,6 +30,8 @@ struct slot {
     bool is_answered, is_cut;
 };
 
+LIST_HEAD(scrape_servers, scrape_server);
+
 struct scrape_server {
     LIST_ENTRY(scrape_server) entry;
     struct evhttp *http;
@@ -45,7 +47,7 @@ struct scrape_server {
 };
 
 /* All servers, because libevent tells on_accept_failed only the listener. Loop thread only. */
-static LIST_HEAD(, scrape_server) servers = LIST_HEAD_INITIALIZER(servers);
+static struct scrape_servers servers;
 
 /* libevent has freed the connection of this bufferevent. */
 static bool is_over(const struct slot *slot)

@@ -11,7 +11,7 @@ LESS = 0  # a call does less than it was asked
 
 # The system calls of the daemon, and how each may fail. After "*" also all that follow fail.
 CALLS = """
-    read EINTR EIO* LESS        write EINTR EAGAIN LESS      pread EINTR EIO EIO* LESS
+    read EINTR LESS             write EINTR EAGAIN LESS      pread EINTR EIO EIO* LESS
     preadv2 EAGAIN EOPNOTSUPP   pwrite EINTR ENOSPC ENOSPC* LESS
     open EMFILE EMFILE* EACCES  openat EMFILE* EACCES        fstat EIO EIO*
     stat EIO                    statx EIO EIO*               fstatfs EIO

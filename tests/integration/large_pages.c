@@ -1,7 +1,9 @@
 /* Preloaded into a program, it makes the program believe that pages have 16 KiB, as they have in a
- * Raspberry Pi 5. Each such page is four pages of this system, so all calls of the kernel work. */
+ * Raspberry Pi 5, or $EDGEMIND_TEST_PAGE bytes. Each such page is several pages of this system, so
+ * all calls of the kernel work. */
 #include <dlfcn.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -9,16 +11,22 @@
 
 enum { LARGE_PAGE_BYTES = 16384 };
 
+static int page_bytes(void)
+{
+    const char *text = getenv("EDGEMIND_TEST_PAGE");
+    return text ? atoi(text) : LARGE_PAGE_BYTES;
+}
+
 EXPORT long sysconf(int name)
 {
     if (name == _SC_PAGESIZE)
-        return LARGE_PAGE_BYTES;
+        return page_bytes();
     return ((long (*)(int))(uintptr_t)dlsym(RTLD_NEXT, "sysconf"))(name);
 }
 
 EXPORT int getpagesize(void)
 {
-    return LARGE_PAGE_BYTES;
+    return page_bytes();
 }
 
 /* A file system in memory has the size of pages as its block size. */
@@ -27,6 +35,6 @@ EXPORT int fstatfs(int fd, struct statfs *ret)
     typedef int function(int, struct statfs *);
     int r = ((function *)(uintptr_t)dlsym(RTLD_NEXT, "fstatfs"))(fd, ret);
     if (r == 0 && ret->f_bsize == 4096)
-        ret->f_bsize = LARGE_PAGE_BYTES;
+        ret->f_bsize = page_bytes();
     return r;
 }
