@@ -57,6 +57,13 @@ void holder_end_connection(struct holder *holder)
         holder_end_view(holder, LIST_FIRST(&holder->views.list));
 }
 
+bool holder_release_portion(struct holder *holder)
+{
+    for (unsigned n = LEASES_PORTION; n > 0 && !TAILQ_EMPTY(&holder->list); n--)
+        give_back(TAILQ_FIRST(&holder->list));
+    return !TAILQ_EMPTY(&holder->list);
+}
+
 struct holder *holder_free(struct holder *holder)
 {
     if (!holder)

@@ -51,7 +51,7 @@ struct holder {
     unsigned n_leases, n_runs;
     bool has_arena;                 /* the arena's descriptor was sent */
     uint64_t lock_id;               /* of client_locks.h; 0: none */
-    bool is_orphan;                 /* see orphans.h */
+    bool is_orphan, is_ending;      /* see orphans.h */
     struct client_process *process; /* of the connection; belongs to acquisition.c */
     struct manager *manager;        /* borrowed; for acquisition.c */
 };
@@ -73,6 +73,12 @@ struct holder *holder_free(struct holder *holder);
 
 /* Ends every run and view, but releases no lease. */
 void holder_end_connection(struct holder *holder);
+
+enum { LEASES_PORTION = 512 };
+
+/* Releases up to LEASES_PORTION leases of a holder whose connection has ended. Returns whether more
+ * are left. */
+bool holder_release_portion(struct holder *holder);
 
 /* Leases a resident layer; `view` is what the client wants it for, or NULL. Returns 0; -EMFILE at
  * LEASES_PER_CONNECTION_MAX; -EDQUOT at LEASES_PER_USER_MAX; -ENOMEM. */

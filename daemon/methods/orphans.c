@@ -14,6 +14,41 @@ void orphans_init(struct orphans *orphans, struct event_base *base, struct lease
     *orphans = (struct orphans){.base = base, .leases = leases, .arena_fd = arena_fd};
 }
 
+static struct holder *find_ending(const struct orphans *orphans)
+{
+    struct holder *holder = LIST_FIRST(&orphans->leases->holders);
+    while (holder && !holder->is_ending)
+        holder = LIST_NEXT(holder, entry);
+    return holder;
+}
+
+/* Ends a portion of the leases of one client in each turn of the loop. */
+static void on_ending(evutil_socket_t fd, short what, void *context)
+{
+    struct orphans *orphans = context;
+    struct holder *holder;
+    (void)fd;
+    (void)what;
+
+    do {
+        holder = find_ending(orphans);
+        if (holder && !holder_release_portion(holder))
+            holder_free(holder);
+    } while (holder && event_add(orphans->ending, &(struct timeval){0}) < 0);
+}
+
+/* The client's leases end, at once if they are few or there is no memory for the event. */
+static void end_leases(struct orphans *orphans, struct holder *holder)
+{
+    holder->is_orphan = false;
+    if (!orphans->ending)
+        orphans->ending = event_new(orphans->base, -1, 0, on_ending, orphans);
+    holder->is_ending = holder_release_portion(holder) && orphans->ending &&
+                        event_add(orphans->ending, &(struct timeval){0}) == 0;
+    if (!holder->is_ending)
+        holder_free(holder);
+}
+
 static bool has_arena(const struct orphans *orphans, const struct holder *holder)
 {
     return holder->lock_id > 0 && holder->n_leases > 0 &&
@@ -42,7 +77,7 @@ static void check(evutil_socket_t fd, short what, void *context)
         if (!holder->is_orphan)
             continue;
         if (!has_arena(orphans, holder)) {
-            holder_free(holder);
+            end_leases(orphans, holder);
             continue;
         }
         is_left = true;
@@ -72,7 +107,7 @@ void orphans_take(struct orphans *orphans, struct holder *holder)
     if (!orphans->checking)
         orphans->checking = event_new(orphans->base, -1, 0, check, orphans);
     if (!orphans->checking || !has_arena(orphans, holder)) {
-        holder_free(holder);
+        end_leases(orphans, holder);
         return;
     }
     holder->is_orphan = true;
@@ -91,4 +126,6 @@ void orphans_done(struct orphans *orphans)
     }
     if (orphans->checking)
         event_free(orphans->checking);
+    if (orphans->ending)
+        event_free(orphans->ending);
 }

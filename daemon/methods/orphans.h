@@ -1,4 +1,7 @@
-/* Leases of clients that still have the arena mapped although their connection has ended. A view's
+/* The leases of clients whose connections have ended. They end in portions, with other calls
+ * between them, because a client may have thousands.
+ *
+ * Leases of clients that still have the arena mapped although their connection has ended. A view's
  * engine reads its mapping without asking, so nothing else may be loaded there. Such leases end
  * when the client has unmapped the arena. Loop thread only. */
 #pragma once
@@ -12,6 +15,7 @@ struct orphans {
     struct leases *leases;   /* borrowed; its holders without a connection are the orphans */
     int arena_fd;            /* borrowed; -1: simulated */
     struct event *checking;  /* NULL before the first orphan */
+    struct event *ending;    /* NULL before the first client with many leases */
     uint64_t wait_usec;      /* until the next check */
 };
 
@@ -25,5 +29,5 @@ int orphans_lock(struct orphans *orphans, struct holder *holder, int client_fd);
 /* A client's connection has ended. Takes the holder. */
 void orphans_take(struct orphans *orphans, struct holder *holder);
 
-/* Ends their leases. Safe on a zeroed struct. */
+/* Ends all their leases at once. Safe on a zeroed struct. */
 void orphans_done(struct orphans *orphans);
