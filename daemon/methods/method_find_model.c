@@ -62,7 +62,8 @@ static bool next_piece(struct finding *finding, const struct model *model,
             if (piece->source != finding->source)
                 continue;
             *ret = (struct file_piece_row){layer->name, piece->file_offset_bytes, piece->bytes,
-                                           model->layers[finding->layer].keep, finding->layer};
+                                           layer_is_kept(&model->layers[finding->layer]),
+                                           finding->layer};
             return true;
         }
     }

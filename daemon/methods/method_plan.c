@@ -7,6 +7,7 @@
 #include "common/clock.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <malloc.h>
 #include <string.h>
 
@@ -15,8 +16,9 @@ enum {
     PLAN_USEC_MAX = 10 * 1000 * 1000 /* of all forecasts of a Plan */
 };
 
-/* A Plan from its call to its last reply. It waits for its turn, reads the definition if the call
- * gave one, and then makes its forecasts. */
+/* A Plan from its call to its last reply, and until a worker has freed what it needed. It waits for
+ * its turn, reads the definition if the call gave one, takes a snapshot in turns of the loop, and
+ * then makes its forecasts. */
 struct planning {
     struct job job;
     struct turn turn;
@@ -30,6 +32,7 @@ struct planning {
     struct forecast_request request;
     const struct policy *const *others; /* the policies still to forecast, ended by NULL; or NULL */
     struct scheduler_snapshot *snapshot;
+    struct event *go_on; /* with the snapshot */
     struct forecast forecast;
     uint64_t deadline_usec;
 };
@@ -84,18 +87,43 @@ static const struct field plan_fields[] = {
     {0},
 };
 
+/* Worker thread. Unused memory of the heap counts in the budget, too. */
+static int dispose(struct job *job, uint64_t index)
+{
+    struct planning *planning = (struct planning *)job;
+    (void)index;
+    planning->definition = definition_unref(planning->definition);
+    planning->snapshot = scheduler_snapshot_free(planning->snapshot);
+    forecast_done(&planning->forecast);
+    planning->forecast = (struct forecast){0};
+    malloc_trim(0);
+    return 0;
+}
+
+/* If the pool ends, the step may not have run. The user's next Plan may begin now. */
+static void disposed(struct job *job, int error)
+{
+    struct planning *planning = (struct planning *)job;
+    if (error < 0)
+        dispose(job, 0);
+    turn_end(&planning->turn);
+    free(planning);
+}
+
+/* The loop would need milliseconds for a large definition and its snapshot. */
 static struct planning *planning_free(struct planning *planning)
 {
     if (!planning)
         return NULL;
-    turn_end(&planning->turn);
     model_source_done(&planning->source);
-    definition_unref(planning->definition);
-    free(planning->name);
-    scheduler_snapshot_free(planning->snapshot);
-    forecast_done(&planning->forecast);
-    free(planning);
-    malloc_trim(0); /* the definition may have been large */
+    free(TAKE_PTR(planning->name));
+    if (planning->snapshot)
+        scheduler_stop_snapshot(planning->snapshot);
+    if (planning->go_on)
+        event_free(planning->go_on);
+    turn_over(&planning->turn);
+    planning->job = (struct job){.n_steps = 1, .step = dispose, .done = disposed};
+    workers_submit(planning->manager->planners, &planning->job);
     return NULL;
 }
 DEFINE_CLEANUP(struct planning *, planning_free);
@@ -124,6 +152,27 @@ static void start_forecast(struct planning *planning)
     planning->job = (struct job){.n_steps = 1, .step = make_forecast, .done = forecast_ended};
     planning->is_running = true;
     workers_submit(planning->manager->planners, &planning->job);
+}
+
+/* Copies a portion, and comes again in the next turn of the loop until the snapshot is complete. */
+static void on_go_on(evutil_socket_t fd, short what, void *context)
+{
+    struct planning *planning = context;
+    int r;
+    (void)fd;
+    (void)what;
+    do
+        r = scheduler_go_on_with_snapshot(planning->snapshot, SCHEDULER_SNAPSHOT_PORTION);
+    while (r > 0 && event_add(planning->go_on, &(struct timeval){0}) < 0);
+    if (r > 0)
+        return;
+    if (r < 0) {
+        call_io_failed(planning->call, "plan", r);
+        planning_free(planning);
+        return;
+    }
+    planning->deadline_usec = clock_monotonic_usec() + PLAN_USEC_MAX;
+    start_forecast(planning);
 }
 
 static void reply_forecast(const struct planning *planning, bool is_last)
@@ -183,13 +232,14 @@ static void start_forecasts(struct planning *planning)
         reply_limit(planning->call, "layers in all passes", PLANNED_LAYERS_MAX);
         return;
     }
-    int r = scheduler_take_snapshot(manager->scheduler, &planning->snapshot);
+    int r = scheduler_begin_snapshot(manager->scheduler, &planning->snapshot);
+    if (r == 0 && !(planning->go_on = event_new(manager->base, -1, 0, on_go_on, planning)))
+        r = -ENOMEM;
     if (r < 0) {
         call_io_failed(planning->call, "plan", r);
         return;
     }
-    planning->deadline_usec = clock_monotonic_usec() + PLAN_USEC_MAX;
-    start_forecast(TAKE_PTR(owned));
+    on_go_on(-1, 0, TAKE_PTR(owned));
 }
 
 static void cancelled(void *context)

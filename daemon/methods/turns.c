@@ -81,8 +81,8 @@ int turn_await(struct turns *turns, struct turn *turn, const struct peer *peer,
     unsigned n_user = 0, n_members = 0;
     const struct turn *other;
     TAILQ_FOREACH (other, &turns->list, entry) {
-        n_user += other->uid == peer->uid;
-        n_members += !other->is_admin;
+        n_user += !other->is_over && other->uid == peer->uid;
+        n_members += !other->is_over && !other->is_admin;
     }
     if (n_user >= turns_per_user(peer) || (!is_admin && n_members >= TURNS_MAX))
         return -EDQUOT;
@@ -90,6 +90,14 @@ int turn_await(struct turns *turns, struct turn *turn, const struct peer *peer,
     TAILQ_INSERT_TAIL(&turns->list, turn, entry);
     begin_next(turns);
     return 0;
+}
+
+void turn_over(struct turn *turn)
+{
+    if (turn->goes_on)
+        turn->is_over = true;
+    else
+        turn_end(turn);
 }
 
 void turn_end(struct turn *turn)

@@ -23,7 +23,7 @@ struct turn {
     TAILQ_ENTRY(turn) entry;
     struct turns *turns; /* NULL: it neither waits nor is in progress */
     uid_t uid;
-    bool is_admin, goes_on;
+    bool is_admin, goes_on, is_over;
     void (*begin)(struct turn *turn);
 };
 TAILQ_HEAD(turn_list, turn);
@@ -45,6 +45,10 @@ int turn_await(struct turns *turns, struct turn *turn, const struct peer *peer,
                void (*begin)(struct turn *turn));
 /* How many turns of this peer's user may wait or be in progress at the same time. */
 unsigned turns_per_user(const struct peer *peer);
+
+/* The work has ended, but for what it holds. A turn in progress no longer counts in the user's
+ * limit; it ends with turn_end. A turn that waits ends. */
+void turn_over(struct turn *turn);
 
 /* Ends the turn, whether it waits or is in progress, so that another may begin. Safe on a turn that
  * has ended. */

@@ -12,6 +12,28 @@ const char *layer_state_name(enum layer_state state)
     return names[state];
 }
 
+struct kept_layers *kept_layers_new(uint32_t n_layers)
+{
+    struct kept_layers *kept = calloc(1, sizeof *kept + n_layers * sizeof *kept->keep);
+    if (kept)
+        atomic_init(&kept->n_refs, 1);
+    return kept;
+}
+
+struct kept_layers *kept_layers_ref(struct kept_layers *kept)
+{
+    if (kept)
+        atomic_fetch_add(&kept->n_refs, 1);
+    return kept;
+}
+
+struct kept_layers *kept_layers_unref(struct kept_layers *kept)
+{
+    if (kept && atomic_fetch_sub(&kept->n_refs, 1) == 1)
+        free(kept);
+    return NULL;
+}
+
 struct model *model_new(struct definition *definition)
 {
     struct model *model = calloc(1, sizeof *model);
@@ -26,6 +48,7 @@ struct model *model_new(struct definition *definition)
         return NULL;
     }
     model->definition = definition_ref(definition);
+    model->n_counted = definition->n_layers;
     for (uint32_t i = 0; i < definition->n_layers; i++) {
         const struct layer_definition *layer = &definition->layers[i];
         uint64_t end_bytes;
@@ -51,6 +74,7 @@ struct model *model_free(struct model *model, struct arena *arena)
     definition_unref(model->definition);
     model_uses_free(model->uses);
     free(model->begins_bytes);
+    kept_layers_unref(model->kept);
     free(model->layers);
     free(model);
     return NULL;

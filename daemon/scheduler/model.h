@@ -6,6 +6,7 @@
 #include "daemon/arena/arena.h"
 #include "daemon/scheduler/model_uses.h"
 
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 enum layer_state {
@@ -35,11 +36,10 @@ struct layer {
     struct fill *fill;            /* the loader's work on it, or NULL; only the loader sets it */
     uint32_t index;               /* in the model, in execution order */
     uint32_t n_mapped_pins;       /* those of n_pins that scheduler_pin_mapped made */
-    uint32_t n_pins : 26;         /* while there are pins, the layer stays resident */
-    uint32_t keep : 1;     /* the plan of its model's runs keeps it, and streams other layers */
-    uint32_t ahead : 1;    /* it was read ahead for a run, and not used since */
-    uint32_t given_up : 1; /* its fill was abandoned, and still runs; the loader sets it */
-    uint32_t counted : 1;  /* already counted in the current walk over leases; 0 between walks */
+    uint32_t n_pins : 27;         /* while there are pins, the layer stays resident */
+    uint32_t ahead : 1;           /* it was read ahead for a run, and not used since */
+    uint32_t given_up : 1;        /* its fill was abandoned, and still runs; the loader sets it */
+    uint32_t counted : 1; /* already counted in the current walk over leases; 0 between walks */
     enum layer_state state : 2; /* may be outdated: use scheduler_layer_state */
 };
 
@@ -57,6 +57,18 @@ struct model_usage {
     uint64_t pinned_bytes, loading_bytes; /* weights of the layers that are pinned or loading */
 };
 
+/* Which layers the plan of a model's runs keeps; the others are streamed. It does not change while
+ * others refer to it. Any thread may take and release references. */
+struct kept_layers {
+    atomic_uint n_refs;
+    bool keep[];
+};
+
+/* With one reference, for the caller to fill in. NULL when out of memory. */
+struct kept_layers *kept_layers_new(uint32_t n_layers);
+struct kept_layers *kept_layers_ref(struct kept_layers *kept);   /* NULL stays NULL */
+struct kept_layers *kept_layers_unref(struct kept_layers *kept); /* returns NULL */
+
 struct model {
     TAILQ_ENTRY(model) by_change;
     uint64_t changed; /* the number of its last change, see scheduler_next_changed */
@@ -72,16 +84,17 @@ struct model {
     uint32_t n_runs, n_holds;
     uint32_t n_views;           /* of clients; only lease.c sets it */
     uint64_t *begins_bytes;     /* while there are runs: bytes of the layers before each layer */
-    uint32_t look_ahead, depth; /* of its runs' plan, like each layer's `keep` */
-    bool has_plan;              /* scheduler_set_run_plan gave it a plan */
+    struct kept_layers *kept;   /* a reference; NULL: its runs have no plan */
+    uint32_t look_ahead, depth; /* of their plan */
     uint32_t period;            /* passes of that plan's schedule; 0: it has none */
     uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
     uint64_t compute_usec;  /* recent mean for a whole pass of a run; 0: unknown */
     uint64_t planned_pages; /* the share that the plan was made for, see planner_task.c */
     double planned_compute_per_page;
     /* Valid for `epoch` only: use scheduler_model_resident. `streamed_bytes` are of layers that the
-     * plan of its runs does not keep. */
+     * plan of its runs does not keep, among the first n_counted layers. */
     uint64_t n_resident, resident_bytes, streamed_bytes;
+    uint32_t n_counted;
     struct model_stats stats; /* use scheduler_model_stats */
     uint64_t epoch;
 };
@@ -90,6 +103,12 @@ TAILQ_HEAD(model_list, model);
 static inline const struct layer_definition *layer_definition(const struct layer *layer)
 {
     return &layer->model->definition->layers[layer->index];
+}
+
+/* Whether the plan of its model's runs keeps it, and streams other layers. */
+static inline bool layer_is_kept(const struct layer *layer)
+{
+    return layer->model->kept && layer->model->kept->keep[layer->index];
 }
 
 /* Makes a model whose layers are all absent. Adds its own reference to the definition. NULL when

@@ -35,11 +35,11 @@ struct planner_task {
     const struct arena *arena; /* borrowed; only for its page size, which never changes */
     uint64_t capacity_pages;
     double compute_per_page;
-    bool *present_keep; /* NULL: the model has no plan for the same share */
+    struct kept_layers *present_kept; /* NULL: the model has no plan for the same share */
     uint64_t *pages;
     struct run_plan present, found;
     uint8_t present_schedule[MODEL_SCHEDULE_STEPS_MAX], found_schedule[MODEL_SCHEDULE_STEPS_MAX];
-    bool *found_keep;
+    struct kept_layers *found_kept;
     bool is_faster; /* faster than the present plan */
 };
 
@@ -48,26 +48,22 @@ struct planner_task *planner_task_free(struct planner_task *task)
     if (!task)
         return NULL;
     definition_unref(task->definition);
-    free(task->present_keep);
+    kept_layers_unref(task->present_kept);
     free(task->pages);
-    free(task->found_keep);
+    kept_layers_unref(task->found_kept);
     free(task);
     return NULL;
 }
 
-static int copy_present(struct planner_task *task, const struct model *model)
+static void copy_present(struct planner_task *task, const struct model *model)
 {
-    uint32_t n_layers = model->definition->n_layers;
-    task->present_keep = reallocarray(NULL, n_layers, sizeof *task->present_keep);
-    if (!task->present_keep)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < n_layers; i++)
-        task->present_keep[i] = model->layers[i].keep;
+    if (!model->kept)
+        return;
+    task->present_kept = kept_layers_ref(model->kept);
     memcpy(task->present_schedule, model->schedule, sizeof task->present_schedule);
     task->present =
-        (struct run_plan){task->present_keep, model->look_ahead, model->depth,
+        (struct run_plan){model->kept->keep, model->look_ahead, model->depth,
                           model->period > 0 ? task->present_schedule : NULL, model->period};
-    return 0;
 }
 
 int planner_begin(const struct scheduler *scheduler, const struct model *model,
@@ -87,17 +83,17 @@ int planner_begin(const struct scheduler *scheduler, const struct model *model,
         *ret = NULL;
         return 0;
     }
-    _cleanup_(planner_task_freep) struct planner_task *task = calloc(1, sizeof *task);
+    struct planner_task *task = calloc(1, sizeof *task);
     if (!task)
         return -ENOMEM;
     task->definition = definition_ref(definition);
     task->arena = scheduler_arena(scheduler);
     task->capacity_pages = capacity_pages;
     task->compute_per_page = compute_per_page;
-    int r = same_share ? copy_present(task, model) : 0;
-    if (r == 0)
-        *ret = TAKE_PTR(task);
-    return r;
+    if (same_share)
+        copy_present(task, model);
+    *ret = task;
+    return 0;
 }
 
 /* Whether the new plan is clearly faster than the model's present one. */
@@ -124,18 +120,18 @@ int planner_work(struct planner_task *task)
     double start_pages = (double)START_BYTES / (double)arena_page_bytes(task->arena);
 
     task->pages = reallocarray(NULL, definition->n_layers, sizeof *task->pages);
-    task->found_keep = reallocarray(NULL, definition->n_layers, sizeof *task->found_keep);
-    if (!task->pages || !task->found_keep)
+    task->found_kept = kept_layers_new(definition->n_layers);
+    if (!task->pages || !task->found_kept)
         return -ENOMEM;
     for (uint32_t i = 0; i < definition->n_layers; i++)
         if (arena_footprint(task->arena, definition->layers[i].bytes,
                             definition->layers[i].shift_bytes, &task->pages[i]) < 0)
             return -ENOMEM;
     int r = planner_plan(definition->n_layers, task->pages, task->capacity_pages,
-                         task->compute_per_page, start_pages, task->found_keep,
+                         task->compute_per_page, start_pages, task->found_kept->keep,
                          task->found_schedule, &task->found);
     task->is_faster = true;
-    if (r == 0 && task->present_keep)
+    if (r == 0 && task->present_kept)
         r = is_clearly_faster(task, start_pages, &task->is_faster);
     return r;
 }
@@ -143,7 +139,7 @@ int planner_work(struct planner_task *task)
 void planner_end(struct scheduler *scheduler, struct model *model, const struct planner_task *task)
 {
     if (task->is_faster)
-        scheduler_set_run_plan(scheduler, model, &task->found);
+        scheduler_set_run_plan(scheduler, model, &task->found, task->found_kept);
     model->planned_pages = task->capacity_pages;
     model->planned_compute_per_page = task->compute_per_page;
 }

@@ -101,7 +101,7 @@ static enum rank rank_of(const struct segment *segment, const struct layer *laye
         return RANK_AHEAD;
     if (segment->model->period > 0)
         return segment->wanted >> layer->index & 1 ? RANK_KEPT : RANK_UNWANTED;
-    return layer->keep ? RANK_KEPT : RANK_STREAMED;
+    return layer_is_kept(layer) ? RANK_KEPT : RANK_STREAMED;
 }
 
 /* Drops the segment's last layers until one of that rank may give way. */

@@ -143,16 +143,26 @@ void scheduler_set_requester(struct scheduler *scheduler, const struct requester
  * if the policy was not expected-use, or if there are more than 100,000 layers, the copy does not
  * know how they were used, and expected-use decides in it as for models that are new.
  * Returns 0 or -ENOMEM. */
-int scheduler_clone(const struct scheduler *scheduler, struct scheduler **ret);
+int scheduler_clone(struct scheduler *scheduler, struct scheduler **ret);
 
-/* The same in two steps, so that a worker can do most of the work. A snapshot takes 24 bytes for
- * each resident or loading layer, and any thread may make schedulers from it. Both return 0 or
- * -ENOMEM. */
+/* The same in steps, so that a worker can do most of the work, and the rest is done in portions. A
+ * snapshot takes 24 bytes for each resident or loading layer and each change meanwhile. Once it is
+ * complete, any thread may make schedulers from it, and free it; before, only the scheduler's.
+ * scheduler_go_on_with_snapshot copies up to `n_layers` layers. It returns 1 if more must follow; 0
+ * when the snapshot is complete, and shows the scheduler as it is at that moment; or -ENOMEM.
+ * The other functions return 0 or -ENOMEM. */
+enum { SCHEDULER_SNAPSHOT_PORTION = 4096 };
 struct scheduler_snapshot;
-int scheduler_take_snapshot(const struct scheduler *scheduler, struct scheduler_snapshot **ret);
+int scheduler_begin_snapshot(struct scheduler *scheduler, struct scheduler_snapshot **ret);
+int scheduler_go_on_with_snapshot(struct scheduler_snapshot *snapshot, unsigned n_layers);
+int scheduler_take_snapshot(struct scheduler *scheduler, struct scheduler_snapshot **ret);
 int scheduler_from_snapshot(const struct scheduler_snapshot *snapshot, struct scheduler **ret);
+/* Gives it up, unless it is complete. Any thread may free it then. */
+void scheduler_stop_snapshot(struct scheduler_snapshot *snapshot);
 struct scheduler_snapshot *scheduler_snapshot_free(struct scheduler_snapshot *snapshot);
 DEFINE_CLEANUP(struct scheduler_snapshot *, scheduler_snapshot_free);
+/* How many layers were copied so far. */
+size_t scheduler_snapshot_copies(const struct scheduler_snapshot *snapshot);
 
 /* The reason why a model was refused: the first layer that can never fit, or the limit that was
  * reached. */
@@ -306,9 +316,11 @@ void scheduler_run_start_at(struct scheduler *scheduler, struct run *run, uint32
 struct run *scheduler_end_run(struct scheduler *scheduler, struct run *run);
 void scheduler_end_runs(struct scheduler *scheduler); /* all of them */
 
-/* Sets the plan of a model's runs. Without a plan they keep no layer and read none ahead. */
+/* Sets the plan of a model's runs, which keep the layers of `kept` (plan->keep does not matter),
+ * and adds its own reference to it. Without a plan they keep no layer and read none ahead. Visits a
+ * bounded number of layers. */
 void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
-                            const struct run_plan *plan);
+                            const struct run_plan *plan, struct kept_layers *kept);
 
 /* scheduler_run_enter: the run now uses its next layer, and the layer after it becomes its next
  * one. scheduler_run_leave: the run no longer uses the layer that it entered. */

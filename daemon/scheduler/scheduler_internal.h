@@ -22,7 +22,8 @@ struct scheduler {
     struct run_list runs;      /* those of one model are neighbours */
     struct {
         uint64_t n_layers, pages, bytes;
-    } can_give_way; /* sums over `evictable` */
+    } can_give_way;                                         /* sums over `evictable` */
+    LIST_HEAD(snapshot_list, scheduler_snapshot) snapshots; /* that are being taken */
     uint64_t pinned_pages;
     uint64_t last_fill_id;
     uint64_t now_usec; /* of the last request */
@@ -86,6 +87,14 @@ void scheduler_touch_model(struct scheduler *scheduler, struct model *model);
 
 /* Begins to count again what is resident, if a flush has made the counts invalid. */
 void scheduler_renew_counts(const struct scheduler *scheduler, struct model *model);
+
+/* For the snapshots that are being taken: the layer has changed; it is about to leave the list of
+ * pinned or of evictable layers; all evictable layers have been evicted in one step; the model is
+ * new. */
+void scheduler_note_layer(const struct scheduler *scheduler, const struct layer *layer);
+void scheduler_note_unlisted(const struct scheduler *scheduler, const struct layer *layer);
+void scheduler_note_flush(const struct scheduler *scheduler);
+void scheduler_note_model(const struct scheduler *scheduler, const struct model *model);
 
 /* Calls the observer. Adds to the event for whom and by which policy it happens. */
 void scheduler_tell(const struct scheduler *scheduler, struct scheduler_event event);

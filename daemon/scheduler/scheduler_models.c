@@ -15,6 +15,7 @@ void scheduler_link_model(struct scheduler *scheduler, struct model *model)
     scheduler->n_layers += model->definition->n_layers;
     model->changed = ++scheduler->last_change;
     TAILQ_INSERT_TAIL(&scheduler->by_change, model, by_change);
+    scheduler_note_model(scheduler, model);
 }
 
 void scheduler_touch_model(struct scheduler *scheduler, struct model *model)
@@ -204,7 +205,7 @@ uint64_t scheduler_model_resident(const struct scheduler *scheduler, const struc
 
 uint64_t scheduler_model_streamed(const struct scheduler *scheduler, const struct model *model)
 {
-    return model->epoch == scheduler->epoch && model->n_runs > 0 && model->has_plan
+    return model->epoch == scheduler->epoch && model->n_runs > 0 && model->kept
                ? model->streamed_bytes
                : 0;
 }

@@ -58,6 +58,7 @@ int scheduler_new(struct arena *arena, const struct policy *policy, struct sched
     scheduler->policy = policy;
     scheduler->models_end = &scheduler->models;
     TAILQ_INIT(&scheduler->runs);
+    LIST_INIT(&scheduler->snapshots);
     TAILQ_INIT(&scheduler->by_change);
     *ret = scheduler;
     return 0;
@@ -67,6 +68,7 @@ struct scheduler *scheduler_free(struct scheduler *scheduler)
 {
     if (!scheduler)
         return NULL;
+    assert(LIST_EMPTY(&scheduler->snapshots));
     scheduler_end_runs(scheduler);
     arena_reset(scheduler->arena); /* so that no layer has pages to release */
     while (scheduler->models) {
@@ -183,6 +185,7 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
             scheduler_list_evictable(scheduler, layer, -1);
             scheduler_list_evictable(scheduler, layer, 1);
         }
+        scheduler_note_layer(scheduler, layer);
         *ret = verdict;
         return 0;
     }
@@ -288,6 +291,7 @@ void scheduler_pin(struct scheduler *scheduler, struct layer *layer)
         scheduler->pinned_pages += layer->allocation.n_pages;
         layer->model->n_pinned++;
         layer->model->usage.pinned_bytes += layer_definition(layer)->bytes;
+        scheduler_note_layer(scheduler, layer);
     }
     layer->model->usage.n_pins++;
     scheduler_touch_model(scheduler, layer->model);
@@ -298,11 +302,13 @@ void scheduler_unpin(struct scheduler *scheduler, struct layer *layer)
 {
     assert(layer->n_pins > 0);
     if (--layer->n_pins == 0) {
+        scheduler_note_unlisted(scheduler, layer);
         layer_list_remove(&scheduler->pinned, layer);
         scheduler->pinned_pages -= layer->allocation.n_pages;
         layer->model->n_pinned--;
         layer->model->usage.pinned_bytes -= layer_definition(layer)->bytes;
         scheduler_list_evictable(scheduler, layer, 1);
+        scheduler_note_layer(scheduler, layer);
     }
     layer->model->usage.n_pins--;
     scheduler_touch_model(scheduler, layer->model);

@@ -80,19 +80,30 @@ void scheduler_end_runs(struct scheduler *scheduler)
         scheduler_end_run(scheduler, TAILQ_FIRST(&scheduler->runs));
 }
 
+/* Counts more of the layers that the model's runs stream: of a very large model it counts a portion
+ * when the plan changes, and another whenever a run goes on. */
+static void count_streamed(const struct scheduler *scheduler, struct model *model)
+{
+    enum { PORTION = 4096 };
+    uint32_t left = model->definition->n_layers - model->n_counted;
+    for (uint32_t n = left < PORTION ? left : PORTION; n > 0; n--) {
+        const struct layer *layer = &model->layers[model->n_counted++];
+        if (!layer_is_kept(layer) && scheduler_layer_state(scheduler, layer) == LAYER_RESIDENT)
+            model->streamed_bytes += layer_definition(layer)->bytes;
+    }
+}
+
 void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
-                            const struct run_plan *plan)
+                            const struct run_plan *plan, struct kept_layers *kept)
 {
     uint32_t n_layers = model->definition->n_layers;
     assert(plan->depth <= RUN_DEPTH_MAX);
     scheduler_renew_counts(scheduler, model);
+    kept_layers_unref(model->kept);
+    model->kept = kept_layers_ref(kept);
     model->streamed_bytes = 0;
-    for (uint32_t i = 0; i < n_layers; i++) {
-        struct layer *layer = &model->layers[i];
-        layer->keep = plan->keep[i];
-        if (!layer->keep && scheduler_layer_state(scheduler, layer) == LAYER_RESIDENT)
-            model->streamed_bytes += layer_definition(layer)->bytes;
-    }
+    model->n_counted = 0;
+    count_streamed(scheduler, model);
     scheduler_touch_model(scheduler, model);
     model->period = plan->schedule ? plan->period : 0;
     if (plan->schedule) {
@@ -100,7 +111,6 @@ void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
         assert(plan->period > 0 && plan->period * n_layers <= MODEL_SCHEDULE_STEPS_MAX);
         memcpy(model->schedule, plan->schedule, plan->period * n_layers);
     }
-    model->has_plan = true;
     model->look_ahead = plan->look_ahead;
     model->depth = plan->depth;
 }
@@ -108,6 +118,7 @@ void scheduler_set_run_plan(struct scheduler *scheduler, struct model *model,
 void scheduler_run_enter(struct scheduler *scheduler, struct run *run, uint64_t now_usec)
 {
     uint32_t next = run->next->index + 1;
+    count_streamed(scheduler, run->model);
     if (next == run->model->definition->n_layers) {
         next = 0;
         run->n_passes++;

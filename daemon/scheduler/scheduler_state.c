@@ -63,6 +63,7 @@ void scheduler_renew_counts(const struct scheduler *scheduler, struct model *mod
     model->epoch = scheduler->epoch;
     model->stats.evictions += model->n_resident - model->n_pinned;
     model->n_resident = model->resident_bytes = model->streamed_bytes = 0;
+    model->n_counted = model->definition->n_layers;
 }
 
 /* Counts a resident layer in (1) or out (-1), while it holds its pages. Adding the two's complement
@@ -75,7 +76,8 @@ static void count_resident(struct scheduler *scheduler, const struct layer *laye
     scheduler_renew_counts(scheduler, model);
     model->n_resident += (uint64_t)sign;
     model->resident_bytes += bytes;
-    model->streamed_bytes += layer->keep ? 0 : bytes;
+    if (layer->index < model->n_counted && !layer_is_kept(layer))
+        model->streamed_bytes += bytes;
     scheduler->stats.layers_resident += (uint64_t)sign;
     scheduler->stats.resident_bytes += (uint64_t)sign * layer_definition(layer)->bytes;
 }
@@ -86,6 +88,7 @@ void scheduler_list_evictable(struct scheduler *scheduler, struct layer *layer, 
         layer_list_append(&scheduler->evictable, layer);
         model_uses_offer(layer->model->uses, layer->index);
     } else {
+        scheduler_note_unlisted(scheduler, layer);
         layer_list_remove(&scheduler->evictable, layer);
         model_uses_withdraw(layer->model->uses, layer->index);
     }
@@ -134,6 +137,7 @@ int scheduler_step_layer(struct scheduler *scheduler, struct layer *layer, enum 
         arena_release(scheduler->arena, &layer->allocation);
     }
     layer->state = to;
+    scheduler_note_layer(scheduler, layer);
     scheduler_touch_model(scheduler, layer->model);
     scheduler_tell_of_layer(scheduler, type, layer);
     return 0;
@@ -168,6 +172,7 @@ void scheduler_flush(struct scheduler *scheduler)
     scheduler->epoch++;
     scheduler->evictable = (struct layer_list){0};
     memset(&scheduler->can_give_way, 0, sizeof scheduler->can_give_way);
+    scheduler_note_flush(scheduler);
     scheduler->stats.layers_resident = 0;
     scheduler->stats.resident_bytes = 0;
     for (const struct layer *layer = scheduler->pinned.oldest; layer; layer = layer->newer)

@@ -4,6 +4,7 @@
 
 #include "daemon/scheduler/rehearsal.h"
 #include "tests/unit/define.h"
+#include "tests/unit/set_run_plan.h"
 
 enum { REHEARSED_PAGE = 4096, REHEARSED_MAX = 128 };
 
@@ -31,7 +32,7 @@ static inline void rehearsed_begin(struct rehearsed *rehearsed, uint32_t n_layer
     ck_assert_int_eq(scheduler_new(arena, &policy_next_use, &rehearsed->scheduler), 0);
     ck_assert_int_eq(
         scheduler_add_model(rehearsed->scheduler, definition, &rehearsed->model, &refusal), 0);
-    scheduler_set_run_plan(rehearsed->scheduler, rehearsed->model, plan);
+    set_run_plan(rehearsed->scheduler, rehearsed->model, plan);
     struct rehearsal_rates rates = {
         .disk_bytes_per_sec = REHEARSED_PAGE * 1000,
         .compute_usec = (uint64_t)((double)total_pages * compute_per_page * 1000 + 0.5)};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tests/unit/scheduler_fixture.h"
+#include "tests/unit/set_run_plan.h"
 
 static inline struct run *begin(struct fixture *fixture, struct model *model)
 {
@@ -20,7 +21,7 @@ static inline void plan(struct fixture *fixture, struct model *model, const char
     ck_assert_uint_eq(strlen(keep), model->definition->n_layers);
     for (size_t i = 0; i < strlen(keep); i++)
         mask[i] = keep[i] == 'k';
-    scheduler_set_run_plan(fixture->scheduler, model, &(struct run_plan){mask, look_ahead, depth});
+    set_run_plan(fixture->scheduler, model, &(struct run_plan){mask, look_ahead, depth});
 }
 
 /* The layer that is read ahead now, -1 for none. */

@@ -64,7 +64,7 @@ static uint64_t rank(const struct world *world, const struct layer *target,
         return 4;
     if (layer->model->period > 0)
         return is_wanted(world, target, layer) ? 3 : 1;
-    return layer->keep ? 3 : 2;
+    return layer_is_kept(layer) ? 3 : 2;
 }
 
 /* All evictable layers. False if two of them are equally good. */
@@ -123,7 +123,7 @@ static void draw_model(struct world *world)
         add_run_in_pass(world, model, (uint32_t)random_below(n_layers), random_below(5));
     for (uint32_t i = 0; i < n_layers; i++) {
         struct layer *layer = &model->layers[i];
-        layer->keep = random_below(4) == 0;
+        model->kept->keep[i] = random_below(4) == 0;
         layer->ahead = random_below(8) == 0;
         uint64_t state = random_below(8);
         if (state < 2)

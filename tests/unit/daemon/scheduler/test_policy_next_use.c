@@ -31,8 +31,8 @@ START_TEST(test_one_run)
     assert_victims(&world, NULL, 2, "a1");
     assert_victims(&world, NULL, 3, "a1 a0");
     assert_victims(&world, NULL, 9, "a1 a0 a4 a3 a2");
-    a->layers[1].keep = 1;
-    a->layers[4].keep = 1;
+    a->kept->keep[1] = true;
+    a->kept->keep[4] = true;
     a->layers[0].ahead = 1;
     a->layers[1].ahead = 1; /* this decides */
     assert_victims(&world, NULL, 10, "a3 a2 a4 a1 a0");
@@ -96,7 +96,7 @@ START_TEST(test_reading_ahead)
     assert_victims(&world, target, 2, "a0");
     assert_victims(&world, target, 6, "a0 a5 a4");
     assert_victims(&world, target, 7, NULL);
-    a->layers[5].keep = 1;
+    a->kept->keep[5] = true;
     assert_victims(&world, target, 4, "a0 a4");
     assert_victims(&world, target, 5, NULL);
     a->layers[4].ahead = 1;

@@ -2,6 +2,7 @@
  * counted. */
 #include "tests/unit/run_suite.h"
 #include "tests/unit/runs_fixture.h"
+#include "tests/unit/set_run_plan.h"
 
 START_TEST(test_reads_the_next_missing_layer)
 {
@@ -131,8 +132,8 @@ START_TEST(test_schedule)
     static const uint8_t schedule[] = {13, 14, 13, 9, /* then */ 11, 2, 4, 8};
     struct fixture copy = {0};
     BEGIN(3, 1, 1, 1, 1);
-    scheduler_set_run_plan(fixture.scheduler, model,
-                           &(struct run_plan){keep, UINT32_MAX, RUN_DEPTH_MAX, schedule, 2});
+    set_run_plan(fixture.scheduler, model,
+                 &(struct run_plan){keep, UINT32_MAX, RUN_DEPTH_MAX, schedule, 2});
     enter(&fixture, run);
     for (int index = 2; index <= 3; index++) { /* not 1 */
         ck_assert_int_eq(read_ahead(&fixture, run), index);
@@ -167,8 +168,7 @@ START_TEST(test_schedule)
     ck_assert_uint_eq(copied->period, 2);
     ck_assert_mem_eq(copied->schedule, schedule, sizeof schedule);
     scheduler_free(copy.scheduler);
-    scheduler_set_run_plan(fixture.scheduler, model,
-                           &(struct run_plan){keep, UINT32_MAX, 2, NULL, 0});
+    set_run_plan(fixture.scheduler, model, &(struct run_plan){keep, UINT32_MAX, 2, NULL, 0});
     ck_assert_uint_eq(model->period, 0);
     ck_assert_int_eq(read_ahead(&fixture, run), 2);
     scheduler_complete(fixture.scheduler, &model->layers[2], 1);

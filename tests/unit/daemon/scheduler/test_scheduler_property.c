@@ -5,6 +5,7 @@
 #include "tests/unit/naive_scheduler.h"
 #include "tests/unit/policies.h"
 #include "tests/unit/run_suite.h"
+#include "tests/unit/set_run_plan.h"
 
 enum { OPERATIONS = 100000, OPERATIONS_EACH = 2000 };
 
@@ -206,7 +207,7 @@ static void do_plan(struct world *world, struct model *model)
     for (uint32_t i = 0; i < model->definition->n_layers; i++)
         keep[i] = world->layers[slot_of(model)][i].keep = random_below(3) == 0;
     world->shadow = scheduler_free(world->shadow);
-    scheduler_set_run_plan(world->scheduler, model, &plan);
+    set_run_plan(world->scheduler, model, &plan);
 }
 
 static void do_run(struct world *world)
