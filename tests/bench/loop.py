@@ -18,6 +18,7 @@ import statistics
 import struct
 import sys
 import tempfile
+import time
 
 BUILD = pathlib.Path(sys.argv[1]).resolve()
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 3
@@ -179,14 +180,19 @@ def list_and_plan(loop):
         loop.daemon.settle()
 
 
+def lease_many(loop):
+    leasing = []
+    for n in range(N_LEASING):
+        leasing.append(loop.connect())
+        leasing[-1].pipeline([Connection.message(
+            "Acquire", model="many", layer="l%d" % (n * LEASES_PER_CONNECTION + i))
+            for i in range(LEASES_PER_CONNECTION)])
+    return leasing
+
+
 def lease(loop):
     with loop.measure("Acquire"):
-        leasing = []
-        for n in range(N_LEASING):
-            leasing.append(loop.connect())
-            leasing[-1].pipeline([Connection.message(
-                "Acquire", model="many", layer="l%d" % (n * LEASES_PER_CONNECTION + i))
-                for i in range(LEASES_PER_CONNECTION)])
+        leasing = lease_many(loop)
     loop.time("UnloadModel", "Busy, 65,536 leases", model="many", error="Busy")
     loop.time("LoadLayer", "Busy, a layer too many", model="large", layer="l0", error="Busy")
     loop.time("Plan", "Plan, 65,536 leases", model="many", policy="lru")
@@ -197,6 +203,37 @@ def lease(loop):
             connection.socket.close()
         while loop.probe.call("Stats")["arena"]["leasedBytes"] > 0:
             pass
+
+
+def lease_until_grace_is_over(loop):
+    """65,536 leases are not taken up again after a restart."""
+    leasing = lease_many(loop)
+    loop.daemon.restart(lease_grace="1s")
+    for connection in leasing:
+        connection.socket.close()
+    loop.probe, loop.connection = loop.connect(), loop.connect()
+    assert loop.probe.call("Stats")["arena"]["leasedBytes"] > 0
+    with loop.measure("lease-grace ends 65,536 leases"):
+        while loop.probe.call("Stats")["arena"]["leasedBytes"] > 0:
+            time.sleep(0.01)
+
+
+def replace_in_vain(loop):
+    """The file of the new model is cut while it is loaded, so the old model is registered again."""
+    file = weights(["model.layers.%d.w" % i for i in range(N_LAYERS)])
+    leaving = loop.connect()
+    with loop.measure("LoadModel, a replacement that fails"):
+        leaving.send("LoadModel", file=file, definitionFileDescriptor=0, name="many", replace=True,
+                     more=True)
+        while json.loads(leaving.receive())["parameters"]["layersDone"] < N_LAYERS // 2:
+            pass
+        file.truncate(PAGE)
+        while b'"error"' not in (reply := leaving.receive()):
+            assert b'"continues"' in reply, reply
+    assert loop.connection.call("List", model="many", layer="l0")["total"] == 0  # no tensors
+    leaving.socket.close()
+    loop.connection.call("UnloadModel", model="many")
+    loop.load(MANY)
 
 
 def evict(loop, policy, run=False, watchers=0, shuffled=False):
@@ -269,6 +306,8 @@ def play(loop):
     loop.load(MANY, "LoadModel")
     list_and_plan(loop)
     lease(loop)
+    lease_until_grace_is_over(loop)
+    replace_in_vain(loop)
     for policy in POLICIES:
         evict(loop, policy)
     evict(loop, "lru", shuffled=True)
