@@ -240,15 +240,19 @@ static void reply_must_unload(struct call *call, const struct victims *victims,
     call_error_fields(call, ERROR_MUST_UNLOAD, must_unload_fields, reply);
 }
 
+void reply_load_failure(struct call *call, int error, const char *path)
+{
+    if (error == -ESTALE)
+        call_error(call, ERROR_SOURCE_CHANGED, json_pack("{s:s}", "path", path));
+    else
+        call_io_failed(call, "load", error);
+}
+
 void reply_load_end(struct manager *manager, struct call *call, const struct load_end *end)
 {
-    if (end->error == -ESTALE) {
-        call_error(call, ERROR_SOURCE_CHANGED,
-                   json_pack("{s:s}", "path", layer_failed_path(end->layer)));
-        return;
-    }
     if (end->error < 0) {
-        call_io_failed(call, "load", end->error);
+        reply_load_failure(call, end->error,
+                           end->error == -ESTALE ? layer_failed_path(end->layer) : NULL);
         return;
     }
 

@@ -7,6 +7,8 @@ void reply_read_failure(struct call *call, int error, const struct model_read_re
 void reply_model_refusal(struct call *call, const struct model_refusal *refusal);
 /* The path of the first of the layer's files that has changed, or else of its first file. */
 const char *layer_failed_path(const struct layer *layer);
+/* A load has failed; `path` is that of the file that has changed, if that is why (-ESTALE). */
+void reply_load_failure(struct call *call, int error, const char *path);
 void reply_load_end(struct manager *manager, struct call *call, const struct load_end *end);
 void reply_not_found(struct call *call, const char *kind, const char *name);
 void reply_limit(struct call *call, const char *limit, uint64_t maximum);

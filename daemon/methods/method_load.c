@@ -2,14 +2,12 @@
 #include "daemon/methods/error_replies.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/parameters.h"
-#include "daemon/methods/unloading.h"
+#include "daemon/methods/restoring.h"
 
 #include "common/clock.h"
-#include "common/log.h"
 
 #include <errno.h>
 #include <event2/event.h>
-#include <string.h>
 
 /* One LoadModel or LoadLayer in progress. Freed after its final answer, or when the peer goes
  * away. */
@@ -22,6 +20,7 @@ struct loading {
     struct model *model;
     struct definition *replaced;      /* of the model that this one has replaced; or NULL */
     struct unloading unloading;       /* of that model */
+    struct restoring restoring;       /* of that model, after the new one has failed */
     struct wait wait;                 /* for room that views should give back ... */
     const struct layer *recalled_for; /* ... for this layer */
     uint64_t zero_bytes;              /* see zeroBytes in the interface file */
@@ -73,6 +72,10 @@ static void cancelled(void *context)
 {
     struct loading *loading = context;
     wait_end(&loading->wait);
+    if (loading->restoring.manager) {
+        restoring_without_call(&loading->restoring);
+        return;
+    }
     if (loading->reader)
         model_reader_cancel(loading->reader);
     if (loading->load)
@@ -163,28 +166,32 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     model_progress(&progress, layer, loading);
 }
 
-/* The model cannot be read. Registers the one that it has replaced again, unless a client already
- * uses the new one. */
-static void restore(struct loading *loading)
+static void restored(void *context)
 {
-    struct model_refusal refusal;
-    struct model *model;
+    loading_free(context);
+}
 
-    int r = scheduler_replace_model(loading->manager->scheduler, loading->model, loading->replaced,
-                                    &model, &refusal);
-    if (r < 0)
-        log_warn("the model %s, which was replaced, cannot be registered again: %s",
-                 loading->replaced->name, strerror(-r));
+/* The model cannot be read. The reply waits until the one that it has replaced is registered
+ * again. */
+static void restore(struct loading *loading, const struct load_end *end)
+{
+    loading->load = NULL;
+    if (loading->ticker)
+        event_del(loading->ticker);
+    restoring_begin(&loading->restoring, loading->manager, loading->call, end, loading->replaced,
+                    restored, loading);
 }
 
 static void model_ended(const struct load_progress *progress, const struct load_end *end,
                         void *context)
 {
     _cleanup_(loading_freep) struct loading *loading = context;
+    if (end->error < 0 && loading->replaced) {
+        restore(TAKE_PTR(loading), end);
+        return;
+    }
     if (end->error < 0 || end->refusal != ERROR_NONE) {
         reply_load_end(loading->manager, loading->call, end);
-        if (end->error < 0 && loading->replaced)
-            restore(loading);
         return;
     }
     struct load_reply reply = describe(loading, progress, NULL);
