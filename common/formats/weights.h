@@ -23,6 +23,12 @@
  * them. The other tensors of the layer are one together, because programs read norms and biases
  * between the large tensors.
  *
+ * If experts and tables of which a token reads one row are at least half of the model's bytes, each
+ * expert, and each chunk of UNIT_CHUNK_BYTES of such a table, is a unit that is used by chance:
+ * "blk.0:u5" is expert 5 of the layer, with its slices "blk.0.ffn_up_exps.weight[5]" of all tensors
+ * of experts. Slices have at least a page. The rest of the layer is "blk.0:1", which is cut as
+ * above. See weights_slice.h for what is not sliced.
+ *
  * Which aliases are valid: those whose `kept` is a tensor in one of the files. Such an alias is a
  * full name of the tensor, for the same bytes. If a tensor has the alias's name, the alias is
  * ignored. An alias for two tensors is refused. An alias of an alias is ignored.

@@ -4,6 +4,7 @@
 #include "common/formats/weights.h"
 #include "common/formats/weights_grouping.h"
 #include "common/formats/weights_index.h"
+#include "common/formats/weights_slice.h"
 #include "common/formats/weights_words.h"
 #include "common/utf8.h"
 
@@ -70,7 +71,7 @@ static void find_groups(struct grouping *grouping)
             continue;
         }
         struct group *group = &grouping->groups[grouping->n_groups];
-        *group = (struct group){.first = i, .n_items = 1, .position = item->position};
+        *group = (struct group){.first = i, .n_items = 1, .position = item->position, .unit = -1};
         if (item->number >= 0) {
             if (!same || item[-1].number < 0)
                 grouping->families[grouping->n_families++] = (struct family){
@@ -205,7 +206,10 @@ static int build_layer(struct definition_builder *builder, const struct grouping
     const struct item *item = &grouping->items[group->first];
     char name[DEFINITION_NAME_MAX + 12];
 
-    if (group->part == 0)
+    if (group->unit >= 0)
+        snprintf(name, sizeof name, "%.*s:u%" PRId32, (int)item->n_layer, item->entry->name,
+                 group->unit);
+    else if (group->part == 0)
         snprintf(name, sizeof name, "%.*s", (int)item->n_layer, item->entry->name);
     else
         snprintf(name, sizeof name, "%.*s:%" PRIu32, (int)item->n_layer, item->entry->name,
@@ -277,7 +281,8 @@ static void add_item(struct grouping *grouping, const struct weights_tensor *ten
 {
     struct item *item = &grouping->items[grouping->n_items++];
 
-    *item = (struct item){tensor->entry, alias, tensor->position, 0, 0, 0};
+    *item = (struct item){
+        .entry = tensor->entry, .alias = alias, .position = tensor->position, .unit = tensor->unit};
     parse_name(tensor->entry->name, item);
 }
 
@@ -294,9 +299,13 @@ static int group(struct grouping *grouping, const struct weights_index *index, u
     int r = unit_bytes > 0 ? grouping_cut(grouping, unit_bytes) : 0;
     if (r < 0)
         return r;
-    if (grouping->n_groups > DEFINITION_LAYERS_MAX)
-        return definition_refuse(problem, NULL, "the tensors make %u layers, more than %d",
-                                 grouping->n_groups, DEFINITION_LAYERS_MAX);
+    if (grouping->n_groups > DEFINITION_LAYERS_MAX) {
+        const struct group *first = &grouping->groups[DEFINITION_LAYERS_MAX];
+        struct place place = {.key = grouping->items[first->first].entry->name};
+        return definition_refuse(problem, unit_bytes > 0 ? &place : NULL,
+                                 "the tensors make %u layers, more than %d", grouping->n_groups,
+                                 DEFINITION_LAYERS_MAX);
+    }
     qsort_r(grouping->groups, grouping->n_groups, sizeof *grouping->groups, compare_groups,
             grouping->items);
     return 0;
@@ -312,9 +321,13 @@ int weights_group(const char *model_name, struct tensor_file *const *files, uint
     int r = weights_index_init(&index, files, n_files, ret_problem);
     if (r < 0)
         return r;
+    if (unit_bytes > 0 && (r = weights_slice(&index, ret_problem)) < 0) {
+        weights_index_done(&index);
+        return r;
+    }
     struct grouping grouping = {
         .items = calloc((size_t)index.n_tensors + index.n_aliases, sizeof *grouping.items),
-        .groups = calloc(index.n_tensors, sizeof *grouping.groups),
+        .groups = calloc((size_t)index.n_tensors + 1, sizeof *grouping.groups),
         .families = calloc(index.n_tensors, sizeof *grouping.families),
     };
     r = !grouping.items || !grouping.groups || !grouping.families

@@ -10,6 +10,7 @@ struct item {
     uint16_t n_prefix; /* length of the part of the name that identifies the family or the module */
     uint16_t n_layer;  /* ... the layer */
     int32_t number;    /* of the block; -1: a module */
+    int32_t unit;      /* as in struct weights_tensor */
 };
 
 /* A future layer: items[first] and the items after it. */
@@ -17,7 +18,8 @@ struct group {
     uint32_t first, n_items;
     uint32_t position; /* of its first tensor */
     uint32_t rank;     /* groups are ordered by rank, then by number, then by position */
-    uint32_t part;     /* counts the parts of a layer that is cut, from 1; 0: a whole layer */
+    uint32_t part;     /* counts the parts of a layer that is cut, from 1; 0: no such part */
+    int32_t unit;      /* as in struct weights_tensor */
 };
 
 struct family {

@@ -1,6 +1,7 @@
 /* Invariant: tensors and aliases are each sorted by name, and no name occurs twice. */
 #include "common/formats/weights_index.h"
 
+#include "common/definition/definition_pool.h"
 #include "common/definition/definition_value.h"
 #include "common/utf8.h"
 
@@ -116,7 +117,7 @@ int weights_index_init(struct weights_index *index, struct tensor_file *const *f
     for (uint32_t i = 0; i < n_files; i++)
         for (uint32_t j = 0; j < files[i]->n_entries; j++) {
             index->tensors[index->n_tensors] =
-                (struct weights_tensor){&files[i]->entries[j], files[i], i, index->n_tensors};
+                (struct weights_tensor){&files[i]->entries[j], files[i], i, index->n_tensors, -1};
             index->n_tensors++;
         }
     qsort(index->tensors, index->n_tensors, sizeof *index->tensors, compare_names);
@@ -128,10 +129,29 @@ int weights_index_init(struct weights_index *index, struct tensor_file *const *f
     return r;
 }
 
+int weights_index_replace(struct weights_index *index, struct weights_tensor *tensors,
+                          uint32_t n_tensors, struct definition_problem *problem)
+{
+    struct weights_index other = {.tensors = tensors, .n_tensors = n_tensors};
+
+    qsort(tensors, n_tensors, sizeof *tensors, compare_names);
+    int r = check_names(&other, problem);
+    if (r < 0)
+        return r;
+    for (uint32_t i = 0; i < index->n_aliases; i++)
+        index->aliases[i].tensor = find_tensor(&other, index->aliases[i].tensor->entry->name);
+    free(index->tensors);
+    index->tensors = tensors;
+    index->n_tensors = n_tensors;
+    return 0;
+}
+
 void weights_index_done(struct weights_index *index)
 {
     free(index->tensors);
     free(index->aliases);
+    free(index->entries);
+    definition_pool_free(index->pool);
     *index = (struct weights_index){0};
 }
 

@@ -1,6 +1,5 @@
 #include "common/residency/layer_units.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -10,71 +9,6 @@ struct finder {
     struct unit_group *others;
     size_t n_others;
 };
-
-static bool ends_with(const char *name, const char *end)
-{
-    size_t n = strlen(name), n_end = strlen(end);
-
-    if (n < n_end || strcmp(name + n - n_end, end) != 0)
-        return false;
-    return n == n_end || name[n - n_end - 1] == '.';
-}
-
-static bool is_table(const struct tensor *tensor)
-{
-    static const char *const ends[] = {"token_embd.weight", "per_layer_token_embd.weight",
-                                       "embed_tokens.weight", "embed_tokens_per_layer.weight",
-                                       "wte.weight"};
-
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (ends_with(tensor->name, ends[i]))
-            return tensor->n_dims >= 2;
-    return false;
-}
-
-/* The number in "experts.N.", or -1. */
-static int64_t find_expert(const char *name)
-{
-    const char *at = strstr(name, "experts.");
-    char *end;
-
-    if (!at || (at > name && at[-1] != '.') || !isdigit((unsigned char)at[8]))
-        return -1;
-    errno = 0;
-    unsigned long expert = strtoul(at + 8, &end, 10);
-    return errno == 0 && *end == '.' && expert < UNIT_EXPERTS_MAX ? (int64_t)expert : -1;
-}
-
-static bool is_fused(const char *name)
-{
-    const char *at = strstr(name, "experts.");
-
-    if (strstr(name, "_exps."))
-        return true;
-    return at && (at == name || at[-1] == '.') && !isdigit((unsigned char)at[8]);
-}
-
-/* Why the tensor cannot be cut into its experts, or NULL. */
-static const char *find_obstacle(const struct tensor *tensor, uint64_t n_layer_experts)
-{
-    uint64_t n_elements = 1, bytes;
-
-    if (tensor->n_dims == 0 || tensor->shape[0] == 0 || tensor->bytes == 0)
-        return "it has no experts";
-    if (tensor->shape[0] > UNIT_EXPERTS_MAX)
-        return "it has more than 65535 experts";
-    if (n_layer_experts > 0 && tensor->shape[0] != n_layer_experts)
-        return "another tensor of the layer has another number of experts";
-    for (size_t i = 1; i < tensor->n_dims; i++)
-        if (__builtin_mul_overflow(n_elements, tensor->shape[i], &n_elements))
-            return "an expert is too large";
-    if (dtype_bytes(tensor->type, n_elements, &bytes) < 0)
-        return "an expert does not end at a block";
-    if (bytes == 0 || tensor->bytes / tensor->shape[0] != bytes ||
-        tensor->bytes % tensor->shape[0] != 0)
-        return "the experts do not divide it";
-    return NULL;
-}
 
 static void add_fused(struct finder *finder, const struct tensor *tensor)
 {
@@ -113,7 +47,7 @@ static void add_other(struct finder *finder, const struct tensor *tensor, const 
                                  .unit_bytes = tensor->bytes,
                                  .bytes = tensor->bytes,
                                  .uncut = uncut};
-    if (is_table(tensor) && tensor->bytes > UNIT_CHUNK_BYTES) {
+    if (tensor_is_table(tensor->name, tensor->n_dims) && tensor->bytes > UNIT_CHUNK_BYTES) {
         group->kind = UNIT_CHUNK;
         group->n_units = (tensor->bytes - 1) / UNIT_CHUNK_BYTES + 1;
         group->unit_bytes = UNIT_CHUNK_BYTES;
@@ -122,9 +56,9 @@ static void add_other(struct finder *finder, const struct tensor *tensor, const 
 
 static void add(struct finder *finder, const struct tensor *tensor)
 {
-    int64_t expert = find_expert(tensor->name);
-    bool fused = expert < 0 && is_fused(tensor->name);
-    const char *uncut = fused ? find_obstacle(tensor, finder->fused.n_units) : NULL;
+    int64_t expert = tensor_expert(tensor->name);
+    bool fused = expert < 0 && tensor_is_fused(tensor->name);
+    const char *uncut = fused ? tensor_find_obstacle(tensor, finder->fused.n_units) : NULL;
 
     if (expert >= 0 && tensor->bytes > 0)
         add_own(finder, tensor, expert);

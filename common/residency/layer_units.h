@@ -7,9 +7,7 @@
  * - Any other tensor. */
 #pragma once
 
-#include "common/definition/definition.h"
-
-enum { UNIT_CHUNK_BYTES = 1 << 20, UNIT_EXPERTS_MAX = 65535 /* of a layer */ };
+#include "common/definition/tensor_units.h"
 
 enum unit_kind { UNIT_EXPERT, UNIT_CHUNK, UNIT_TENSOR };
 
