@@ -28,7 +28,7 @@ common/residency        common common/definition
 proto                   common
 client/library          common common/definition common/formats proto
 client/emctl            common common/definition common/residency proto client/library
-client/view             common common/formats proto client/library
+client/view             common common/formats common/residency proto client/library
 daemon/system           common
 daemon/arena            common daemon/system
 daemon/scheduler        common common/definition common/residency daemon/arena
@@ -38,7 +38,7 @@ daemon/restart          common common/definition daemon/system daemon/arena daem
 daemon/history          common daemon/scheduler
 daemon/control          common proto
 daemon/metrics          common daemon/arena daemon/scheduler daemon/history daemon/monitor daemon/control
-daemon/methods          common common/definition proto daemon/system daemon/arena daemon/scheduler daemon/weights daemon/monitor daemon/restart daemon/history daemon/control daemon/metrics
+daemon/methods          common common/definition common/residency proto daemon/system daemon/arena daemon/scheduler daemon/weights daemon/monitor daemon/restart daemon/history daemon/control daemon/metrics
 daemon                  common proto daemon/system daemon/arena daemon/scheduler daemon/weights daemon/monitor daemon/restart daemon/history daemon/control daemon/metrics daemon/methods
 '
 room_order() {

@@ -3,6 +3,7 @@
  * server and fork handlers start with the first view. */
 #include "client/view/maker.h"
 
+#include "client/view/chance.h"
 #include "client/view/daemon_link.h"
 #include "client/view/notice.h"
 #include "client/view/real.h"
@@ -119,6 +120,8 @@ static struct view *find_model(size_t n_bytes, int fd, off_t offset)
         r = -ENOENT;
     if (r == 0)
         r = view_make_units(view);
+    if (r == 0)
+        r = chance_init(view);
     if (r < 0) {
         explain(fd, r);
         view_free(view);

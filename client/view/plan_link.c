@@ -57,7 +57,12 @@ static unsigned value(char digit)
 void plan_apply(const json_t *plan, struct view *view)
 {
     const char *keep = json_string_value(json_object_get(plan, "keep"));
+    const json_t *hold = json_object_get(plan, "holdBytes");
     size_t n_digits = keep ? strlen(keep) : 0;
+
+    view->chance.hold_bytes = json_is_integer(hold) && json_integer_value(hold) >= 0
+                                  ? (uint64_t)json_integer_value(hold)
+                                  : UINT64_MAX;
 
     for (uint32_t i = 0; i < view->table.n_units; i++) {
         uint32_t index = view->table.indices[i];

@@ -1,16 +1,12 @@
 /* Invariant: a mapped unit has a lease, or had one of a daemon that has ended and may come back. A
  * unit becomes a hole before its lease is released. No lock is held while the server waits for the
- * daemon.
- *
- * A process that waits for room releases its own units, one after the other, so that processes that
- * share an arena never wait for each other in a circle. Streamed units come first. Without a plan
- * no unit is streamed; then it releases the unit that was mapped last but one. The units that were
- * mapped first stay, which is best for a program that reads a file again and again, and the unit
- * that was mapped last may still be in use. */
+ * daemon. */
 #include "client/view/residency.h"
 
+#include "client/view/chance.h"
 #include "client/view/notice.h"
 #include "client/view/stream.h"
+#include "client/view/victim.h"
 #include "client/view/views.h"
 #include "common/clock.h"
 
@@ -67,52 +63,18 @@ void residency_give_back(struct residency *residency, struct view *view, uint32_
     }
     views_unlock();
     stream_remove(view, index);
+    chance_unmapped(view, index);
     view->units[index].is_entered = false;
     residency_release(residency, lease);
 }
 
-/* False: no unit is held. */
-static bool choose_victim(struct view **ret_view, uint32_t *ret_unit)
+/* Releases units until the view holds no more than it may, with so much more. */
+static void make_room(struct residency *residency, struct view *view, uint64_t needed_bytes)
 {
-    struct {
-        struct view *view;
-        uint32_t unit;
-        uint64_t at;
-    } last = {0}, before = {0};
+    uint32_t unit;
 
-    for (unsigned i = 0; i < VIEWS_MAX; i++) {
-        struct view *view = atomic_load(&views.slots[i]);
-        for (uint32_t j = 0; view && j < view->table.n_units; j++) {
-            const struct unit *unit = &view->units[j];
-            if (!is_mapped(unit) || !unit->lease)
-                continue;
-            if (unit->mapped_at > last.at) {
-                before = last;
-                last.view = view, last.unit = j, last.at = unit->mapped_at;
-            } else if (unit->mapped_at > before.at)
-                before.view = view, before.unit = j, before.at = unit->mapped_at;
-        }
-    }
-    *ret_view = before.view ? before.view : last.view;
-    *ret_unit = before.view ? before.unit : last.unit;
-    return *ret_view != NULL;
-}
-
-/* The streamed unit to release first, of any view: the one that was entered first, or else the one
- * that would be needed last. */
-static bool choose_streamed(struct view **ret_view, uint32_t *ret_unit)
-{
-    for (unsigned i = 0; i < VIEWS_MAX; i++) {
-        struct view *view = atomic_load(&views.slots[i]);
-        if (view && view->streamed.n > 0) {
-            const struct streamed *streamed = &view->streamed;
-            bool is_entered = view->units[streamed->units[0]].is_entered;
-            *ret_view = view;
-            *ret_unit = streamed->units[is_entered ? 0 : streamed->n - 1];
-            return true;
-        }
-    }
-    return false;
+    while (chance_choose(view, needed_bytes, &unit))
+        residency_give_back(residency, view, unit);
 }
 
 static bool give_back_one(struct residency *residency)
@@ -120,10 +82,18 @@ static bool give_back_one(struct residency *residency)
     struct view *view;
     uint32_t unit;
 
-    if (!choose_streamed(&view, &unit) && !choose_victim(&view, &unit))
+    if (!victim_choose(&view, &unit))
         return false;
     residency_give_back(residency, view, unit);
     return true;
+}
+
+static void enter(struct view *view, uint32_t unit)
+{
+    if (view->chance.uses)
+        chance_enter(view, unit, &views.faults);
+    else
+        stream_enter(view, unit);
 }
 
 /* Takes a reference to the lease. */
@@ -148,10 +118,12 @@ static void map(struct residency *residency, struct view *view, uint32_t index, 
     bool is_streamed = is_mapped(unit) && !unit->is_kept;
     views_unlock();
     residency_release(residency, lease);
+    if (is_mapped(unit))
+        chance_mapped(view, index);
     if (is_streamed)
         stream_add(view, index);
     if (is_mapped(unit) && !is_ahead)
-        stream_enter(view, index);
+        enter(view, index);
 }
 
 static void give_up(struct residency *residency, struct view *view, uint32_t unit, int error)
@@ -265,6 +237,8 @@ static void fetch(struct residency *residency, struct view *view, uint32_t index
             return;
         }
         if (r == 0 && !unit->is_asked)
+            make_room(residency, view, view->table.bytes[index]);
+        if (r == 0 && !unit->is_asked)
             r = ask(residency, view, index, wait_usec, false);
         if (r == -ENOMEM)
             wait_for_memory();
@@ -306,7 +280,8 @@ void residency_receive(struct residency *residency)
 {
     struct asked asked;
 
-    if (receive(residency, &asked) == 0 && asked.view->order.at == asked.unit)
+    if (receive(residency, &asked) == 0 && !asked.view->chance.uses &&
+        asked.view->order.at == asked.unit)
         read_ahead(residency, asked.view); /* a thread came to it while the lease was on its way */
 }
 
@@ -328,8 +303,9 @@ void residency_resolve(struct residency *residency, struct view *view, uint32_t 
         }
         return;
     }
-    stream_enter(view, index);
-    read_ahead(residency, view);
+    enter(view, index);
+    if (!view->chance.uses)
+        read_ahead(residency, view);
 }
 
 void residency_follow_plan(struct residency *residency, struct view *view)
@@ -342,6 +318,7 @@ void residency_follow_plan(struct residency *residency, struct view *view)
         else if (is_mapped(&view->units[i]))
             residency_give_back(residency, view, i);
     }
+    make_room(residency, view, 0);
 }
 
 /* The view's streamed units, except for the one that was entered last, are of no use at rest. */

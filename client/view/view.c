@@ -5,6 +5,7 @@
 #include "client/view/faults.h"
 #include "client/view/real.h"
 #include "common/cleanup.h"
+#include "common/residency/layer_uses.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -43,6 +44,7 @@ void view_free(struct view *view)
     for (uint32_t i = 0; view->spare && i < view->table.n_pieces; i++)
         if (!view->table.pieces[i].is_moved)
             unmap_spare(view, view->table.pieces[i].begin_bytes, view->table.pieces[i].end_bytes);
+    layer_uses_free(view->chance.uses);
     unit_table_done(&view->table);
     order_done(&view->order);
     free(view->units);
@@ -203,6 +205,15 @@ int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int are
         return -EBADMSG;
     atomic_store(&view->units[unit].state, is_armed ? UNIT_ARMED : UNIT_MAPPED);
     return 0;
+}
+
+int view_arm(struct view *view, uint32_t unit, const struct faults *faults)
+{
+    int r = faults_make_hole(faults, view->begin + first_piece(view, unit)->begin_bytes,
+                             view->table.page_bytes);
+    if (r == 0)
+        atomic_store(&view->units[unit].state, UNIT_ARMED);
+    return r;
 }
 
 int view_disarm(struct view *view, uint32_t unit, int arena_fd)

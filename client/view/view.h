@@ -28,6 +28,7 @@ struct unit {
     bool is_kept;           /* it is not streamed; true until the daemon has a plan */
     bool is_asked;          /* its lease is on its way */
     bool is_entered;        /* a thread has come to it since it was mapped */
+    bool is_counted;        /* see chance.h */
     json_t *lease;          /* NULL: none */
     json_int_t fill;
     uint64_t mapped_at;          /* counts mappings */
@@ -43,6 +44,23 @@ struct streamed {
     unsigned n;
     unsigned lag;               /* how many units the threads may be apart */
     int64_t last[VIEW_LAG_MAX]; /* the units that were released last; or -1 */
+};
+
+enum {
+    CHANCE_PART = 64,
+    CHANCE_UNITS_MAX = 4000, /* that all views hold; a connection may have 4,096 leases */
+    CHANCE_IN_USE_MAX = 64
+};
+
+struct chance {
+    struct layer_uses *uses; /* NULL: the view has no such units */
+    uint64_t hold_bytes;     /* as the daemon says */
+    uint64_t held_bytes;     /* of the units with `is_counted` */
+    uint32_t n_held;
+    uint32_t in_use[CHANCE_IN_USE_MAX]; /* used in this pass, so they stay; the oldest first */
+    uint32_t n_in_use;
+    uint64_t begun_usec, spent_usec; /* on sampling */
+    uint64_t n_samples;
 };
 
 struct faults;
@@ -66,6 +84,7 @@ struct view {
     struct order order;          /* this and the next two are for the server */
     struct streamed streamed;
     uint64_t largest_bytes; /* of a unit */
+    struct chance chance;   /* for the server */
     atomic_uint n_faulting; /* threads that wait for a unit */
     bool is_removed;        /* no page is left: the server frees it */
 };
@@ -96,6 +115,9 @@ int view_make_hole(struct view *view, uint32_t unit, const struct faults *faults
  */
 int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd,
                   bool is_armed);
+/* Makes the first page of a mapped unit a hole. 0 or a negative errno; then the unit stays mapped.
+ */
+int view_arm(struct view *view, uint32_t unit, const struct faults *faults);
 /* Maps the first page of an armed unit. 0 or a negative errno. */
 int view_disarm(struct view *view, uint32_t unit, int arena_fd);
 

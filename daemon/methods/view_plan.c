@@ -3,7 +3,10 @@
  * layer: a reader uses one, the next one is ready, another is being read, one stays free for a view
  * that begins, and every further reader has one, so that it never has to wait for the others. Many
  * readers share half of the model's share. The rest is for the layers that stay. These are spread
- * evenly over the model, because then programs compute with them while others are read. */
+ * evenly over the model, because then programs compute with them while others are read.
+ *
+ * Of a model with units that are used by chance, such as experts, the views keep what they expect
+ * to use soonest. The plan only says how much that may be. */
 #include "daemon/methods/view_plan.h"
 
 #include <errno.h>
@@ -93,6 +96,7 @@ static void choose(struct view_plan *plan, uint64_t share_pages)
     uint64_t room_pages, small_pages = plan->largest_pages / SMALL_PART;
 
     plan->share_pages = share_pages;
+    plan->hold_bytes = UINT64_MAX;
     if (share_pages >= plan->total_pages) {
         memset(plan->keep, true, plan->model->definition->n_layers * sizeof *plan->keep);
         plan->kept_pages = plan->total_pages;
@@ -100,6 +104,12 @@ static void choose(struct view_plan *plan, uint64_t share_pages)
     }
     room_pages = streaming_pages(plan, share_pages);
     room_pages = share_pages > room_pages ? share_pages - room_pages : 0;
+    if (plan->is_by_chance) {
+        memset(plan->keep, true, plan->model->definition->n_layers * sizeof *plan->keep);
+        plan->kept_pages = room_pages;
+        plan->hold_bytes = room_pages * arena_page_bytes(scheduler_arena(plan->plans->scheduler));
+        return;
+    }
     uint64_t left_pages = keep_some(plan, small_pages, true, room_pages);
     left_pages = keep_some(plan, small_pages, false, left_pages);
     plan->kept_pages = room_pages - left_pages;
@@ -204,6 +214,7 @@ static struct view_plan *plan_new(struct view_plans *plans, struct model *model)
     LIST_INIT(&plan->views);
     for (uint32_t i = 0; i < n_layers; i++) {
         uint64_t n = pages_of(plans, &model->layers[i]);
+        plan->is_by_chance |= layer_is_unit(model->definition->layers[i].name);
         plan->total_pages += n;
         if (plan->largest_pages < n)
             plan->largest_pages = n;

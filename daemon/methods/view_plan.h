@@ -3,6 +3,7 @@
  * only. */
 #pragma once
 
+#include "common/residency/layer_uses.h"
 #include "daemon/methods/client_view.h"
 #include "daemon/scheduler/scheduler.h"
 
@@ -19,6 +20,8 @@ struct view_plan {
     uint32_t *n_leases;       /* for each layer: those of views */
     uint64_t leased_pages, total_pages, largest_pages;
     uint64_t kept_pages, share_pages; /* the share that `keep` was chosen for */
+    bool is_by_chance;                /* the views choose which layers they keep, of up to ... */
+    uint64_t hold_bytes;              /* ... so many bytes; UINT64_MAX: all */
 };
 
 struct view_plans {

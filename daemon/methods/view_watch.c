@@ -15,11 +15,13 @@ struct view_watch {
 
 struct plan_reply {
     const char *view, *keep;
+    uint64_t hold_bytes;
 };
 
 static const struct field reply_fields[] = {
     {"view", FIELD_STRING, offsetof(struct plan_reply, view), FIELD_NULLABLE},
     {"keep", FIELD_STRING, offsetof(struct plan_reply, keep), FIELD_NULLABLE},
+    {"holdBytes", FIELD_U64, offsetof(struct plan_reply, hold_bytes), FIELD_NULLABLE},
     {0},
 };
 
@@ -49,7 +51,8 @@ static void send_plan(struct view_watch *watch, struct client_view *view)
     if (!keep)
         return;
     snprintf(id, sizeof id, "%" PRIu64, view->id);
-    call_continue_fields(watch->call, reply_fields, &(struct plan_reply){id, keep});
+    call_continue_fields(watch->call, reply_fields,
+                         &(struct plan_reply){id, keep, view->plan->hold_bytes});
 }
 
 static void send_due(struct view_watch *watch)
@@ -105,7 +108,7 @@ int view_watch_begin(struct client_views *views, struct call *call)
     *watch = (struct view_watch){call, views};
     views->watch = watch;
     call_set_hooks(call, &hooks, watch);
-    call_continue_fields(call, reply_fields, &(struct plan_reply){0});
+    call_continue_fields(call, reply_fields, &(struct plan_reply){.hold_bytes = UINT64_MAX});
     LIST_FOREACH (view, &views->list, entry) {
         view->is_plan_due = true;
     }

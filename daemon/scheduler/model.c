@@ -34,15 +34,20 @@ struct kept_layers *kept_layers_unref(struct kept_layers *kept)
     return NULL;
 }
 
+static const char *name_of(const void *definition, uint32_t layer)
+{
+    return ((const struct definition *)definition)->layers[layer].name;
+}
+
 struct model *model_new(struct definition *definition)
 {
     struct model *model = calloc(1, sizeof *model);
     if (!model)
         return NULL;
     model->layers = calloc(definition->n_layers, sizeof *model->layers);
-    model->uses = model_uses_new(definition);
+    model->uses = layer_uses_new(name_of, definition, definition->n_layers);
     if (!model->layers || !model->uses) {
-        model_uses_free(model->uses);
+        layer_uses_free(model->uses);
         free(model->layers);
         free(model);
         return NULL;
@@ -72,7 +77,7 @@ struct model *model_free(struct model *model, struct arena *arena)
         else
             allocation_done(&model->layers[i].allocation);
     definition_unref(model->definition);
-    model_uses_free(model->uses);
+    layer_uses_free(model->uses);
     free(model->begins_bytes);
     kept_layers_unref(model->kept);
     free(model->layers);

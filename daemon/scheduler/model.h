@@ -3,8 +3,8 @@
 #pragma once
 
 #include "common/definition/definition.h"
+#include "common/residency/layer_uses.h"
 #include "daemon/arena/arena.h"
-#include "daemon/scheduler/model_uses.h"
 
 #include <stdatomic.h>
 #include <sys/queue.h>
@@ -76,7 +76,7 @@ struct model {
     struct model_failures failures;
     struct definition *definition; /* a reference */
     struct layer *layers;          /* definition->n_layers of them */
-    struct model_uses *uses;
+    struct layer_uses *uses;
     struct model *next;     /* in order of registration */
     uint64_t largest_bytes; /* of a layer, with its shift; UINT64_MAX if 64 bits do not suffice */
     uint64_t registration;  /* its number, which no other model of this process has */

@@ -1,5 +1,5 @@
 /* Owns the policy expected-use. What each model's layers were used for says when they are used
- * next, see model_uses.h. A victim costs as many steps as there are models, and for one of them a
+ * next, see layer_uses.h. A victim costs as many steps as there are models, and for one of them a
  * number that is logarithmic in its layers. */
 #include "daemon/scheduler/policy.h"
 
@@ -11,7 +11,7 @@ static struct layer *find_furthest(const struct policy_view *view)
 
     for (const struct model *model = view->models; model; model = model->next) {
         uint32_t index;
-        double distance = model_uses_furthest(model->uses, view->now_usec, &index);
+        double distance = layer_uses_furthest(model->uses, view->now_usec, &index);
         if (distance > longest) {
             longest = distance;
             furthest = &model->layers[index];
@@ -32,10 +32,10 @@ static int choose(const struct policy_view *view, struct victims *victims)
             break;
         r = victims_append(victims, layer);
         if (r == 0)
-            model_uses_withdraw(layer->model->uses, layer->index);
+            layer_uses_withdraw(layer->model->uses, layer->index);
     }
     for (size_t i = victims->n_listed; i-- > first;)
-        model_uses_offer(victims->layers[i]->model->uses, victims->layers[i]->index);
+        layer_uses_offer(victims->layers[i]->model->uses, victims->layers[i]->index);
     if (r == 0)
         victims_spare_needless(victims, view);
     return r;

@@ -84,10 +84,10 @@ static int build_uses(const struct scheduler_snapshot *snapshot, struct model *c
     for (size_t i = 0; i < snapshot->n_models; i++) {
         if (!snapshot->models[i].uses)
             continue;
-        struct model_uses *uses = model_uses_copy(snapshot->models[i].uses);
+        struct layer_uses *uses = layer_uses_copy(snapshot->models[i].uses);
         if (!uses)
             return -ENOMEM;
-        model_uses_free(models[i]->uses);
+        layer_uses_free(models[i]->uses);
         models[i]->uses = uses;
     }
     return 0;

@@ -131,7 +131,7 @@ void scheduler_begin_request(struct scheduler *scheduler, const struct layer *la
                              uint64_t now_usec)
 {
     scheduler->now_usec = now_usec;
-    model_uses_enter(layer->model->uses, layer->index, now_usec);
+    layer_uses_enter(layer->model->uses, layer->index, now_usec);
 }
 
 /* The layer must be absent, and need more pages than are free, but not more than the capacity. */
@@ -173,7 +173,7 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
     if (state != LAYER_ABSENT) {
         verdict.ahead = layer->ahead;
         layer->ahead = 0;
-        model_uses_add(layer->model->uses, layer->index);
+        layer_uses_add(layer->model->uses, layer->index);
     }
     if (state == LAYER_RESIDENT) {
         stats->hits += !verdict.ahead;
@@ -221,7 +221,7 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
     if (verdict.outcome == OUTCOME_REFUSED) {
         scheduler_refuse(scheduler, layer, verdict.decision);
     } else {
-        model_uses_add(layer->model->uses, layer->index);
+        layer_uses_add(layer->model->uses, layer->index);
         scheduler_reserve(scheduler, layer, n_pages, &verdict);
     }
     *ret = verdict;

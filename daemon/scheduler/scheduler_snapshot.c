@@ -29,7 +29,7 @@ struct scheduler_snapshot *scheduler_snapshot_free(struct scheduler_snapshot *sn
     for (size_t i = 0; i < snapshot->n_models; i++) {
         definition_unref(snapshot->models[i].definition);
         kept_layers_unref(snapshot->models[i].kept);
-        model_uses_free(snapshot->models[i].uses);
+        layer_uses_free(snapshot->models[i].uses);
     }
     free(snapshot->seen);
     free(snapshot->models);
@@ -166,7 +166,7 @@ static int copy_models(struct scheduler_snapshot *snapshot)
         scheduler->policy == &policy_expected_use && scheduler->n_layers <= USES_COPIED_MAX;
     for (const struct model *from = scheduler->models; from; from = from->next) {
         struct model_copy *copy = &snapshot->models[snapshot->n_models];
-        struct model_uses *uses = with_uses ? model_uses_copy(from->uses) : NULL;
+        struct layer_uses *uses = with_uses ? layer_uses_copy(from->uses) : NULL;
         if (with_uses && !uses)
             return -ENOMEM;
         *copy = (struct model_copy){

@@ -86,11 +86,11 @@ void scheduler_list_evictable(struct scheduler *scheduler, struct layer *layer, 
 {
     if (sign > 0) {
         layer_list_append(&scheduler->evictable, layer);
-        model_uses_offer(layer->model->uses, layer->index);
+        layer_uses_offer(layer->model->uses, layer->index);
     } else {
         scheduler_note_unlisted(scheduler, layer);
         layer_list_remove(&scheduler->evictable, layer);
-        model_uses_withdraw(layer->model->uses, layer->index);
+        layer_uses_withdraw(layer->model->uses, layer->index);
     }
     scheduler->can_give_way.n_layers += (uint64_t)sign;
     scheduler->can_give_way.pages += (uint64_t)sign * layer->allocation.n_pages;
@@ -178,7 +178,7 @@ void scheduler_flush(struct scheduler *scheduler)
     for (const struct layer *layer = scheduler->pinned.oldest; layer; layer = layer->newer)
         count_resident(scheduler, layer, 1);
     for (struct model *model = scheduler->models; model; model = model->next) {
-        model_uses_withdraw_all(model->uses);
+        layer_uses_withdraw_all(model->uses);
         scheduler_touch_model(scheduler, model);
     }
     scheduler_tell(scheduler, event);

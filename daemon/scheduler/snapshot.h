@@ -7,7 +7,7 @@
 struct model_copy {
     struct definition *definition; /* a reference */
     struct kept_layers *kept;      /* a reference; NULL: the model has no plan */
-    struct model_uses *uses;       /* NULL: they were not copied */
+    struct layer_uses *uses;       /* NULL: they were not copied */
     uint32_t look_ahead, depth, period;
     uint8_t schedule[MODEL_SCHEDULE_STEPS_MAX];
     uint64_t compute_usec, planned_pages;

@@ -38,6 +38,11 @@ static struct definition *define(unsigned n_layers)
     return definition;
 }
 
+static const char *name_of(const void *definition, uint32_t layer)
+{
+    return ((const struct definition *)definition)->layers[layer].name;
+}
+
 static void use(struct scheduler *scheduler, struct layer *layer, uint64_t now_usec)
 {
     struct verdict verdict;
@@ -74,9 +79,9 @@ int main(int argc, char **argv)
         errx(2, "usage: decide N, at least %d", GROUPS);
     struct definition *definition = define(n_layers);
     size_t before_bytes = mallinfo2().uordblks + mallinfo2().hblkhd;
-    struct model_uses *uses = model_uses_new(definition);
+    struct layer_uses *uses = layer_uses_new(name_of, definition, n_layers);
     size_t unit_bytes = (mallinfo2().uordblks + mallinfo2().hblkhd - before_bytes) / n_layers;
-    model_uses_free(uses);
+    layer_uses_free(uses);
     /* A twentieth of the layers has no place. */
     if (arena_new((uint64_t)(n_layers - n_layers / 20) * BYTES, BYTES, &arena) < 0 ||
         scheduler_new(arena, &policy_expected_use, &scheduler) < 0 ||

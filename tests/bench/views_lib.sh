@@ -2,10 +2,11 @@
 # engines' tokens must be the same in all arms.
 # shellcheck shell=bash disable=SC2034,SC2154  # variables of the scripts and of lib.sh
 
-# need_engine WHAT: skips the script if there is no engine.
+# need_engine WHAT [moe]: skips the script if there is no engine. With moe the weights are a mixture of
+# experts.
 need_engine() {
     local found status=0
-    found=$(python3 tests/engines/engine.py "$build") || status=$?
+    found=$(python3 tests/engines/engine.py "$build" "${@:2}") || status=$?
     if [ $status -eq 77 ]; then
         echo "$1: skipped, ${found#SKIP }"
         exit 0
@@ -46,7 +47,7 @@ run_engines() {
 
 # start_views CAPACITY: a daemon that knows the model.
 start_views() {
-    start_daemon edgemind --capacity="$1" --policy=lru
+    start_daemon edgemind --capacity="$1" --policy="${policy:-lru}"
     "$build/emctl" --socket "$directory/edgemind" load-model --name=llama --on-full=ask "$model" >/dev/null 2>"$directory/errors" || [ $? -eq 5 ] || { cat "$directory/errors" >&2; exit 1; }
 }
 stop_views() {

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Gets an unmodified prebuilt llama.cpp, and a weight file for it. The engine comes from the npm
 package node-llama-cpp; nothing else is downloaded. Both stay in BUILD/engines.
-    tests/engines/engine.py BUILD
-Prints the path of the addon for node and of the weight file. Exits with 77, after a line that says
+    tests/engines/engine.py BUILD [moe]
+With moe the weights are a mixture of experts. Prints the path of the addon for node and of the weight file. Exits with 77, after a line that says
 why, if the engine cannot be downloaded."""
 import base64
 import hashlib
@@ -14,6 +14,7 @@ import sys
 import tarfile
 
 import generate_llama
+import generate_moe
 
 VERSION = "3.22.1"
 PACKAGES = {
@@ -21,6 +22,7 @@ PACKAGES = {
     "aarch64": ("linux-arm64", "W+7naKCXX9/eEjjFmRS8vvx91QyLXDbeFxexZc3bh/PtQABZgmRL3C0AtYYXn4YGTj/3Qor4lWZn2tpjZFPLdQ=="),
 }
 BLOCKS = 12
+MIXTURE = 12, 64  # blocks, experts of each
 # The build for AMX copies F16 weights into its own memory, and the addon has no --no-repack.
 COPYING = "libggml-cpu-sapphirerapids.so"
 
@@ -80,6 +82,15 @@ def weights(place):
     return path
 
 
+def mixture(place):
+    path = place / "moe.gguf"
+    if not path.exists():
+        partial = path.with_suffix(".partial")
+        generate_moe.write(partial, *MIXTURE)
+        partial.rename(path)
+    return path
+
+
 def command(place, n_tokens, n_threads=2):
     """The words that run it. Its threads spin while they wait for each other."""
     return ("node", pathlib.Path(__file__).with_name("llama.js"), fetch(place), weights(place),
@@ -88,7 +99,8 @@ def command(place, n_tokens, n_threads=2):
 
 def main():
     place = pathlib.Path(sys.argv[1]).resolve() / "engines"
-    print(fetch(place), weights(place))
+    addon = fetch(place)
+    print(addon, mixture(place) if sys.argv[2:] == ["moe"] else weights(place))
 
 
 if __name__ == "__main__":

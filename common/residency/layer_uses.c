@@ -1,7 +1,7 @@
 /* The uses of a pass are kept until it ends. Distances are in cycles through the model. To compare
  * models they are multiplied by the recent mean time of a cycle, or by the time since the last
  * request if that is longer: so a model that rests gives way to one that works. */
-#include "daemon/scheduler/model_uses.h"
+#include "common/residency/layer_uses.h"
 
 #include "common/residency/expected_use.h"
 
@@ -14,7 +14,7 @@ struct place {
     uint16_t is_used; /* in this pass */
 };
 
-struct model_uses {
+struct layer_uses {
     struct expected_use *expected;
     struct place *places;  /* of each layer */
     uint32_t *first_layer; /* of each group */
@@ -25,6 +25,12 @@ struct model_uses {
     uint64_t used_usec;              /* last request */
 };
 
+bool layer_is_unit(const char *name)
+{
+    const char *end = strrchr(name, ':');
+    return end && end[1] == 'u' && end[2] >= '0' && end[2] <= '9';
+}
+
 /* Whether two layers are parts of one. */
 static bool are_parts(const char *left, const char *right)
 {
@@ -34,15 +40,15 @@ static bool are_parts(const char *left, const char *right)
 }
 
 /* Returns the size of the largest group. */
-static uint32_t find_groups(struct model_uses *uses, const struct definition *definition,
-                            uint32_t *n_units)
+static uint32_t find_groups(struct layer_uses *uses, const char *(*name)(const void *, uint32_t),
+                            const void *context, uint32_t *n_units)
 {
     uint32_t largest = 0;
 
-    for (uint32_t i = 0; i < definition->n_layers; i++) {
+    for (uint32_t i = 0; i < uses->n_layers; i++) {
         uint32_t *n = uses->n_groups > 0 ? &n_units[uses->n_groups - 1] : NULL;
         if (!n || *n == EXPECTED_USE_LAYER_UNITS_MAX ||
-            !are_parts(definition->layers[i - 1].name, definition->layers[i].name)) {
+            !are_parts(name(context, i - 1), name(context, i))) {
             uses->first_layer[uses->n_groups] = i;
             n = &n_units[uses->n_groups++];
         }
@@ -53,11 +59,11 @@ static uint32_t find_groups(struct model_uses *uses, const struct definition *de
     return largest;
 }
 
-struct model_uses *model_uses_new(const struct definition *definition)
+struct layer_uses *layer_uses_new(const char *(*name)(const void *, uint32_t), const void *context,
+                                  uint32_t n)
 {
-    uint32_t n = definition->n_layers;
     _cleanup_(freep) uint32_t *n_units = calloc(n, sizeof *n_units);
-    _cleanup_(model_uses_freep) struct model_uses *uses = calloc(1, sizeof *uses);
+    _cleanup_(layer_uses_freep) struct layer_uses *uses = calloc(1, sizeof *uses);
 
     if (!n_units || !uses)
         return NULL;
@@ -66,7 +72,7 @@ struct model_uses *model_uses_new(const struct definition *definition)
     uses->first_layer = calloc(n, sizeof *uses->first_layer);
     if (!uses->places || !uses->first_layer)
         return NULL;
-    uses->pass = calloc(find_groups(uses, definition, n_units), sizeof *uses->pass);
+    uses->pass = calloc(find_groups(uses, name, context, n_units), sizeof *uses->pass);
     uint32_t *smaller = reallocarray(uses->first_layer, uses->n_groups, sizeof *uses->first_layer);
     uses->first_layer = smaller ?: uses->first_layer;
     if (!uses->pass || expected_use_new(n_units, uses->n_groups, &uses->expected) < 0)
@@ -80,7 +86,7 @@ static void *duplicate(const void *from, size_t n, size_t element_bytes)
     return to ? memcpy(to, from, n * element_bytes) : NULL;
 }
 
-static uint32_t n_pass_max(const struct model_uses *uses)
+static uint32_t n_pass_max(const struct layer_uses *uses)
 {
     uint32_t most = 0;
 
@@ -90,9 +96,9 @@ static uint32_t n_pass_max(const struct model_uses *uses)
     return most;
 }
 
-struct model_uses *model_uses_copy(const struct model_uses *from)
+struct layer_uses *layer_uses_copy(const struct layer_uses *from)
 {
-    _cleanup_(model_uses_freep) struct model_uses *uses = malloc(sizeof *uses);
+    _cleanup_(layer_uses_freep) struct layer_uses *uses = malloc(sizeof *uses);
 
     if (!uses)
         return NULL;
@@ -107,7 +113,7 @@ struct model_uses *model_uses_copy(const struct model_uses *from)
     return TAKE_PTR(uses);
 }
 
-void model_uses_free(struct model_uses *uses)
+void layer_uses_free(struct layer_uses *uses)
 {
     if (!uses)
         return;
@@ -118,7 +124,7 @@ void model_uses_free(struct model_uses *uses)
     free(uses);
 }
 
-static void end_pass(struct model_uses *uses)
+static void end_pass(struct layer_uses *uses)
 {
     expected_use_pass(uses->expected, uses->group, uses->pass, uses->n_pass);
     for (uint32_t i = 0; i < uses->n_pass; i++)
@@ -126,12 +132,18 @@ static void end_pass(struct model_uses *uses)
     uses->n_pass = 0;
 }
 
-void model_uses_enter(struct model_uses *uses, uint32_t layer, uint64_t now_usec)
+bool layer_uses_is_in_pass(const struct layer_uses *uses, uint32_t layer)
+{
+    const struct place *place = &uses->places[layer];
+    return uses->has_pass && place->group == uses->group && !place->is_used;
+}
+
+void layer_uses_enter(struct layer_uses *uses, uint32_t layer, uint64_t now_usec)
 {
     const struct place *place = &uses->places[layer];
 
     uses->used_usec = now_usec;
-    if (uses->has_pass && place->group == uses->group && !place->is_used)
+    if (layer_uses_is_in_pass(uses, layer))
         return;
     if (uses->n_pass > 0)
         end_pass(uses);
@@ -146,7 +158,7 @@ void model_uses_enter(struct model_uses *uses, uint32_t layer, uint64_t now_usec
     expected_use_enter(uses->expected, place->group);
 }
 
-void model_uses_add(struct model_uses *uses, uint32_t layer)
+void layer_uses_add(struct layer_uses *uses, uint32_t layer)
 {
     struct place *place = &uses->places[layer];
 
@@ -156,27 +168,27 @@ void model_uses_add(struct model_uses *uses, uint32_t layer)
     uses->pass[uses->n_pass++] = place->index;
 }
 
-static struct unit_id unit_of(const struct model_uses *uses, uint32_t layer)
+static struct unit_id unit_of(const struct layer_uses *uses, uint32_t layer)
 {
     return (struct unit_id){uses->places[layer].group, uses->places[layer].index};
 }
 
-void model_uses_offer(struct model_uses *uses, uint32_t layer)
+void layer_uses_offer(struct layer_uses *uses, uint32_t layer)
 {
     expected_use_offer(uses->expected, unit_of(uses, layer));
 }
 
-void model_uses_withdraw(struct model_uses *uses, uint32_t layer)
+void layer_uses_withdraw(struct layer_uses *uses, uint32_t layer)
 {
     expected_use_withdraw(uses->expected, unit_of(uses, layer));
 }
 
-void model_uses_withdraw_all(struct model_uses *uses)
+void layer_uses_withdraw_all(struct layer_uses *uses)
 {
     expected_use_withdraw_all(uses->expected);
 }
 
-double model_uses_furthest(struct model_uses *uses, uint64_t now_usec, uint32_t *ret)
+double layer_uses_furthest(struct layer_uses *uses, uint64_t now_usec, uint32_t *ret)
 {
     struct unit_id unit;
     double distance = expected_use_furthest(uses->expected, &unit);
