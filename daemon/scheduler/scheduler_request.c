@@ -16,10 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
-static const char *const on_full_names[] = {
-    [ON_FULL_EVICT] = "evict",
-    [ON_FULL_ASK] = "ask",
-};
+static const char *const on_full_names[] = {[ON_FULL_EVICT] = "evict", [ON_FULL_ASK] = "ask"};
 
 int on_full_parse(const char *text, enum on_full *ret)
 {
