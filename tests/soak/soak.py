@@ -39,7 +39,7 @@ from models import Models  # noqa: E402
 from shared import Shared  # noqa: E402
 
 N_CLIENTS = 32
-CAPACITY = 24 * MIB
+CAPACITY = 14 * MIB  # two thirds of what all models need
 OVERHEAD_LIMIT = 64 * MIB
 MAX_CONNECTIONS = 160
 FDS_OF_A_CALL = 253  # at most
@@ -59,7 +59,7 @@ class Soak:
         self.lives = {}  # PID: (number of the client, life)
         self.next_life = [0] * n_clients
         self.stopped = []  # (when it goes on, PID)
-        self.done = dict.fromkeys(DISTURBANCES, 0)
+        self.done = dict.fromkeys([*DISTURBANCES, "evictions"], 0)
         self.n_turns = 0
         os.chmod(directory, 0o755)
         self.service = self.start_service(directory, commit or self.rng.choice(["boot", "load"]))
@@ -161,7 +161,12 @@ class Soak:
         time.sleep(rng.random() * 0.3)
         self.service.process.send_signal(signal.SIGCONT)
 
+    def count_evictions(self):
+        """The daemon's count ends with it."""
+        self.done["evictions"] += self.service.stats()["scheduler"]["evictions"]
+
     def kill_daemon(self, rng):
+        self.count_evictions()
         self.shared.turn_epoch()
         self.service.end(rng.choice(ENDS))
         self.service.logs.clear()
@@ -232,6 +237,7 @@ class Soak:
 
     def finish(self):
         """Stops the daemon. Returns what the observer saw."""
+        self.count_evictions()
         self.service.stop()
         seen, breaches = self.observer.finish()
         if breaches:

@@ -23,6 +23,7 @@ class Planted(unittest.TestCase):
     def test_nothing(self):
         """Without a fault it ends well, and has done something."""
         done, seen = soak.storm(SEED, 3, n_clients=N_CLIENTS)
+        self.assertGreater(done["evictions"], 0)
         self.assertGreater(done["steps"], N_CLIENTS)
         self.assertGreater(done["layers_read"], 0)
         self.assertGreater(seen["looks"], 100)
