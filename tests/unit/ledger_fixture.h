@@ -40,9 +40,9 @@ struct world {
 };
 
 static struct {
-    int fd;         /* whose writes are looked at; -1: none */
-    uint64_t count; /* of its writes */
-    int n_left;     /* then they fail with ENOSPC; negative: never */
+    int fd;                 /* whose writes are looked at; -1: none */
+    _Atomic uint64_t count; /* of its writes, by any thread */
+    int n_left;             /* then they fail with ENOSPC; negative: never */
     void (*look)(const void *bytes, size_t n_bytes, uint64_t offset_bytes, void *context);
     void *context;
 } writes = {.fd = -1, .n_left = -1};
@@ -56,7 +56,8 @@ ssize_t pwrite(int fd, const void *bytes, size_t n_bytes, off_t offset_bytes)
             errno = ENOSPC;
             return -1;
         }
-        writes.n_left -= writes.n_left > 0;
+        if (writes.n_left > 0)
+            writes.n_left--;
         if (writes.look)
             writes.look(bytes, n_bytes, (uint64_t)offset_bytes, writes.context);
     }
