@@ -105,7 +105,7 @@ class Cases:
         yield Case("a view", self.view, lambda: self.evict("st"), ("digest",))
         yield Case("Views", lambda c: c.call("Views"), self.settle, None)
         yield Case("Usage", lambda c: c.call("Usage"), self.settle, ())
-        yield Case("History", lambda c: c.call("History"), self.settle, None)
+        yield Case("History", lambda c: c.call("History"), self.settle, ("stepUsec",))
         yield Case("two runs", self.run, lambda: self.evict("gguf"), ("digests",))
         yield Case("List", lambda c: c.call("List"), self.settle, ())
         yield Case("List layers", lambda c: {"names": [
