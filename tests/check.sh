@@ -104,7 +104,7 @@ unit() (
 )
 
 under_valgrind() {
-    EDGEMIND_CASE_STEP=11 CK_FORK=no CK_DEFAULT_TIMEOUT=0 unit "$build" valgrind -q \
+    EDGEMIND_CASE_STEP=11 CK_FORK=no CK_DEFAULT_TIMEOUT=0 unit "$build" timeout 300 valgrind -q \
         --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible
 }
 

@@ -5,13 +5,28 @@
 #include "tests/unit/count_open.h"
 #include "tests/unit/run_suite.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { N_SCRAPERS = 2 * SCRAPE_CONNECTIONS_MAX };
+
+static bool has_no_descriptor;
+
+/* libevent's call. With a real limit of descriptors, valgrind would accept and lose the connection.
+ */
+__attribute__((visibility("default"))) int accept4(int fd, struct sockaddr *restrict address,
+                                                   socklen_t *restrict n_bytes, int flags)
+{
+    if (has_no_descriptor) {
+        errno = EMFILE;
+        return -1;
+    }
+    return (int)syscall(SYS_accept4, fd, address, n_bytes, flags);
+}
 
 static int format(char text[static SCRAPE_TEXT_BYTES_MAX], void *context)
 {
@@ -100,7 +115,6 @@ START_TEST(test_no_descriptor)
     struct event_base *base = event_base_new();
     struct sockaddr_in address;
     struct scrape_server *server;
-    struct rlimit limit;
     int n_formatted = 0;
     size_t n_bytes = 0;
 
@@ -109,13 +123,11 @@ START_TEST(test_no_descriptor)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_eq(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
     ck_assert_int_eq(send(fd, request, sizeof request - 1, 0), sizeof request - 1);
-    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    struct rlimit none = {.rlim_cur = (rlim_t)fd + 1, .rlim_max = limit.rlim_max};
-    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    has_no_descriptor = true;
     for (int turn = 0; turn < 4; turn++)
         ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
     ck_assert_int_eq(n_formatted, 0);
-    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    has_no_descriptor = false;
     while (!has_ended(fd, &n_bytes))
         ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
     ck_assert_uint_gt(n_bytes, SCRAPE_TEXT_BYTES_MAX);
