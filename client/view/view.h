@@ -110,9 +110,8 @@ int view_make_holes(struct view *view, const struct faults *faults);
 int view_make_hole(struct view *view, uint32_t unit, const struct faults *faults);
 
 /* Maps a unit from the places that the reply to Acquire gives, but leaves its first page a hole if
- * it is to be armed. 0; -EBADMSG if they do not cover the
- * unit or cannot be mapped; or a negative errno. After a failure parts of the unit may be mapped.
- */
+ * it is to be armed. 0; -EBADMSG if they do not cover the unit or cannot be mapped; or a negative
+ * errno. After a failure parts of the unit may be mapped. */
 int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd,
                   bool is_armed);
 /* Makes the first page of a mapped unit a hole. 0 or a negative errno; then the unit stays mapped.

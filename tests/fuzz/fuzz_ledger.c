@@ -100,7 +100,7 @@ static void make_image(struct image *image)
     load(ledger, arena, &models[0]->layers[0], 1);
     load(ledger, arena, &models[1]->layers[0], 2);
     load(ledger, arena, &models[0]->layers[2], 3);
-    REQUIRE(ledger_leased(ledger, &models[1]->layers[0], 2, 3) == 0);
+    REQUIRE(ledger_leased(ledger, &models[1]->layers[0], 2, 3, true) == 0);
     REQUIRE(ledger_flushed(ledger) == 0);
     arena_release(arena, &models[0]->layers[0].allocation);
     arena_release(arena, &models[0]->layers[2].allocation);

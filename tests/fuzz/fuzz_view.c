@@ -68,7 +68,7 @@ static void acquire(struct reader *reader, uint32_t index)
     if (r < 0)
         return;
     if (atomic_load(&unit->state) == UNIT_HOLE &&
-        view_map_unit(view, index, reply, reader->link.arena_fd) == 0 && !unit->lease)
+        view_map_unit(view, index, reply, reader->link.arena_fd, false) == 0 && !unit->lease)
         unit->lease = json_incref(json_object_get(reply, "lease"));
     json_decref(reply);
 }
