@@ -74,7 +74,7 @@ emulate() {
 # unit ROOM/TEST: if the test fails and the list names it, it counts as skipped.
 unit() {
     local status=0 preload="" name=${1##*/} log=/results/logs/${1//\//.}.log
-    case $name in test_arena_map | test_backing* | test_loader | test_monitor*) preload=$populate ;; esac
+    case $name in test_arena_map | test_backing* | test_holes* | test_loader | test_monitor*) preload=$populate ;; esac
     # Emulation is slow, so the tests' own time limits are raised.
     CK_TIMEOUT_MULTIPLIER=20 timeout 900 $emulator/emulate -L $emulator $preload \
         /results/build/tests/unit/"$1" >"$log" 2>&1 </dev/null || status=$?
