@@ -32,8 +32,7 @@ int chance_init(struct view *view)
 
 static bool is_in_arena(const struct unit *unit)
 {
-    unsigned state = atomic_load(&unit->state);
-    return (state == UNIT_MAPPED || state == UNIT_ARMED) && unit->lease;
+    return unit_is_mapped(unit) && unit->lease;
 }
 
 /* Whether the time for samples is not used up. */

@@ -46,18 +46,12 @@ void residency_make_hole(struct view *view, uint32_t unit)
     view_wake(view, unit, &views.faults);
 }
 
-static bool is_mapped(const struct unit *unit)
-{
-    unsigned state = atomic_load(&unit->state);
-    return state == UNIT_MAPPED || state == UNIT_ARMED;
-}
-
 void residency_give_back(struct residency *residency, struct view *view, uint32_t index)
 {
     json_t *lease = NULL;
 
     views_lock();
-    if (is_mapped(&view->units[index])) {
+    if (unit_is_mapped(&view->units[index])) {
         residency_make_hole(view, index);
         lease = residency_take_lease(&view->units[index]);
     }
@@ -115,14 +109,14 @@ static void map(struct residency *residency, struct view *view, uint32_t index, 
             (void)view_make_plain(view, index);
     }
     view_wake(view, index, &views.faults);
-    bool is_streamed = is_mapped(unit) && !unit->is_kept;
+    bool is_streamed = unit_is_mapped(unit) && !unit->is_kept;
     views_unlock();
     residency_release(residency, lease);
-    if (is_mapped(unit))
+    if (unit_is_mapped(unit))
         chance_mapped(view, index);
     if (is_streamed)
         stream_add(view, index);
-    if (is_mapped(unit) && !is_ahead)
+    if (unit_is_mapped(unit) && !is_ahead)
         enter(view, index);
 }
 
@@ -295,7 +289,7 @@ void residency_resolve(struct residency *residency, struct view *view, uint32_t 
         disarm(residency, view, index);
     else
         fetch(residency, view, index);
-    if (!is_mapped(unit)) {
+    if (!unit_is_mapped(unit)) {
         if (atomic_load(&unit->state) == UNIT_PLAIN) {
             views_lock();
             view_wake(view, index, &views.faults);
@@ -313,9 +307,9 @@ void residency_follow_plan(struct residency *residency, struct view *view)
     for (uint32_t i = 0; i < view->table.n_units; i++) {
         if (view->units[i].is_kept)
             stream_remove(view, i);
-        else if (is_mapped(&view->units[i]) && view->order.at == i)
+        else if (unit_is_mapped(&view->units[i]) && view->order.at == i)
             stream_add(view, i);
-        else if (is_mapped(&view->units[i]))
+        else if (unit_is_mapped(&view->units[i]))
             residency_give_back(residency, view, i);
     }
     make_room(residency, view, 0);

@@ -52,12 +52,6 @@ static bool is_wanted(const struct unit *unit)
     return atomic_load(&unit->wanted) != 0;
 }
 
-static bool is_held(const struct unit *unit)
-{
-    unsigned state = atomic_load(&unit->state);
-    return state == UNIT_MAPPED || state == UNIT_ARMED;
-}
-
 static void resolve(struct server *server, struct view *view, uint32_t unit)
 {
     residency_resolve(&server->residency, view, unit);
@@ -88,7 +82,7 @@ static void take_up(struct server *server, struct view *view, uint32_t index)
                    file_id_equals(&before, &server->residency.link.arena);
     views_lock();
     json_t *old = residency_take_lease(unit);
-    if (is_held(unit)) {
+    if (unit_is_mapped(unit)) {
         bool is_armed = atomic_load(&unit->state) == UNIT_ARMED;
         /* The same bytes are mapped again, because the daemon counts on each mapping of the
          * descriptor that it gave to this connection. */
@@ -172,14 +166,14 @@ static void find_daemon(struct server *server)
     struct daemon_link *link = &server->residency.link;
 
     if (daemon_link_arena_is_emptied(link))
-        for_units(server, is_held, drop);
-    if (!for_units(server, is_held, NULL))
+        for_units(server, unit_is_mapped, drop);
+    if (!for_units(server, unit_is_mapped, NULL))
         daemon_link_forget_arena(link);
     if (server->lost_usec == 0)
         server->lost_usec = clock_monotonic_usec();
     if (daemon_link_open(link) == 0) {
         declare(server);
-        for_units(server, is_held, take_up);
+        for_units(server, unit_is_mapped, take_up);
     }
     if (link->varlink) {
         server->lost_usec = 0;
@@ -240,7 +234,7 @@ static void report(struct server *server)
 static bool needs_daemon(struct server *server)
 {
     return !server->residency.link.varlink &&
-           (for_units(server, is_held, NULL) || for_units(server, is_wanted, NULL));
+           (for_units(server, unit_is_mapped, NULL) || for_units(server, is_wanted, NULL));
 }
 
 static void wait_for_work(struct server *server)
@@ -291,7 +285,7 @@ void server_run(void)
         receive(residency);
         if (residency->link.varlink && polls(residency->link.varlink, POLLRDHUP)) {
             daemon_link_close(&residency->link);
-            if (!for_units(server, is_held, NULL))
+            if (!for_units(server, unit_is_mapped, NULL))
                 daemon_link_forget_arena(&residency->link);
         }
         if (!residency->link.varlink)

@@ -1,19 +1,12 @@
 /* A process that waits for room releases its own units, one after the other, so that processes that
- * share an arena never wait for each other in a circle. Units that are
- * used by chance come first, then streamed ones. Without a plan no unit is streamed; then it
- * releases the unit that was mapped last but one. The units that were mapped first stay, which is
- * best for a program that reads a file again and again, and the unit that was mapped last may still
- * be in use. */
+ * share an arena never wait for each other in a circle. Units that are used by chance come first,
+ * then streamed ones. Without a plan no unit is streamed; then it releases the unit that was mapped
+ * last but one. The units that were mapped first stay, which is best for a program that reads a
+ * file again and again, and the unit that was mapped last may still be in use. */
 #include "client/view/victim.h"
 
 #include "client/view/chance.h"
 #include "client/view/views.h"
-
-static bool is_mapped(const struct unit *unit)
-{
-    unsigned state = atomic_load(&unit->state);
-    return state == UNIT_MAPPED || state == UNIT_ARMED;
-}
 
 /* False: no unit is held. */
 static bool choose_mapped(struct view **ret_view, uint32_t *ret_unit)
@@ -28,7 +21,7 @@ static bool choose_mapped(struct view **ret_view, uint32_t *ret_unit)
         struct view *view = atomic_load(&views.slots[i]);
         for (uint32_t j = 0; view && j < view->table.n_units; j++) {
             const struct unit *unit = &view->units[j];
-            if (!is_mapped(unit) || !unit->lease)
+            if (!unit_is_mapped(unit) || !unit->lease)
                 continue;
             if (unit->mapped_at > last.at) {
                 before = last;

@@ -35,6 +35,13 @@ struct unit {
     uint64_t first_offset_bytes; /* of its first page, in the arena */
 };
 
+/* Whether it lies over pages of the arena. */
+static inline bool unit_is_mapped(const struct unit *unit)
+{
+    unsigned state = atomic_load(&unit->state);
+    return state == UNIT_MAPPED || state == UNIT_ARMED;
+}
+
 enum { VIEW_STREAMED_MAX = 16, VIEW_LAG_MAX = 3 };
 
 /* The units that are mapped but not kept, in the order in which threads came to them, and then
