@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <sys/time.h>
 #include <time.h>
 
 static inline uint64_t clock_usec_(clockid_t clock)
@@ -41,4 +42,10 @@ static inline uint64_t clock_realtime_before(uint64_t age_usec)
 static inline uint64_t clock_realtime_of(uint64_t boot_usec)
 {
     return clock_realtime_before(clock_boottime_usec() - boot_usec);
+}
+
+/* As timers and timeouts of sockets take it. */
+static inline struct timeval clock_timeval(uint64_t usec)
+{
+    return (struct timeval){(time_t)(usec / 1000000), (suseconds_t)(usec % 1000000)};
 }

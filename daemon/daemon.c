@@ -295,8 +295,7 @@ static struct event *watch(struct daemon *daemon, int fd, short what, event_call
 static int build_events(struct daemon *daemon)
 {
     enum { SIGNAL = EV_SIGNAL | EV_PERSIST };
-    uint64_t usec = service_manager_watchdog_interval_usec();
-    struct timeval interval = {(time_t)(usec / 1000000), (suseconds_t)(usec % 1000000)};
+    struct timeval interval = clock_timeval(service_manager_watchdog_interval_usec());
 
     daemon->grace_timer = (struct grace_timer){.grace = handover_grace(daemon->handover),
                                                .backing = daemon->backing,

@@ -14,8 +14,7 @@ enum {
 
 static int wait(struct grace_timer *timer, uint64_t now_usec, uint64_t usec)
 {
-    struct timeval after = {.tv_sec = (time_t)(usec / 1000000),
-                            .tv_usec = (suseconds_t)(usec % 1000000)};
+    struct timeval after = clock_timeval(usec);
     timer->due_usec = now_usec + usec;
     return event_add(timer->event, &after);
 }
@@ -42,7 +41,7 @@ static void begin(struct grace_timer *timer, uint64_t now_usec)
 static void on_time(evutil_socket_t fd, short what, void *context)
 {
     struct grace_timer *timer = context;
-    uint64_t now_usec = clock_monotonic_usec(), usec;
+    uint64_t now_usec = clock_monotonic_usec(), usec = 0;
     bool is_left = true;
     (void)fd;
     (void)what;
@@ -55,9 +54,9 @@ static void on_time(evutil_socket_t fd, short what, void *context)
     if (backing_is_locked_before(timer->backing, timer->started_usec))
         usec = choose_wait(timer, now_usec);
     else if (now_usec >= timer->end_usec)
-        is_left = grace_end(timer->grace), usec = 0;
-    else
-        usec = grace_end_mapped(timer->grace) ? 0 : choose_wait(timer, now_usec);
+        is_left = grace_end(timer->grace);
+    else if (!grace_end_mapped(timer->grace))
+        usec = choose_wait(timer, now_usec);
     if (is_left && wait(timer, now_usec, usec) < 0)
         while (grace_end(timer->grace)) {
         }

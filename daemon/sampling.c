@@ -1,5 +1,6 @@
 #include "daemon/sampling.h"
 
+#include "common/clock.h"
 #include "daemon/monitor/pressure_source.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@ struct sampling {
     struct deleted_files deleted_files;
     struct event *timer;
     struct trimming *trimming;
-    struct events *events; /* borrowed */
 };
 
 /* Tests let the daemon read files of their own in place of the kernel's: those of
@@ -42,7 +42,7 @@ static void note_pressure(struct sampling *sampling)
     if (r < 0)
         log_warn("cannot find out whether memory is short: %s", strerror(-r));
     else if (pressure_note(&sampling->pressure, &reading))
-        events_on_pressure(sampling->events, &sampling->pressure);
+        events_on_pressure(sampling->parts.trimming.events, &sampling->pressure);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *context)
@@ -55,9 +55,10 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
     int r = monitor_sample(parts->monitor);
     if (r < 0)
         log_warn("cannot sample memory: %s", strerror(-r));
-    events_on_sample(sampling->events, monitor_last(parts->monitor));
+    events_on_sample(sampling->parts.trimming.events, monitor_last(parts->monitor));
     note_pressure(sampling);
-    deleted_files_look(&sampling->deleted_files, parts->trimming.scheduler, sampling->events);
+    deleted_files_look(&sampling->deleted_files, parts->trimming.scheduler,
+                       sampling->parts.trimming.events);
     trimming_on_sample(sampling->trimming);
     parts->sampled(parts->context);
 }
@@ -69,7 +70,6 @@ int sampling_new(struct event_base *base, const struct sampling_parts *parts, st
         return -ENOMEM;
     sampling->parts = *parts;
     sampling->parts.trimming.pressure = &sampling->pressure;
-    sampling->events = parts->trimming.events;
     int r = open_source(&sampling->source, &sampling->pressure.quiet_usec);
     if (r < 0) {
         free(sampling);
@@ -117,15 +117,14 @@ int sampling_first(struct sampling *sampling)
     int r = monitor_sample(sampling->parts.monitor);
     if (r < 0)
         return log_failure("cannot sample memory", r);
-    events_on_sample(sampling->events, monitor_last(sampling->parts.monitor));
+    events_on_sample(sampling->parts.trimming.events, monitor_last(sampling->parts.monitor));
     note_pressure(sampling);
     return 0;
 }
 
 int sampling_set_interval(struct sampling *sampling, uint64_t interval_usec)
 {
-    struct timeval interval = {(time_t)(interval_usec / 1000000),
-                               (suseconds_t)(interval_usec % 1000000)};
+    struct timeval interval = clock_timeval(interval_usec);
     return event_add(sampling->timer, &interval) < 0 ? -ENOMEM : 0;
 }
 

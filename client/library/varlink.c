@@ -14,7 +14,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/un.h>
 
 enum { USEC_PER_SEC = 1000000 };
@@ -86,8 +85,7 @@ int varlink_connect(const char *path, uint64_t timeout_usec, struct varlink **re
         return -errno;
     /* If the backlog is full, a blocking connect waits, but a non-blocking one fails at once. */
     if (timeout_usec != VARLINK_FOREVER) {
-        struct timeval timeout = {.tv_sec = (time_t)(timeout_usec / USEC_PER_SEC),
-                                  .tv_usec = (suseconds_t)(timeout_usec % USEC_PER_SEC)};
+        struct timeval timeout = clock_timeval(timeout_usec);
         if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) < 0)
             return -errno;
     }

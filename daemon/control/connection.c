@@ -6,6 +6,7 @@
  * Leaves to call.c what the messages mean. */
 #include "daemon/control/connection.h"
 
+#include "common/clock.h"
 #include "common/json_memory.h"
 #include "common/log.h"
 
@@ -93,8 +94,7 @@ static bool is_armed(const struct event *event)
 
 static void arm(struct connection *connection, struct event *event, uint64_t usec)
 {
-    struct timeval timeout = {.tv_sec = (time_t)(usec / 1000000),
-                              .tv_usec = (suseconds_t)(usec % 1000000)};
+    struct timeval timeout = clock_timeval(usec);
 
     if (event_add(event, event == connection->write_event ? NULL : &timeout) < 0)
         connection_close(connection);

@@ -47,7 +47,7 @@ static void arm(struct waits *waits)
         return;
     }
     uint64_t left_usec = deadline_usec > now_usec ? deadline_usec - now_usec : 0;
-    struct timeval left = {(time_t)(left_usec / 1000000), (suseconds_t)(left_usec % 1000000)};
+    struct timeval left = clock_timeval(left_usec);
     event_add(waits->deadline, &left);
 }
 

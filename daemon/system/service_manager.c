@@ -7,6 +7,7 @@
 #include "daemon/system/service_manager.h"
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 #include <endian.h>
@@ -181,7 +182,7 @@ static int notify_send(const char *text, int fd, uint64_t wait_usec)
     }
 
     int socket_fd = datagram_socket();
-    struct timeval wait = {(time_t)(wait_usec / 1000000), (suseconds_t)(wait_usec % 1000000)};
+    struct timeval wait = clock_timeval(wait_usec);
     if (socket_fd < 0 ||
         (wait_usec > 0 && setsockopt(socket_fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) < 0))
         return -errno;
