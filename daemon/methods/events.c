@@ -77,6 +77,7 @@ static bool is_wanted(const struct events *events, enum scheduler_event_type typ
         return false;
     case EVENT_LAYER_LOADING:
     case EVENT_LAYER_LOADED:
+    case EVENT_LAYER_ABANDONED:
     case EVENT_LAYER_EVICTED:
         return log_takes(LOG_LEVEL_DEBUG) || watchers_exist(events->watchers);
     default:

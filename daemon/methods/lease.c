@@ -31,10 +31,7 @@ struct holder *holder_new(struct leases *leases, const struct peer *peer)
 static void give_back(struct lease *lease)
 {
     struct holder *holder = lease->holder;
-    if (lease->is_mapped)
-        scheduler_unpin_mapped(holder->leases->scheduler, lease->layer);
-    else
-        scheduler_unpin(holder->leases->scheduler, lease->layer);
+    scheduler_unpin_lease(holder->leases->scheduler, lease->layer, lease->is_mapped);
     if (lease->view) {
         client_view_hold(lease->view, -(int64_t)layer_definition(lease->layer)->bytes);
         view_plan_released(lease->view, lease->layer, lease->is_streamed);
@@ -101,10 +98,7 @@ static int take(struct holder *holder, struct layer *layer, struct lease **ret)
         .id = ++holder->leases->last_id,
         .is_mapped = holder->lock_id > 0,
     };
-    if (lease->is_mapped)
-        scheduler_pin_mapped(holder->leases->scheduler, layer);
-    else
-        scheduler_pin(holder->leases->scheduler, layer);
+    scheduler_pin_lease(holder->leases->scheduler, layer, lease->is_mapped);
     TAILQ_INSERT_TAIL(&holder->list, lease, entry);
     holder->n_leases++;
     *ret = lease;

@@ -25,7 +25,7 @@ struct lease {
     struct client_view *view; /* that it is held for; or NULL */
     uint64_t id;              /* never used twice */
     bool is_of_run;           /* only its run can release it */
-    bool is_mapped;           /* the holder has a lock; see scheduler_pin_mapped */
+    bool is_mapped;           /* the holder has a lock; see scheduler_pin_lease */
     bool is_streamed;         /* of its view; see view_plan_leased */
 };
 TAILQ_HEAD(lease_list, lease);

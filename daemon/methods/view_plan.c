@@ -40,13 +40,7 @@ void view_plans_done(struct view_plans *plans)
 
 static uint64_t pages_of(const struct view_plans *plans, const struct layer *layer)
 {
-    const struct layer_definition *definition = layer_definition(layer);
-    uint64_t n_pages;
-
-    return arena_footprint(scheduler_arena(plans->scheduler), definition->bytes,
-                           definition->shift_bytes, &n_pages) < 0
-               ? UINT64_MAX
-               : n_pages;
+    return scheduler_footprint(plans->scheduler, layer, NULL);
 }
 
 static uint64_t capacity(const struct view_plans *plans)

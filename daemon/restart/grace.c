@@ -9,12 +9,8 @@ void grace_begin(struct grace *grace, struct scheduler *scheduler, struct grace_
 {
     *grace = (struct grace){scheduler, layers, n_layers};
     for (size_t i = 0; i < n_layers; i++)
-        for (uint32_t n = layers[i].n_leases; n > 0; n--) {
-            if (layers[i].is_mapped)
-                scheduler_pin_mapped(scheduler, layers[i].layer);
-            else
-                scheduler_pin(scheduler, layers[i].layer);
-        }
+        for (uint32_t n = layers[i].n_leases; n > 0; n--)
+            scheduler_pin_lease(scheduler, layers[i].layer, layers[i].is_mapped);
 }
 
 /* Ends one of its leases. The array is right before the layer is unpinned, because a client that
@@ -25,10 +21,7 @@ static void end_lease(struct grace *grace, struct grace_layer *waiting)
 
     if (--waiting->n_leases == 0)
         *waiting = grace->layers[--grace->n_layers];
-    if (ended.is_mapped)
-        scheduler_unpin_mapped(grace->scheduler, ended.layer);
-    else
-        scheduler_unpin(grace->scheduler, ended.layer);
+    scheduler_unpin_lease(grace->scheduler, ended.layer, ended.is_mapped);
 }
 
 void grace_take_up(struct grace *grace, const struct layer *layer)

@@ -231,6 +231,10 @@ enum layer_state scheduler_layer_state(const struct scheduler *scheduler,
                                        const struct layer *layer);
 /* The pages that the layer holds in the arena; 0 when absent. */
 uint64_t scheduler_layer_pages(const struct scheduler *scheduler, const struct layer *layer);
+/* The pages that the layer needs, and in bytes for errors; `ret_bytes` may be NULL. Both saturate
+ * if 64 bits do not suffice. */
+uint64_t scheduler_footprint(const struct scheduler *scheduler, const struct layer *layer,
+                             uint64_t *ret_bytes);
 
 /* Requests that a layer becomes resident. Returns 0 with a verdict, or -ENOMEM (nothing
  * changed). */
@@ -276,10 +280,10 @@ void scheduler_abandon(struct scheduler *scheduler, struct layer *layer);
 /* Pins a resident layer: it is neither evicted nor unloaded until every pin is removed. */
 void scheduler_pin(struct scheduler *scheduler, struct layer *layer);
 void scheduler_unpin(struct scheduler *scheduler, struct layer *layer);
-/* The same for a client of which the kernel knows whether it has the arena mapped; see
+/* The same for a lease. `is_mapped`: the kernel knows whether its client has the arena mapped; see
  * common/arena_locks.h. */
-void scheduler_pin_mapped(struct scheduler *scheduler, struct layer *layer);
-void scheduler_unpin_mapped(struct scheduler *scheduler, struct layer *layer);
+void scheduler_pin_lease(struct scheduler *scheduler, struct layer *layer, bool is_mapped);
+void scheduler_unpin_lease(struct scheduler *scheduler, struct layer *layer, bool is_mapped);
 uint64_t scheduler_pinned_pages(const struct scheduler *scheduler);
 /* The layer that is pinned longest, linked to the others by `newer`; NULL if none is pinned. */
 const struct layer *scheduler_oldest_pinned(const struct scheduler *scheduler);

@@ -92,7 +92,7 @@ static bool needs_portions(const struct scheduler *scheduler, uint64_t needed_pa
 /* Returns 1 after a portion, 0 if no more is to be evicted before a request, or -ENOMEM. */
 static int make_room(struct scheduler *scheduler, const struct layer *layer, struct room *room)
 {
-    uint64_t bytes, n_pages = scheduler_footprint(scheduler, layer, &bytes);
+    uint64_t n_pages = scheduler_footprint(scheduler, layer, NULL);
     uint64_t free_pages = arena_free_pages(scheduler->arena);
     uint64_t needed_pages = n_pages > free_pages ? n_pages - free_pages : 0;
     _cleanup_(victims_done) struct victims victims = {0};

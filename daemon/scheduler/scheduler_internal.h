@@ -60,11 +60,6 @@ void scheduler_begin_request(struct scheduler *scheduler, const struct layer *la
 void scheduler_evict(struct scheduler *scheduler, const struct layer *layer,
                      const struct victims *victims);
 
-/* Returns the footprint in pages, and in bytes for errors. Both saturate if 64 bits do not
- * suffice. */
-uint64_t scheduler_footprint(const struct scheduler *scheduler, const struct layer *layer,
-                             uint64_t *ret_bytes);
-
 /* Changes a layer's state to `to`, which must be a legal step, and calls the observer. Only the
  * step to LAYER_LOADING can fail: it calls arena_alloc with `n_pages`. The other steps ignore
  * `n_pages`. */

@@ -94,13 +94,11 @@ uint64_t scheduler_footprint(const struct scheduler *scheduler, const struct lay
 {
     const struct layer_definition *definition = layer_definition(layer);
     uint64_t n_pages;
-    if (arena_footprint(scheduler->arena, definition->bytes, definition->shift_bytes, &n_pages) <
-        0) {
-        *ret_bytes = UINT64_MAX;
-        return UINT64_MAX;
-    }
-    *ret_bytes = n_pages * arena_page_bytes(scheduler->arena);
-    return n_pages;
+    bool fits = arena_footprint(scheduler->arena, definition->bytes, definition->shift_bytes,
+                                &n_pages) == 0;
+    if (ret_bytes)
+        *ret_bytes = fits ? n_pages * arena_page_bytes(scheduler->arena) : UINT64_MAX;
+    return fits ? n_pages : UINT64_MAX;
 }
 
 void scheduler_refuse(struct scheduler *scheduler, const struct layer *layer,
@@ -227,10 +225,8 @@ int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_
 
 bool scheduler_can_place(const struct scheduler *scheduler, const struct layer *layer)
 {
-    uint64_t bytes;
     return scheduler_layer_state(scheduler, layer) != LAYER_ABSENT ||
-           scheduler_footprint(scheduler, layer, &bytes) <=
-               arena_free_pages(scheduler->arena) + scheduler->can_give_way.pages;
+           scheduler_footprint(scheduler, layer, NULL) <= scheduler_placeable_pages(scheduler);
 }
 
 uint64_t scheduler_placeable_pages(const struct scheduler *scheduler)
@@ -241,9 +237,9 @@ uint64_t scheduler_placeable_pages(const struct scheduler *scheduler)
 bool scheduler_fits_beside(const struct scheduler *scheduler, const struct layer *layer,
                            uint64_t n_pages)
 {
-    uint64_t bytes, capacity_pages = arena_capacity_pages(scheduler->arena);
+    uint64_t capacity_pages = arena_capacity_pages(scheduler->arena);
     return n_pages <= capacity_pages &&
-           scheduler_footprint(scheduler, layer, &bytes) <= capacity_pages - n_pages;
+           scheduler_footprint(scheduler, layer, NULL) <= capacity_pages - n_pages;
 }
 
 void verdict_done(struct verdict *verdict)
@@ -313,16 +309,16 @@ void scheduler_unpin(struct scheduler *scheduler, struct layer *layer)
 }
 
 /* The observer sees both numbers after the change. */
-void scheduler_pin_mapped(struct scheduler *scheduler, struct layer *layer)
+void scheduler_pin_lease(struct scheduler *scheduler, struct layer *layer, bool is_mapped)
 {
-    layer->n_mapped_pins++;
+    layer->n_mapped_pins += is_mapped;
     scheduler_pin(scheduler, layer);
 }
 
-void scheduler_unpin_mapped(struct scheduler *scheduler, struct layer *layer)
+void scheduler_unpin_lease(struct scheduler *scheduler, struct layer *layer, bool is_mapped)
 {
-    assert(layer->n_mapped_pins > 0);
-    layer->n_mapped_pins--;
+    assert(layer->n_mapped_pins >= is_mapped);
+    layer->n_mapped_pins -= is_mapped;
     scheduler_unpin(scheduler, layer);
 }
 

@@ -187,7 +187,7 @@ int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct la
         return 0;
 
     _cleanup_(verdict_done) struct verdict verdict = {.decision = DECISION_LOADED};
-    uint64_t bytes, n_pages = scheduler_footprint(scheduler, layer, &bytes);
+    uint64_t n_pages = scheduler_footprint(scheduler, layer, NULL);
     uint64_t free_pages = arena_free_pages(scheduler->arena);
     if (free_pages + scheduler->can_give_way.pages < n_pages)
         return 0;
