@@ -9,7 +9,6 @@
 
 #include "daemon/arena/backing_internal.h"
 #include "daemon/arena/capacity_check.h"
-#include "daemon/arena/headroom.h"
 #include "daemon/arena/populate.h"
 
 #include <assert.h>
@@ -42,19 +41,15 @@ int backing_grow(struct backing *backing, uint64_t mark_bytes, uint64_t *ret_new
     if (mark_bytes > backing->mark_bytes) {
         new_bytes = mark_bytes - backing->mark_bytes;
         struct stat status;
-        struct headroom headroom;
         int r;
         if (backing->huge_pages != HUGE_PAGES_RESERVED) {
             if (fstat(backing->fd, &status) < 0)
                 return -errno;
-            if ((r = headroom_read("/proc", "/sys/fs/cgroup", &headroom)) < 0)
-                return r;
             /* What was given back is taken again only by fills of those pages. */
             uint64_t file_bytes = (uint64_t)status.st_blocks * 512 + backing->hole_bytes;
             if (file_bytes < mark_bytes &&
-                capacity_cost_bytes(mark_bytes - file_bytes, backing->page_bytes) >
-                    headroom.available_bytes)
-                return -ENOMEM;
+                (r = capacity_check_now(mark_bytes - file_bytes, backing->page_bytes)) < 0)
+                return r;
         }
         if ((r = set_size(backing, mark_bytes)) < 0)
             return r;

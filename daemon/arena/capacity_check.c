@@ -74,3 +74,12 @@ int capacity_check_pool(uint64_t capacity_bytes, uint64_t page_bytes, char *why)
             (unsigned long long)available, (unsigned long long)(needed - available));
     return 0;
 }
+
+int capacity_check_now(uint64_t n_bytes, uint64_t page_bytes)
+{
+    struct headroom headroom;
+    int r = headroom_read("/proc", "/sys/fs/cgroup", &headroom);
+    if (r < 0)
+        return r;
+    return capacity_cost_bytes(n_bytes, page_bytes) > headroom.available_bytes ? -ENOMEM : 0;
+}

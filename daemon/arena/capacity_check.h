@@ -21,3 +21,7 @@ int capacity_check(uint64_t capacity_bytes, uint64_t missing_bytes, uint64_t pag
 
 /* The same for reserved huge pages: checks the pages of the pool that are free and not reserved. */
 int capacity_check_pool(uint64_t capacity_bytes, uint64_t page_bytes, char *why);
+
+/* Checks only whether there is memory for `n_bytes` more now. Returns 0, -ENOMEM, or another
+ * negative errno. */
+int capacity_check_now(uint64_t n_bytes, uint64_t page_bytes);

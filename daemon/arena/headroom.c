@@ -29,16 +29,8 @@ static const struct limit limits[] = {
     {false, "/memory", "memory.memsw.limit_in_bytes", "memory.memsw.usage_in_bytes"},
 };
 
-static int read_number(const char *directory, const char *file, uint64_t *ret)
-{
-    char path[PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s/%s", directory, file);
-    if (n < 0 || (size_t)n >= sizeof path)
-        return -1;
-    return procfs_read_number(path, ret);
-}
-
-uint64_t headroom_reclaimable_bytes(const char *directory, bool is_v2)
+/* The clean page cache of a cgroup and of those below it; 0 if unknown. */
+static uint64_t reclaimable_bytes(const char *directory, bool is_v2)
 {
     const char *prefix = is_v2 ? "" : "total_";
     _cleanup_(closep) int fd = procfs_open(directory, "memory.stat");
@@ -69,6 +61,14 @@ uint64_t headroom_reclaimable_bytes(const char *directory, bool is_v2)
     return cache > dirty ? cache - dirty : 0;
 }
 
+uint64_t headroom_below_limit(const char *directory, bool is_v2, uint64_t limit_bytes,
+                              uint64_t usage_bytes)
+{
+    uint64_t reclaimable = reclaimable_bytes(directory, is_v2);
+    uint64_t held = usage_bytes > reclaimable ? usage_bytes - reclaimable : 0;
+    return limit_bytes > held ? limit_bytes - held : 0;
+}
+
 static void name_source(char *source, const struct limit *limit, const char *path)
 {
     snprintf(source, HEADROOM_SOURCE_MAX, "%s of %.200s", limit->limit, *path ? path : "/");
@@ -81,18 +81,16 @@ static void apply(const struct limit *limit, const char *root, const char *path,
     char directory[PATH_MAX];
     uint64_t maximum, usage;
     int n = snprintf(directory, sizeof directory, "%s%s%s", root, limit->mount, path);
-    if (n < 0 || (size_t)n >= sizeof directory || read_number(directory, limit->limit, &maximum) ||
-        maximum == UINT64_MAX)
+    if (n < 0 || (size_t)n >= sizeof directory ||
+        procfs_read_number_in(directory, limit->limit, &maximum) < 0 || maximum == UINT64_MAX)
         return;
     if (maximum < headroom->total_bytes) {
         headroom->total_bytes = maximum;
         name_source(headroom->total_source, limit, path);
     }
-    if (read_number(directory, limit->usage, &usage))
+    if (procfs_read_number_in(directory, limit->usage, &usage) < 0)
         return;
-    uint64_t reclaimable = headroom_reclaimable_bytes(directory, limit->unified);
-    uint64_t held = usage > reclaimable ? usage - reclaimable : 0;
-    uint64_t available = maximum > held ? maximum - held : 0;
+    uint64_t available = headroom_below_limit(directory, limit->unified, maximum, usage);
     if (available >= headroom->available_bytes)
         return;
     headroom->available_bytes = available;
@@ -121,17 +119,27 @@ static void apply_ancestors(const struct limit *limit, const char *root, const c
     }
 }
 
-bool headroom_has_controller(const char *list, const char *name)
+/* Whether a list of v1 controllers has that of memory: "cpu,memory:". */
+static bool has_memory(const char *list)
 {
-    size_t n_name = strlen(name);
+    static const char name[] = "memory";
     for (;;) {
-        size_t n = strcspn(list, ",");
-        if (n == n_name && memcmp(list, name, n) == 0)
+        size_t n = strcspn(list, ",:");
+        if (n == sizeof name - 1 && memcmp(list, name, n) == 0)
             return true;
-        if (list[n] == '\0')
+        if (list[n] != ',')
             return false;
         list += n + 1;
     }
+}
+
+const char *headroom_cgroup_path(const char *line, bool is_v2)
+{
+    const char *controllers = strchr(line, ':');
+    const char *path = controllers ? strchr(controllers + 1, ':') : NULL;
+    if (!path || path[1] != '/')
+        return NULL;
+    return (is_v2 ? path == controllers + 1 : has_memory(controllers + 1)) ? path + 1 : NULL;
 }
 
 int headroom_read(const char *proc, const char *sys_fs_cgroup, struct headroom *ret)
@@ -154,19 +162,12 @@ int headroom_read(const char *proc, const char *sys_fs_cgroup, struct headroom *
     struct procfs_reader reader;
     procfs_begin(&reader, cgroup);
     char *line;
-    /* "4:cpu,memory:/path" in v1, "0::/path" in v2. */
-    while (cgroup >= 0 && procfs_next_line(&reader, &line) > 0) {
-        char *controllers = strchr(line, ':');
-        char *path = controllers ? strchr(controllers + 1, ':') : NULL;
-        if (!path || path[1] != '/')
-            continue;
-        *path++ = '\0';
-        controllers++;
-        for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
-            if (limits[i].unified ? *controllers == '\0'
-                                  : headroom_has_controller(controllers, "memory"))
+    while (cgroup >= 0 && procfs_next_line(&reader, &line) > 0)
+        for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+            const char *path = headroom_cgroup_path(line, limits[i].unified);
+            if (path)
                 apply_ancestors(&limits[i], sys_fs_cgroup, path, &headroom);
-    }
+        }
     *ret = headroom;
     return 0;
 }

@@ -18,8 +18,10 @@ struct headroom {
  * negative errno if meminfo cannot be read. Skips a cgroup that cannot be read. */
 int headroom_read(const char *proc, const char *sys_fs_cgroup, struct headroom *ret);
 
-/* The clean page cache of a cgroup and of those below it; 0 if unknown. */
-uint64_t headroom_reclaimable_bytes(const char *directory, bool is_v2);
+/* How much a cgroup may still take below a limit, if all its clean page cache were dropped. */
+uint64_t headroom_below_limit(const char *directory, bool is_v2, uint64_t limit_bytes,
+                              uint64_t usage_bytes);
 
-/* Whether a list of v1 controllers, as "cpu,memory", has that one. */
-bool headroom_has_controller(const char *list, const char *name);
+/* The cgroup's path in a line of /proc/self/cgroup, if the line is about v2 ("0::/path"), or about
+ * the memory controller of v1 ("4:cpu,memory:/path"); else NULL. */
+const char *headroom_cgroup_path(const char *line, bool is_v2);

@@ -7,7 +7,6 @@
 #include "daemon/arena/holes.h"
 
 #include "daemon/arena/capacity_check.h"
-#include "daemon/arena/headroom.h"
 #include "daemon/system/workers.h"
 
 #include <assert.h>
@@ -107,12 +106,9 @@ void holes_on_idle(struct holes *holes, void (*idle)(int error, void *context), 
 /* On a worker. The check comes first, because the kernel kills instead of refusing. */
 static int take(struct holes *holes, uint64_t offset_bytes, uint64_t n_bytes)
 {
-    struct headroom headroom;
-    int r = headroom_read("/proc", "/sys/fs/cgroup", &headroom);
+    int r = capacity_check_now(n_bytes, arena_page_bytes(holes->arena));
     if (r < 0)
         return r;
-    if (capacity_cost_bytes(n_bytes, arena_page_bytes(holes->arena)) > headroom.available_bytes)
-        return -ENOMEM;
     r = backing_populate(holes->backing, offset_bytes, n_bytes);
     if (r < 0)
         backing_punch(holes->backing, offset_bytes, n_bytes);

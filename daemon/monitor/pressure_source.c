@@ -10,14 +10,19 @@
 #include <string.h>
 
 /* The mounts of cgroups that have a memory controller, and how it names its files. */
-static const struct mount {
+struct pressure_mount {
     const char *path; /* below /sys/fs/cgroup */
     bool is_v2;
-    const char *usage, *hits;
-} mounts[] = {
-    {"", true, "memory.current", "memory.events"},
-    {"/unified", true, "memory.current", "memory.events"},
-    {"/memory", false, "memory.usage_in_bytes", "memory.failcnt"},
+    const char *limit, *high, *usage; /* `high` is NULL in v1 */
+    const char *hits, *const *hits_keys;
+};
+
+static const char *const v1_hits[] = {"", NULL}, *const v2_hits[] = {"high ", "max ", NULL};
+static const struct pressure_mount mounts[] = {
+    {"", true, "memory.max", "memory.high", "memory.current", "memory.events", v2_hits},
+    {"/unified", true, "memory.max", "memory.high", "memory.current", "memory.events", v2_hits},
+    {"/memory", false, "memory.limit_in_bytes", NULL, "memory.usage_in_bytes", "memory.failcnt",
+     v1_hits},
 };
 
 static int open_below(const char *directory, const char *file)
@@ -26,29 +31,13 @@ static int open_below(const char *directory, const char *file)
     return fd < 0 ? -1 : fd;
 }
 
-/* Whether a line of /proc/self/cgroup is about that mount. Returns the path in it, or NULL. */
-static const char *path_of(const struct mount *mount, char *line)
-{
-    char *controllers = strchr(line, ':');
-    char *path = controllers ? strchr(controllers + 1, ':') : NULL;
-    if (!path || path[1] != '/')
-        return NULL;
-    *path = '\0';
-    bool is_v2 = controllers[1] == '\0';
-    bool has_memory = headroom_has_controller(controllers + 1, "memory");
-    *path = ':';
-    return (mount->is_v2 ? is_v2 : has_memory) ? path + 1 : NULL;
-}
-
 /* Takes that directory if the controller's files are in it. */
-static bool take_cgroup(struct pressure_source *source, const struct mount *mount,
+static bool take_cgroup(struct pressure_source *source, const struct pressure_mount *mount,
                         const char *cgroups, const char *path)
 {
     int n = snprintf(source->cgroup, sizeof source->cgroup, "%s%s%s", cgroups, mount->path, path);
     _cleanup_(closep) int usage =
         n < 0 || (size_t)n >= sizeof source->cgroup ? -1 : open_below(source->cgroup, mount->usage);
-    if (usage < 0)
-        source->cgroup[0] = '\0';
     return usage >= 0;
 }
 
@@ -57,17 +46,17 @@ static bool take_cgroup(struct pressure_source *source, const struct mount *moun
 static void find_cgroup(struct pressure_source *source, const char *proc, const char *cgroups)
 {
     for (size_t i = 0; i < sizeof mounts / sizeof *mounts; i++) {
-        const struct mount *mount = &mounts[i];
+        const struct pressure_mount *mount = &mounts[i];
         _cleanup_(closep) int fd = open_below(proc, "self/cgroup");
         struct procfs_reader reader;
         procfs_begin(&reader, fd);
         char *line;
         while (fd >= 0 && procfs_next_line(&reader, &line) > 0) {
-            const char *path = path_of(mount, line);
+            const char *path = headroom_cgroup_path(line, mount->is_v2);
             if (!path || (!take_cgroup(source, mount, cgroups, path) &&
                           !take_cgroup(source, mount, cgroups, "")))
                 continue;
-            source->is_v2 = mount->is_v2;
+            source->mount = mount;
             source->hits_fd = open_below(source->cgroup, mount->hits);
             if (mount->is_v2)
                 source->own_stalls_fd = open_below(source->cgroup, "memory.pressure");
@@ -142,40 +131,29 @@ static uint64_t read_sum(int fd, const char *const *keys)
 
 static uint64_t read_below(const char *directory, const char *file)
 {
-    char path[PATH_MAX];
     uint64_t value;
-    int n = snprintf(path, sizeof path, "%s/%s", directory, file);
-    return n < 0 || (size_t)n >= sizeof path || procfs_read_number(path, &value) < 0 ? UINT64_MAX
-                                                                                     : value;
+    return procfs_read_number_in(directory, file, &value) < 0 ? UINT64_MAX : value;
 }
 
 static void read_cgroup(const struct pressure_source *source, struct pressure_reading *reading)
 {
-    static const char *const v1_hits[] = {"", NULL}, *const v2_hits[] = {"high ", "max ", NULL};
+    const struct pressure_mount *mount = source->mount;
     const char *directory = source->cgroup;
-    uint64_t limit, high = UINT64_MAX, usage;
 
-    if (!*directory)
+    if (!mount)
         return;
-    if (source->is_v2) {
-        limit = read_below(directory, "memory.max");
-        high = read_below(directory, "memory.high");
-        usage = read_below(directory, "memory.current");
-    } else {
-        limit = read_below(directory, "memory.limit_in_bytes");
-        usage = read_below(directory, "memory.usage_in_bytes");
-    }
+    uint64_t limit = read_below(directory, mount->limit);
+    uint64_t high = mount->high ? read_below(directory, mount->high) : UINT64_MAX;
+    uint64_t usage = read_below(directory, mount->usage);
     if (limit > high)
         limit = high;
     reading->own_stalled_percent = read_stalls(source->own_stalls_fd);
-    reading->limit_hits = read_sum(source->hits_fd, source->is_v2 ? v2_hits : v1_hits);
+    reading->limit_hits = read_sum(source->hits_fd, mount->hits_keys);
     /* v1 writes a number near 2^63 if there is no limit. */
     if (usage == UINT64_MAX || limit > (uint64_t)INT64_MAX / 2)
         return;
-    uint64_t cache = headroom_reclaimable_bytes(directory, source->is_v2);
-    uint64_t held = usage > cache ? usage - cache : 0;
     reading->limit_bytes = limit;
-    reading->limit_free_bytes = limit > held ? limit - held : 0;
+    reading->limit_free_bytes = headroom_below_limit(directory, mount->is_v2, limit, usage);
 }
 
 int pressure_source_read(const struct pressure_source *source, struct pressure_reading *ret)

@@ -12,8 +12,8 @@
 struct pressure_source {
     int stalls_fd, meminfo_fd, vmstat_fd; /* -1: none */
     int own_stalls_fd, hits_fd;           /* of the cgroup */
-    bool is_v2;
-    char cgroup[PATH_MAX]; /* its directory; empty: it cannot be seen */
+    const struct pressure_mount *mount;   /* where the cgroup is; NULL: it cannot be seen */
+    char cgroup[PATH_MAX];                /* its directory */
 };
 
 /* `proc` is "/proc" and `cgroups` is "/sys/fs/cgroup", except in tests. Returns 0 or a negative

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,6 +112,13 @@ int procfs_read_number(const char *path, uint64_t *ret)
         return 0;
     }
     return procfs_number(line, "", ret) ? 0 : -EBADMSG;
+}
+
+int procfs_read_number_in(const char *directory, const char *file, uint64_t *ret)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/%s", directory, file);
+    return n < 0 || (size_t)n >= sizeof path ? -ENAMETOOLONG : procfs_read_number(path, ret);
 }
 
 int procfs_total(int meminfo_fd, uint64_t *ret_bytes)

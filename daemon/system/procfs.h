@@ -35,6 +35,7 @@ bool procfs_number(const char *line, const char *key, uint64_t *ret);
 /* Reads a file that contains one number, or the word "max" (then UINT64_MAX). Returns 0 or a
  * negative errno. */
 int procfs_read_number(const char *path, uint64_t *ret);
+int procfs_read_number_in(const char *directory, const char *file, uint64_t *ret);
 
 /* Reads MemTotal. Returns 0, -ENODATA if the file lacks it, or another negative errno. */
 int procfs_total(int meminfo_fd, uint64_t *ret_bytes);
