@@ -1,5 +1,4 @@
-/* Before Linux 6.12 the kernel ignores the slice of an
- * ordinary thread, and reports 0. */
+/* Before Linux 6.12 the kernel ignores the slice of an ordinary thread, and reports 0. */
 #include "common/thread_priority.h"
 
 #include <pthread.h>

@@ -51,11 +51,10 @@ static void on_time(evutil_socket_t fd, short what, void *context)
             log_notice("lease-grace begins again, because the daemon stood still meanwhile");
         begin(timer, now_usec);
     }
-    if (backing_is_locked_before(timer->backing, timer->started_usec))
-        usec = choose_wait(timer, now_usec);
-    else if (now_usec >= timer->end_usec)
+    bool is_locked = backing_is_locked_before(timer->backing, timer->started_usec);
+    if (!is_locked && now_usec >= timer->end_usec)
         is_left = grace_end(timer->grace);
-    else if (!grace_end_mapped(timer->grace))
+    else if (is_locked || !grace_end_mapped(timer->grace))
         usec = choose_wait(timer, now_usec);
     if (is_left && wait(timer, now_usec, usec) < 0)
         while (grace_end(timer->grace)) {

@@ -19,7 +19,7 @@ struct layer_uses {
     struct place *places;  /* of each layer */
     uint32_t *first_layer; /* of each group */
     uint32_t *pass;        /* indices in `group` of what this pass has used */
-    uint32_t n_layers, n_groups, n_pass, group;
+    uint32_t n_layers, n_groups, n_pass, n_pass_max, group;
     bool has_pass;
     uint64_t begun_usec, cycle_usec; /* of the current cycle; mean of the recent ones, 0: unknown */
     uint64_t used_usec;              /* last request */
@@ -72,7 +72,8 @@ struct layer_uses *layer_uses_new(const char *(*name)(const void *, uint32_t), c
     uses->first_layer = calloc(n, sizeof *uses->first_layer);
     if (!uses->places || !uses->first_layer)
         return NULL;
-    uses->pass = calloc(find_groups(uses, name, context, n_units), sizeof *uses->pass);
+    uses->n_pass_max = find_groups(uses, name, context, n_units);
+    uses->pass = calloc(uses->n_pass_max, sizeof *uses->pass);
     uint32_t *smaller = reallocarray(uses->first_layer, uses->n_groups, sizeof *uses->first_layer);
     uses->first_layer = smaller ?: uses->first_layer;
     if (!uses->pass || expected_use_new(n_units, uses->n_groups, &uses->expected) < 0)
@@ -86,16 +87,6 @@ static void *duplicate(const void *from, size_t n, size_t element_bytes)
     return to ? memcpy(to, from, n * element_bytes) : NULL;
 }
 
-static uint32_t n_pass_max(const struct layer_uses *uses)
-{
-    uint32_t most = 0;
-
-    for (uint32_t i = 0; i < uses->n_layers; i++)
-        if (uses->places[i].index >= most)
-            most = uses->places[i].index + 1U;
-    return most;
-}
-
 struct layer_uses *layer_uses_copy(const struct layer_uses *from)
 {
     _cleanup_(layer_uses_freep) struct layer_uses *uses = malloc(sizeof *uses);
@@ -106,7 +97,7 @@ struct layer_uses *layer_uses_copy(const struct layer_uses *from)
     uses->expected = NULL;
     uses->places = duplicate(from->places, from->n_layers, sizeof *uses->places);
     uses->first_layer = duplicate(from->first_layer, from->n_groups, sizeof *uses->first_layer);
-    uses->pass = duplicate(from->pass, n_pass_max(from), sizeof *uses->pass);
+    uses->pass = duplicate(from->pass, from->n_pass_max, sizeof *uses->pass);
     if (!uses->places || !uses->first_layer || !uses->pass ||
         expected_use_copy(from->expected, &uses->expected) < 0)
         return NULL;

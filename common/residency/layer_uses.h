@@ -26,7 +26,7 @@ DEFINE_CLEANUP(struct layer_uses *, layer_uses_free);
 
 /* The layer is requested: the pass before it ends if it must. Without effect if repeated. */
 void layer_uses_enter(struct layer_uses *uses, uint32_t layer, uint64_t now_usec);
-/* Whether that would end a pass. */
+/* Whether the layer belongs to the present pass, so that its request would not end the pass. */
 bool layer_uses_is_in_pass(const struct layer_uses *uses, uint32_t layer);
 /* The request succeeds. */
 void layer_uses_add(struct layer_uses *uses, uint32_t layer);

@@ -99,8 +99,7 @@ bool backing_next_hole(const struct backing *backing, uint64_t from_bytes, uint6
                        uint64_t *ret_end);
 
 /* The ledger, with which the monitor compares the operating system's figures: the bytes that are
- * certainly committed, and those that loads in flight, or a move, may have committed,
- * too. */
+ * certainly committed, and those that loads in flight, or a move, may have committed, too. */
 uint64_t backing_committed_bytes(const struct backing *backing);
 uint64_t backing_pending_bytes(const struct backing *backing);
 /* The bytes that the kernel may commit beyond both. With commit = load, this is the rest of a

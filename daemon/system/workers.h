@@ -4,9 +4,8 @@
  * robin. Steps of one job may run on several threads at once. Completion is reported on the loop's
  * thread by workers_dispatch, when the pool's descriptor (an eventfd) is readable. Threads run in
  * the background (thread_priority.h), because otherwise two of them at full speed starve the loop
- * on two cores. Those of a prompt pool, for which programs wait that may keep all
- * processors busy, do so only where the system has no short slices, which the loop asks for as
- * well.
+ * on two cores. Those of a prompt pool, for which programs wait that may keep all processors busy,
+ * do so only where the system has no short slices, which the loop asks for as well.
  *
  * A step may wait for a file whose server does not answer. workers_look detects such a stalled
  * step, and starts a spare thread in place of its thread. Until the step returns, no other step of

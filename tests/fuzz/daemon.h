@@ -7,6 +7,7 @@
 #include "common/cleanup.h"
 #include "daemon/daemon.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/count_open.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -150,7 +151,7 @@ static inline void fuzz_check_daemon(struct fuzz_client *honest, size_t n_open)
 
     FUZZ_WAIT_UNTIL(fuzz_honest_call(honest, FUZZ_CALL("Reset", "")));
     fuzz_unload_models(honest);
-    FUZZ_WAIT_UNTIL(fuzz_open_descriptors() == n_open);
+    FUZZ_WAIT_UNTIL(count_open() == n_open);
     json_t *reply = fuzz_call(honest, FUZZ_CALL("Stats", ""), -1);
     REQUIRE(reply && json_unpack(reply, "{s:{s:{s:I}, s:{s:I}, s:{s:I}, s:{s:I}, s:{s:I}}}",
                                  "parameters", "arena", "usedBytes", &used, "monitor", "driftBytes",
@@ -179,7 +180,7 @@ static inline void *fuzz_run_clients(void *context)
     honest.n = hostile.n = 0;
     honest.has_ended = hostile.has_ended = false;
     REQUIRE(fuzz_honest_call(&honest, FUZZ_CALL("Stats", "")));
-    size_t n_open = fuzz_open_descriptors();
+    size_t n_open = count_open();
     hostile.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     REQUIRE(connect(hostile.fd, (const struct sockaddr *)&clients->address, clients->n_address) ==
             0);
@@ -235,7 +236,7 @@ static inline void fuzz_daemon(fuzz_attack attack, void *context)
     pthread_t thread;
 
     snprintf(config_option, sizeof config_option, "--config=/proc/self/fd/%d", fuzz_empty_file());
-    size_t n_open = fuzz_open_descriptors();
+    size_t n_open = count_open();
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     clients.n_address = fuzz_address(&clients.address);
@@ -254,5 +255,5 @@ static inline void fuzz_daemon(fuzz_attack attack, void *context)
     REQUIRE(pthread_join(thread, NULL) == 0);
     config_done(&config);
     fuzz_reserve();
-    REQUIRE(fuzz_open_descriptors() == n_open);
+    REQUIRE(count_open() == n_open);
 }

@@ -1,8 +1,6 @@
-/* What several fuzz targets share: the check that aborts, the socket of a hostile peer, and the
- * check that an input leaves no descriptor open. */
+/* What several fuzz targets share: the check that aborts, and the socket of a hostile peer. */
 #pragma once
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,18 +19,6 @@
     } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
-
-static inline size_t fuzz_open_descriptors(void)
-{
-    DIR *directory = opendir("/proc/self/fd");
-    size_t n = 0;
-
-    REQUIRE(directory);
-    while (readdir(directory))
-        n++;
-    closedir(directory);
-    return n;
-}
 
 /* A name that no other process uses, in the abstract namespace, so that nothing has to be removed.
  */

@@ -3,6 +3,7 @@
  * time, all that the library hands out can be read, and nothing is left at the end. */
 #include "client/library/edgemind.h"
 #include "tests/fuzz/hostile_server.h"
+#include "tests/unit/count_open.h"
 
 enum { LAYERS_MAX = 8, RUNS_MAX = 4, CALLS_MAX = 24, TIMEOUT_USEC = 5000 };
 
@@ -136,7 +137,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 
     if (!end)
         return 0;
-    size_t n_letters = (size_t)(end - data), n_open = fuzz_open_descriptors();
+    size_t n_letters = (size_t)(end - data), n_open = count_open();
     hostile_start(&server, end + 1, n_bytes - n_letters - 1);
     program = (struct program){.em = edgemind_new(), .definition = make_definition()};
     REQUIRE(program.em);
@@ -146,6 +147,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
     edgemind_free(program.em);
     close(program.definition);
     hostile_end(&server);
-    REQUIRE(fuzz_open_descriptors() == n_open);
+    REQUIRE(count_open() == n_open);
     return 0;
 }

@@ -3,6 +3,7 @@
  * the connection. */
 #include "daemon/metrics/scrape_server.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/count_open.h"
 
 #include <fcntl.h>
 
@@ -33,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
     static char reply[REPLY_BYTES_MAX];
     struct sockaddr_un address;
     struct scrape_server *server;
-    size_t n_open = fuzz_open_descriptors(), n_reply = 0;
+    size_t n_open = count_open(), n_reply = 0;
 
     if (n_bytes == 0)
         return 0;
@@ -70,6 +71,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
     turn(base);
     scrape_server_free(server);
     event_base_free(base);
-    REQUIRE(fuzz_open_descriptors() == n_open);
+    REQUIRE(count_open() == n_open);
     return 0;
 }

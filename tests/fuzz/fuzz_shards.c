@@ -6,6 +6,7 @@
 #include "daemon/weights/model_parse.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/weights.h"
+#include "tests/unit/count_open.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -77,7 +78,7 @@ static struct model_source make_source(const uint8_t *data, size_t n_bytes)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 {
-    size_t n_open = fuzz_open_descriptors();
+    size_t n_open = count_open();
     struct model_read_result result;
 
     if (n_bytes < 3)
@@ -99,6 +100,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
                 REQUIRE(definition->layers[i].pieces[j].source < definition->n_files);
         definition_unref(result.definition);
     }
-    REQUIRE(fuzz_open_descriptors() == n_open);
+    REQUIRE(count_open() == n_open);
     return 0;
 }

@@ -7,6 +7,7 @@
 #include "client/view/real.h"
 #include "client/view/view.h"
 #include "tests/fuzz/hostile_server.h"
+#include "tests/unit/count_open.h"
 
 #include <fcntl.h>
 
@@ -147,7 +148,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 
     if (!end)
         return 0;
-    size_t n_letters = (size_t)(end - data), n_open = fuzz_open_descriptors();
+    size_t n_letters = (size_t)(end - data), n_open = count_open();
     hostile_start(&server, end + 1, n_bytes - n_letters - 1);
     REQUIRE(setenv("EDGEMIND_SOCKET", server.address.sun_path, 1) == 0);
     struct reader reader = {.link = {.arena_fd = -1}, .file = memfd_create("file", MFD_CLOEXEC)};
@@ -159,6 +160,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
     daemon_link_forget_arena(&reader.link);
     close(reader.file);
     hostile_end(&server);
-    REQUIRE(fuzz_open_descriptors() == n_open);
+    REQUIRE(count_open() == n_open);
     return 0;
 }
