@@ -19,7 +19,8 @@ bool notice_is_verbose(void)
     return value && *value;
 }
 
-static void print(const char *path, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static void print(const char *path, const char *format,
+                                                        va_list arguments)
 {
     int error = errno;
     _cleanup_(freep) char *text = NULL, *line = NULL;
@@ -45,7 +46,8 @@ void notice_print(const char *format, ...)
     va_end(arguments);
 }
 
-static void print_about(const char *path, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static void print_about(const char *path, const char *format,
+                                                              va_list arguments)
 {
     _cleanup_(freep) char *shown = path ? safe_text(path) : NULL;
     print(shown ? shown : "a file", format, arguments);
