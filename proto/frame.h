@@ -86,6 +86,9 @@ int frame_write_taking(struct frame_writer *writer, char *text, size_t n_bytes, 
  * Never raises SIGPIPE. */
 int frame_flush(struct frame_writer *writer, int fd);
 
+/* Frees up to `n_max` of the queued messages, which then are not sent. Whether any are left. */
+bool frame_writer_discard(struct frame_writer *writer, size_t n_max);
+
 /* How many queued bytes are not sent yet. */
 uint64_t frame_writer_pending_bytes(const struct frame_writer *writer);
 

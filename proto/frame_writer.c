@@ -62,15 +62,31 @@ static void output_free(struct output *output)
     free(output);
 }
 
+static void free_first(struct frame_writer *writer)
+{
+    struct output *output = writer->first;
+
+    writer->first = output->next;
+    if (!writer->first)
+        writer->end = &writer->first;
+    writer->allocated_bytes -= output_allocated_bytes(output);
+    output_free(output);
+}
+
+bool frame_writer_discard(struct frame_writer *writer, size_t n_max)
+{
+    for (; writer->first && n_max > 0; n_max--) {
+        writer->pending_bytes -= writer->first->n_bytes - writer->first->n_sent;
+        free_first(writer);
+    }
+    return writer->first;
+}
+
 struct frame_writer *frame_writer_free(struct frame_writer *writer)
 {
     if (!writer)
         return NULL;
-    while (writer->first) {
-        struct output *output = writer->first;
-        writer->first = output->next;
-        output_free(output);
-    }
+    frame_writer_discard(writer, SIZE_MAX);
     free(writer);
     return NULL;
 }
@@ -128,11 +144,7 @@ static void advance(struct frame_writer *writer, size_t n_sent)
             return;
         }
         n_sent -= n;
-        writer->first = output->next;
-        if (!writer->first)
-            writer->end = &writer->first;
-        writer->allocated_bytes -= output_allocated_bytes(output);
-        output_free(output);
+        free_first(writer);
     }
 }
 

@@ -18,6 +18,8 @@
 /* Nobody needs time between a message's bytes if descriptors came with them: part of stall_usec. */
 enum { FDS_STALL_PART = 5 };
 
+enum { DISCARDED_MESSAGES_MAX = 16 };
+
 static void set_state(struct connection *connection, enum connection_state state)
 {
     static const unsigned legal[] = {
@@ -382,7 +384,7 @@ int connection_new(struct connection_host *host, int fd, const struct peer *peer
     return 0;
 }
 
-struct connection *connection_free(struct connection *connection)
+void connection_end(struct connection *connection)
 {
     const struct call *call = &connection->call;
 
@@ -392,6 +394,15 @@ struct connection *connection_free(struct connection *connection)
     if (connection->data_ended)
         connection->data_ended(connection->data);
     release_call(connection);
+}
+
+bool connection_discard(struct connection *connection)
+{
+    return frame_writer_discard(connection->writer, DISCARDED_MESSAGES_MAX);
+}
+
+struct connection *connection_free(struct connection *connection)
+{
     destroy(connection);
     return NULL;
 }

@@ -1,7 +1,7 @@
 /* Owns the listening sockets, the admission of peers, and the list of connections.
  *
- * Invariant: a connection is in `open` until it is closed, then in `closing` until it is freed.
- * Only the reap event and server_free free connections. Leaves to connection.c what a connection
+ * Invariant: a connection is in `open` until it is closed, then in `closed` until what it held is
+ * released, then in `ended` until it is freed. Only the reap event and server_free free connections. Leaves to connection.c what a connection
  * does, and to the interfaces what its calls mean. */
 #include "daemon/control/server.h"
 
@@ -29,8 +29,8 @@ struct server {
     struct server_limits limits;
     struct peer_rules rules;
     struct listener *listeners;
-    struct connections open, closing;
-    uint64_t n_connections; /* in both lists */
+    struct connections open, closed, ended;
+    uint64_t n_connections; /* in all lists */
     uint64_t n_refused;
     int spare_fd; /* closed to accept a peer, and hang up on it, when no other descriptor is free */
     struct event *reap;
@@ -45,37 +45,50 @@ static void on_closed(struct connection *connection, void *context)
 
     rounds_end(&connection->participant);
     TAILQ_REMOVE(&server->open, connection, entry);
-    TAILQ_INSERT_TAIL(&server->closing, connection, entry);
+    TAILQ_INSERT_TAIL(&server->closed, connection, entry);
     event_active(server->reap, EV_TIMEOUT, 1);
 }
 
-/* Frees the next closed connection. Its `cancelled` hook may close other connections. */
-static bool reap_one(struct server *server, bool *ret_adopted)
+/* Ends the next closed connection. Its `cancelled` hook may close other connections. */
+static bool end_next(struct server *server)
 {
-    struct connection *connection = TAILQ_FIRST(&server->closing);
+    struct connection *connection = TAILQ_FIRST(&server->closed);
 
     if (!connection)
         return false;
-    *ret_adopted = connection->adopted;
-    TAILQ_REMOVE(&server->closing, connection, entry);
-    connection_free(connection);
-    server->n_connections--;
+    TAILQ_REMOVE(&server->closed, connection, entry);
+    TAILQ_INSERT_TAIL(&server->ended, connection, entry);
+    connection_end(connection);
+    if (connection->adopted && server->adopted_end)
+        server->adopted_end(server->adopted_end_context);
     return true;
 }
 
-/* If many connections end at once, the rest is freed in later turns. */
+/* Frees a portion of the next ended connection: a peer chose how many replies it left unread. */
+static bool free_next(struct server *server)
+{
+    struct connection *connection = TAILQ_FIRST(&server->ended);
+
+    if (!connection)
+        return false;
+    if (!connection_discard(connection)) {
+        TAILQ_REMOVE(&server->ended, connection, entry);
+        connection_free(connection);
+        server->n_connections--;
+    }
+    return true;
+}
+
+/* If there is much to end and to free, the rest follows in later turns. */
 static void on_reap(evutil_socket_t fd, short what, void *context)
 {
     struct server *server = context;
     uint64_t end_usec = clock_monotonic_usec() + REAP_USEC;
-    bool adopted;
     (void)fd;
     (void)what;
 
-    while (reap_one(server, &adopted)) {
-        if (adopted && server->adopted_end)
-            server->adopted_end(server->adopted_end_context);
-        if (!TAILQ_EMPTY(&server->closing) && clock_monotonic_usec() >= end_usec) {
+    while (end_next(server) || free_next(server)) {
+        if (clock_monotonic_usec() >= end_usec) {
             if (event_add(server->reap, &(struct timeval){0}) < 0)
                 event_active(server->reap, EV_TIMEOUT, 1);
             break;
@@ -89,7 +102,8 @@ static void serve(struct participant *participant)
     struct server *server = connection_of(participant)->host->context;
 
     connection_serve(participant);
-    on_reap(-1, 0, server);
+    while (end_next(server) && !rounds_time_is_up(server->host.rounds))
+        ;
 }
 
 static bool has_place(const struct server *server, uid_t uid)
@@ -199,7 +213,8 @@ int server_new(struct event_base *base, const struct interface *interfaces,
     if (!server)
         return -ENOMEM;
     TAILQ_INIT(&server->open);
-    TAILQ_INIT(&server->closing);
+    TAILQ_INIT(&server->closed);
+    TAILQ_INIT(&server->ended);
     server->service = (struct varlink_service){info, interfaces};
     server->host = (struct connection_host){.base = base,
                                             .interfaces = interfaces,
@@ -239,8 +254,6 @@ static void listener_free(struct listener *listener)
 
 struct server *server_free(struct server *server)
 {
-    bool adopted;
-
     if (!server)
         return NULL;
     while (server->listeners) {
@@ -250,7 +263,7 @@ struct server *server_free(struct server *server)
     }
     while (!TAILQ_EMPTY(&server->open))
         connection_close(TAILQ_FIRST(&server->open));
-    while (reap_one(server, &adopted))
+    while (end_next(server) || free_next(server))
         ;
     rounds_free(server->host.rounds);
     if (server->reap)

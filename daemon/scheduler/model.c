@@ -45,18 +45,23 @@ struct model *model_new(struct definition *definition)
     if (!model)
         return NULL;
     model->layers = calloc(definition->n_layers, sizeof *model->layers);
+    model->begins_bytes = calloc(definition->n_layers, sizeof *model->begins_bytes);
     model->uses = layer_uses_new(name_of, definition, definition->n_layers);
-    if (!model->layers || !model->uses) {
+    if (!model->layers || !model->begins_bytes || !model->uses) {
         layer_uses_free(model->uses);
+        free(model->begins_bytes);
         free(model->layers);
         free(model);
         return NULL;
     }
     model->definition = definition_ref(definition);
     model->n_counted = definition->n_layers;
+    uint64_t begin_bytes = 0;
     for (uint32_t i = 0; i < definition->n_layers; i++) {
         const struct layer_definition *layer = &definition->layers[i];
         uint64_t end_bytes;
+        model->begins_bytes[i] = begin_bytes;
+        begin_bytes += layer->bytes;
         model->layers[i].model = model;
         model->layers[i].index = i;
         if (__builtin_add_overflow(layer->bytes, layer->shift_bytes, &end_bytes))

@@ -83,7 +83,7 @@ struct model {
     uint64_t n_loading, n_pinned;
     uint32_t n_runs, n_holds;
     uint32_t n_views;           /* of clients; only lease.c sets it */
-    uint64_t *begins_bytes;     /* while there are runs: bytes of the layers before each layer */
+    uint64_t *begins_bytes;     /* bytes of the layers before each layer */
     struct kept_layers *kept;   /* a reference; NULL: its runs have no plan */
     uint32_t look_ahead, depth; /* of their plan */
     uint32_t period;            /* passes of that plan's schedule; 0: it has none */

@@ -7,21 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-/* Sums up the bytes before each layer, so that a distance needs no loop. */
-static int sum_layers(struct model *model)
-{
-    uint64_t *begins_bytes = reallocarray(NULL, model->definition->n_layers, sizeof *begins_bytes);
-    uint64_t bytes = 0;
-    if (!begins_bytes)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < model->definition->n_layers; i++) {
-        begins_bytes[i] = bytes;
-        bytes += model->definition->layers[i].bytes;
-    }
-    model->begins_bytes = begins_bytes;
-    return 0;
-}
-
 int scheduler_begin_run(struct scheduler *scheduler, struct model *model, struct run **ret)
 {
     if (scheduler->stats.n_runs == SCHEDULER_RUNS_MAX)
@@ -29,10 +14,6 @@ int scheduler_begin_run(struct scheduler *scheduler, struct model *model, struct
     struct run *run = calloc(1, sizeof *run);
     if (!run)
         return -ENOMEM;
-    if (model->n_runs == 0 && sum_layers(model) < 0) {
-        free(run);
-        return -ENOMEM;
-    }
     run->model = model;
     run->next = model->layers;
 
@@ -67,8 +48,7 @@ struct run *scheduler_end_run(struct scheduler *scheduler, struct run *run)
         return NULL;
     TAILQ_REMOVE(&scheduler->runs, run, entry);
     scheduler_touch_model(scheduler, run->model);
-    if (--run->model->n_runs == 0)
-        free(TAKE_PTR(run->model->begins_bytes));
+    run->model->n_runs--;
     scheduler->stats.n_runs--;
     free(run);
     return NULL;

@@ -37,11 +37,8 @@ static inline struct model *add_model(struct world *world, uint32_t n_layers, co
     char name[] = {(char)('a' + world->n_models), '\0'};
     _cleanup_(definition_unrefp) struct definition *definition = define(name, pages, n_layers);
     struct model *model = model_new(definition);
-    if (!model || !(model->kept = kept_layers_new(n_layers)) ||
-        !(model->begins_bytes = calloc(n_layers, sizeof *model->begins_bytes)))
+    if (!model || !(model->kept = kept_layers_new(n_layers)))
         ck_abort_msg("out of memory");
-    for (uint32_t i = 1; i < n_layers; i++)
-        model->begins_bytes[i] = model->begins_bytes[i - 1] + pages[i - 1];
     return world->models[world->n_models++] = model;
 }
 #define ADD_MODEL(world, ...)                                                    \
