@@ -19,6 +19,9 @@ int main(int argc, char **argv)
 
     /* All threads share one heap, because a heap for each would add to the overhead. */
     mallopt(M_ARENA_MAX, 1);
+    /* A freed block joins its neighbours at once. Otherwise a later malloc joins all of them
+     * together, however many replies were freed meanwhile. */
+    mallopt(M_MXFAST, 0);
     json_memory_install();
     event_memory_install();
     signal(SIGPIPE, SIG_IGN);

@@ -147,6 +147,24 @@ START_TEST(test_free_with_pending_output)
 }
 END_TEST
 
+/* Not all at once, however many messages the peer left unread. */
+START_TEST(test_discard_in_portions)
+{
+    queue("one", pair.marked, 1);
+    queue("two", NULL, 0);
+    queue("three", NULL, 0);
+    close_marked();
+    ck_assert(frame_writer_discard(pair.writer, 2));
+    ck_assert_uint_eq(frame_writer_pending_bytes(pair.writer), sizeof "three");
+    ck_assert(!frame_writer_discard(pair.writer, 2));
+    ck_assert(!frame_writer_discard(pair.writer, 2));
+    ck_assert_uint_eq(frame_writer_pending_bytes(pair.writer), 0);
+    ck_assert_uint_eq(frame_writer_allocated_bytes(pair.writer), 0);
+    queue("four", NULL, 0);
+    ck_assert_int_eq(frame_flush(pair.writer, pair.ours), 0);
+}
+END_TEST
+
 static void add_tests(TCase *tcase)
 {
     tcase_add_test(tcase, test_write);
@@ -156,6 +174,7 @@ static void add_tests(TCase *tcase)
     tcase_add_test(tcase, test_write_bad_fd);
     tcase_add_test(tcase, test_partial_sends);
     tcase_add_test(tcase, test_free_with_pending_output);
+    tcase_add_test(tcase, test_discard_in_portions);
 }
 
 int main(void)

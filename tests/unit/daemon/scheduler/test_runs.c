@@ -3,14 +3,22 @@
 #include "tests/unit/run_suite.h"
 #include "tests/unit/runs_fixture.h"
 
+/* The model's reader sums up its layers, so that a run of many layers begins at once. */
+START_TEST(test_sums_do_not_wait_for_a_run)
+{
+    setup(&fixture, 9 * PAGE, &policy_next_use);
+    model = ADD_MODEL(&fixture, "m", 1, 2, 3);
+    ck_assert_uint_eq(model->begins_bytes[0], 0);
+    ck_assert_uint_eq(model->begins_bytes[2], 3 * PAGE);
+}
+END_TEST
+
 START_TEST(test_goes_round)
 {
     BEGIN(9, 1, 2, 3);
     struct run *other = begin(&fixture, model);
     ck_assert_uint_eq(model->n_runs, 2);
     ck_assert_uint_eq(stats_of(&fixture).n_runs, 2);
-    ck_assert_uint_eq(model->begins_bytes[0], 0);
-    ck_assert_uint_eq(model->begins_bytes[2], 3 * PAGE);
 
     for (uint32_t i = 0; i < 7; i++) {
         ck_assert_ptr_eq(run->next, &model->layers[i % 3]);
@@ -228,6 +236,7 @@ int main(void)
     Suite *suite = suite_create("runs");
     TCase *tcase = tcase_create("runs");
     tcase_add_checked_fixture(tcase, NULL, teardown);
+    tcase_add_test(tcase, test_sums_do_not_wait_for_a_run);
     tcase_add_test(tcase, test_goes_round);
     tcase_add_test(tcase, test_a_model_of_one_layer);
     tcase_add_test(tcase, test_compute_time);
