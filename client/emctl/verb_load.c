@@ -116,7 +116,8 @@ int verb_load_model(struct session *session)
 int verb_load_files(struct session *session, const struct model_files *files)
 {
     return load(session, "LoadModel",
-                json_pack("{s:s, s:i}", "onFull", "ask", "unitBytes", MODEL_FILES_UNIT_BYTES),
+                json_pack("{s:s, s:I}", "onFull", "ask", "unitBytes",
+                          (json_int_t)model_files_unit_bytes(files)),
                 files, !session->arguments->quiet, NULL);
 }
 

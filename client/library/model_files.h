@@ -9,9 +9,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* For programs that map the files: larger layers are cut, so that few bytes are read ahead. */
-enum { MODEL_FILES_UNIT_BYTES = 8 << 20 };
-
 struct model_files {
     int fds[FRAME_FDS_MAX]; /* owned; the main file comes first */
     size_t n_fds;
@@ -34,6 +31,11 @@ struct model_files_failure {
 int model_files_open(const char *path, int fd, bool by_directory, struct model_files *ret,
                      struct model_files_failure *ret_failure);
 void model_files_done(struct model_files *files); /* a zeroed one is allowed */
+
+/* `unitBytes` of LoadModel for programs that map the files. Views stream through places of the
+ * largest unit's size, so these are a small part of the model; but a view cannot hold more than
+ * some thousand units. */
+uint64_t model_files_unit_bytes(const struct model_files *files);
 
 /* Sets the model's name. 0; -EINVAL if it is a definition, which has its own name; -ENOMEM. */
 int model_files_set_name(struct model_files *files, const char *name);

@@ -78,8 +78,8 @@ int registration_try(int fd)
         r = daemon_link_connect(&varlink);
     if (r < 0)
         return r;
-    json_t *parameters =
-        json_pack("{s:s, s:i}", "onFull", "ask", "unitBytes", MODEL_FILES_UNIT_BYTES);
+    json_t *parameters = json_pack("{s:s, s:I}", "onFull", "ask", "unitBytes",
+                                   (json_int_t)model_files_unit_bytes(&files));
     varlink_set_timeout(varlink, VARLINK_FOREVER);
     r = parameters ? model_files_describe(&files, parameters) : -ENOMEM;
     if (r == 0)

@@ -321,7 +321,7 @@ int weights_group(const char *model_name, struct tensor_file *const *files, uint
     int r = weights_index_init(&index, files, n_files, ret_problem);
     if (r < 0)
         return r;
-    if (unit_bytes > 0 && (r = weights_slice(&index, ret_problem)) < 0) {
+    if (unit_bytes > 0 && (r = weights_slice(&index, unit_bytes, ret_problem)) < 0) {
         weights_index_done(&index);
         return r;
     }

@@ -16,9 +16,12 @@ struct cut {
     uint64_t n_slices; /* 1: it stays whole */
     uint64_t rows;     /* of the outermost dimension, in a slice; the last one may have fewer */
     int64_t unit;      /* if it stays whole: the expert that it belongs to, or -1 */
+    bool by_chance;    /* each slice is a unit */
 };
 
 struct slicing {
+    uint64_t slice_bytes;                /* at most, of tensors that are not used by chance */
+    bool by_chance;                      /* experts and tables are units */
     const struct weights_tensor **order; /* all tensors in the order of the files */
     bool *has_alias;                     /* of each tensor of the index */
     struct tensor_entry *entries;
@@ -66,36 +69,50 @@ static bool has_experts(struct slicing *slicing, const struct tensor_entry *entr
     return true;
 }
 
-/* Rows of a table for a chunk; 0: it is not cut. */
-static uint64_t chunk_rows(const struct tensor_entry *entry)
+/* Bytes of a row of the outermost dimension; 0: the tensor cannot be cut between rows. */
+static uint64_t row_bytes_of(const struct tensor_entry *entry)
 {
     uint64_t row_bytes, n = 1;
 
     for (unsigned i = 1; i < entry->n_dims; i++)
         if (__builtin_mul_overflow(n, entry->shape[i], &n))
             return 0;
-    if (entry->bytes <= UNIT_CHUNK_BYTES || dtype_bytes(entry->type, n, &row_bytes) < 0 ||
-        row_bytes == 0 || row_bytes * entry->shape[0] != entry->bytes)
-        return 0;
-    return row_bytes >= UNIT_CHUNK_BYTES ? 1 : UNIT_CHUNK_BYTES / row_bytes;
+    return dtype_bytes(entry->type, n, &row_bytes) < 0 || row_bytes == 0 ||
+                   entry->bytes / row_bytes != entry->shape[0] || entry->bytes % row_bytes != 0
+               ? 0
+               : row_bytes;
+}
+
+static struct cut cut_rows(const struct tensor_entry *entry, uint64_t rows, bool by_chance)
+{
+    return (struct cut){(entry->shape[0] - 1) / rows + 1, rows, -1, by_chance};
 }
 
 static struct cut find_cut(struct slicing *slicing, const struct weights_index *index,
                            const struct weights_tensor *tensor)
 {
     const struct tensor_entry *entry = tensor->entry;
-    int64_t expert = tensor_expert(entry->name);
-    struct cut whole = {1, 0, entry->bytes > 0 ? expert : -1};
+    int64_t expert = slicing->by_chance ? tensor_expert(entry->name) : -1;
+    struct cut whole = {1, 0, entry->bytes > 0 ? expert : -1, false};
 
     if (expert >= 0 || entry->n_dims < 2 || slicing->has_alias[tensor - index->tensors] ||
         strlen(entry->name) + WEIGHTS_SLICE_SUFFIX_MAX > DEFINITION_NAME_MAX)
         return whole;
-    if (tensor_is_fused(entry->name))
+    if (slicing->by_chance && tensor_is_fused(entry->name))
         return has_experts(slicing, entry) && entry->bytes / entry->shape[0] >= piece_align_bytes()
-                   ? (struct cut){entry->shape[0], 1, -1}
+                   ? cut_rows(entry, 1, true)
                    : whole;
-    uint64_t rows = tensor_is_table(entry->name, entry->n_dims) ? chunk_rows(entry) : 0;
-    return rows > 0 ? (struct cut){(entry->shape[0] - 1) / rows + 1, rows, -1} : whole;
+    bool is_chunked = slicing->by_chance && tensor_is_table(entry->name, entry->n_dims);
+    uint64_t slice_bytes = is_chunked ? UNIT_CHUNK_BYTES : slicing->slice_bytes;
+    uint64_t row_bytes = entry->bytes > slice_bytes ? row_bytes_of(entry) : 0;
+    if (row_bytes == 0)
+        return whole;
+    uint64_t rows = row_bytes >= slice_bytes ? 1 : slice_bytes / row_bytes;
+    if (!is_chunked) { /* slices of about the same size */
+        uint64_t n_slices = (entry->shape[0] - 1) / rows + 1;
+        rows = (entry->shape[0] - 1) / n_slices + 1;
+    }
+    return cut_rows(entry, rows, is_chunked);
 }
 
 static struct weights_tensor *add(struct slicing *slicing, const struct weights_tensor *from)
@@ -133,7 +150,7 @@ static int add_slices(struct slicing *slicing, struct definition_pool *pool,
         entry->shape = shape;
         entry->file_offset_bytes = whole->file_offset_bytes + first * row_bytes;
         entry->bytes = shape[0] * row_bytes;
-        tensor->unit = (int32_t)i;
+        tensor->unit = cut->by_chance ? (int32_t)i : -1;
     }
     return 0;
 }
@@ -152,19 +169,31 @@ static int find_order(struct slicing *slicing, const struct weights_index *index
     return 0;
 }
 
-/* Sets `ret_n` to how many tensors there will be; 0: it is not worth it. */
+/* Whether at least half of the model's bytes would be units that are used by chance. */
+static bool is_by_chance(struct slicing *slicing, const struct weights_index *index)
+{
+    long double bytes = 0, unit_bytes = 0;
+
+    slicing->by_chance = true;
+    for (uint32_t i = 0; i < index->n_tensors; i++) {
+        struct cut cut = find_cut(slicing, index, slicing->order[i]);
+        bytes += slicing->order[i]->entry->bytes;
+        unit_bytes += cut.by_chance || cut.unit >= 0 ? slicing->order[i]->entry->bytes : 0;
+    }
+    slicing->last = NULL;
+    return 2 * unit_bytes >= bytes && unit_bytes > 0;
+}
+
+/* Sets `ret_n` to how many tensors there will be. */
 static int check_number(struct slicing *slicing, const struct weights_index *index,
                         struct definition_problem *problem, uint64_t *ret_n)
 {
     uint64_t n = 0;
-    long double bytes = 0, unit_bytes = 0;
 
     for (uint32_t i = 0; i < index->n_tensors; i++) {
         struct cut cut = find_cut(slicing, index, slicing->order[i]);
         struct place place = {.key = slicing->order[i]->entry->name};
         n += cut.n_slices;
-        bytes += slicing->order[i]->entry->bytes;
-        unit_bytes += cut.n_slices > 1 || cut.unit >= 0 ? slicing->order[i]->entry->bytes : 0;
         if (cut.n_slices > DEFINITION_TENSORS_MAX || n > DEFINITION_TENSORS_MAX)
             return definition_refuse(problem, &place,
                                      "has %" PRIu64 " units, and with these the model has more "
@@ -172,7 +201,7 @@ static int check_number(struct slicing *slicing, const struct weights_index *ind
                                      cut.n_slices, DEFINITION_TENSORS_MAX);
     }
     slicing->last = NULL;
-    *ret_n = 2 * unit_bytes >= bytes && unit_bytes > 0 ? n : 0;
+    *ret_n = n;
     return 0;
 }
 
@@ -181,9 +210,11 @@ static int slice(struct slicing *slicing, struct weights_index *index,
 {
     uint64_t n = 0;
     int r = find_order(slicing, index);
-    if (r == 0)
-        r = check_number(slicing, index, problem, &n);
-    if (r < 0 || n == 0)
+    if (r < 0)
+        return r;
+    slicing->by_chance = is_by_chance(slicing, index);
+    r = check_number(slicing, index, problem, &n);
+    if (r < 0 || (n == index->n_tensors && !slicing->by_chance))
         return r;
     slicing->entries = calloc(n + 1, sizeof *slicing->entries);
     slicing->tensors = calloc(n + 1, sizeof *slicing->tensors);
@@ -200,9 +231,11 @@ static int slice(struct slicing *slicing, struct weights_index *index,
     return r;
 }
 
-int weights_slice(struct weights_index *index, struct definition_problem *problem)
+int weights_slice(struct weights_index *index, uint64_t unit_bytes,
+                  struct definition_problem *problem)
 {
-    struct slicing slicing = {0};
+    struct slicing slicing = {
+        .slice_bytes = unit_bytes > piece_align_bytes() ? unit_bytes : piece_align_bytes()};
     int r = slice(&slicing, index, problem);
     free(slicing.order);
     free(slicing.has_alias);

@@ -45,10 +45,10 @@ run_engines() {
     esac
 }
 
-# start_views CAPACITY: a daemon that knows the model.
+# start_views CAPACITY: a daemon that knows the model, in units for views.
 start_views() {
     start_daemon edgemind --capacity="$1" --policy="${policy:-lru}"
-    "$build/emctl" --socket "$directory/edgemind" load-model --name=llama --on-full=ask "$model" >/dev/null 2>"$directory/errors" || [ $? -eq 5 ] || { cat "$directory/errors" >&2; exit 1; }
+    "$build/emctl" --quiet --socket "$directory/edgemind" exec --model "llama=$model" -- true
 }
 stop_views() {
     stop_daemon

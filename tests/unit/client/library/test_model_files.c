@@ -234,6 +234,33 @@ START_TEST(unreadable)
 }
 END_TEST
 
+static const uint64_t MIB = 1 << 20;
+
+/* Sparse files of these sizes. */
+static uint64_t unit_bytes(uint64_t first_bytes, uint64_t second_bytes)
+{
+    struct model_files files = {.n_fds = 2};
+
+    for (size_t i = 0; i < 2; i++) {
+        files.fds[i] = open("f", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        ck_assert_int_eq(unlink("f"), 0);
+        ck_assert_int_eq(ftruncate(files.fds[i], (off_t)(i == 0 ? first_bytes : second_bytes)), 0);
+    }
+    uint64_t bytes = model_files_unit_bytes(&files);
+    model_files_done(&files);
+    return bytes;
+}
+
+START_TEST(units)
+{
+    ck_assert_uint_eq(unit_bytes(1, 0), MIB);
+    ck_assert_uint_eq(unit_bytes(128 * MIB, 128 * MIB), 2 * MIB);
+    ck_assert_uint_eq(unit_bytes(1024 * MIB, 0), 8 * MIB);
+    ck_assert_uint_eq(unit_bytes(8192 * MIB, 8192 * MIB), 8 * MIB);
+    ck_assert_uint_eq(unit_bytes(16384 * MIB, 16384 * MIB), 16 * MIB);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("model_files");
@@ -246,6 +273,7 @@ int main(void)
     tcase_add_test(tests, missing);
     tcase_add_test(tests, parts);
     tcase_add_test(tests, unreadable);
+    tcase_add_test(tests, units);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

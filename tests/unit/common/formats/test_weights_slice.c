@@ -102,6 +102,16 @@ static const struct {
     {"token_embd.weight 2x524288 blk.0.w 8", "token_embd=token_embd.weight blk.0=blk.0.w"},
     /* The table is less than half of the model. */
     {"token_embd.weight 3x524288 blk.0.w 1572865", "token_embd=token_embd.weight blk.0=blk.0.w"},
+    /* Slices of about the same size of what is used in order, and of what is beside experts. */
+    {"blk.0.w 9x1048576 blk.0.n 8", "blk.0:1=blk.0.n blk.0:2=blk.0.w[0] blk.0:3=blk.0.w[1]"},
+    {"blk.0.w 2x8388608 blk.0.ffn_up_exps.weight 2x9000000",
+     "blk.0:1=blk.0.w[0] blk.0:2=blk.0.w[1] blk.0:u0=blk.0.ffn_up_exps.weight[0] "
+     "blk.0:u1=blk.0.ffn_up_exps.weight[1]"},
+    {"token_embd.weight 2x8388608 output.weight 17x1048576",
+     "token_embd:1=token_embd.weight[0] token_embd:2=token_embd.weight[1] "
+     "output:1=output.weight[0] output:2=output.weight[1] output:3=output.weight[2]"},
+    {"blk.0.w 9000000", "blk.0=blk.0.w"},
+    {"blk.0.w 2x4194304", "blk.0=blk.0.w"},
     {"blk.0.ffn_up_exps.weight 0x4096 blk.0.w 8", "blk.0=blk.0.ffn_up_exps.weight,blk.0.w"},
 };
 
