@@ -36,10 +36,12 @@ BLOCKING = set("""
 WORKERS = {
     "daemon/daemon:take_fd": "before the loop runs",
     "daemon/disposal:free_step": "a closer thread",
+    "daemon/methods/method_plan:dispose_step": "a planner thread",
     "daemon/reload:load": "a reader thread",
     "daemon/restart/handover:handover_prepare": "a reader thread: a part of import_step",
     "daemon/system/workers:run": "every worker thread",
     "daemon/weights/loader:fill_step": "a loader thread",
+    "daemon/weights/model_reader:dispose_step": "a reader thread",
     "daemon/weights/model_reader:import_step": "a reader thread",
     "daemon/weights/shards:shards_pread": "a reader thread: model_parse",
 }
@@ -60,7 +62,6 @@ ALLOWED = {
     ("daemon/arena/populate", "madvise"): "the threads that commit the arena, and loaders",
     ("daemon/control/connection", "poll"): "does not wait",
     ("daemon/control/server", "open"): "/dev/null",
-    ("daemon/methods/method_plan", "malloc_trim"): "milliseconds: the heap has a limit",
     ("daemon/monitor/memory_history", "pwrite"): MEMORY,
     ("daemon/monitor/monitor", "fstat"): MEMORY,
     ("daemon/restart/ledger_file", "pread"): MEMORY,
@@ -70,7 +71,6 @@ ALLOWED = {
     ("daemon/system/procfs", "open"): KERNEL,
     ("daemon/system/procfs", "pread"): KERNEL,
     ("daemon/system/workers", "pthread_join"): "the thread has nothing left to do but to return",
-    ("daemon/weights/model_reader", "malloc_trim"): "milliseconds: the heap has a limit",
 }
 
 CALL = re.compile(r"\b(?:call|jmp|bl|b|blx)\b")

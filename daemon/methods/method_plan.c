@@ -87,15 +87,19 @@ static const struct field plan_fields[] = {
     {0},
 };
 
-/* Worker thread. Unused memory of the heap counts in the budget, too. */
-static int dispose(struct job *job, uint64_t index)
+static void dispose(struct planning *planning)
 {
-    struct planning *planning = (struct planning *)job;
-    (void)index;
     planning->definition = definition_unref(planning->definition);
     planning->snapshot = scheduler_snapshot_free(planning->snapshot);
     forecast_done(&planning->forecast);
     planning->forecast = (struct forecast){0};
+}
+
+/* Worker thread. Unused memory of the heap counts in the budget, too. */
+static int dispose_step(struct job *job, uint64_t index)
+{
+    (void)index;
+    dispose((struct planning *)job);
     malloc_trim(0);
     return 0;
 }
@@ -104,8 +108,8 @@ static int dispose(struct job *job, uint64_t index)
 static void disposed(struct job *job, int error)
 {
     struct planning *planning = (struct planning *)job;
-    if (error < 0)
-        dispose(job, 0);
+    (void)error;
+    dispose(planning);
     turn_end(&planning->turn);
     free(planning);
 }
@@ -122,7 +126,7 @@ static struct planning *planning_free(struct planning *planning)
     if (planning->go_on)
         event_free(planning->go_on);
     turn_over(&planning->turn);
-    planning->job = (struct job){.n_steps = 1, .step = dispose, .done = disposed};
+    planning->job = (struct job){.n_steps = 1, .step = dispose_step, .done = disposed};
     workers_submit(planning->manager->planners, &planning->job);
     return NULL;
 }

@@ -1,6 +1,6 @@
 /* Each read is a job of one step. A large header must not enlarge the daemon's RSS. So the parsers'
- * memory goes back to the system before the result goes to the loop, and the memory of a result
- * that is not kept goes back afterwards. */
+ * memory goes back to the system before the result goes to the loop. A second job frees the result
+ * if it is not kept, and gives its memory back, because that takes long for a large model. */
 #include "daemon/weights/model_reader.h"
 
 #include "common/log.h"
@@ -39,6 +39,32 @@ static int import_step(struct job *job, uint64_t index)
     return r == 0 && reader->preparation ? prepare(reader) : r;
 }
 
+static void dispose(struct model_reader *reader)
+{
+    model_free(reader->result.model, NULL);
+    definition_unref(reader->result.definition);
+    model_source_done(&reader->source);
+}
+
+static int dispose_step(struct job *job, uint64_t index)
+{
+    struct model_reader *reader = (struct model_reader *)job;
+    (void)index;
+    dispose(reader);
+    reader->result = (struct model_read_result){0};
+    malloc_trim(0);
+    return 0;
+}
+
+/* If the pool ends, the step may not have run. */
+static void disposed(struct job *job, int error)
+{
+    struct model_reader *reader = (struct model_reader *)job;
+    (void)error;
+    dispose(reader);
+    free(reader);
+}
+
 static void import_finish(struct job *job, int error)
 {
     struct model_reader *reader = (struct model_reader *)job;
@@ -46,11 +72,9 @@ static void import_finish(struct job *job, int error)
         reader->done(error, &reader->result, reader->context);
     if (reader->result.model)
         reader->preparation->forget(reader->result.definition, reader->preparation->context);
-    model_free(reader->result.model, NULL);
-    definition_unref(reader->result.definition);
-    model_source_done(&reader->source);
-    free(reader);
-    malloc_trim(0); /* a definition that was not kept may be large */
+    reader->job =
+        (struct job){.n_steps = 1, .step = dispose_step, .done = disposed, .uid = reader->job.uid};
+    workers_submit(reader->workers, &reader->job);
 }
 
 /* The thread may still write the result, so the caller gets another. */
