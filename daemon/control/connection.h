@@ -28,8 +28,8 @@ struct connection_host {
     uint64_t json_failures;         /* the loop thread's count when it was last looked at */
     /* Called for each call that was read: finds its method, or answers it. */
     void (*dispatch)(struct call *call, const struct connection_host *host, bool fds_lost);
-    /* Called when the connection has reached CONNECTION_CLOSED. End and free it, but only after this
-     * has returned. */
+    /* Called when the connection has reached CONNECTION_CLOSED. End and free it, but only after
+     * this has returned. */
     void (*closed)(struct connection *connection, void *context);
     void *context;
 };
@@ -83,10 +83,11 @@ struct connection {
 int connection_new(struct connection_host *host, int fd, const struct peer *peer,
                    struct connection **ret);
 
-/* The three steps that follow connection_close, in this order. Never call them from the connection's
- * own callbacks or from a method. connection_end runs the `cancelled` hook of an open call, and
- * releases what the methods hold. connection_discard frees a bounded number of the replies that the
- * peer has not taken, and tells whether any are left. connection_free frees the rest. */
+/* The three steps that follow connection_close, in this order. Never call them from the
+ * connection's own callbacks or from a method. connection_end runs the `cancelled` hook of an open
+ * call, and releases what the methods hold. connection_discard frees a bounded number of the
+ * replies that the peer has not taken, and tells whether any are left. connection_free frees the
+ * rest. */
 void connection_end(struct connection *connection);
 bool connection_discard(struct connection *connection);
 struct connection *connection_free(struct connection *connection);

@@ -1,8 +1,9 @@
 /* Owns the listening sockets, the admission of peers, and the list of connections.
  *
  * Invariant: a connection is in `open` until it is closed, then in `closed` until what it held is
- * released, then in `ended` until it is freed. Only the reap event and server_free free connections. Leaves to connection.c what a connection
- * does, and to the interfaces what its calls mean. */
+ * released, then in `ended` until it is freed. Only the reap event and server_free free
+ * connections. Leaves to connection.c what a connection does, and to the interfaces what its calls
+ * mean. */
 #include "daemon/control/server.h"
 
 #include "common/clock.h"
