@@ -16,9 +16,7 @@
 #include <poll.h>
 
 /* Nobody needs time between a message's bytes if descriptors came with them: part of stall_usec. */
-enum { FDS_STALL_PART = 5 };
-
-enum { DISCARDED_MESSAGES_MAX = 16 };
+enum { FDS_STALL_PART = 5, FREED_MESSAGES_MAX = 16 };
 
 static void set_state(struct connection *connection, enum connection_state state)
 {
@@ -353,7 +351,6 @@ int connection_new(struct connection_host *host, int fd, const struct peer *peer
                    struct connection **ret)
 {
     struct connection *connection = calloc(1, sizeof *connection);
-
     if (!connection) {
         close(fd);
         return -ENOMEM;
@@ -386,23 +383,18 @@ int connection_new(struct connection_host *host, int fd, const struct peer *peer
 
 void connection_end(struct connection *connection)
 {
-    const struct call *call = &connection->call;
-
     assert(connection->state == CONNECTION_CLOSED);
-    if (call->open && call->hooks.cancelled)
-        call->hooks.cancelled(call->hooks_context);
+    if (connection->call.open && connection->call.hooks.cancelled)
+        connection->call.hooks.cancelled(connection->call.hooks_context);
     if (connection->data_ended)
         connection->data_ended(connection->data);
     release_call(connection);
 }
 
-bool connection_discard(struct connection *connection)
+bool connection_free(struct connection *connection)
 {
-    return frame_writer_discard(connection->writer, DISCARDED_MESSAGES_MAX);
-}
-
-struct connection *connection_free(struct connection *connection)
-{
+    if (frame_writer_discard(connection->writer, FREED_MESSAGES_MAX))
+        return false;
     destroy(connection);
-    return NULL;
+    return true;
 }

@@ -83,14 +83,12 @@ struct connection {
 int connection_new(struct connection_host *host, int fd, const struct peer *peer,
                    struct connection **ret);
 
-/* The three steps that follow connection_close, in this order. Never call them from the
- * connection's own callbacks or from a method. connection_end runs the `cancelled` hook of an open
- * call, and releases what the methods hold. connection_discard frees a bounded number of the
- * replies that the peer has not taken, and tells whether any are left. connection_free frees the
- * rest. */
+/* The two steps that follow connection_close. Never call them from the connection's own callbacks
+ * or from a method. connection_end runs the `cancelled` hook of an open call, and releases what the
+ * methods hold. connection_free frees a portion of the replies that the peer has not taken; if no
+ * more are left, it frees the connection and returns true. */
 void connection_end(struct connection *connection);
-bool connection_discard(struct connection *connection);
-struct connection *connection_free(struct connection *connection);
+bool connection_free(struct connection *connection);
 
 static inline struct connection *connection_of(struct participant *participant)
 {

@@ -72,11 +72,11 @@ static bool free_next(struct server *server)
 
     if (!connection)
         return false;
-    if (!connection_discard(connection)) {
-        TAILQ_REMOVE(&server->ended, connection, entry);
-        connection_free(connection);
+    TAILQ_REMOVE(&server->ended, connection, entry);
+    if (connection_free(connection))
         server->n_connections--;
-    }
+    else
+        TAILQ_INSERT_HEAD(&server->ended, connection, entry);
     return true;
 }
 
