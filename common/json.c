@@ -1,7 +1,7 @@
 /* First scans, then parses. The scan knows only tokens, not the grammar. For a well-formed text it
- * counts at least as many values as jansson will make; jansson detects malformed texts. The scan
- * also finds the start of the token at which jansson failed, because jansson reports only where it
- * stopped reading. */
+ * counts at least as many values as jansson will make, and finds the longest token; jansson detects
+ * malformed texts. The scan also finds the start of the token at which jansson failed, because
+ * jansson reports only where it stopped reading. */
 #include "common/json.h"
 
 #include "common/json_matches.h"
@@ -65,8 +65,9 @@ static size_t next_token(const char *text, size_t n_bytes, size_t *offset)
 }
 
 static int scan(const char *text, size_t n_bytes, const struct json_limits *limits,
-                struct json_problem *problem)
+                size_t *ret_token_bytes, struct json_problem *problem)
 {
+    *ret_token_bytes = 0;
     if (n_bytes > limits->max_bytes) {
         set_problem(problem, text, limits->max_bytes, "longer than %zu bytes", limits->max_bytes);
         return -E2BIG;
@@ -82,6 +83,8 @@ static int scan(const char *text, size_t n_bytes, const struct json_limits *limi
         size_t token = next_token(text, n_bytes, &offset);
         if (token == n_bytes)
             return 0;
+        if (offset - token > *ret_token_bytes)
+            *ret_token_bytes = offset - token;
         char c = text[token];
         if (c == ',' || c == ':')
             continue;
@@ -192,12 +195,13 @@ int json_parse(const char *text, size_t n_bytes, const struct json_limits *limit
                struct json_problem *ret_problem)
 {
     json_error_t error;
+    size_t token_bytes;
 
-    int r = scan(text, n_bytes, limits, ret_problem);
+    int r = scan(text, n_bytes, limits, &token_bytes, ret_problem);
     if (r < 0)
         return r;
     uint64_t failures = json_memory_failures();
-    json_t *json = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &error);
+    json_t *json = json_memory_load(text, n_bytes, token_bytes, JSON_REJECT_DUPLICATES, &error);
     /* Whatever it says, or made of the text. */
     if (json_memory_failures() != failures || (json && !is_whole(failures, text, n_bytes, json))) {
         json_decref(json);

@@ -1,5 +1,5 @@
-/* Makes the N-th allocation fail among those made while the flag is set (Check allocates, too). For
- * tests that are linked with --wrap=malloc,
+/* Makes the N-th allocation fail among those made while the flag is set (Check allocates, too),
+ * alone or with all after it. For tests that are linked with --wrap=malloc,
  * --wrap=calloc and --wrap=realloc: those whose names end in _faults. */
 #pragma once
 
@@ -14,11 +14,19 @@ void *__wrap_calloc(size_t n, size_t n_bytes);
 void *__wrap_realloc(void *old, size_t n_bytes);
 
 static int may_fail;
+static unsigned all_after_fail;            /* 0 or 1 */
 static uint64_t allocations_until_failure; /* 0: none fails */
 
 static inline int allocation_fails(void)
 {
-    return may_fail && allocations_until_failure > 0 && --allocations_until_failure == 0;
+    if (!may_fail || allocations_until_failure == 0)
+        return 0;
+    if (allocations_until_failure > 1) {
+        allocations_until_failure--;
+        return 0;
+    }
+    allocations_until_failure = all_after_fail;
+    return 1;
 }
 
 void *__wrap_malloc(size_t n_bytes)

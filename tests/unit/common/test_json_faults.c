@@ -1,5 +1,5 @@
-/* Each allocation of a parse fails once: the text is then refused with -ENOMEM, or parsed
- * correctly. */
+/* Each allocation of a parse fails, alone or with all after it: the text is then refused with
+ * -ENOMEM, or parsed correctly. */
 #include "common/json.h"
 #include "common/json_memory.h"
 #include "tests/unit/failing_allocator.h"
@@ -7,17 +7,14 @@
 
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
-START_TEST(test_every_allocation_fails)
+static const struct json_limits limits = {.max_bytes = 1000, .max_depth = 9, .max_values = 99};
+
+/* Returns how many allocations a parse without failures makes. */
+static uint64_t fail_each_allocation(const char *text)
 {
-    static const char *const texts[] = {
-        "{\"method\":\"io.edgemind.manager.List\",\"parameters\":{\"model\":\"a \\u00e9\"}}",
-        "[1,2.5,true,null,\"a text that is longer than the buffer of a short one\",{\"k\":[]}]",
-        "{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":9,\"j\":10}",
-    };
-    static const struct json_limits limits = {.max_bytes = 1000, .max_depth = 9, .max_values = 99};
-    const char *text = texts[_i];
     struct json_problem problem;
     json_t *whole;
     uint64_t n = 0;
@@ -38,8 +35,47 @@ START_TEST(test_every_allocation_fails)
             ck_assert_int_eq(r, -ENOMEM);
         }
     }
-    ck_assert_uint_gt(n, 5);
     json_decref(whole);
+    return n - 1;
+}
+
+START_TEST(test_every_allocation_fails)
+{
+    static const char *const texts[] = {
+        "{\"method\":\"io.edgemind.manager.List\",\"parameters\":{\"model\":\"a \\u00e9\"}}",
+        "[1,2.5,true,null,\"a text that is longer than the buffer of a short one\",{\"k\":[]}]",
+        "{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":9,\"j\":10}",
+    };
+
+    for (all_after_fail = 0; all_after_fail <= 1; all_after_fail++)
+        ck_assert_uint_gt(fail_each_allocation(texts[_i]), 5);
+}
+END_TEST
+
+/* jansson's room for a token is full at any byte of it, also at the last one. */
+START_TEST(test_tokens_of_every_length)
+{
+    static const struct {
+        const char *before, *after;
+        int n_max;
+    } tokens[] = {
+        {"[\"", "\"]", 70},
+        {"[\"", "\\\"\"]", 70},
+        {"[\"", "\\u00e9\\ud83d\\ude00\"]", 70},
+        {"[\"", "\xc3\xa9\xf0\x9f\x98\x80\"]", 70},
+        {"{\"", "\":1}", 70},
+        {"[1.5", ",2]", 70},
+        {"[-1", ",2]", 17}, /* the digits of 64 bits */
+    };
+    static const char digits[] =
+        "1111111111111111111111111111111111111111111111111111111111111111111111";
+    char text[200];
+
+    for (all_after_fail = 0; all_after_fail <= 1; all_after_fail++)
+        for (int n = 0; n <= tokens[_i].n_max; n++) {
+            snprintf(text, sizeof text, "%s%.*s%s", tokens[_i].before, n, digits, tokens[_i].after);
+            fail_each_allocation(text);
+        }
 }
 END_TEST
 
@@ -49,6 +85,7 @@ int main(void)
     TCase *tcase = tcase_create("json-faults");
 
     tcase_add_loop_test(tcase, test_every_allocation_fails, 0, 3);
+    tcase_add_loop_test(tcase, test_tokens_of_every_length, 0, 7);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
