@@ -27,7 +27,7 @@ enum { SWEEP_USEC = 100 * 1000 };
 struct slot {
     struct bufferevent *connection; /* a reference; NULL: free */
     uint64_t begun_usec;
-    bool is_answered, is_cut;
+    bool is_new, is_answered, is_cut;
 };
 
 LIST_HEAD(scrape_servers, scrape_server);
@@ -58,6 +58,16 @@ static bool is_over(const struct slot *slot)
     return !read_cb && !write_cb && !event_cb;
 }
 
+/* libevent had no memory to read from a connection that it had just accepted, and has closed the
+ * descriptor. By now it may be somebody else's, so the bufferevent must not close it. libevent does
+ * not tell this, but in no other case it gives up a new connection and leaves it ready to write. */
+static void forget_if_refused(struct slot *slot)
+{
+    if (slot->is_new && is_over(slot) && (bufferevent_get_enabled(slot->connection) & EV_WRITE))
+        bufferevent_setfd(slot->connection, -1);
+    slot->is_new = false;
+}
+
 /* Ends a connection that is too slow. libevent then sees the end of the stream, and frees it. If it
  * does not see it, because its epoll had no memory for this connection, it is told. */
 static void cut(struct slot *slot)
@@ -81,13 +91,24 @@ static void sweep_later(struct scrape_server *server)
         event_add(server->sweep, &(struct timeval){.tv_usec = SWEEP_USEC});
 }
 
+/* The kernel has no memory to listen again, nobody knows for how long. */
+static void hang_up_on_waiting(struct scrape_server *server)
+{
+    int fd = evconnlistener_get_fd(server->listener), waiting;
+    for (int i = 0;
+         i < SCRAPE_CONNECTIONS_MAX && (waiting = accept4(fd, NULL, NULL, SOCK_CLOEXEC)) >= 0; i++)
+        close(waiting);
+}
+
 /* If there is a free slot, and the listener does not rest. */
 static void listen_again(struct scrape_server *server)
 {
-    if (server->n_slots < SCRAPE_CONNECTIONS_MAX &&
-        !event_pending(server->rested, EV_TIMEOUT, NULL) &&
-        evconnlistener_enable(server->listener) < 0)
-        sweep_later(server);
+    if (server->n_slots == SCRAPE_CONNECTIONS_MAX ||
+        event_pending(server->rested, EV_TIMEOUT, NULL) ||
+        evconnlistener_enable(server->listener) == 0)
+        return;
+    hang_up_on_waiting(server);
+    sweep_later(server);
 }
 
 static void on_sweep(evutil_socket_t fd, short what, void *context)
@@ -99,6 +120,8 @@ static void on_sweep(evutil_socket_t fd, short what, void *context)
 
     for (size_t i = 0; i < SCRAPE_CONNECTIONS_MAX; i++) {
         struct slot *slot = &server->slots[i];
+        if (slot->connection)
+            forget_if_refused(slot);
         if (slot->connection && !is_over(slot) && now_usec - slot->begun_usec > SCRAPE_USEC_MAX)
             cut(slot);
         if (!slot->connection || !is_over(slot))
@@ -131,12 +154,13 @@ static struct bufferevent *on_accept(struct event_base *base, void *context)
     while (slot->connection)
         slot++;
     bufferevent_incref(connection);
-    *slot = (struct slot){.connection = connection, .begun_usec = clock_monotonic_usec()};
+    *slot = (struct slot){
+        .connection = connection, .begun_usec = clock_monotonic_usec(), .is_new = true};
     server->n_slots++;
     if (event_add(server->rested, &(struct timeval){.tv_usec = SCRAPE_APART_USEC}) == 0 ||
         server->n_slots == SCRAPE_CONNECTIONS_MAX)
         evconnlistener_disable(server->listener);
-    sweep_later(server);
+    event_active(server->sweep, EV_TIMEOUT, 1); /* before the connection can be used */
     return connection;
 }
 

@@ -6,15 +6,17 @@
 #include "tests/unit/run_suite.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 enum { N_SCRAPERS = 2 * SCRAPE_CONNECTIONS_MAX };
 
-static bool has_no_descriptor;
+static bool has_no_descriptor, has_no_memory;
 
 /* libevent's call. With a real limit of descriptors, valgrind would accept and lose the connection.
  */
@@ -26,6 +28,17 @@ __attribute__((visibility("default"))) int accept4(int fd, struct sockaddr *rest
         return -1;
     }
     return (int)syscall(SYS_accept4, fd, address, n_bytes, flags);
+}
+
+/* libevent's call. The kernel needs memory only to add. */
+__attribute__((visibility("default"))) int epoll_ctl(int epoll, int what, int fd,
+                                                     struct epoll_event *event)
+{
+    if (has_no_memory && what == EPOLL_CTL_ADD) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return (int)syscall(SYS_epoll_ctl, epoll, what, fd, event);
 }
 
 static int format(char text[static SCRAPE_TEXT_BYTES_MAX], void *context)
@@ -50,14 +63,13 @@ static int listen_on(struct sockaddr_in *ret_address)
     return fd;
 }
 
-static void scrape(const struct sockaddr_in *address, int fds[static N_SCRAPERS])
+static int scrape(const struct sockaddr_in *address)
 {
     static const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
-    for (int i = 0; i < N_SCRAPERS; i++) {
-        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        ck_assert_int_eq(connect(fds[i], (const struct sockaddr *)address, sizeof *address), 0);
-        ck_assert_int_eq(send(fds[i], request, sizeof request - 1, 0), sizeof request - 1);
-    }
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(fd, (const struct sockaddr *)address, sizeof *address), 0);
+    ck_assert_int_eq(send(fd, request, sizeof request - 1, 0), sizeof request - 1);
+    return fd;
 }
 
 /* Takes what has come, and returns whether the stream has ended. */
@@ -67,7 +79,15 @@ static bool has_ended(int fd, size_t *n_bytes)
     ssize_t n;
     while ((n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
         *n_bytes += (size_t)n;
-    return n == 0;
+    return n == 0 || (n < 0 && errno == ECONNRESET);
+}
+
+static void loop_until_ended(struct event_base *base, int fd, size_t *ret_bytes)
+{
+    *ret_bytes = 0;
+    while (!has_ended(fd, ret_bytes))
+        ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+    close(fd);
 }
 
 START_TEST(test_many_at_once)
@@ -80,7 +100,8 @@ START_TEST(test_many_at_once)
 
     ck_assert_int_eq(scrape_server_new(base, listen_on(&address), format, &n_formatted, &server),
                      0);
-    scrape(&address, fds);
+    for (int i = 0; i < N_SCRAPERS; i++)
+        fds[i] = scrape(&address);
     uint64_t began_usec = clock_monotonic_usec();
     size_t n_before, n_now = count_open();
     for (int turn = 0; turn < SCRAPE_CONNECTIONS_MAX; turn++) {
@@ -111,7 +132,57 @@ END_TEST
 /* No descriptor is free for a while. Then the scraper that waited is answered. */
 START_TEST(test_no_descriptor)
 {
-    static const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    struct event_base *base = event_base_new();
+    struct sockaddr_in address;
+    struct scrape_server *server;
+    int n_formatted = 0;
+    size_t n_bytes;
+
+    ck_assert_int_eq(scrape_server_new(base, listen_on(&address), format, &n_formatted, &server),
+                     0);
+    int fd = scrape(&address);
+    has_no_descriptor = true;
+    for (int turn = 0; turn < 4; turn++)
+        ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+    ck_assert_int_eq(n_formatted, 0);
+    has_no_descriptor = false;
+    loop_until_ended(base, fd, &n_bytes);
+    ck_assert_uint_gt(n_bytes, SCRAPE_TEXT_BYTES_MAX);
+    scrape_server_free(server);
+    event_base_free(base);
+}
+END_TEST
+
+/* While it rested, the kernel ran out of memory to listen again. Who comes meanwhile is not left to
+ * wait, and the next one is answered. */
+START_TEST(test_no_memory_to_listen)
+{
+    struct event_base *base = event_base_new();
+    struct sockaddr_in address;
+    struct scrape_server *server;
+    int n_formatted = 0;
+    size_t n_bytes;
+
+    ck_assert_int_eq(scrape_server_new(base, listen_on(&address), format, &n_formatted, &server),
+                     0);
+    int answered = scrape(&address);
+    ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0); /* accepts it, and rests */
+    has_no_memory = true;
+    loop_until_ended(base, scrape(&address), &n_bytes);
+    ck_assert_uint_eq(n_bytes, 0);
+    has_no_memory = false;
+    close(answered);
+    loop_until_ended(base, scrape(&address), &n_bytes);
+    ck_assert_uint_gt(n_bytes, SCRAPE_TEXT_BYTES_MAX);
+    scrape_server_free(server);
+    event_base_free(base);
+}
+END_TEST
+
+/* The kernel has no memory to tell of a new connection's data. libevent then closes it, and its
+ * number is somebody else's, who keeps it. */
+START_TEST(test_no_memory_to_read)
+{
     struct event_base *base = event_base_new();
     struct sockaddr_in address;
     struct scrape_server *server;
@@ -120,19 +191,19 @@ START_TEST(test_no_descriptor)
 
     ck_assert_int_eq(scrape_server_new(base, listen_on(&address), format, &n_formatted, &server),
                      0);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
-    ck_assert_int_eq(send(fd, request, sizeof request - 1, 0), sizeof request - 1);
-    has_no_descriptor = true;
-    for (int turn = 0; turn < 4; turn++)
-        ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
-    ck_assert_int_eq(n_formatted, 0);
-    has_no_descriptor = false;
-    while (!has_ended(fd, &n_bytes))
-        ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+    int refused = scrape(&address);
+    has_no_memory = true;
+    ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
+    has_no_memory = false;
+    ck_assert(has_ended(refused, &n_bytes));
+    int other = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    loop_until_ended(base, scrape(&address), &n_bytes);
     ck_assert_uint_gt(n_bytes, SCRAPE_TEXT_BYTES_MAX);
-    close(fd);
     scrape_server_free(server);
+    ck_assert_int_ge(event_base_loop(base, EVLOOP_NONBLOCK), 0); /* libevent closes only here */
+    ck_assert_int_ge(fcntl(other, F_GETFD), 0);
+    close(other);
+    close(refused);
     event_base_free(base);
 }
 END_TEST
@@ -143,6 +214,8 @@ int main(void)
     TCase *tcase = tcase_create("scrape_server");
     tcase_add_test(tcase, test_many_at_once);
     tcase_add_test(tcase, test_no_descriptor);
+    tcase_add_test(tcase, test_no_memory_to_listen);
+    tcase_add_test(tcase, test_no_memory_to_read);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
