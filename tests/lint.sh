@@ -70,6 +70,11 @@ never_includes() {
     shift
     grep -nE "^#include [<\"]($pattern)" "$@"
 }
+# What writes to a persistent file: neither the daemon nor a library does, so that a loss of power damages none.
+written_files() {
+    git ls-files 'common/*.[ch]' 'proto/*.[ch]' 'daemon/*.[ch]' 'client/*.[ch]' 'client/python/*.py' ':!client/emctl/whole_file.c' |
+        xargs grep -nE 'O_CREAT|O_TMPFILE|mko?stemp|creat\(|rename(at2?)? ?\(|\.write_(text|bytes)\(|open(at)?\([^)]*"([wax]|r[be]*\+)'
+}
 own_header_first() {
     for source in $(git ls-files 'common/*.c' 'proto/*.c' 'daemon/*.c' 'client/*.c'); do
         header=${source%.c}.h
@@ -129,6 +134,7 @@ rule 'a source, header, test or script has at most 400 lines' sizes
 rule 'arena, scheduler and residency know neither JSON, loop, clock nor I/O' never_includes \
     'jansson|event2|systemd|time|sys/[^q]|fcntl|unistd|common/(json|clock|log)' \
     daemon/arena/arena.[ch] daemon/scheduler/*.[ch] common/residency/*.[ch]
+rule 'only client/emctl/whole_file.c writes files' written_files
 rule 'a source includes its own header first' own_header_first
 rule 'no test includes a source file' grep -rnE --include='*.[ch]' '#include ".*\.c"' tests
 rule 'formatted' format

@@ -3,6 +3,7 @@
 #include "client/emctl/map_svg.h"
 #include "client/emctl/top_feed.h"
 #include "client/emctl/verb.h"
+#include "client/emctl/whole_file.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,12 +11,11 @@
 
 static int write_file(const char *path, const struct top_data *data, const char *host)
 {
-    FILE *stream = fopen(path, "we");
-    int r = stream ? map_svg_write(stream, data, host) : -errno;
+    struct whole_file file;
+    int r = whole_file_begin(path, &file);
 
-    errno = 0;
-    if (stream && (ferror(stream) | (fclose(stream) != 0)) && r == 0)
-        r = errno > 0 ? -errno : -EIO;
+    if (r == 0)
+        r = whole_file_end(&file, map_svg_write(file.stream, data, host));
     return r < 0 ? error_message_print(EXIT_OTHER, "cannot write %s: %s.", path, strerror(-r))
                  : EXIT_DONE;
 }
