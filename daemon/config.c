@@ -85,7 +85,8 @@ struct file_parser {
     const char *path, *next, *end;
     unsigned line;
     unsigned set_in_line[N_OPTIONS];
-    int error; /* the first error; after it the reader reports the end of the file */
+    bool is_open; /* the line has no end */
+    int error;    /* the first error; after it the reader reports the end of the file */
     char *why;
 };
 
@@ -101,6 +102,7 @@ static char *parser_read_line(char *buffer, int n_bytes, void *stream)
     const char *start = parser->next;
     const char *end = memchr(start, '\n', (size_t)(parser->end - start));
     parser->next = end ? end + 1 : parser->end;
+    parser->is_open = !end;
     if (!end)
         end = parser->end;
     while (start < end && (*start == ' ' || *start == '\t'))
@@ -155,6 +157,8 @@ static int parser_take_pair(void *user, const char *section, const char *name, c
         return 0;
     }
     parser->error = set_option(parser->config, option, value, where, parser->why);
+    if (parser->is_open)
+        parser->config->open_line = parser->line;
     return parser->error == 0;
 }
 
@@ -291,6 +295,13 @@ void config_done(struct config *config)
             free(*(char **)((char *)config + options[i].offset));
     free(config->file);
     *config = (struct config){0};
+}
+
+void config_warn(const struct config *config)
+{
+    if (config->open_line > 0)
+        log_warn("%s:%u: the last line has no end; if the file was cut, write it again",
+                 config->file, config->open_line);
 }
 
 int config_load(int argc, char **argv, struct config *ret, enum config_action *ret_action,

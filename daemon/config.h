@@ -21,6 +21,10 @@ int config_load(int argc, char **argv, struct config *ret, enum config_action *r
                 char ret_why[static CONFIG_WHY_MAX]);
 void config_done(struct config *config);
 
+/* Logs what is valid but may not be meant: a file that was cut while it was written, as by a loss of
+ * power, can end in the middle of a number. */
+void config_warn(const struct config *config);
+
 /* Returns the name of the next option (from *cursor = 0) in which two configurations differ, or
  * NULL at the end. `ret_reloadable` says whether a running daemon can apply it. */
 const char *config_next_difference(const struct config *a, const struct config *b, unsigned *cursor,

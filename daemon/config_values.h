@@ -41,4 +41,5 @@ struct config {
     /* Only on the command line. */
     char *file; /* --config */
     bool check_only, simulate;
+    unsigned open_line; /* of the file: it gives an option, and no line end follows; 0: none */
 };

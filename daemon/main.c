@@ -32,6 +32,7 @@ int main(int argc, char **argv)
         log_error("%s", why);
         return EXIT_NEVER;
     }
+    config_warn(&config);
 
     int status = 0;
     switch (action) {

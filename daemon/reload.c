@@ -38,6 +38,7 @@ static int apply(struct reload *reload)
          (name = config_next_difference(reload->config, &reload->next, &cursor, &reloadable));)
         if (!reloadable)
             log_warn("%s changed, but takes effect only at the next start", name);
+    config_warn(&reload->next);
     *reload->config = reload->next;
     int r = reload->hooks.apply(reload->admin_gid, reload->hooks.context);
     if (r < 0) {

@@ -141,6 +141,42 @@ START_TEST(shipped_file)
 }
 END_TEST
 
+/* As a loss of power may leave a file: cut, or with zeros instead of its end. What is not refused,
+ * and is not the file up to the end of a line, is warned of. */
+START_TEST(cut_or_zeroed)
+{
+    static const char text[] = "capacity = 1000M\n# a comment\nloaders = 16\n\n"
+                               "overhead-limit = 640M\npolicy = next-use\n";
+    enum { N = sizeof text - 1 };
+
+    for (size_t n = 0; n <= N; n++) {
+        struct config cut;
+        enum config_action action;
+        char why[CONFIG_WHY_MAX], zeroed[N] = {0};
+        unsigned line = 1;
+
+        for (size_t i = 0; i < n; i++)
+            line += text[i] == '\n';
+        write_bytes(text, n);
+        int r = load(LIST(with_file(), "--capacity=1G"), &cut, &action, why);
+        if (r == 0) {
+            bool is_open = n > 0 && text[n - 1] != '\n' && line != 2;
+            ck_assert_msg(cut.open_line == (is_open ? line : 0), "%zu bytes: %u", n, cut.open_line);
+            config_done(&cut);
+        } else {
+            ck_assert_int_eq(r, -EINVAL);
+            ck_assert(text[n - 1] != '\n');
+            ck_assert_ptr_nonnull(strstr(why, path));
+        }
+        if (n == N)
+            break;
+        memcpy(zeroed, text, n);
+        write_bytes(zeroed, N);
+        BAD(-EINVAL, path, with_file(), "--capacity=1G");
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("config_file");
@@ -152,6 +188,7 @@ int main(void)
     tcase_add_test(tcase, size_of_a_file);
     tcase_add_test(tcase, not_a_file);
     tcase_add_test(tcase, shipped_file);
+    tcase_add_test(tcase, cut_or_zeroed);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
