@@ -3,6 +3,7 @@
  * A list of several replies is sent as fast as the client reads it. Its position is a model's name
  * and a number, never a pointer, because models may come and go between two replies. */
 #include "daemon/methods/deleted_files.h"
+#include "daemon/methods/error_replies.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/parameters.h"
 #include "daemon/methods/tensor_rows.h"
@@ -15,9 +16,10 @@
 struct listing {
     struct manager *manager;
     struct call *call;
-    char *model;   /* NULL: lists the models themselves */
-    char *layer;   /* NULL: lists the model's layers; else the layer's tensors */
-    uint64_t next; /* index of the next element */
+    char *model;           /* NULL: lists the models themselves */
+    uint64_t registration; /* of the model, from the first reply on; another may get its name */
+    char *layer;           /* NULL: lists the model's layers; else the layer's tensors */
+    uint64_t next;         /* index of the next element */
 };
 
 struct model_row {
@@ -172,6 +174,12 @@ static bool list_next(struct listing *listing, struct list_reply *reply, void **
     if (listing->model &&
         !(model = manager_find_model(listing->manager, listing->call, listing->model)))
         return false;
+    if (model && listing->next == 0)
+        listing->registration = model->registration;
+    if (model && model->registration != listing->registration) {
+        reply_not_found(listing->call, "model", listing->model);
+        return false;
+    }
     if (listing->layer && !(layer = manager_find_layer(listing->call, model, listing->layer)))
         return false;
     if (layer)
@@ -252,7 +260,7 @@ void method_list(struct call *call, void *context)
         call_io_failed(call, "list", -ENOMEM);
         return;
     }
-    *listing = (struct listing){context, call, model, layer, 0};
+    *listing = (struct listing){.manager = context, .call = call, .model = model, .layer = layer};
     call_set_hooks(call, &hooks, listing);
     proceed(listing);
 }

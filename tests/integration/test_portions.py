@@ -4,7 +4,9 @@ import os
 import signal
 
 from harness import PAGE, TestCase, memory_file, sized_model, wait_until
+from leasing import LeaseTestCase, write_model
 from service_manager import Service
+import wire
 
 N = 2000  # layers of a page; together they fill the arena
 PORTION = 64  # SCHEDULER_PORTION
@@ -107,6 +109,66 @@ class Portions(TestCase):
             loading.send_call("LoadLayer", {"model": "large", "layer": "l0"})
         self.daemon.call("UnloadModel", model="many")
         self.daemon.call("UnloadModel", model="large")
+        self.assertUnharmed()
+
+    def test_an_unload_whose_client_leaves(self):
+        """It ends there: what is left of the model stays. The daemon gets the call and the end at once."""
+        leaving = self.connect()
+        os.kill(self.daemon.pid, signal.SIGSTOP)
+        leaving.send_call("UnloadModel", {"model": "many"})
+        leaving.close()
+        os.kill(self.daemon.pid, signal.SIGCONT)
+        wait_until(lambda: self.scheduler()["layersLoaded"] < N, "the unload")
+        self.assertIn(N - self.scheduler()["layersLoaded"], range(PORTION, N, PORTION))
+        self.daemon.call("UnloadModel", model="many")
+        self.assertEqual(self.scheduler()["layersLoaded"], 0)
+        self.assertUnharmed()
+
+
+class UnreadReplies(LeaseTestCase):
+    """Replies with more parts than a client's socket takes, from clients that do not read them."""
+    options = {"capacity": "1M", "log_level": "info"}
+    N_LAYERS = 16_000
+
+    def setUp(self):
+        super().setUp()
+        self.path = self.directory() / "w"
+        write_model(self.path, [1] * self.N_LAYERS)
+        self.client().load_model(self.path, name="m")
+        self.n_fds = self.daemon.n_fds_at_rest()
+
+    def begin(self, method):
+        client = self.client()
+        with open(self.path) as file:
+            client.send_call(method, *(({"fileDescriptor": 0}, [file.fileno()]) if method == "FindModel" else
+                                       ({"model": "m"},)), more=True)
+        wait_until(client.readable, "a part of the reply")
+        self.daemon.stats()  # by now the daemon waits until more is read
+        return client
+
+    def test_it_leaves(self):
+        for method in ("List", "FindModel"):
+            self.begin(method).close()
+            self.assertFds(self.n_fds)
+        self.assertUnharmed()
+
+    def test_the_model_is_gone_meanwhile(self):
+        """The rest is an error, also if another model has the name."""
+        for again in (False, True):
+            for method in ("List", "FindModel"):
+                with self.subTest(method=method, again=again):
+                    client = self.begin(method)
+                    self.daemon.call("UnloadModel", model="m")
+                    if again:
+                        self.client().load_model(self.path, name="m")
+
+                    def read_all(client=client, method=method):
+                        while "continues" in (reply := client.reply(method)):
+                            pass
+                        raise wire.VarlinkError(reply)
+                    self.assertVarlinkError("NotFound", read_all)
+                    if not again:
+                        self.client().load_model(self.path, name="m")
         self.assertUnharmed()
 
 
