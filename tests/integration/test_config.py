@@ -255,6 +255,8 @@ class Life(TestCase):
         self.assertEqual(stats["scheduler"]["flushes"], 1)
         self.assertLess(daemon.status()["RssShmem"], MIB)
         self.assertTrue(stats["monitor"]["aligned"])
+        refused = self.start_refused(simulate=True, capacity="5")
+        self.assertIn("less than one page", refused.err)
 
 
 class SocketActivation(TestCase):

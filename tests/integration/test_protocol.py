@@ -29,6 +29,10 @@ class Calls(TestCase):
                          "InvalidParameter"):
                 self.assertEqual(interface.errors[name], INTERFACES[wire.SERVICE].errors[name])
 
+    def test_a_layer_of_no_model(self):
+        found = self.assertVarlinkError("org.varlink.service.InvalidParameter", self.daemon.call, "List", layer="l0")
+        self.assertEqual(found, {"parameter": "layer"})
+
     def test_service_errors(self):
         with self.daemon.connect() as c:
             for interface in ("io.edgemind", "nope", "IO.EDGEMIND.MANAGER"):
@@ -221,6 +225,15 @@ class Streams(TestCase):
 
 class Plans(TestCase):
     options = {"capacity": "50M"}
+
+    def test_refused(self):
+        """A reply for each policy without `more`, and more work than one call may cause."""
+        self.daemon.load(sized_model("m", *[4096] * 201))
+        self.assertVarlinkError("org.varlink.service.ExpectedMore", self.daemon.call, "Plan", model="m",
+                                policy="all")
+        self.assertEqual(self.assertVarlinkError("LimitExceeded", self.daemon.call, "Plan", model="m", passes=1000),
+                         {"limit": "layers in all passes", "maximum": 200_000})
+        self.daemon.call("Plan", model="m", passes=995)
 
     def test_plan_foretells_and_changes_nothing(self):
         before = self.daemon.stats()

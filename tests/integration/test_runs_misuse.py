@@ -7,7 +7,7 @@ from harness import MIB, sized_model
 from leasing import WAIT_MAX, LeaseTestCase, Process, hold, write_model
 
 INVALID = "org.varlink.service.InvalidParameter"
-OF_A_CONNECTION, LEASES_OF_A_CONNECTION = 64, 4096
+OF_A_CONNECTION, OF_A_USER, LEASES_OF_A_CONNECTION = 64, 256, 4096
 
 
 class Names(LeaseTestCase):
@@ -107,6 +107,16 @@ class Names(LeaseTestCase):
         self.assertVarlinkError("LimitExceeded", self.runner.call, "BeginRun", model="m")
         for run in runs:
             self.assertEqual(self.runner.lease("Next", run=run)["index"], run != runs[-1])
+
+    def test_too_many_of_a_user(self):
+        clients = [self.client() for _ in range(OF_A_USER // OF_A_CONNECTION)]
+        for client in clients:
+            for _ in range(OF_A_CONNECTION - (client is clients[0])):  # one has begun already
+                client.call("BeginRun", model="m")
+        found = self.assertVarlinkError("LimitExceeded", clients[0].call, "BeginRun", model="m")
+        self.assertEqual(found, {"limit": "runs of a user", "maximum": OF_A_USER})
+        self.runner.call("EndRun", run=self.run_)
+        clients[0].call("BeginRun", model="m")
 
 
 class Stopped(LeaseTestCase):

@@ -248,6 +248,44 @@ START_TEST(test_resurrection)
 }
 END_TEST
 
+START_TEST(test_too_few_pages)
+{
+    static const uint64_t pairs[LAYERS] = {2, 2, 2};
+    struct forgery forgery;
+    struct world *world = &forgery.world;
+    world_init(world, 6);
+    add(world, 0, pairs, 3);
+    add(world, 1, mixed, 1);
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert(load(world, 0, i));
+    evict(world, 0, 0);
+    evict(world, 0, 2);
+    ck_assert(load(world, 1, 0));
+    const struct expected_layer *layer = &world->now.models[1].layers[0];
+    ck_assert_uint_eq(layer->n_extents, 2);
+    forgery.image = image_take(ledger_fd(world->ledger));
+    struct ledger_link *link = link_at(&forgery, layer->first_pages[1]);
+    link->n_pages--;
+    link->crc = ledger_link_crc(link, ledger_link_place(layer->first_pages[1]));
+    assert_refused(image_file(&forgery.image), &world->identity, -EBADMSG, "lacks pages");
+    forge_done(&forgery);
+}
+END_TEST
+
+START_TEST(test_no_last_step_or_epoch)
+{
+    struct forgery forgery;
+    forge(&forgery);
+    const struct ledger_arena *identity = &forgery.world.identity;
+    memset(forgery.image.at + LEDGER_EPOCH_OFFSET, 0, sizeof(struct ledger_record));
+    assert_refused(image_file(&forgery.image), identity, -EBADMSG, "has no epoch");
+    forgery.image.at[ledger_step_place(0)] ^= 1;
+    forgery.image.at[ledger_step_place(1)] ^= 1;
+    assert_refused(image_file(&forgery.image), identity, -EBADMSG, "last steps are damaged");
+    forge_done(&forgery);
+}
+END_TEST
+
 START_TEST(test_same_name)
 {
     struct world world;
@@ -271,6 +309,8 @@ int main(void)
     tcase_add_test(tcase, test_forged_models);
     tcase_add_test(tcase, test_forged_steps);
     tcase_add_test(tcase, test_resurrection);
+    tcase_add_test(tcase, test_too_few_pages);
+    tcase_add_test(tcase, test_no_last_step_or_epoch);
     tcase_add_test(tcase, test_same_name);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);

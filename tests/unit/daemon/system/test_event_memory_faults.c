@@ -43,11 +43,40 @@ START_TEST(test_small_and_large)
 }
 END_TEST
 
+/* What libevent itself calls. */
+void *event_mm_malloc_(size_t n_bytes);
+void *event_mm_realloc_(void *memory, size_t n_bytes);
+void event_mm_free_(void *memory);
+
+/* A block of the reserve keeps its bytes, wherever it goes. */
+START_TEST(test_resize)
+{
+    event_memory_install();
+    for (unsigned i = 0; i < 1000; i++) {
+        fail_next();
+        char *block = event_mm_malloc_(10);
+        ck_assert_ptr_nonnull(block);
+        strcpy(block, "9 letters");
+        fail_next();
+        ck_assert_ptr_eq(event_mm_realloc_(block, 1000), block);
+        fail_next();
+        ck_assert_ptr_null(event_mm_realloc_(block, 5000));
+        may_fail = 0;
+        char *moved = event_mm_realloc_(block, 5000);
+        ck_assert_ptr_nonnull(moved);
+        ck_assert_ptr_ne(moved, block);
+        ck_assert_str_eq(moved, "9 letters");
+        event_mm_free_(moved);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("event-memory");
     TCase *tcase = tcase_create("event-memory");
     tcase_add_test(tcase, test_small_and_large);
+    tcase_add_test(tcase, test_resize);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
