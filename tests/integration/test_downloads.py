@@ -243,6 +243,24 @@ class Downloads(TestCase):
         paths[2].unlink()
         self.assertVarlinkError("InvalidDefinition", daemon.call, "LoadModel", path=paths[0].name)
 
+    def test_numbers_of_parts(self):
+        """Whether they come with a call or lie below model-dir."""
+        paths, _ = self.parts()
+        weights = [{"path": "p%d" % i, "fileDescriptor": i} for i in (1, 2, 3)]
+        with contextlib.ExitStack() as stack, self.daemon.connect() as client:
+            fds = [stack.enter_context(open(path, "rb")).fileno() for path in (*paths, paths[2])]
+            error = self.assertVarlinkError("InvalidDefinition", client.call, "LoadModel", {
+                "definitionFileDescriptor": 0, "name": "llm", "weights": weights}, fds)
+        self.assertIn("of 3 parts, but 4 files were given", error["message"])
+        daemon = self.start(capacity="8M", model_dir=paths[0].parent)
+        paths[0].rename(paths[0].with_name("odd.gguf"))
+        tensors = [generate.Tensor("blk.0.w", "I8", (4096,))]
+        for n_parts, name, said in ((3, "odd.gguf", "does not have the form"),
+                                    (241, "a-00001-of-00241.gguf", "more parts than a call can carry")):
+            generate.write_gguf(paths[0].with_name(name), tensors, split=(0, n_parts, 1))
+            error = self.assertVarlinkError("InvalidDefinition", daemon.call, "LoadModel", path=name)
+            self.assertIn(said, error["message"])
+
     def test_odd_names(self):
         """The name of the file, as the shell has it, is the model's."""
         for name in (b"a\xffb.gguf", b"line\nbreak.gguf", "\u202eb.gguf".encode(),
