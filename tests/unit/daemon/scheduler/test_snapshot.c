@@ -4,7 +4,7 @@
 #include "tests/unit/run_suite.h"
 #include "tests/unit/scheduler_fixture.h"
 
-enum { LAYERS = 40, MODELS = 3, ROUNDS = 300, PORTION = 7 };
+enum { LAYERS = 40, MODELS = 3, ROUNDS = 300, PORTION = 2 };
 
 struct world {
     struct scheduler *scheduler;
@@ -18,18 +18,31 @@ static struct model *find(const struct world *world, unsigned i)
     return scheduler_find_model(world->scheduler, world->definitions[i].name);
 }
 
-static void begin(struct world *world, const struct policy *policy)
+static void begin(struct world *world, const struct policy *policy, uint64_t n_pages)
 {
     static char names[MODELS][2] = {"a", "b", "c"};
     struct arena *arena;
     *world = (struct world){0};
-    ck_assert_int_eq(arena_new(MODELS * LAYERS * PAGE, PAGE, &arena), 0);
+    ck_assert_int_eq(arena_new(n_pages * PAGE, PAGE, &arena), 0);
     ck_assert_int_eq(scheduler_new(arena, policy, &world->scheduler), 0);
     for (unsigned i = 0; i < MODELS; i++) {
         world->definitions[i] = define_by_hand(names[i], world->layers[i], LAYERS);
         for (unsigned k = 0; k < LAYERS; k++)
             world->layers[i][k] = (struct layer_definition){.name = "l", .bytes = PAGE};
     }
+}
+
+/* Removes a model whose layers are not in use. */
+static void remove_model(struct world *world, struct model *model)
+{
+    for (unsigned i = 0; i < LAYERS; i++) {
+        struct layer *layer = &model->layers[i];
+        if (scheduler_layer_state(world->scheduler, layer) == LAYER_LOADING)
+            scheduler_abandon(world->scheduler, layer);
+        while (layer->n_pins > 0)
+            scheduler_unpin(world->scheduler, layer);
+    }
+    ck_assert_int_eq(scheduler_remove_model(world->scheduler, model), 0);
 }
 
 /* One change: of a layer, of all, or of the list of models. */
@@ -50,7 +63,7 @@ static void change(struct world *world)
     if (what == 0) {
         scheduler_reset(world->scheduler);
     } else if (what == 1) {
-        scheduler_remove_model(world->scheduler, model); /* unless it is in use */
+        remove_model(world, model);
     } else if (what < 20 && state == LAYER_RESIDENT) {
         scheduler_unload_layer(world->scheduler, layer);
     } else if (what < 35 && state == LAYER_RESIDENT) {
@@ -117,18 +130,22 @@ static bool is_alike(struct scheduler *left, struct scheduler *right)
     return alike && is_order_alike(left, right);
 }
 
+/* With and without room for all, and with evictions of one layer or of all. */
 START_TEST(it_shows_the_moment_of_its_end)
 {
     struct world world;
     size_t n_portions = 0;
     ck_assert(random_begin());
-    begin(&world, &policy_lru);
+    begin(&world, _i & 1 ? &policy_flush_all : &policy_lru, MODELS * LAYERS / (_i & 2 ? 2 : 1));
     for (unsigned i = 0; i < 1000; i++)
         change(&world);
     for (unsigned round = 0; round < ROUNDS; round++) {
         struct scheduler_snapshot *snapshot;
         struct scheduler *copy;
         int r;
+        struct model *last = find(&world, MODELS - 1);
+        if (last && random_below(4) == 0) /* so that one more may come meanwhile */
+            remove_model(&world, last);
         ck_assert_int_eq(scheduler_begin_snapshot(world.scheduler, &snapshot), 0);
         for (;;) {
             for (uint64_t n = random_below(5); n > 0; n--)
@@ -157,7 +174,7 @@ START_TEST(it_may_be_given_up)
     struct world world;
     struct scheduler_snapshot *first, *second;
     ck_assert(random_begin());
-    begin(&world, &policy_lru);
+    begin(&world, &policy_lru, MODELS * LAYERS);
     for (unsigned i = 0; i < 1000; i++)
         change(&world);
     ck_assert_int_eq(scheduler_begin_snapshot(world.scheduler, &first), 0);
@@ -177,7 +194,7 @@ int main(void)
     Suite *suite = suite_create("snapshot");
     TCase *tcase = tcase_create("snapshot");
     tcase_set_timeout(tcase, 0);
-    tcase_add_test(tcase, it_shows_the_moment_of_its_end);
+    tcase_add_loop_test(tcase, it_shows_the_moment_of_its_end, 0, 4);
     tcase_add_test(tcase, it_may_be_given_up);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
