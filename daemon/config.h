@@ -21,8 +21,8 @@ int config_load(int argc, char **argv, struct config *ret, enum config_action *r
                 char ret_why[static CONFIG_WHY_MAX]);
 void config_done(struct config *config);
 
-/* Logs what is valid but may not be meant: a file that was cut while it was written, as by a loss of
- * power, can end in the middle of a number. */
+/* Logs what is valid but may not be meant: a file that was cut while it was written, as by a loss
+ * of power, can end in the middle of a number. */
 void config_warn(const struct config *config);
 
 /* Returns the name of the next option (from *cursor = 0) in which two configurations differ, or

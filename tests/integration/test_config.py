@@ -55,6 +55,9 @@ class CheckConfig(TestCase):
                 self.assertGreater(result.code, 0, result)
                 self.assertIn("%s:%d:" % (result.path, line), result.err)
                 self.assertIn(word or "", result.err)
+        result = self.check("capacity = 50M\non-pressure = trim\nhuge-pages = reserved\n")
+        self.assertExit(2, result)
+        self.assertIn("on-pressure=trim cannot be used with huge-pages=reserved", result.err)
         result = self.check("policy = lru\n")  # a capacity must be given somewhere
         self.assertGreater(result.code, 0)
         self.assertIn("capacity", result.err)

@@ -59,6 +59,23 @@ class TrimmingTestCase(RestartTestCase):
         wait_until(agrees, "equal figures")
 
 
+class ManyLayers(TrimmingTestCase):
+    def test_in_portions(self):
+        """All idle layers go, also those beyond the first portion (SCHEDULER_PORTION), and no leased one."""
+        daemon = self.start_trimming()
+        daemon.load(sized_model("many", *[64 << 10] * 300))
+        holder = self.connect()
+        for layer in ("l0", "l150", "l299"):
+            holder.call("Acquire", model="many", layer=layer)
+        self.system.begin()
+        wait_until(lambda: daemon.stats()["scheduler"]["layersLoaded"] == 3, "evictions")
+        self.assertEqual(self.pressure()["layersTrimmed"], 297)
+        self.assertEqual({layer["name"] for layer in daemon.call("List", model="many")["layers"]
+                          if layer["state"] == "resident"}, {"l0", "l150", "l299"})
+        self.until_trimmed(64 * MIB - daemon.stats()["arena"]["usedBytes"] - 6 * UNIT)
+        self.assertAgrees()
+
+
 class Whole(TrimmingTestCase):
     def test_from_pressure_to_its_end(self):
         port = free_port()
