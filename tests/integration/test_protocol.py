@@ -235,6 +235,20 @@ class Plans(TestCase):
                          {"limit": "layers in all passes", "maximum": 200_000})
         self.daemon.call("Plan", model="m", passes=995)
 
+    def test_of_what_could_not_be_registered(self):
+        """The model of that name is leased, or there are as many models as there may be."""
+        self.daemon.load(sized_model("m0", 4096))
+        with self.connect() as holder:
+            holder.call("Acquire", model="m0", layer="l0")
+            busy = self.assertVarlinkError("Busy", self.daemon.call, "Plan", definition=sized_model("m0", 8192))
+            self.assertEqual([(lease["model"], lease["layer"]) for lease in busy["leases"]], [("m0", "l0")])
+        with self.connect() as client:
+            for i in range(1, 1024):
+                client.call("LoadModel", definition=sized_model("m%d" % i, 1))
+            found = self.assertVarlinkError("LimitExceeded", client.call, "Plan", definition=sized_model("more", 1))
+            self.assertEqual(found, {"limit": "models", "maximum": 1024})
+            client.call("Plan", definition=sized_model("m1", 8192))  # in place of the one with its name
+
     def test_plan_foretells_and_changes_nothing(self):
         before = self.daemon.stats()
         text = FFN10.read_text()

@@ -5,9 +5,10 @@ import unittest
 
 from harness import MIB, sized_model
 from leasing import WAIT_MAX, LeaseTestCase, Process, hold, write_model
+from machine import needs_root
 
 INVALID = "org.varlink.service.InvalidParameter"
-OF_A_CONNECTION, OF_A_USER, LEASES_OF_A_CONNECTION = 64, 256, 4096
+OF_A_CONNECTION, OF_A_USER, OF_MEMBERS, LEASES_OF_A_CONNECTION = 64, 256, 960, 4096
 
 
 class Names(LeaseTestCase):
@@ -117,6 +118,21 @@ class Names(LeaseTestCase):
         self.assertEqual(found, {"limit": "runs of a user", "maximum": OF_A_USER})
         self.runner.call("EndRun", run=self.run_)
         clients[0].call("BeginRun", model="m")
+
+    @needs_root
+    def test_too_many_of_all(self):
+        """Members leave some for administrators."""
+        self.runner.call("EndRun", run=self.run_)
+        n = 0
+        for user in range(1001, 1005):
+            for _ in range(OF_A_USER // OF_A_CONNECTION):
+                member = self.connect_as(user)
+                for _ in range(min(OF_A_CONNECTION, OF_MEMBERS - n)):
+                    member.call("BeginRun", model="m")
+                    n += 1
+        found = self.assertVarlinkError("LimitExceeded", member.call, "BeginRun", model="m")
+        self.assertEqual(found, {"limit": "runs", "maximum": OF_MEMBERS})
+        self.runner.call("BeginRun", model="m")
 
 
 class Stopped(LeaseTestCase):
