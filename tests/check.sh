@@ -108,6 +108,20 @@ under_valgrind() {
         --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible
 }
 
+# The same programs on a system that says that its pages have 16 or 64 KiB, as other arm64 kernels say.
+large_pages() {
+    local preloaded status=0 kib
+    preloaded=LD_PRELOAD=$(realpath "$build")/tests/integration/large_pages
+    for kib in 16 64; do
+        local with=("$preloaded" TEST_PAGE_BYTES=$((kib * 1024)) EDGEMIND_CASE_STEP=11)
+        [ "$(env "${with[@]}" getconf PAGESIZE)" -eq $((kib * 1024)) ] || return 1
+        unit "$build" env "${with[@]}" timeout 300 || status=1
+    done
+    (cd tests/integration && env "${with[@]}" BUILD="$build" python3 -W error::ResourceWarning -m unittest -v \
+        test_ffn test_leases_bytes test_leases_readonly test_library test_map test_pieces test_units) || status=1
+    return $status
+}
+
 # Compiles in the background while the integration tests run.
 build_sanitized() {
     exec nice -n 10 make -j"$(nproc)" BUILD="$build/sanitized" CFLAGS="-O1 -g" \
@@ -145,6 +159,7 @@ trap 'kill "$sanitized_build" 2>/dev/null' EXIT
 stage integration integration
 # Only samples; `make check-faults` runs every allocation and system call.
 stage faults python3 tests/faults/faults.py "$build" 11
+stage large-pages large_pages
 stage demo bash tests/demo.sh "$build"
 stage sanitizers sanitized
 stage valgrind under_valgrind

@@ -1,5 +1,5 @@
 /* Preloaded into a program, it makes the program believe that pages have 16 KiB, as they have in a
- * Raspberry Pi 5, or $EDGEMIND_TEST_PAGE bytes. Each such page is several pages of this system, so
+ * Raspberry Pi 5, or $TEST_PAGE_BYTES. Each such page is several pages of this system, so
  * all calls of the kernel work. */
 #include <dlfcn.h>
 #include <stdint.h>
@@ -13,7 +13,7 @@ enum { LARGE_PAGE_BYTES = 16384 };
 
 static int page_bytes(void)
 {
-    const char *text = getenv("EDGEMIND_TEST_PAGE");
+    const char *text = getenv("TEST_PAGE_BYTES");
     return text ? atoi(text) : LARGE_PAGE_BYTES;
 }
 

@@ -128,7 +128,7 @@ static const struct {
     const char *tensors;
     uint32_t alignment; /* 0: safetensors, whose data begins at byte 4096; else GGUF */
     const char *pieces; /* of layer "a.0" */
-    uint64_t shift_bytes, bytes;
+    uint64_t shift_bytes, bytes, page_kib; /* where the system's page has so many; 0: 4 */
 } placements[] = {
     {"a.0.x 100 a.0.y 50", 0, "0:4096+150@0", 0, 150},
     {"b.w 10 a.0.x 100 a.0.y 50", 0, "0:4106+150@0", 10, 150},
@@ -150,10 +150,15 @@ static const struct {
     {"a.0.x 1 a.0.y 1", 2048, "0:2048+2049@0", 2048, 2049},
     {"a.0.x 1 a.0.y 1", 4096, "0:4096+4097@0", 0, 4097},
     {"a.0.x 1 a.0.y 1", 8192, "0:8192+1@0 0:16384+1@4096", 0, 4097},
+    {"a.0.x 12288 b.w 16384 a.0.y 1", 0, "0:4096+12288@0 0:32768+1@12288", 4096, 12289, 16},
+    {"a.0.x 1 a.0.y 1", 32768, "0:32768+1@0 0:65536+1@16384", 0, 16385, 16},
+    {"a.0.x 61440 b.w 65536 a.0.y 1", 0, "0:4096+61440@0 0:131072+1@61440", 4096, 61441, 64},
 };
 
 START_TEST(placement)
 {
+    if ((placements[_i].page_kib ?: 4) << 10 != piece_align_bytes())
+        return;
     if (placements[_i].alignment)
         add_gguf(placements[_i].tensors, placements[_i].alignment);
     else
@@ -182,8 +187,8 @@ START_TEST(across_files)
     ck_assert_uint_eq(layer->n_pieces, 2);
     ck_assert_uint_eq(layer->pieces[0].source, 0);
     ck_assert_uint_eq(layer->pieces[1].source, 1);
-    ck_assert_uint_eq(layer->pieces[1].layer_offset_bytes, 4096 - 10);
-    ck_assert_uint_eq(layer->tensors[1].offset_bytes, 4096 - 10);
+    ck_assert_uint_eq(layer->pieces[1].layer_offset_bytes, piece_align_bytes() - 10);
+    ck_assert_uint_eq(layer->tensors[1].offset_bytes, piece_align_bytes() - 10);
 }
 END_TEST
 

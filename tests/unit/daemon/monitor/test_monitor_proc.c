@@ -28,7 +28,7 @@ static void put_smaps(unsigned rss_kib, unsigned swap_kib)
     put("self/smaps",
         "%" PRIx64 "-%" PRIx64 " rw-p 0 00:00 0\nRss: 7 kB\nSwap: 9 kB\nVmFlags: rd\n"
         "%" PRIx64 "-%" PRIx64 " rw-s 0 00:01 5 /memfd:edgemind-arena (deleted)\n"
-        "Size: 8192 kB\nRss: %u kB\nAnonymous: 0 kB\nFilePmdMapped: 0 kB\nSwap: %u kB\n"
+        "Size: 16384 kB\nRss: %u kB\nAnonymous: 0 kB\nFilePmdMapped: 0 kB\nSwap: %u kB\n"
         "SwapPss: 0 kB\nVmFlags: rd\n%" PRIx64 "-%" PRIx64 " rw-p 0 00:00 0\nSwap: 11 kB\n",
         begin - 4096, begin, begin, end, rss_kib, swap_kib, end, end + 4096);
 }
@@ -94,32 +94,33 @@ END_TEST
 
 START_TEST(swapped_pages_are_found_through_smaps)
 {
-    make(8 * MIB, HUGE_PAGES_NEVER, COMMIT_BOOT);
+    enum { ALL = 16384 };
+    const int lag = (int)(64 * page / 1024), one = (int)(page / 1024), swapped = 2 * lag;
+    make(ALL * 1024, HUGE_PAGES_NEVER, COMMIT_BOOT);
     watch(scratch);
-    put_smaps(6000, 2192);
-    put("self/status", STATUS, 6000, 0, 1);
+    put_smaps(ALL - swapped, swapped);
+    put("self/status", STATUS, ALL - swapped, 0, 1);
     const struct sample *s = sample();
-    ck_assert_uint_eq(s->arena_swapped_bytes, 2192 * 1024);
+    ck_assert_uint_eq(s->arena_swapped_bytes, swapped * 1024);
     ck_assert_int_eq(s->drift_bytes, 0);
     ck_assert(!s->aligned);
 
     /* Nothing is swapped: the counters only lag, and smaps, which counts pages, is right. */
-    put_smaps(8192, 0);
+    put_smaps(ALL, 0);
     ck_assert(sample()->aligned);
-    put_smaps(6000, 0);
+    put_smaps(ALL - swapped, 0);
     ck_assert(!sample()->aligned);
 
     /* A difference of 64 pages per thread is ignored; one page more is checked. */
-    int lag = (int)(64 * page / 1024), one = (int)(page / 1024);
     put_smaps(0, 4);
-    put("self/status", STATUS, 8192 - lag, 0, 1);
+    put("self/status", STATUS, ALL - lag, 0, 1);
     ck_assert(sample()->aligned);
-    put("self/status", STATUS, 8192 - lag - one, 0, 1);
+    put("self/status", STATUS, ALL - lag - one, 0, 1);
     ck_assert(!sample()->aligned);
     ck_assert_uint_eq(monitor_last(monitor)->arena_swapped_bytes, 4096);
-    put("self/status", STATUS, 8192 - 3 * lag, 0, 3);
+    put("self/status", STATUS, ALL - 3 * lag, 0, 3);
     ck_assert(sample()->aligned);
-    put("self/status", STATUS, 8192 + lag + one, 0, 1);
+    put("self/status", STATUS, ALL + lag + one, 0, 1);
     ck_assert(!sample()->aligned);
 }
 END_TEST
@@ -130,7 +131,7 @@ START_TEST(the_resident_set_may_trail_loads_in_flight)
     watch(scratch);
     put("self/status", STATUS, 0, 0, 1);
     uint64_t new_bytes;
-    ck_assert_int_eq(backing_grow(backing, 4 * MIB, &new_bytes), 0);
+    ck_assert_int_eq(backing_grow(backing, 8 * MIB, &new_bytes), 0);
     ck_assert_int_eq(backing_populate(backing, 0, new_bytes), 0);
     ck_assert(sample()->aligned);
     backing_committed(backing, new_bytes);

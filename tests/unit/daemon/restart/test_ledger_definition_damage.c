@@ -102,15 +102,18 @@ struct handmade {
 
 static void make_by_hand(struct handmade *made, int fd)
 {
+    /* The second piece is in a page of its own. */
+    const uint64_t second = 3 * piece_align_bytes();
     *made = (struct handmade){
         .shapes = {10, 8000},
         .tensors = {{.name = "a", .bytes = 10, .n_dims = 1},
-                    {.name = "b", .offset_bytes = 12288, .bytes = 8000, .n_dims = 1}},
+                    {.name = "b", .offset_bytes = second, .bytes = 8000, .n_dims = 1}},
         .pieces = {{.file_offset_bytes = 8, .bytes = 10},
-                   {.file_offset_bytes = 8 + 12288, .layer_offset_bytes = 12288, .bytes = 8000}},
-        .layers = {{.name = "l", .n_tensors = 2, .n_pieces = 2, .shift_bytes = 8, .bytes = 20288},
-                   {.name = "k", .bytes = 1}},
-        .file = {.path = (char *)(uintptr_t) "w", .fd = fd, .bytes = 8 + 12288 + 8000},
+                   {.file_offset_bytes = 8 + second, .layer_offset_bytes = second, .bytes = 8000}},
+        .layers =
+            {{.name = "l", .n_tensors = 2, .n_pieces = 2, .shift_bytes = 8, .bytes = second + 8000},
+             {.name = "k", .bytes = 1}},
+        .file = {.path = (char *)(uintptr_t) "w", .fd = fd, .bytes = 8 + second + 8000},
         .definition = {.name = (char *)(uintptr_t) "m", .n_layers = 2, .n_files = 1},
     };
     for (unsigned i = 0; i < 2; i++) {
@@ -165,20 +168,20 @@ START_TEST(test_wrong_parts)
     WRONG(made.layers[0].name = "k");
     WRONG(made.layers[1].bytes = 0);
     WRONG(made.layers[1].bytes = UINT64_MAX);
-    WRONG(made.layers[1].bytes = UINT64_MAX - 20000);
+    WRONG(made.layers[1].bytes = UINT64_MAX - made.layers[0].bytes + 288);
     WRONG(made.layers[0].bytes--);
     WRONG(made.layers[0].shift_bytes = 9);
     WRONG(made.layers[0].shift_bytes = 8 + piece_align_bytes());
     WRONG(made.layers[0].n_tensors = 1);
     WRONG(made.tensors[0].name = "\x7f");
-    WRONG(made.tensors[0].offset_bytes = 20279);
+    WRONG(made.tensors[0].offset_bytes = made.layers[0].bytes - 9);
     WRONG(made.tensors[0].offset_bytes = UINT64_MAX - 5);
     WRONG(made.tensors[0].bytes++);
     WRONG(made.shapes[0]++);
     WRONG(made.shapes[0] = UINT64_MAX);
     WRONG(made.pieces[0].source = 1);
     WRONG(made.pieces[0].bytes = 0);
-    WRONG(made.pieces[0].bytes = 12288);
+    WRONG(made.pieces[0].bytes = 3 * piece_align_bytes());
     WRONG(made.pieces[0].bytes = UINT64_MAX);
     WRONG(made.pieces[0].file_offset_bytes++);
     WRONG(made.pieces[0].file_offset_bytes = UINT64_MAX - piece_align_bytes() + 1 + 8);
