@@ -3,6 +3,7 @@
 #include "daemon/daemon.h"
 
 #include "common/clock.h"
+#include "common/page.h"
 #include "common/thread_priority.h"
 #include "daemon/control/server.h"
 #include "daemon/disposal.h"
@@ -166,8 +167,7 @@ static int take_passed(struct daemon *daemon)
 static int build_memory(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
-    uint64_t page_bytes =
-        arena_simulated_page_bytes(config->capacity_bytes, (uint64_t)sysconf(_SC_PAGESIZE));
+    uint64_t page_bytes = arena_simulated_page_bytes(config->capacity_bytes, system_page_bytes());
     struct arena *arena;
     int r;
 

@@ -1,5 +1,6 @@
 /* edgemindd: parses the options, then runs the daemon. */
 #include "common/json_memory.h"
+#include "common/page.h"
 #include "daemon/daemon.h"
 #include "daemon/dropin.h"
 #include "daemon/system/event_memory.h"
@@ -45,7 +46,7 @@ int main(int argc, char **argv)
     case CONFIG_CHECKED:
         break;
     case CONFIG_DROPIN:
-        if (dropin_print(&config, (uint64_t)sysconf(_SC_PAGESIZE), stdout) < 0) {
+        if (dropin_print(&config, system_page_bytes(), stdout) < 0) {
             log_error("capacity and overhead-limit together are larger than any limit can be");
             status = EXIT_NEVER;
         }

@@ -126,6 +126,7 @@ policies_documented() {
     done
 }
 hangs() { strings -a "$build/edgemindd" | grep -E '^__wrap_|hanging_loop'; }
+page_asked_elsewhere() { grep -rnE '_SC_PAGE_?SIZE|getpagesize' common proto daemon client --include='*.[ch]' | grep -v '^common/page\.h:'; }
 manuals() { mandoc -T lint -W warning daemon/edgemindd.8 client/emctl/emctl.1 client/library/libedgemind.3 client/view/edgemind-view.7 2>&1; }
 
 rule 'every file is in a room, and includes only from rooms above it' room_order
@@ -137,6 +138,7 @@ rule 'arena, scheduler and residency know neither JSON, loop, clock nor I/O' nev
 rule 'only client/emctl/whole_file.c writes files' written_files
 rule 'a source includes its own header first' own_header_first
 rule 'no test includes a source file' grep -rnE --include='*.[ch]' '#include ".*\.c"' tests
+rule 'only common/page.h asks for the size of a page' page_asked_elsewhere
 rule 'formatted' format
 rule 'only the test build of the daemon can be told to hang' hangs
 rule 'cppcheck' c_check

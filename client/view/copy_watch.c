@@ -4,6 +4,7 @@
 
 #include "client/view/real.h"
 #include "common/cleanup.h"
+#include "common/page.h"
 
 #include <fcntl.h>
 
@@ -20,7 +21,7 @@ static uint64_t count_anonymous_bytes(void)
     text[n] = '\0';
     if (sscanf(text, "%*u %llu %llu", &resident, &shared) != 2 || resident < shared)
         return 0;
-    return (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+    return (resident - shared) * system_page_bytes();
 }
 
 bool copy_watch_count(struct copy_watch *watch, uint64_t unit_bytes, uint64_t view_bytes,

@@ -7,6 +7,7 @@
 
 #include "client/view/real.h"
 #include "client/view/thread.h"
+#include "common/page.h"
 #include "common/thread_priority.h"
 
 #include <dlfcn.h>
@@ -71,7 +72,7 @@ static void *read_faults(void *context)
         void *address = (void *)(uintptr_t)message.arg.pagefault.address; /* NOLINT */
         if (!reporter(address, false)) {
             /* The hole was filled meanwhile. */
-            uintptr_t page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
+            uintptr_t page_bytes = (uintptr_t)system_page_bytes();
             struct uffdio_range range = {(uintptr_t)address & ~(page_bytes - 1), page_bytes};
             ioctl(uffd, UFFDIO_WAKE, &range);
         }

@@ -12,6 +12,7 @@
 #include "client/view/views.h"
 #include "common/cleanup.h"
 #include "common/fd_path.h"
+#include "common/page.h"
 #include "common/units.h"
 
 #include <errno.h>
@@ -114,7 +115,7 @@ static struct view *find_model(size_t n_bytes, int fd, off_t offset)
     view->n_bytes = n_bytes;
     view->path = fd_path(fd, path) == 0 ? strdup(path) : NULL;
     view->file_offset_bytes = (uint64_t)offset;
-    unit_table_init(&view->table, (uint64_t)sysconf(_SC_PAGESIZE), (uint64_t)offset, n_bytes);
+    unit_table_init(&view->table, system_page_bytes(), (uint64_t)offset, n_bytes);
     int r = ask_daemon(fd, view);
     if (r == 0 && view->table.n_units == 0)
         r = -ENOENT;

@@ -7,11 +7,11 @@
 #include "common/cleanup.h"
 #include "common/definition/dtype.h"
 #include "common/definition/weight_file.h"
+#include "common/page.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <unistd.h>
 
 enum {
     DEFINITION_BYTES_MAX = 16 << 20,
@@ -48,7 +48,7 @@ struct piece {
 /* The system's page, because clients map whole pages of the arena in place of the file's. */
 static inline uint64_t piece_align_bytes(void)
 {
-    return (uint64_t)sysconf(_SC_PAGESIZE);
+    return system_page_bytes();
 }
 
 struct layer_definition {

@@ -6,6 +6,7 @@
 #include "daemon/arena/backing.h"
 
 #include "common/arena_locks.h"
+#include "common/page.h"
 #include "common/units.h"
 #include "daemon/arena/backing_internal.h"
 #include "daemon/arena/capacity_check.h"
@@ -176,7 +177,7 @@ static int check_adopted(const struct backing *backing, uint64_t *ret_file_bytes
     if (fstat(backing->fd, &status) < 0)
         return capacity_refuse(why, -errno, "cannot examine the stored arena: %s", strerror(errno));
     uint64_t n_bytes = (uint64_t)status.st_size;
-    if (!S_ISREG(status.st_mode) || reserved != (backing->page_bytes != (uint64_t)getpagesize()))
+    if (!S_ISREG(status.st_mode) || reserved != (backing->page_bytes != system_page_bytes()))
         return capacity_refuse(why, -ESTALE, "the stored arena has pages of another kind");
     if (backing->commit == COMMIT_BOOT ? n_bytes != backing->capacity_bytes
                                        : n_bytes > backing->capacity_bytes)

@@ -9,6 +9,7 @@
 #include "daemon/monitor/monitor.h"
 
 #include "common/clock.h"
+#include "common/page.h"
 #include "daemon/system/procfs.h"
 
 #include <errno.h>
@@ -41,7 +42,7 @@ int monitor_new(const struct backing *backing, const char *proc, struct monitor 
         .meminfo_fd = procfs_open(proc, "meminfo"),
         .smaps_fd = procfs_open(proc, "self/smaps"),
         .pressure_fd = procfs_open(proc, "pressure/memory"),
-        .page_bytes = (uint64_t)sysconf(_SC_PAGESIZE),
+        .page_bytes = system_page_bytes(),
         .ticks_per_second = (uint64_t)sysconf(_SC_CLK_TCK),
     };
     if (monitor->status_fd < 0)

@@ -2,6 +2,7 @@
  * step is, and to ledger_recover.c what a whole file says. */
 #include "daemon/restart/ledger_file.h"
 
+#include "common/page.h"
 #include "common/units.h"
 #include "daemon/restart/crc32c.h"
 
@@ -17,7 +18,7 @@ int ledger_regions_offset(const struct ledger_arena *arena, uint64_t *ret_bytes)
     if (__builtin_mul_overflow(arena->capacity_bytes / arena->page_bytes,
                                (uint64_t)sizeof(struct ledger_link), &bytes) ||
         __builtin_add_overflow(bytes, (uint64_t)LEDGER_EXTENTS_OFFSET, &bytes) ||
-        round_up(bytes, LEDGER_BLOCK_BYTES, &bytes) < 0 || bytes > INT64_MAX)
+        round_up(bytes, system_page_bytes(), &bytes) < 0 || bytes > INT64_MAX)
         return -EFBIG;
     *ret_bytes = bytes;
     return 0;
@@ -88,7 +89,7 @@ int ledger_lay_out(uint64_t begin_bytes, uint64_t definition_bytes, uint32_t n_l
     if (__builtin_add_overflow(begin_bytes, definition_bytes, &records) ||
         round_up(records, sizeof(struct ledger_record), &records) < 0 ||
         __builtin_add_overflow(records, n_layers * sizeof(struct ledger_record), &end) ||
-        round_up(end, LEDGER_BLOCK_BYTES, &end) < 0 || end > INT64_MAX)
+        round_up(end, system_page_bytes(), &end) < 0 || end > INT64_MAX)
         return -EOVERFLOW;
     ret->begin_bytes = begin_bytes;
     ret->records_bytes = records;

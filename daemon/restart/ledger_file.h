@@ -11,7 +11,7 @@
  * Records use the machine's own byte order, because the file never leaves the machine. A record
  * that was never written is a hole of zeros, and means that the model or layer is absent. When a
  * model is removed, its region's memory goes back to the system, and no other model uses the
- * region.
+ * region. Regions consist of whole pages of the system, because only those can go back.
  *
  * A step writes its record twice: first among the last two steps, and then in the record's own
  * place. If the process died while it wrote the second copy, recovery writes it again. Recovery
@@ -31,7 +31,7 @@
 enum {
     LEDGER_VERSION = 3, /* of all that this file and ledger_definition.c lay out */
     LEDGER_MODELS_MAX = 1024,
-    LEDGER_BLOCK_BYTES = 4096, /* each region begins at a multiple of it */
+    LEDGER_BLOCK_BYTES = 4096, /* links are written by blocks */
 
     LEDGER_STEPS_OFFSET = 128,
     LEDGER_STEP_STRIDE = 128,

@@ -4,6 +4,7 @@
  * A process that died left at most one place half written: the older of the last two steps, or the
  * record of the newer one. Recovery writes that record again. Any other failed check means that the
  * file is damaged, and a damaged file is not used at all. */
+#include "common/page.h"
 #include "daemon/restart/ledger_definition.h"
 #include "daemon/restart/ledger_layers.h"
 #include "daemon/scheduler/scheduler.h"
@@ -124,7 +125,7 @@ static int read_model(const struct ledger_reading *reading, size_t slot,
         return r < 0 ? r : 0;
     if (record->state != LEDGER_PRESENT || record->model != record->step ||
         record->model_.begin_bytes < reading->regions_bytes ||
-        record->model_.begin_bytes % LEDGER_BLOCK_BYTES != 0 ||
+        record->model_.begin_bytes % system_page_bytes() != 0 ||
         ledger_lay_out(record->model_.begin_bytes, record->model_.definition_bytes,
                        record->model_.n_layers, &region) < 0 ||
         region.end_bytes != record->model_.end_bytes || region.end_bytes > reading->file_bytes)

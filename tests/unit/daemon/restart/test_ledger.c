@@ -146,6 +146,8 @@ START_TEST(test_models)
                               ledger_model_id(world.ledger, models[i - 1]));
     }
     ck_assert_int_eq(fstat(ledger_fd(world.ledger), &before), 0);
+    /* No two regions share a page, which could not be given back. */
+    ck_assert_uint_eq((uint64_t)before.st_size % system_page_bytes(), 0);
     /* In another order than they were loaded. */
     for (int i = 0; i < SCHEDULER_MODELS_MAX; i++) {
         struct model *model = models[i * 7 % SCHEDULER_MODELS_MAX];

@@ -149,10 +149,10 @@ START_TEST(test_forged_models)
             place = ledger_model_place(i);
     struct ledger_record *record = record_at(&forgery, place), kept = *record;
 
-    FORGED(record->model_.begin_bytes += LEDGER_BLOCK_BYTES, "is wrong");
+    FORGED(record->model_.begin_bytes += system_page_bytes(), "is wrong");
     FORGED(record->model_.begin_bytes++, "is wrong");
     FORGED(record->model_.begin_bytes = 0, "is wrong");
-    FORGED(record->model_.end_bytes += LEDGER_BLOCK_BYTES, "is wrong");
+    FORGED(record->model_.end_bytes += system_page_bytes(), "is wrong");
     FORGED(record->model_.n_layers = UINT32_MAX, "is wrong");
     FORGED(record->model_.n_layers--, "two numbers of layers");
     FORGED(record->model_.definition_bytes = UINT64_MAX, "is wrong");
