@@ -79,13 +79,11 @@ static int parse_quantity(const char **text, const struct unit *units, uint64_t 
     if (__builtin_mul_overflow(value, unit->factor, &value))
         return -ERANGE;
 
-    /* 19 digits times the largest factor, 2^60, stay below 2^124. */
-    unsigned __int128 numerator = 0, denominator = 1;
-    for (size_t i = 0; i < n_fraction && i < 19; i++) {
-        numerator = numerator * 10 + (unsigned)(fraction[i] - '0');
-        denominator *= 10;
-    }
-    if (__builtin_add_overflow(value, (uint64_t)(numerator * unit->factor / denominator), &value))
+    /* From the last digit on. Ten times the largest factor, 2^60, stays below 2^64. */
+    uint64_t part = 0;
+    for (size_t i = n_fraction; i-- > 0;)
+        part = (part + (uint64_t)(fraction[i] - '0') * unit->factor) / 10;
+    if (__builtin_add_overflow(value, part, &value))
         return -ERANGE;
 
     *text = p + n_unit;

@@ -47,7 +47,7 @@ struct arena_map {
 
 /* Reserves address space for `n_bytes`, aligned to `align_bytes`, a power of two; NULL with errno.
  */
-static unsigned char *reserve(size_t n_bytes, size_t align_bytes)
+static unsigned char *reserve(uint64_t n_bytes, uint64_t align_bytes)
 {
     size_t n_more;
 
@@ -81,7 +81,6 @@ static int map_at(const struct arena_map *map, unsigned char *address, uint64_t 
 int arena_map_new(int fd, uint64_t capacity_bytes, struct arena_map **ret)
 {
     struct statfs filesystem;
-    size_t n_bytes = (size_t)capacity_bytes;
 
     if (fstatfs(fd, &filesystem) < 0)
         return -errno;
@@ -89,8 +88,6 @@ int arena_map_new(int fd, uint64_t capacity_bytes, struct arena_map **ret)
     if (page_bytes == 0 || (page_bytes & (page_bytes - 1)) != 0 || capacity_bytes == 0 ||
         capacity_bytes > INT64_MAX || capacity_bytes % page_bytes != 0)
         return -EBADMSG;
-    if (n_bytes != capacity_bytes)
-        return -ENOMEM;
     struct arena_map *map = calloc(1, sizeof *map);
     if (!map)
         return -ENOMEM;
@@ -98,7 +95,9 @@ int arena_map_new(int fd, uint64_t capacity_bytes, struct arena_map **ret)
         .n_refs = 1, .fd = fd, .page_bytes = page_bytes, .capacity_bytes = capacity_bytes};
     TAILQ_INIT(&map->used);
     TAILQ_INIT(&map->idle);
-    map->base = reserve(n_bytes, page_bytes > HUGE_PAGE_BYTES ? page_bytes : HUGE_PAGE_BYTES);
+    map->base =
+        reserve(capacity_bytes, page_bytes > HUGE_PAGE_BYTES ? page_bytes : HUGE_PAGE_BYTES);
+    size_t n_bytes = (size_t)capacity_bytes;
     int r = map->base ? map_at(map, map->base, 0, n_bytes) : -errno;
     if (r == 0) {
         map->guard = arena_guard_new(map->base, n_bytes, &map->is_lost);
@@ -214,13 +213,11 @@ static struct arena_view *find(struct view_list *list, const struct arena_segmen
 static int view_new(struct arena_map *map, const struct arena_segment *segments, size_t n_segments,
                     uint64_t n_bytes, struct arena_view **ret)
 {
-    if ((size_t)n_bytes != n_bytes)
-        return -ENOMEM;
     _cleanup_(freep) struct arena_view *view =
         calloc(1, sizeof *view + n_segments * sizeof *segments);
     if (!view)
         return -ENOMEM;
-    view->base = reserve((size_t)n_bytes, (size_t)map->page_bytes);
+    view->base = reserve(n_bytes, map->page_bytes);
     if (!view->base)
         return -errno;
     view->n_bytes = (size_t)n_bytes;

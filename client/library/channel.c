@@ -2,8 +2,10 @@
  * to Stats, Acquire and Next. */
 #include "client/library/channel.h"
 
+#include "common/address_space.h"
 #include "common/cleanup.h"
 #include "common/json.h"
+#include "common/units.h"
 #include "common/utf8.h"
 #include "proto/interface.h"
 
@@ -188,6 +190,15 @@ static int take_arena(struct channel *channel, struct varlink_reply *reply)
     return 0;
 }
 
+/* `what` has `n_bytes`, and so many addresses are needed in one piece. */
+static int fail_to_map(const char *what, uint64_t n_bytes, int error, struct last_error *last_error)
+{
+    char size[SIZE_TEXT_MAX], text[ADDRESS_SPACE_TEXT_MAX];
+    return last_error_set(
+        last_error, error, "cannot map the %s of %s: %s", what, size_format(n_bytes, size),
+        error == -ENOMEM ? address_space_explain(n_bytes, text) : strerror(-error));
+}
+
 static int map_arena(struct channel *channel, struct last_error *last_error)
 {
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
@@ -211,7 +222,7 @@ static int map_arena(struct channel *channel, struct last_error *last_error)
     if (r == -EBADMSG)
         return channel_bad_reply(r, last_error);
     if (r < 0)
-        return last_error_set(last_error, r, "cannot map the arena: %s", strerror(-r));
+        return fail_to_map("arena", (uint64_t)capacity_bytes, r, last_error);
     channel->arena_fd = -1;
     channel->map_confirmed = true;
     return 0;
@@ -231,7 +242,8 @@ int channel_map(struct channel *channel, struct varlink_reply *reply, struct las
         return channel_bad_reply(r, last_error);
     if (r == -ENODATA)
         return fail_in_use(channel, channel->broken = r, last_error);
-    return r < 0 ? last_error_set(last_error, r, "cannot map the layer: %s", strerror(-r)) : 0;
+    json_int_t bytes = json_integer_value(json_object_get(reply->parameters, "bytes"));
+    return r < 0 ? fail_to_map("layer", (uint64_t)bytes, r, last_error) : 0;
 }
 
 /* Releases a layer that could not be mapped. The failure to map it stays the kept error. */

@@ -150,10 +150,8 @@ int mapped_layer_init(struct mapped_layer *mapped, json_t *reply, struct arena_m
     if (!json_is_string(lease) || bytes <= 0 || !json_is_array(segment_array) ||
         !json_is_array(tensor_array))
         return -EBADMSG;
-    if ((uint64_t)bytes > SIZE_MAX)
-        return -ENOMEM;
-    mapped->bytes = (size_t)bytes;
-    r = parse_segments(segment_array, mapped->bytes, &segments, &n_segments);
+    mapped->bytes = (size_t)bytes; /* as many if they can be mapped */
+    r = parse_segments(segment_array, (uint64_t)bytes, &segments, &n_segments);
     if (r == 0)
         r = arena_range_init(&mapped->range, map, segments, n_segments);
     if (r == 0)

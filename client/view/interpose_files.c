@@ -1,11 +1,14 @@
 /* Replaces calls that write, so that the engine can write bytes of a view although the kernel
  * cannot read holes. */
+#undef _FILE_OFFSET_BITS /* with it, pwrite would be a second pwrite64 where off_t has 32 bits */
+
 #include "client/view/maker.h"
 #include "client/view/real.h"
 #include "client/view/views.h"
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -13,17 +16,20 @@ enum { TRIES = 1000 };
 
 /* The common part of write(2), pwrite(2) and send(2). */
 struct output {
-    long number;
+    long number; /* of the system call */
     int fd;
-    long last; /* an offset, or flags */
+    off64_t last; /* an offset, or flags */
 };
 
 static ssize_t put(const struct output *output, const void *bytes, size_t n_bytes, size_t done)
 {
-    long last = output->number == SYS_pwrite64 ? output->last + (long)done : output->last;
     if (output->number == SYS_sendto)
-        return syscall(SYS_sendto, output->fd, bytes, n_bytes, last, NULL, 0);
-    return syscall(output->number, output->fd, bytes, n_bytes, last);
+        return syscall(SYS_sendto, output->fd, bytes, n_bytes, (int)output->last, NULL, 0);
+    if (output->number == SYS_write)
+        return syscall(SYS_write, output->fd, bytes, n_bytes);
+    /* The C library knows how the offset is passed with 32 bits. */
+    struct iovec all = {(void *)(uintptr_t)bytes, n_bytes};
+    return pwritev64(output->fd, &all, 1, output->last + (off64_t)done);
 }
 
 /* After a hole is filled, continues at its beginning. A datagram is sent again as a whole. */

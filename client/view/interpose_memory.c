@@ -1,6 +1,8 @@
 /* Replaces mmap and related calls of the engine. A mapping of a model's file becomes a view. Before
  * the engine changes a part of a view, that part becomes a mapping of the plain file, so that the
  * kernel can make the change. */
+#undef _FILE_OFFSET_BITS /* with it, mmap would be a second mmap64 where off_t has 32 bits */
+
 #include "client/view/maker.h"
 #include "client/view/real.h"
 #include "client/view/views.h"
@@ -12,7 +14,7 @@
 
 enum { VIEW_BYTES_MIN = 1 << 20 };
 
-static bool may_be_view(const void *at, size_t n_bytes, int prot, int flags, int fd, off_t offset)
+static bool may_be_view(const void *at, size_t n_bytes, int prot, int flags, int fd, off64_t offset)
 {
     int type = flags & MAP_TYPE;
     (void)at;
@@ -46,7 +48,7 @@ static bool is_viewed(const void *at, size_t n_bytes)
     return viewed;
 }
 
-EXPORT void *mmap(void *at, size_t n_bytes, int prot, int flags, int fd, off_t offset)
+EXPORT void *mmap64(void *at, size_t n_bytes, int prot, int flags, int fd, off64_t offset)
 {
     if (may_be_view(at, n_bytes, prot, flags, fd, offset)) {
         void *view = maker_map(n_bytes, prot, flags, fd, offset);
@@ -60,9 +62,9 @@ EXPORT void *mmap(void *at, size_t n_bytes, int prot, int flags, int fd, off_t o
     return mapped;
 }
 
-EXPORT void *mmap64(void *at, size_t n_bytes, int prot, int flags, int fd, off64_t offset)
+EXPORT void *mmap(void *at, size_t n_bytes, int prot, int flags, int fd, off_t offset)
 {
-    return mmap(at, n_bytes, prot, flags, fd, offset);
+    return mmap64(at, n_bytes, prot, flags, fd, offset);
 }
 
 EXPORT int munmap(void *at, size_t n_bytes)

@@ -10,6 +10,7 @@
 #include "client/view/registration.h"
 #include "client/view/start.h"
 #include "client/view/views.h"
+#include "common/address_space.h"
 #include "common/cleanup.h"
 #include "common/fd_path.h"
 #include "common/page.h"
@@ -106,7 +107,18 @@ static void tell_of_view(const struct view *view)
                   size_format(view->table.covered_bytes, covered), size_format(view->n_bytes, all));
 }
 
-static struct view *find_model(size_t n_bytes, int fd, off_t offset)
+/* A view maps the file twice. */
+static void tell_of_addresses(uint64_t n_bytes, int fd)
+{
+    char size[SIZE_TEXT_MAX], all[SIZE_TEXT_MAX];
+
+    notice_about(fd,
+                 "is mapped directly: a view takes twice the addresses for %s, and this process "
+                 "has them for %s in one piece",
+                 size_format(n_bytes, size), size_format(address_space_free_bytes(), all));
+}
+
+static struct view *find_model(size_t n_bytes, int fd, off64_t offset)
 {
     char path[PATH_MAX];
     struct view *view = calloc(1, sizeof *view);
@@ -146,14 +158,15 @@ static int publish(struct view *view)
     return 0;
 }
 
-static void *make(size_t n_bytes, int prot, int flags, int fd, off_t offset)
+static void *make(size_t n_bytes, int prot, int flags, int fd, off64_t offset)
 {
     struct view *view = find_model(n_bytes, fd, offset);
     if (!view)
         return NULL;
     int r = start_once();
-    if (r == 0)
-        r = view_map_file(view, prot, flags & ~(MAP_POPULATE | MAP_LOCKED), fd);
+    if (r == 0 &&
+        (r = view_map_file(view, prot, flags & ~(MAP_POPULATE | MAP_LOCKED), fd)) == -ENOMEM)
+        tell_of_addresses(n_bytes, fd);
     if (r < 0) {
         view_free(view);
         return NULL;
@@ -174,7 +187,7 @@ static void *make(size_t n_bytes, int prot, int flags, int fd, off_t offset)
     return at;
 }
 
-void *maker_map(size_t n_bytes, int prot, int flags, int fd, off_t offset)
+void *maker_map(size_t n_bytes, int prot, int flags, int fd, off64_t offset)
 {
     int error = errno;
 

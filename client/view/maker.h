@@ -10,4 +10,4 @@ bool maker_is_inside(void);
 
 /* Makes a mapping of a model's file, as mmap(2) would, as a view. NULL: the caller should make a
  * plain mapping. */
-void *maker_map(size_t n_bytes, int prot, int flags, int fd, off_t offset);
+void *maker_map(size_t n_bytes, int prot, int flags, int fd, off64_t offset);

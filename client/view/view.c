@@ -64,7 +64,7 @@ void view_free(struct view *view)
 
 int view_map_file(struct view *view, int prot, int flags, int fd)
 {
-    off_t offset = (off_t)view->file_offset_bytes;
+    off64_t offset = (off64_t)view->file_offset_bytes;
     uint64_t done = 0;
 
     void *at = real_mmap(NULL, view->n_bytes, prot, flags, fd, offset);
@@ -94,7 +94,7 @@ static int replace(struct view *view, const struct unit_piece *piece, int prot, 
     void *at = view->begin + piece->begin_bytes;
     size_t n_bytes = piece->end_bytes - piece->begin_bytes;
 
-    if (real_mmap(at, n_bytes, prot, flags | MAP_FIXED, fd, (off_t)offset_bytes) != at)
+    if (real_mmap(at, n_bytes, prot, flags | MAP_FIXED, fd, (off64_t)offset_bytes) != at)
         return -errno;
     return 0;
 }

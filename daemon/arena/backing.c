@@ -5,6 +5,7 @@
  * which allocation (arena), writing them (loader). */
 #include "daemon/arena/backing.h"
 
+#include "common/address_space.h"
 #include "common/arena_locks.h"
 #include "common/page.h"
 #include "common/units.h"
@@ -77,19 +78,13 @@ static int open_file(struct backing *backing, const struct backing_config *confi
         return capacity_refuse(why, -EINVAL, "a capacity of %s is less than one page (%s)",
                                size_format(config->capacity_bytes, a),
                                size_format(backing->page_bytes, b));
-    /* A 32-bit machine may have more memory than a process can map. */
-    if ((size_t)backing->capacity_bytes != backing->capacity_bytes)
-        return capacity_refuse(why, -EINVAL,
-                               "a process of this machine cannot map a capacity of %s",
-                               size_format(backing->capacity_bytes, a));
     return 0;
 }
 
 static int map_file(struct backing *backing, const struct backing_config *config, char *why)
 {
-    size_t n_bytes = (size_t)backing->capacity_bytes;
-    char size[SIZE_TEXT_MAX];
-    uint64_t huge_bytes;
+    uint64_t n_bytes = backing->capacity_bytes, huge_bytes;
+    char size[SIZE_TEXT_MAX], text[ADDRESS_SPACE_TEXT_MAX];
     if (config->huge_pages == HUGE_PAGES_AUTO &&
         procfs_read_number("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", &huge_bytes) ==
             0 &&
@@ -97,8 +92,9 @@ static int map_file(struct backing *backing, const struct backing_config *config
         backing->huge_bytes = huge_bytes;
     backing->base = memory_map(backing->fd, n_bytes, backing->huge_bytes ?: backing->page_bytes);
     if (!backing->base)
-        return capacity_refuse(why, -errno, "cannot map a capacity of %s: %s",
-                               size_format(n_bytes, size), strerror(errno));
+        return capacity_refuse(
+            why, -errno, "cannot map a capacity of %s: %s", size_format(n_bytes, size),
+            errno == ENOMEM ? address_space_explain(n_bytes, text) : strerror(errno));
     if (madvise(backing->base, n_bytes, MADV_DONTDUMP) < 0)
         return capacity_refuse(why, -errno, "cannot keep the arena out of core dumps: %s",
                                strerror(errno));

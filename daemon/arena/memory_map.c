@@ -3,11 +3,10 @@
 #include "common/cleanup.h"
 
 #include <errno.h>
-#include <stdint.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-unsigned char *memory_map(int fd, size_t n_bytes, size_t align_bytes)
+unsigned char *memory_map(int fd, uint64_t n_bytes, uint64_t align_bytes)
 {
     size_t span;
     if (__builtin_add_overflow(n_bytes, align_bytes, &span)) {
@@ -18,7 +17,7 @@ unsigned char *memory_map(int fd, size_t n_bytes, size_t align_bytes)
         mmap(NULL, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (begin == MAP_FAILED)
         return NULL;
-    size_t before = (align_bytes - (uintptr_t)begin % align_bytes) % align_bytes;
+    uint64_t before = (align_bytes - (uintptr_t)begin % align_bytes) % align_bytes;
     /* The mapping is read-only at first, because a writable mapping of hugetlbfs would make the
      * file as long as the mapping. The pool's pages are reserved for it all the same. */
     unsigned char *base = mmap(begin + before, n_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);

@@ -3,6 +3,7 @@ import grp
 import os
 import pathlib
 import re
+import resource
 import unittest
 
 IS_ROOT = os.geteuid() == 0
@@ -20,6 +21,12 @@ def proc_status(pid):
         fields[key] = int(number.group(1)) * (1024 if number.group(2) else 1) if number \
             else value.strip()
     return fields
+
+
+def limit_addresses(pid, more_bytes):
+    """Lets the process map at most so many bytes more than it has mapped."""
+    limit = proc_status(pid)["VmSize"] + more_bytes
+    resource.prlimit(pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 
 
 def open_fds(pid):

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import unittest
 
-from harness import BUILD, MIB, PAGE, TIMEOUT, clean_environment, sized_model, wait_until
+from harness import (BUILD, MIB, PAGE, TIMEOUT, clean_environment, needs_preloading, sized_model,
+                     wait_until)
 from leasing import POLICIES, generate, write_model
 from library_program import LibraryTestCase
-from machine import needs_root, writable_setting
+from machine import limit_addresses, needs_root, writable_setting
 from weight_files import file_bytes
 
 HUGE = 2 * MIB
@@ -109,6 +110,21 @@ class Layers(LibraryTestCase):
         self.assertEqual(program.mappings(), [])
         self.assertEqual(program.n_fds(), before - 1)
         self.assertNothingLeft(at_rest)
+
+    @needs_preloading  # an emulated program's limit is the emulator's
+    def test_few_addresses(self):
+        """As in a process of 32 bits, which can map less than the arena may have."""
+        self.daemon = self.start(capacity="256M", commit="load")
+        layers = self.load_weights("m", [MIB])
+        program = self.program()
+        limit_addresses(program.pid, 64 * MIB)
+        failure = self.assertFails("ENOMEM", program.acquire, 0, "m", "b.0")
+        self.assertRegex(failure.text, r"^cannot map the arena of 256\.0 MiB: this process has "
+                                       r"addresses for [56]\d\.0 MiB in one piece$")
+        wait_until(lambda: self.daemon.stats()["arena"]["leasedBytes"] == 0, "the lease to end")
+        limit_addresses(program.pid, 512 * MIB)
+        program.acquire(0, "m", "b.0")
+        self.assertEqual(program.bytes(0), layers["b.0"])
 
     def test_several_extents(self):
         data = self.scatter()

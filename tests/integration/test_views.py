@@ -41,6 +41,16 @@ class Several(Views):
                          bytes(other))
         self.assertEqual(self.daemon.stats()["scheduler"]["bytesLoaded"], self.fills)
 
+    def test_few_addresses(self):
+        """A file that can be mapped once, but not twice, is mapped as usual."""
+        self.serve()
+        large = self.directory() / "large"
+        write_model(large, [MIB] * 64, seed=5)
+        self.client().load_model(large, name="large")
+        self.assertRight(self.reader("all", path=large, prefix=["prlimit", "--as=%d" % (128 * MIB)]),
+                         b"is mapped directly: a view takes twice the addresses for 64.0 MiB, and this process has "
+                         b"them for ")
+
     def test_no_daemon(self):
         self.serve()
         self.daemon.stop()

@@ -57,9 +57,9 @@ class ViewTestCase(RestartTestCase):
         self.client().load_model(self.path, name="m")
         self.fills = self.daemon.stats()["scheduler"]["bytesLoaded"]
 
-    def reader(self, mode, *words, path=None, **environment):
+    def reader(self, mode, *words, path=None, prefix=(), **environment):
         process = subprocess.Popen(
-            [PROGRAMS / ("view_told" if mode in TOLD else "view_reader"), mode, path or self.path, *map(str, words)], stderr=subprocess.PIPE,
+            [*prefix, PROGRAMS / ("view_told" if mode in TOLD else "view_reader"), mode, path or self.path, *map(str, words)], stderr=subprocess.PIPE,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env=clean_environment(LD_PRELOAD=":".join([str(LIBRARY), *self.preloaded]),
                                   EDGEMIND_SOCKET=self.daemon.socket,

@@ -12,6 +12,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 START_TEST(boot_commits_everything)
@@ -95,6 +96,29 @@ START_TEST(absurd_capacities_are_refused)
     }
     make(page, HUGE_PAGES_AUTO, COMMIT_BOOT);
     ck_assert_uint_eq(file_bytes(), page);
+}
+END_TEST
+
+/* As in a process of 32 bits, which may have fewer addresses than the machine has memory. */
+static int with_few_addresses(void)
+{
+    char why[BACKING_WHY_MAX] = "";
+    const struct backing_config config = {64 * MIB, HUGE_PAGES_NEVER, COMMIT_LOAD, false};
+    struct rlimit limit = {status_value("VmSize:") + 20 * MIB, RLIM_INFINITY};
+    CHECK(1, setrlimit(RLIMIT_AS, &limit) == 0);
+    CHECK(2, backing_new(&config, &backing, why) == -ENOMEM && !backing);
+    unsigned mib = 0;
+    CHECK(3, sscanf(why,
+                    "cannot map a capacity of 64.0 MiB: this process has addresses for %u.0 MiB "
+                    "in one piece",
+                    &mib) == 1);
+    CHECK(4, mib >= 18 && mib <= 20);
+    return 0;
+}
+
+START_TEST(a_capacity_needs_addresses)
+{
+    run_in_child(with_few_addresses);
 }
 END_TEST
 
@@ -194,6 +218,7 @@ int main(void)
     tcase_add_test(plain, clients_can_only_read);
     tcase_add_test(plain, cores_do_not_hold_it);
     tcase_add_test(plain, absurd_capacities_are_refused);
+    tcase_add_test(plain, a_capacity_needs_addresses);
     tcase_add_test(plain, load_follows_the_mark_to_the_page);
     tcase_add_test(plain, two_growths_in_flight);
     tcase_add_test(plain, old_kernels_are_populated_by_touching);
