@@ -20,7 +20,9 @@ pkgs := $(common_pkgs) $(daemon_pkgs) $(client_pkgs)
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
             -Wformat=2 -Wundef -Wvla -Wwrite-strings -Wimplicit-fallthrough \
             -Wno-missing-field-initializers $(if $(WERROR),-Werror)
-EM_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DEDGEMIND_VERSION='"$(VERSION)"' -I. -pthread -fno-common \
+# Offsets of 64 bits where a long has 32. Elsewhere they have 64 anyway.
+large_files := $(if $(filter 4,$(shell echo __SIZEOF_LONG__ | $(CC) -E -P -)),-D_FILE_OFFSET_BITS=64)
+EM_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(large_files) -DEDGEMIND_VERSION='"$(VERSION)"' -I. -pthread -fno-common \
             -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -MMD -MP $(WARNINGS) $(SANITIZE) \
             $(shell pkg-config --cflags $(pkgs)) $(CFLAGS)
 EM_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
@@ -201,8 +203,8 @@ check-tsan:
 	@tests/install-packages.sh check
 	@bash tests/tsan.sh $(BUILD)
 
-check-arm64:
-	@tests/arm64.sh $(BUILD)
+check-arm64 check-armhf:
+	@tests/emulated.sh $(@:check-%=%) $(BUILD)
 
 lint: all
 	@tests/lint.sh $(BUILD)
@@ -323,7 +325,7 @@ help:
 	@echo 'make demo       the main job, step by step, on a private daemon'
 	@echo 'make check      every test that this machine allows'
 	@echo 'make bench      timings, compared with other programs'
-	@echo 'make check-systemd, make check-arm64, make check-engines, make check-tsan: single parts of make check'
+	@echo 'make check-systemd, make check-arm64, make check-armhf, make check-engines, make check-tsan: single parts of make check'
 	@echo 'make check-kills  kills the daemon and engines 100 times each'
 	@echo 'make check-faults: each allocation and system call fails; make check only samples them'
 	@echo 'make soak       everything at random for 30 minutes; MINUTES= for how long, SEED= repeats the choices'
@@ -338,6 +340,6 @@ help:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all examples view-objects unit-tests test-programs demo check check-faults check-systemd check-arm64 check-tsan check-engines check-kills soak lint coverage bench help clean
+.PHONY: all examples view-objects unit-tests test-programs demo check check-faults check-systemd check-arm64 check-armhf check-tsan check-engines check-kills soak lint coverage bench help clean
 .SECONDARY:
 -include $(shell find $(BUILD) -path $(BUILD)/deb -prune -o -name '*.d' -type f -print 2>/dev/null)

@@ -146,10 +146,14 @@ soak() {
     BUILD=$build python3 -m unittest discover -v -s tests/soak && python3 tests/soak/soak.py "$build"
 }
 
-# Runs only integration tests for which the architecture may matter; `make check-arm64` runs all.
+# Run only integration tests for which the architecture may matter; `make check-arm64` and `check-armhf` run all.
 arm64() {
-    bash tests/arm64.sh "$build" test_main_job test_protocol test_leases_bytes test_leases_readonly \
+    bash tests/emulated.sh arm64 "$build" test_main_job test_protocol test_leases_bytes test_leases_readonly \
         test_ffn test_library test_library_linking test_library_reconnecting test_restart_leases
+}
+
+armhf() {
+    bash tests/emulated.sh armhf "$build" test_main_job test_leases_bytes test_ffn test_library test_restart_leases
 }
 
 stage unit unit "$build"
@@ -170,6 +174,7 @@ stage systemd bash tests/systemd/boot.sh "$build"
 stage engines env BUILD="$build" python3 tests/engines/llama.py
 stage engine-kills env BUILD="$build" python3 tests/engines/kills.py 3
 stage arm64 arm64
+stage armhf armhf
 
 printf '%d passed, %d failed, %d skipped\n' $passed $failed $skipped
 [ $failed -eq 0 ]

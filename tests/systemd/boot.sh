@@ -23,7 +23,7 @@ if [ "${1:-}" = --in-namespace ]; then
     tar -C "$source" --format=posix --exclude-vcs --exclude=./build -cf - . |
         tar -C root/usr/src/edgemind -xf -
     tar -C "$build" --format=posix --exclude=./tests/unit --exclude=./tests/bench --exclude=./logs --exclude=./sanitized \
-        --exclude=./arm64 --exclude=./engines --exclude='./deb/edgemind-*' -cf - . |
+        --exclude=./arm64 --exclude=./armhf --exclude=./engines --exclude='./deb/edgemind-*' -cf - . |
         tar -C root/usr/src/edgemind/build -xf -
     rm -f root/usr/sbin/policy-rc.d
     # The tests must not see what this machine has installed.
