@@ -3,14 +3,11 @@
 #include "daemon/methods/acquisition.h"
 
 #include "common/clock.h"
+#include "daemon/methods/acquisition_reply.h"
 #include "daemon/methods/client_process.h"
 #include "daemon/methods/error_replies.h"
-#include "daemon/methods/layer_pieces.h"
-#include "daemon/methods/long_reply.h"
-#include "daemon/methods/tensor_rows.h"
 
 #include <errno.h>
-#include <inttypes.h>
 
 /* Freed after its reply, or when its connection ends. */
 struct acquisition {
@@ -27,79 +24,6 @@ struct acquisition {
     uint64_t view_id;       /* it may have ended meanwhile */
     bool has_recalled;      /* it has asked views for room */
 };
-
-struct segment_row {
-    uint64_t offset_bytes, n_bytes;
-};
-
-static const struct field segment_fields[] = {
-    {"offset", FIELD_U64, offsetof(struct segment_row, offset_bytes)},
-    {"length", FIELD_U64, offsetof(struct segment_row, n_bytes)},
-    {0},
-};
-
-/* All that a reply says, with what it refers to. */
-struct acquisition_reply {
-    struct reply_source source;
-    struct definition *definition; /* a reference */
-    const struct layer_definition *layer_definition;
-    char lease_text[24];
-    struct segment_row *segment_rows;
-    struct piece_row *piece_rows;
-    struct tensor_row *tensor_rows;
-    const char *lease, *layer;
-    uint64_t bytes, fill_id;
-    struct field_array segments, pieces, tensors;
-    uint64_t arena_fd_index; /* UINT64_MAX: none */
-    uint64_t index, pass;
-    bool hit;
-};
-
-#define AT(member) offsetof(struct acquisition_reply, member)
-#define LEASE_FIELDS                                                         \
-    {"lease", FIELD_STRING, AT(lease)}, {"layer", FIELD_STRING, AT(layer)},  \
-        {"bytes", FIELD_U64, AT(bytes)}, {"fill", FIELD_U64, AT(fill_id)},   \
-        {"segments", FIELD_OBJECTS, AT(segments), 0, segment_fields},        \
-        {"pieces", FIELD_OBJECTS, AT(pieces), 0, piece_fields},              \
-        {"tensors", FIELD_OBJECTS, AT(tensors), 0, tensor_fields},           \
-    {                                                                        \
-        "arenaFileDescriptor", FIELD_U64, AT(arena_fd_index), FIELD_NULLABLE \
-    }
-
-static const struct field acquire_fields[] = {LEASE_FIELDS, {0}};
-static const struct field next_fields[] = {LEASE_FIELDS,
-                                           {"index", FIELD_U64, AT(index)},
-                                           {"pass", FIELD_U64, AT(pass)},
-                                           {"hit", FIELD_BOOL, AT(hit)},
-                                           {0}};
-
-/* Describes where a resident layer's bytes lie in the arena. The caller frees the rows. Returns 0
- * or -ENOMEM. */
-static int describe_segments(const struct scheduler *scheduler, const struct layer *layer,
-                             struct segment_row **ret, size_t *ret_n)
-{
-    uint64_t page_bytes = arena_page_bytes(scheduler_arena(scheduler));
-    uint64_t skip_bytes = layer_definition(layer)->shift_bytes;
-    uint64_t left_bytes = layer_definition(layer)->bytes;
-    const struct extent *extent = allocation_extents(&layer->allocation);
-    const struct extent *end = allocation_end(&layer->allocation);
-    size_t n = 0;
-
-    struct segment_row *rows = calloc((size_t)(end - extent) + 1, sizeof *rows);
-    if (!rows)
-        return -ENOMEM;
-    for (; extent < end && left_bytes > 0; extent++) {
-        uint64_t n_bytes = extent->n_pages * page_bytes - skip_bytes;
-        if (n_bytes > left_bytes)
-            n_bytes = left_bytes;
-        rows[n++] = (struct segment_row){extent->first_page * page_bytes + skip_bytes, n_bytes};
-        left_bytes -= n_bytes;
-        skip_bytes = 0;
-    }
-    *ret = rows;
-    *ret_n = n;
-    return 0;
-}
 
 static void connection_ended(void *context)
 {
@@ -133,60 +57,6 @@ static void reply_lease_failure(struct call *call, int error)
         call_io_failed(call, "lease", error);
 }
 
-static void reply_free(struct reply_source *source)
-{
-    struct acquisition_reply *reply = (struct acquisition_reply *)source;
-    definition_unref(reply->definition);
-    free(reply->segment_rows);
-    free(reply->piece_rows);
-    free(reply->tensor_rows);
-    free(reply);
-}
-
-/* The tensors are in the definition, which any thread may read. */
-static int complete(struct reply_source *source)
-{
-    struct acquisition_reply *reply = (struct acquisition_reply *)source;
-    uint32_t n_tensors = reply->layer_definition->n_tensors;
-    int r = describe_tensors(reply->layer_definition, 0, n_tensors, &reply->tensor_rows);
-    reply->tensors =
-        (struct field_array){reply->tensor_rows, n_tensors, sizeof *reply->tensor_rows};
-    return r;
-}
-
-/* Describes the layer, which must be resident, and where its bytes lie. NULL when out of memory. */
-static struct acquisition_reply *describe(const struct acquisition *acquisition, bool hit)
-{
-    const struct scheduler *scheduler = acquisition->manager->scheduler;
-    const struct layer *layer = acquisition->layer;
-    const struct client_run *run = acquisition->run;
-    size_t n_segments, n_pieces;
-    struct acquisition_reply *reply = calloc(1, sizeof *reply);
-    if (!reply)
-        return NULL;
-    *reply = (struct acquisition_reply){
-        .source = {run ? next_fields : acquire_fields, complete, reply_free},
-        .definition = definition_ref(layer->model->definition),
-        .layer_definition = layer_definition(layer),
-        .layer = layer_definition(layer)->name,
-        .bytes = layer_definition(layer)->bytes,
-        .fill_id = layer->fill_id,
-        .arena_fd_index = UINT64_MAX,
-        .index = layer->index,
-        .pass = run ? run->run->n_passes : 0,
-        .hit = hit,
-    };
-    if (describe_segments(scheduler, layer, &reply->segment_rows, &n_segments) < 0 ||
-        describe_pieces(scheduler, layer, &reply->piece_rows, &n_pieces) < 0) {
-        reply_free(&reply->source);
-        return NULL;
-    }
-    reply->segments =
-        (struct field_array){reply->segment_rows, n_segments, sizeof *reply->segment_rows};
-    reply->pieces = (struct field_array){reply->piece_rows, n_pieces, sizeof *reply->piece_rows};
-    return reply;
-}
-
 /* The layer must be resident. */
 static void reply_lease(struct acquisition *acquisition, bool hit)
 {
@@ -194,8 +64,10 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
     struct client_run *run = acquisition->run;
     struct client_view *view = client_view_find(&acquisition->holder->views, acquisition->view_id);
     _cleanup_(closep) int arena_fd = -1;
+    _cleanup_(acquisition_reply_freep) struct acquisition_reply *reply =
+        acquisition_reply_new(manager->scheduler, &(struct layer_set){&acquisition->layer, 1},
+                              run ? run->run : NULL, hit);
     const struct lease *lease;
-    struct acquisition_reply *reply = describe(acquisition, hit);
     int r = reply ? 0 : -ENOMEM;
 
     if (r == 0 && !acquisition->holder->has_arena && manager->backing &&
@@ -204,7 +76,6 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
         if (arena_fd >= 0 && acquisition->holder->views.n > 0)
             r = orphans_lock(&manager->orphans, acquisition->holder, arena_fd);
         if (arena_fd < 0) {
-            reply_free(&reply->source);
             call_io_failed(acquisition->call, "open the arena", arena_fd);
             return;
         }
@@ -213,8 +84,6 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
         r = run ? client_run_enter(run, clock_monotonic_usec())
                 : lease_take(acquisition->holder, acquisition->layer, view, &lease);
     if (r < 0) {
-        if (reply)
-            reply_free(&reply->source);
         reply_lease_failure(acquisition->call, r);
         return;
     }
@@ -228,16 +97,13 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
     if (acquisition->fill_id == acquisition->layer->fill_id)
         grace_take_up(handover_grace(manager->handover), acquisition->layer);
 
-    snprintf(reply->lease_text, sizeof reply->lease_text, "%" PRIu64, lease->id);
-    reply->lease = reply->lease_text;
+    uint64_t fd_index = UINT64_MAX;
     if (arena_fd >= 0) {
-        reply->arena_fd_index = call_attach_fd(acquisition->call, TAKE_FD(arena_fd));
+        fd_index = call_attach_fd(acquisition->call, TAKE_FD(arena_fd));
         acquisition->holder->has_arena = true;
     }
-    long_reply_send(manager->planners, acquisition->call, &reply->source,
-                    reply->layer_definition->n_tensors + reply->segments.n_items +
-                            reply->pieces.n_items >
-                        LONG_REPLY_ELEMENTS);
+    acquisition_reply_send(TAKE_PTR(reply), manager->planners, acquisition->call, lease->id,
+                           fd_index);
 }
 
 static void cancelled(void *context)

@@ -2,8 +2,6 @@
  * the layer, so it visits each of them once. */
 #include "daemon/methods/layer_pieces.h"
 
-#include <errno.h>
-
 const struct field piece_fields[] = {
     {"source", FIELD_U64, offsetof(struct piece_row, source)},
     {"fileOffset", FIELD_U64, offsetof(struct piece_row, file_offset_bytes)},
@@ -51,26 +49,21 @@ static size_t cut(struct place *place, const struct layer_definition *layer,
     return n;
 }
 
-int describe_pieces(const struct scheduler *scheduler, const struct layer *layer,
-                    struct piece_row **ret, size_t *ret_n)
+size_t layer_pieces_max(const struct layer *layer)
+{
+    uint32_t n = layer_definition(layer)->n_pieces;
+    return n > 0 ? n + allocation_n_extents(&layer->allocation) : 0;
+}
+
+size_t describe_pieces(const struct scheduler *scheduler, const struct layer *layer,
+                       struct piece_row *rows)
 {
     const struct layer_definition *definition = layer_definition(layer);
     struct place place = {allocation_extents(&layer->allocation), 0,
                           arena_page_bytes(scheduler_arena(scheduler))};
-    size_t n_max = definition->n_pieces, n = 0;
+    size_t n = 0;
 
-    if (n_max == 0) {
-        *ret = NULL;
-        *ret_n = 0;
-        return 0;
-    }
-    n_max += allocation_n_extents(&layer->allocation);
-    struct piece_row *rows = calloc(n_max, sizeof *rows);
-    if (!rows)
-        return -ENOMEM;
     for (uint32_t i = 0; i < definition->n_pieces; i++)
         n += cut(&place, definition, &definition->pieces[i], rows + n);
-    *ret = rows;
-    *ret_n = n;
-    return 0;
+    return n;
 }

@@ -10,7 +10,8 @@ struct piece_row {
 };
 extern const struct field piece_fields[];
 
-/* Describes a layer's pieces, divided where an extent ends. A layer without weights has none. The
- * caller frees the rows. Returns 0 or -ENOMEM. */
-int describe_pieces(const struct scheduler *scheduler, const struct layer *layer,
-                    struct piece_row **ret, size_t *ret_n);
+/* Describes a layer's pieces, divided where an extent ends. A layer without weights has none.
+ * `rows` has room for layer_pieces_max. Returns how many rows there are. */
+size_t describe_pieces(const struct scheduler *scheduler, const struct layer *layer,
+                       struct piece_row *rows);
+size_t layer_pieces_max(const struct layer *layer);

@@ -153,11 +153,10 @@ static int list_tensors(struct listing *listing, const struct layer *layer,
 {
     reply->total = layer_definition(layer)->n_tensors;
     size_t n = count_next(listing, reply->total);
-    struct tensor_row *rows;
-    int r = describe_tensors(layer_definition(layer), listing->next, n, &rows);
-    if (r < 0)
-        return r;
-    *ret_rows = rows;
+    struct tensor_row *rows = *ret_rows = calloc(n + 1, sizeof *rows);
+    if (!rows)
+        return -ENOMEM;
+    describe_tensors(layer_definition(layer), listing->next, n, rows);
     reply->tensors = (struct field_array){rows, n, sizeof *rows};
     listing->next += n;
     return 0;

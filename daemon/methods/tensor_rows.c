@@ -1,8 +1,5 @@
 #include "daemon/methods/tensor_rows.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
 const struct field tensor_fields[] = {
     {"name", FIELD_STRING, offsetof(struct tensor_row, name)},
     {"dtype", FIELD_STRING, offsetof(struct tensor_row, dtype)},
@@ -12,12 +9,9 @@ const struct field tensor_fields[] = {
     {0},
 };
 
-int describe_tensors(const struct layer_definition *layer, uint64_t first, uint64_t n,
-                     struct tensor_row **ret)
+void describe_tensors(const struct layer_definition *layer, uint64_t first, uint64_t n,
+                      struct tensor_row *rows)
 {
-    struct tensor_row *rows = calloc(n + 1, sizeof *rows);
-    if (!rows)
-        return -ENOMEM;
     for (uint64_t i = 0; i < n; i++) {
         const struct tensor *tensor = &layer->tensors[first + i];
         rows[i] = (struct tensor_row){
@@ -28,6 +22,4 @@ int describe_tensors(const struct layer_definition *layer, uint64_t first, uint6
             .bytes = tensor->bytes,
         };
     }
-    *ret = rows;
-    return 0;
 }

@@ -11,7 +11,7 @@ struct tensor_row {
     uint64_t offset_bytes, bytes;
 };
 extern const struct field tensor_fields[];
-/* Describes a layer's tensors [first, first + n). The caller frees the rows, which refer to the
- * definition's strings. Returns 0 or -ENOMEM. */
-int describe_tensors(const struct layer_definition *layer, uint64_t first, uint64_t n,
-                     struct tensor_row **ret);
+/* Describes a layer's tensors [first, first + n) in `rows`, which then refer to the definition's
+ * strings. */
+void describe_tensors(const struct layer_definition *layer, uint64_t first, uint64_t n,
+                      struct tensor_row *rows);
