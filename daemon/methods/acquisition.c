@@ -1,5 +1,8 @@
 /* Owns one Acquire or Next from its call to its reply. It waits first for its turn, then for room
- * in the arena, then for the bytes; each wait may end at once. */
+ * in the arena, then for the bytes; each wait may end at once.
+ *
+ * Invariant: an acquisition of several layers pins those that it has while it loads the others, and
+ * none while it waits for room. So no two of them wait for each other's layers. */
 #include "daemon/methods/acquisition.h"
 
 #include "common/clock.h"
@@ -7,7 +10,9 @@
 #include "daemon/methods/client_process.h"
 #include "daemon/methods/error_replies.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 /* Freed after its reply, or when its connection ends. */
 struct acquisition {
@@ -15,7 +20,10 @@ struct acquisition {
     struct call *call;
     struct requester requester; /* also after the call has its reply */
     struct holder *holder;
-    struct layer *layer;
+    struct layer *layer;       /* the first of the set */
+    struct layer_set set;      /* what it leases */
+    struct layer **order;      /* the set in the order in which it is loaded */
+    uint32_t n_pinned;         /* of `order` */
     struct client_run *run;    /* NULL: Acquire */
     struct load_request *load; /* NULL before its turn */
     struct wait wait;
@@ -23,6 +31,7 @@ struct acquisition {
     uint64_t fill_id;       /* see struct acquisition_options */
     uint64_t view_id;       /* it may have ended meanwhile */
     bool has_recalled;      /* it has asked views for room */
+    struct layer *layers[]; /* those of the set, then those of the order */
 };
 
 static void connection_ended(void *context)
@@ -57,7 +66,7 @@ static void reply_lease_failure(struct call *call, int error)
         call_io_failed(call, "lease", error);
 }
 
-/* The layer must be resident. */
+/* The layers must be resident. */
 static void reply_lease(struct acquisition *acquisition, bool hit)
 {
     struct manager *manager = acquisition->manager;
@@ -65,8 +74,7 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
     struct client_view *view = client_view_find(&acquisition->holder->views, acquisition->view_id);
     _cleanup_(closep) int arena_fd = -1;
     _cleanup_(acquisition_reply_freep) struct acquisition_reply *reply =
-        acquisition_reply_new(manager->scheduler, &(struct layer_set){&acquisition->layer, 1},
-                              run ? run->run : NULL, hit);
+        acquisition_reply_new(manager->scheduler, &acquisition->set, run ? run->run : NULL, hit);
     const struct lease *lease;
     int r = reply ? 0 : -ENOMEM;
 
@@ -82,6 +90,8 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
     }
     if (r == 0)
         r = run ? client_run_enter(run, clock_monotonic_usec())
+            : acquisition->set.n > 1
+                ? lease_take_units(acquisition->holder, &acquisition->set, &lease)
                 : lease_take(acquisition->holder, acquisition->layer, view, &lease);
     if (r < 0) {
         reply_lease_failure(acquisition->call, r);
@@ -94,8 +104,9 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
     if (view && !hit)
         metrics_add_duration(manager->metrics, METRICS_FAULT,
                              clock_monotonic_usec() - call_begun_usec(acquisition->call));
-    if (acquisition->fill_id == acquisition->layer->fill_id)
-        grace_take_up(handover_grace(manager->handover), acquisition->layer);
+    if (acquisition->fill_id == layer_set_fill_id(&acquisition->set))
+        for (uint32_t i = 0; i < acquisition->set.n; i++)
+            grace_take_up(handover_grace(manager->handover), acquisition->set.layers[i]);
 
     uint64_t fd_index = UINT64_MAX;
     if (arena_fd >= 0) {
@@ -106,10 +117,27 @@ static void reply_lease(struct acquisition *acquisition, bool hit)
                            fd_index);
 }
 
+/* One of several layers is resident. */
+static void pin(const struct load_progress *progress, const struct layer *layer, void *context)
+{
+    struct acquisition *acquisition = context;
+    (void)progress;
+    assert(acquisition->order[acquisition->n_pinned] == layer);
+    scheduler_pin(acquisition->manager->scheduler, acquisition->order[acquisition->n_pinned++]);
+}
+
+static void unpin_all(struct acquisition *acquisition)
+{
+    while (acquisition->n_pinned > 0)
+        scheduler_unpin(acquisition->manager->scheduler,
+                        acquisition->order[--acquisition->n_pinned]);
+}
+
 static void cancelled(void *context)
 {
     struct acquisition *acquisition = context;
     wait_end(&acquisition->wait);
+    unpin_all(acquisition);
     if (acquisition->load)
         load_request_cancel(acquisition->load);
     free(acquisition);
@@ -140,10 +168,12 @@ static void ended(const struct load_progress *progress, const struct load_end *e
     if (end->error < 0)
         report_unreadable(acquisition, end->error);
     if (end->error < 0 || end->refusal != ERROR_NONE) {
+        unpin_all(acquisition);
         reply_load_end(acquisition->manager, acquisition->call, end);
         return;
     }
     reply_lease(acquisition, progress->hits > 0 && progress->ahead == 0);
+    unpin_all(acquisition);
     read_ahead(acquisition);
 }
 
@@ -159,21 +189,28 @@ static void wait_over(enum wait_end end, void *context);
 
 static void begin_wait(struct acquisition *acquisition)
 {
-    wait_begin(&acquisition->wait, acquisition->manager->waits, acquisition->layer,
-               acquisition->deadline_usec, call_peer(acquisition->call)->tier == TIER_ADMIN,
-               wait_over, acquisition);
+    bool is_admin = call_peer(acquisition->call)->tier == TIER_ADMIN;
+    if (acquisition->set.n > 1)
+        wait_begin_together(&acquisition->wait, acquisition->manager->waits, &acquisition->set,
+                            acquisition->deadline_usec, is_admin, wait_over, acquisition);
+    else
+        wait_begin(&acquisition->wait, acquisition->manager->waits, acquisition->layer,
+                   acquisition->deadline_usec, is_admin, wait_over, acquisition);
 }
 
-/* If the caller's own leases alone leave too little room, the caller must not wait, because it
- * cannot release them while it waits. */
-static bool blocked(const struct layer *layer, void *context)
+/* There is no room. Returns whether the acquisition waits for it. If the caller's own leases alone
+ * leave too little, the caller must not wait, because it cannot release them while it waits. */
+static bool wait_for_room(struct acquisition *acquisition)
 {
-    struct acquisition *acquisition = context;
     struct manager *manager = acquisition->manager;
-    if (!scheduler_fits_beside(manager->scheduler, layer, holder_pinned_pages(acquisition->holder)))
+    const struct layer_set *set = &acquisition->set;
+    if (holder_pages(acquisition->holder, set) >
+        arena_capacity_pages(scheduler_arena(manager->scheduler)))
         return false;
     if (!acquisition->has_recalled && acquisition->view_id == 0 &&
-        view_plans_make_room(&manager->view_plans, layer) && acquisition->deadline_usec == 0)
+        view_plans_make_room(&manager->view_plans,
+                             scheduler_footprint_together(manager->scheduler, set, NULL)) &&
+        acquisition->deadline_usec == 0)
         acquisition->deadline_usec = clock_monotonic_usec() + VIEW_RECALL_USEC;
     acquisition->has_recalled = true;
     if (acquisition->deadline_usec == 0)
@@ -182,12 +219,68 @@ static bool blocked(const struct layer *layer, void *context)
     return true;
 }
 
+static bool blocked(const struct layer *layer, void *context)
+{
+    struct acquisition *acquisition = context;
+    (void)layer;
+    unpin_all(acquisition);
+    return wait_for_room(acquisition);
+}
+
+/* Those that are resident come first, so that they are pinned before the others need room. */
+static void find_order(struct acquisition *acquisition)
+{
+    const struct scheduler *scheduler = acquisition->manager->scheduler;
+    const struct layer_set *set = &acquisition->set;
+    uint32_t n = 0;
+    for (int absent = 0; absent <= 1; absent++)
+        for (uint32_t i = 0; i < set->n; i++)
+            if ((scheduler_layer_state(scheduler, set->layers[i]) != LAYER_RESIDENT) == absent)
+                acquisition->order[n++] = set->layers[i];
+}
+
+/* Several layers have no room together. Waits for it, or answers the call and frees the
+ * acquisition. */
+static void refuse_together(struct acquisition *acquisition, enum decision decision)
+{
+    const struct scheduler *scheduler = acquisition->manager->scheduler;
+    const struct arena *arena = scheduler_arena(scheduler);
+    struct model_refusal refusal = {
+        .error = ERROR_OUT_OF_MEMORY,
+        .layer = acquisition->set.units_of,
+        .available_bytes = arena_free_pages(arena) * arena_page_bytes(arena),
+        .capacity_bytes = arena_capacity_pages(arena) * arena_page_bytes(arena),
+    };
+    if (decision == DECISION_BUSY && wait_for_room(acquisition))
+        return;
+    scheduler_footprint_together(scheduler, &acquisition->set, &refusal.requested_bytes);
+    if (decision == DECISION_BUSY)
+        reply_busy(acquisition->manager, acquisition->call);
+    else
+        reply_model_refusal(acquisition->call, &refusal);
+    free(acquisition);
+}
+
 static void start(struct acquisition *acquisition)
 {
-    const struct load_hooks hooks = {NULL, blocked, waiting, ended, acquisition->view_id > 0};
-    int r = load_request_start(acquisition->manager->loads, &acquisition->requester,
-                               acquisition->layer->model, acquisition->layer->index, 1,
-                               ON_FULL_EVICT, &hooks, acquisition, &acquisition->load);
+    struct manager *manager = acquisition->manager;
+    const struct load_hooks hooks = {acquisition->set.n > 1 ? pin : NULL, blocked, waiting, ended,
+                                     acquisition->view_id > 0};
+    const struct load_layers layers = {
+        .model = acquisition->layer->model, .chosen = acquisition->order, .n = acquisition->set.n};
+
+    find_order(acquisition);
+    if (acquisition->set.n > 1) {
+        scheduler_set_requester(manager->scheduler, &acquisition->requester);
+        enum decision decision = scheduler_decide_together(manager->scheduler, &acquisition->set);
+        scheduler_set_requester(manager->scheduler, NULL);
+        if (decision != DECISION_LOADED) {
+            refuse_together(acquisition, decision);
+            return;
+        }
+    }
+    int r = load_request_start(manager->loads, &acquisition->requester, &layers, ON_FULL_EVICT,
+                               &hooks, acquisition, &acquisition->load);
     if (r < 0) {
         call_io_failed(acquisition->call, "lease", r);
         free(acquisition);
@@ -207,27 +300,43 @@ static void wait_over(enum wait_end end, void *context)
     }
     if (end == WAIT_EXPIRED)
         acquisition->deadline_usec = 0;
+    if (acquisition->load && acquisition->set.n > 1) { /* the others may be absent by now */
+        load_request_cancel(acquisition->load);
+        acquisition->load = NULL;
+    }
     if (acquisition->load)
         load_request_resume(acquisition->load);
     else
         start(acquisition);
 }
 
+static bool is_any_absent(const struct scheduler *scheduler, const struct layer_set *set)
+{
+    for (uint32_t i = 0; i < set->n; i++)
+        if (scheduler_layer_state(scheduler, set->layers[i]) == LAYER_ABSENT)
+            return true;
+    return false;
+}
+
 void acquisition_begin(struct manager *manager, struct call *call, struct holder *holder,
-                       struct layer *layer, const struct acquisition_options *options,
+                       const struct layer_set *set, const struct acquisition_options *options,
                        struct client_run *run)
 {
     static const struct call_hooks call_hooks = {.cancelled = cancelled};
-    struct acquisition *acquisition = calloc(1, sizeof *acquisition);
+    struct acquisition *acquisition =
+        calloc(1, sizeof *acquisition + 2 * set->n * sizeof *acquisition->layers);
     if (!acquisition) {
         call_io_failed(call, "lease", -ENOMEM);
         return;
     }
+    memcpy(acquisition->layers, set->layers, set->n * sizeof *set->layers);
+    acquisition->set = (struct layer_set){acquisition->layers, set->n, set->units_of};
+    acquisition->order = acquisition->layers + set->n;
     acquisition->manager = manager;
     acquisition->call = call;
     acquisition->requester = manager_requester(call);
     acquisition->holder = holder;
-    acquisition->layer = layer;
+    acquisition->layer = set->layers[0];
     acquisition->run = run;
     acquisition->deadline_usec =
         options->wait_usec > 0 ? clock_monotonic_usec() + options->wait_usec : 0;
@@ -239,7 +348,7 @@ void acquisition_begin(struct manager *manager, struct call *call, struct holder
      * it. */
     bool must_queue = options->wait_usec > 0 && holder->n_leases == 0 &&
                       waits_ahead_of(manager->waits, call_peer(call)->tier == TIER_ADMIN) &&
-                      scheduler_layer_state(manager->scheduler, layer) == LAYER_ABSENT;
+                      is_any_absent(manager->scheduler, set);
     if (must_queue)
         begin_wait(acquisition);
     else

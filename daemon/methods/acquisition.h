@@ -24,10 +24,11 @@ struct acquisition_options {
         "fill", FIELD_U64, offsetof(type, member.fill_id)      \
     }
 
-/* Replies with a lease of `layer`, or with an error. If `run` is given, `layer` is its next layer
- * and the run owns the lease. */
+/* Replies with a lease of a layer or of units, or with an error; then the caller holds none of
+ * them. Copies the set, but not its name. If `run` is given, the set is its next layer, and the run
+ * owns the lease. */
 void acquisition_begin(struct manager *manager, struct call *call, struct holder *holder,
-                       struct layer *layer, const struct acquisition_options *options,
+                       const struct layer_set *set, const struct acquisition_options *options,
                        struct client_run *run);
 
 /* Returns false if the wait is too long; it has then answered the call with an error. */

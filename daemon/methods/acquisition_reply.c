@@ -23,7 +23,7 @@ static const struct field segment_fields[] = {
 struct acquisition_reply {
     struct reply_source source;
     struct definition *definition; /* a reference */
-    char lease_text[24];
+    char lease_text[24], layer_text[DEFINITION_NAME_MAX + 1];
     struct segment_row *segment_rows;
     struct piece_row *piece_rows;
     struct tensor_row *tensor_rows;
@@ -154,8 +154,8 @@ struct acquisition_reply *acquisition_reply_new(const struct scheduler *schedule
     *reply = (struct acquisition_reply){
         .source = {run ? next_fields : acquire_fields, complete, reply_free},
         .definition = definition_ref(first->model->definition),
-        .layer = layer_definition(first)->name,
         .tensors.item_bytes = sizeof *reply->tensor_rows,
+        .fill_id = layer_set_fill_id(set),
         .index = first->index,
         .pass = run ? run->n_passes : 0,
         .hit = hit,
@@ -166,9 +166,10 @@ struct acquisition_reply *acquisition_reply_new(const struct scheduler *schedule
         reply->layers[i] = layer_definition(layer);
         reply->bytes += layer_definition(layer)->bytes;
         reply->tensors.n_items += layer_definition(layer)->n_tensors;
-        if (reply->fill_id < layer->fill_id)
-            reply->fill_id = layer->fill_id;
     }
+    snprintf(reply->layer_text, sizeof reply->layer_text, "%s",
+             set->units_of ? set->units_of : layer_definition(first)->name);
+    reply->layer = reply->layer_text;
     return describe_places(reply, scheduler, set) == 0 ? reply : acquisition_reply_free(reply);
 }
 

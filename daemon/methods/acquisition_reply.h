@@ -3,8 +3,8 @@
 #pragma once
 
 #include "daemon/methods/long_reply.h"
-#include "daemon/scheduler/layer_set.h"
 #include "daemon/scheduler/scheduler.h"
+#include "daemon/scheduler/scheduler_together.h"
 
 struct acquisition_reply;
 

@@ -2,7 +2,10 @@
  * declares. */
 #include "daemon/methods/error_replies.h"
 
+#include "common/definition/definition_units.h"
+
 #include <errno.h>
+#include <inttypes.h>
 
 /* OutOfMemory, MustUnload. */
 struct full_reply {
@@ -45,6 +48,21 @@ static const struct field must_unload_fields[] = {
 void reply_not_found(struct call *call, const char *kind, const char *name)
 {
     call_error(call, ERROR_NOT_FOUND, json_pack("{s:s, s:s}", "kind", kind, "name", name));
+}
+
+void reply_unit_not_found(struct call *call, const struct model *model, const char *layer,
+                          uint64_t unit)
+{
+    uint32_t n_units = definition_count_units(model->definition, layer);
+    char number[24];
+
+    if (n_units == 0 && definition_find_layer(model->definition, layer) < 0) {
+        reply_not_found(call, "layer", layer);
+        return;
+    }
+    snprintf(number, sizeof number, "%" PRIu64, unit);
+    call_error(call, ERROR_NOT_FOUND,
+               json_pack("{s:s, s:s, s:i}", "kind", "unit", "name", number, "units", (int)n_units));
 }
 
 void reply_limit(struct call *call, const char *limit, uint64_t maximum)

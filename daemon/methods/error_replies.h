@@ -11,6 +11,9 @@ const char *layer_failed_path(const struct layer *layer);
 void reply_load_failure(struct call *call, int error, const char *path);
 void reply_load_end(struct manager *manager, struct call *call, const struct load_end *end);
 void reply_not_found(struct call *call, const char *kind, const char *name);
+/* The layer has no such unit, or no units, or does not exist. */
+void reply_unit_not_found(struct call *call, const struct model *model, const char *layer,
+                          uint64_t unit);
 void reply_limit(struct call *call, const char *limit, uint64_t maximum);
 /* Busy: lists every layer that is loading or leased. */
 void reply_busy(struct manager *manager, struct call *call);

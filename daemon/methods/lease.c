@@ -83,26 +83,40 @@ static uint64_t count_leases_of(const struct leases *leases, uid_t uid)
     return n;
 }
 
-static int take(struct holder *holder, struct layer *layer, struct lease **ret)
+/* Returns 0, or the reason why the holder may not have `n` leases more; see lease_take. */
+static int check_leases(const struct holder *holder, unsigned n)
 {
-    if (holder->n_leases == LEASES_PER_CONNECTION_MAX)
+    if (holder->n_leases + n > LEASES_PER_CONNECTION_MAX)
         return -EMFILE;
-    if (count_leases_of(holder->leases, holder->peer.uid) >= LEASES_PER_USER_MAX)
-        return -EDQUOT;
+    return count_leases_of(holder->leases, holder->peer.uid) + n > LEASES_PER_USER_MAX ? -EDQUOT
+                                                                                       : 0;
+}
+
+/* NULL when out of memory. */
+static struct lease *add(struct holder *holder, struct layer *layer, uint64_t id)
+{
     struct lease *lease = malloc(sizeof *lease);
     if (!lease)
-        return -ENOMEM;
+        return NULL;
     *lease = (struct lease){
         .layer = layer,
         .holder = holder,
-        .id = ++holder->leases->last_id,
+        .id = id,
         .is_mapped = holder->lock_id > 0,
     };
     scheduler_pin_lease(holder->leases->scheduler, layer, lease->is_mapped);
     TAILQ_INSERT_TAIL(&holder->list, lease, entry);
     holder->n_leases++;
-    *ret = lease;
-    return 0;
+    return lease;
+}
+
+static int take(struct holder *holder, struct layer *layer, struct lease **ret)
+{
+    int r = check_leases(holder, 1);
+    if (r < 0)
+        return r;
+    *ret = add(holder, layer, ++holder->leases->last_id);
+    return *ret ? 0 : -ENOMEM;
 }
 
 int lease_take(struct holder *holder, struct layer *layer, struct client_view *view,
@@ -118,6 +132,22 @@ int lease_take(struct holder *holder, struct layer *layer, struct client_view *v
         lease->is_streamed = view_plan_leased(view, layer);
     }
     *ret = lease;
+    return 0;
+}
+
+int lease_take_units(struct holder *holder, const struct layer_set *set, const struct lease **ret)
+{
+    int r = check_leases(holder, set->n);
+    if (r < 0)
+        return r;
+    uint64_t id = ++holder->leases->last_id;
+    for (uint32_t i = 0; i < set->n; i++) {
+        *ret = add(holder, set->layers[i], id);
+        if (!*ret) {
+            lease_release(holder, id);
+            return -ENOMEM;
+        }
+    }
     return 0;
 }
 
@@ -146,25 +176,33 @@ void holder_end_view(struct holder *holder, struct client_view *view)
 
 int lease_release(struct holder *holder, uint64_t id)
 {
-    struct lease *lease;
-    TAILQ_FOREACH (lease, &holder->list, entry) {
+    struct lease *lease, *next;
+    int r = -ENOENT;
+    for (lease = TAILQ_FIRST(&holder->list); lease; lease = next) {
+        next = TAILQ_NEXT(lease, entry);
         if (lease->id == id && !lease->is_of_run) {
             give_back(lease);
-            return 0;
+            r = 0;
+        } else if (r == 0) {
+            break; /* those with one id are neighbours */
         }
     }
-    return -ENOENT;
+    return r;
 }
 
-uint64_t holder_pinned_pages(const struct holder *holder)
+uint64_t holder_pages(const struct holder *holder, const struct layer_set *wanted)
 {
+    const struct scheduler *scheduler = holder->leases->scheduler;
     const struct lease *lease;
     uint64_t n_pages = 0;
     TAILQ_FOREACH (lease, &holder->list, entry) {
         if (!lease->layer->counted)
-            n_pages += scheduler_layer_pages(holder->leases->scheduler, lease->layer);
+            n_pages += scheduler_layer_pages(scheduler, lease->layer);
         lease->layer->counted = 1;
     }
+    for (uint32_t i = 0; wanted && i < wanted->n; i++)
+        if (!wanted->layers[i]->counted)
+            n_pages += scheduler_footprint(scheduler, wanted->layers[i], NULL);
     TAILQ_FOREACH (lease, &holder->list, entry) {
         lease->layer->counted = 0;
     }

@@ -5,7 +5,7 @@
 
 #include "daemon/control/peer.h"
 #include "daemon/methods/client_view.h"
-#include "daemon/scheduler/scheduler.h"
+#include "daemon/scheduler/scheduler_together.h"
 
 #include <sys/queue.h>
 
@@ -17,13 +17,13 @@ enum {
     RUNS_OF_MEMBERS_MAX = SCHEDULER_RUNS_MAX - 64 /* 64 are kept for administrators */
 };
 
-/* A client's hold on a layer. */
+/* A client's hold on a layer. For units of a layer a client gets several, with one id. */
 struct lease {
     TAILQ_ENTRY(lease) entry;
     struct layer *layer;
     struct holder *holder;
     struct client_view *view; /* that it is held for; or NULL */
-    uint64_t id;              /* never used twice */
+    uint64_t id;              /* never used again */
     bool is_of_run;           /* only its run can release it */
     bool is_mapped;           /* the holder has a lock; see scheduler_pin_lease */
     bool is_streamed;         /* of its view; see view_plan_leased */
@@ -74,7 +74,7 @@ struct holder *holder_free(struct holder *holder);
 /* Ends every run and view, but releases no lease. */
 void holder_end_connection(struct holder *holder);
 
-enum { LEASES_PORTION = 512 };
+enum { LEASES_PORTION = 512, LEASE_UNITS_MAX = LEASES_PORTION };
 
 /* Releases up to LEASES_PORTION leases of a holder whose connection has ended. Returns whether more
  * are left. */
@@ -85,6 +85,10 @@ bool holder_release_portion(struct holder *holder);
 int lease_take(struct holder *holder, struct layer *layer, struct client_view *view,
                const struct lease **ret);
 
+/* Leases the layers of a set, which must be resident, all or none. One lease_release ends all
+ * these leases; each counts by itself. Returns the same as lease_take. */
+int lease_take_units(struct holder *holder, const struct layer_set *set, const struct lease **ret);
+
 /* Returns 0, or -ENOENT if the holder has no such lease, or if the lease belongs to a run. */
 int lease_release(struct holder *holder, uint64_t id);
 
@@ -93,8 +97,9 @@ int holder_begin_view(struct holder *holder, struct model *model, const struct c
 /* The leases that the client holds for the view stay its own. */
 void holder_end_view(struct holder *holder, struct client_view *view);
 
-/* The pages of the layers that it has leased; each layer counts once. */
-uint64_t holder_pinned_pages(const struct holder *holder);
+/* The pages of the layers that it has leased, and of those that it wants to lease (NULL: none).
+ * Each layer counts once. */
+uint64_t holder_pages(const struct holder *holder, const struct layer_set *wanted);
 
 /* Returns 0; -EMFILE at RUNS_PER_CONNECTION_MAX; -EDQUOT at RUNS_PER_USER_MAX; -EUSERS if the
  * members together have RUNS_OF_MEMBERS_MAX, or all users together SCHEDULER_RUNS_MAX; -ENOMEM. */

@@ -1,6 +1,7 @@
 /* Acquire and Release. Leases belong to a connection and end with it. */
 #include "daemon/methods/acquisition.h"
 #include "daemon/methods/error_replies.h"
+#include "daemon/methods/lease_units.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/parameters.h"
 
@@ -8,6 +9,7 @@
 
 struct acquire_parameters {
     const char *model, *layer, *view;
+    json_t *units;
     bool ahead; /* the view does not need the layer yet */
     struct acquisition_options options;
 };
@@ -15,23 +17,41 @@ struct acquire_parameters {
 static const struct field acquire_fields[] = {
     {"model", FIELD_STRING, offsetof(struct acquire_parameters, model), FIELD_REQUIRED},
     {"layer", FIELD_STRING, offsetof(struct acquire_parameters, layer), FIELD_REQUIRED},
+    {"units", FIELD_JSON, offsetof(struct acquire_parameters, units)},
     {"view", FIELD_STRING, offsetof(struct acquire_parameters, view)},
     {"ahead", FIELD_BOOL, offsetof(struct acquire_parameters, ahead)},
     ACQUISITION_OPTION_FIELDS(struct acquire_parameters, options),
     {0},
 };
 
+/* The layers that the call names, for which `layers` has room. If it returns false, it has answered
+ * the call with an error. */
+static bool find_layers(struct call *call, struct model *model,
+                        const struct acquire_parameters *parameters, struct layer **layers,
+                        struct layer_set *set)
+{
+    if (!parameters->units)
+        return (layers[0] = manager_find_layer(call, model, parameters->layer)) != NULL;
+    if (parameters->view) {
+        call_invalid_parameter(call, "view");
+        return false;
+    }
+    set->units_of = parameters->layer;
+    return lease_units_find(call, model, parameters->layer, parameters->units, layers, &set->n);
+}
+
 void method_acquire(struct call *call, void *context)
 {
     struct manager *manager = context;
     struct acquire_parameters parameters = {0};
     struct model *model;
-    struct layer *layer;
+    struct layer *layers[LEASE_UNITS_MAX];
+    struct layer_set set = {.layers = layers, .n = 1};
 
     if (!call_decode(call, acquire_fields, &parameters) ||
         !acquisition_check_options(call, &parameters.options) ||
         !(model = manager_find_model(manager, call, parameters.model)) ||
-        !(layer = manager_find_layer(call, model, parameters.layer)))
+        !find_layers(call, model, &parameters, layers, &set))
         return;
     struct holder *holder = acquisition_find_holder(manager, call);
     if (holder && parameters.view) {
@@ -42,7 +62,7 @@ void method_acquire(struct call *call, void *context)
             reply_not_found(call, "view", parameters.view);
             return;
         }
-        if (parameters.ahead && !view_plan_may_read_ahead(view, layer)) {
+        if (parameters.ahead && !view_plan_may_read_ahead(view, layers[0])) {
             call_error(call, ERROR_BUSY, json_pack("{s:[], s:i}", "leases", "leasesTotal", 0));
             return;
         }
@@ -50,7 +70,7 @@ void method_acquire(struct call *call, void *context)
     if (!holder)
         call_io_failed(call, "lease", -ENOMEM);
     else
-        acquisition_begin(manager, call, holder, layer, &parameters.options, NULL);
+        acquisition_begin(manager, call, holder, &set, &parameters.options, NULL);
 }
 
 struct release_parameters {

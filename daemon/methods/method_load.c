@@ -145,7 +145,8 @@ static bool blocked(const struct layer *layer, void *context)
     struct loading *loading = context;
     struct manager *manager = loading->manager;
     if (loading->on_full == ON_FULL_ASK || loading->recalled_for == layer ||
-        !view_plans_make_room(&manager->view_plans, layer))
+        !view_plans_make_room(&manager->view_plans,
+                              scheduler_footprint(manager->scheduler, layer, NULL)))
         return false;
     loading->recalled_for = layer;
     wait_begin(&loading->wait, manager->waits, layer, clock_monotonic_usec() + VIEW_RECALL_USEC,
@@ -217,8 +218,9 @@ static void start(struct loading *loading, uint32_t first, uint32_t n_layers,
                   const struct load_hooks *hooks)
 {
     struct requester requester = manager_requester(loading->call);
-    int r = load_request_start(loading->manager->loads, &requester, loading->model, first, n_layers,
-                               loading->on_full, hooks, loading, &loading->load);
+    const struct load_layers layers = {.model = loading->model, .first = first, .n = n_layers};
+    int r = load_request_start(loading->manager->loads, &requester, &layers, loading->on_full,
+                               hooks, loading, &loading->load);
     if (r < 0) {
         call_io_failed(loading->call, "load", r);
         loading_free(loading);

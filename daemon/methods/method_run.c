@@ -143,7 +143,8 @@ void method_next(struct call *call, void *context)
         struct rehearsal_rates rates = rates_of(manager, run->run->model);
         run_choice_renew(&manager->choices, run->run->model, &rates);
     }
-    acquisition_begin(manager, call, run->holder, run->run->next, &parameters.options, run);
+    acquisition_begin(manager, call, run->holder, &(struct layer_set){&run->run->next, 1, NULL},
+                      &parameters.options, run);
 }
 
 struct end_parameters {

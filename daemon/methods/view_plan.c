@@ -325,20 +325,20 @@ void view_plans_on_scheduler(const struct scheduler_event *event, void *context)
         event_add(plans->again, &look_again);
 }
 
-bool view_plans_make_room(struct view_plans *plans, const struct layer *layer)
+bool view_plans_make_room(struct view_plans *plans, uint64_t n_pages)
 {
     const struct view_plan *plan;
-    uint64_t pages = pages_of(plans, layer), leased_pages = 0;
+    uint64_t leased_pages = 0;
     uint64_t needed_pages = leased_by_others(plans);
 
     LIST_FOREACH (plan, &plans->list, entry) {
         leased_pages += plan->leased_pages;
         needed_pages += plan->largest_pages * plan->n_views;
     }
-    if (leased_pages == 0 || pages > capacity(plans) || needed_pages > capacity(plans) - pages)
+    if (leased_pages == 0 || n_pages > capacity(plans) || needed_pages > capacity(plans) - n_pages)
         return false;
-    if (plans->claimed_pages < pages)
-        plans->claimed_pages = pages;
+    if (plans->claimed_pages < n_pages)
+        plans->claimed_pages = n_pages;
     make_plans(plans);
     return true;
 }

@@ -56,5 +56,5 @@ bool view_plan_may_read_ahead(const struct client_view *view, const struct layer
 
 enum { VIEW_RECALL_USEC = 250 * 1000 }; /* a client that has not answered by then is stopped */
 
-/* Asks the views for room for another client's layer. Returns false if that cannot help. */
-bool view_plans_make_room(struct view_plans *plans, const struct layer *layer);
+/* Asks the views for room for another client's layers. Returns false if that cannot help. */
+bool view_plans_make_room(struct view_plans *plans, uint64_t n_pages);

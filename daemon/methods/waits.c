@@ -16,6 +16,15 @@ struct waits {
     struct event *changed, *deadline;
 };
 
+static bool can_go_on(const struct waits *waits, const struct wait *wait)
+{
+    bool is_first = wait == TAILQ_FIRST(&waits->queue);
+    if (wait->together)
+        return is_first && scheduler_can_place_together(waits->scheduler, wait->together);
+    return (is_first && scheduler_can_place(waits->scheduler, wait->layer)) ||
+           scheduler_layer_state(waits->scheduler, wait->layer) != LAYER_ABSENT;
+}
+
 /* Serves every request that can be served: any whose layer is resident now or was removed, and,
  * from the front of the queue, those for which there is room. Serving a request may change the
  * queue, so the search starts over after each. */
@@ -25,9 +34,7 @@ static void serve(struct waits *waits)
 again:
     TAILQ_FOREACH (wait, &waits->queue, entry) {
         const struct layer *layer = wait->layer;
-        bool is_first = wait == TAILQ_FIRST(&waits->queue);
-        if (!layer || (is_first && scheduler_can_place(waits->scheduler, layer)) ||
-            scheduler_layer_state(waits->scheduler, layer) != LAYER_ABSENT) {
+        if (!layer || can_go_on(waits, wait)) {
             wait_end(wait);
             wait->over(layer ? WAIT_PLACE : WAIT_GONE, wait->context);
             goto again;
@@ -126,6 +133,14 @@ void wait_begin(struct wait *wait, struct waits *waits, const struct layer *laye
         TAILQ_INSERT_TAIL(&waits->queue, wait, entry);
     waits->n_waiting++;
     arm(waits);
+}
+
+void wait_begin_together(struct wait *wait, struct waits *waits, const struct layer_set *set,
+                         uint64_t deadline_usec, bool is_admin,
+                         void (*over)(enum wait_end end, void *context), void *context)
+{
+    wait_begin(wait, waits, set->layers[0], deadline_usec, is_admin, over, context);
+    wait->together = set;
 }
 
 void wait_end(struct wait *wait)

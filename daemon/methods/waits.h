@@ -5,7 +5,7 @@
  * meanwhile, the request is served at once. Loop thread only. */
 #pragma once
 
-#include "daemon/scheduler/scheduler.h"
+#include "daemon/scheduler/scheduler_together.h"
 
 #include <event2/event.h>
 #include <sys/queue.h>
@@ -21,8 +21,9 @@ enum wait_end {
 /* A request that waits. Its owner holds it by value and zero-initialises it. */
 struct wait {
     TAILQ_ENTRY(wait) entry;
-    struct waits *waits;       /* NULL: it does not wait */
-    const struct layer *layer; /* NULL when its model was removed */
+    struct waits *waits;              /* NULL: it does not wait */
+    const struct layer *layer;        /* NULL when its model was removed */
+    const struct layer_set *together; /* that need room at the same time; NULL: only `layer` */
     uint64_t deadline_usec;
     bool is_admin;
     void (*over)(enum wait_end end, void *context);
@@ -37,11 +38,15 @@ int waits_new(struct event_base *base, struct scheduler *scheduler, struct waits
 struct waits *waits_free(struct waits *waits); /* no request may wait */
 DEFINE_CLEANUP(struct waits *, waits_free);
 
-/* Waits for room for `layer`. When the wait is over, the loop calls `over`. The request then waits
- * no more, and may begin to wait again. */
+/* Waits for room for the layer; or for all layers of a set at the same time, which is not served
+ * before its turn even if all are resident. Borrows the set. When the wait is over, the loop calls
+ * `over`. The request then waits no more, and may begin to wait again. */
 void wait_begin(struct wait *wait, struct waits *waits, const struct layer *layer,
                 uint64_t deadline_usec, bool is_admin,
                 void (*over)(enum wait_end end, void *context), void *context);
+void wait_begin_together(struct wait *wait, struct waits *waits, const struct layer_set *set,
+                         uint64_t deadline_usec, bool is_admin,
+                         void (*over)(enum wait_end end, void *context), void *context);
 /* Ends the wait without a call of `over`. Safe if the request does not wait. */
 void wait_end(struct wait *wait);
 

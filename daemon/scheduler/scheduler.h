@@ -268,10 +268,6 @@ bool scheduler_can_place(const struct scheduler *scheduler, const struct layer *
 /* The pages that are free or may be taken from evictable layers. */
 uint64_t scheduler_placeable_pages(const struct scheduler *scheduler);
 
-/* Whether the layer would fit if `n_pages` pages of other layers stayed and all others gave way. */
-bool scheduler_fits_beside(const struct scheduler *scheduler, const struct layer *layer,
-                           uint64_t n_pages);
-
 /* The loader's reports on a reserved layer: its bytes are in place; or its load has ended, and its
  * pages may be freed. */
 void scheduler_complete(struct scheduler *scheduler, struct layer *layer, uint64_t now_usec);

@@ -234,14 +234,6 @@ uint64_t scheduler_placeable_pages(const struct scheduler *scheduler)
     return arena_free_pages(scheduler->arena) + scheduler->can_give_way.pages;
 }
 
-bool scheduler_fits_beside(const struct scheduler *scheduler, const struct layer *layer,
-                           uint64_t n_pages)
-{
-    uint64_t capacity_pages = arena_capacity_pages(scheduler->arena);
-    return n_pages <= capacity_pages &&
-           scheduler_footprint(scheduler, layer, NULL) <= capacity_pages - n_pages;
-}
-
 void verdict_done(struct verdict *verdict)
 {
     victims_done(&verdict->victims);

@@ -15,8 +15,8 @@ struct load_request {
     struct load_requests *loads;
     struct load_request *next;
     struct requester requester;
-    struct model *model;
-    uint32_t next_layer, end_layer;
+    struct load_layers layers;
+    uint32_t n_done;
     enum on_full on_full;
     struct load_hooks hooks;
     void *context;
@@ -48,9 +48,9 @@ enum { RATE_BYTES = 256 << 20 };
 static void set_portion(struct load_request *load, uint64_t portion)
 {
     if (load->portion == 0 && portion > 0)
-        scheduler_hold_model(load->model);
+        scheduler_hold_model(load->layers.model);
     if (load->portion > 0 && portion == 0)
-        scheduler_let_go_of_model(load->model);
+        scheduler_let_go_of_model(load->layers.model);
     load->portion = portion;
 }
 
@@ -70,9 +70,14 @@ static void load_end(struct load_request *load, const struct load_end *end)
     free(load);
 }
 
+static struct layer *layer_at(const struct load_layers *layers, uint32_t i)
+{
+    return layers->chosen ? layers->chosen[i] : &layers->model->layers[layers->first + i];
+}
+
 static void load_layer_done(struct load_request *load, struct layer *layer)
 {
-    load->next_layer++;
+    load->n_done++;
     load->progress.layers_done++;
     load->progress.bytes_done += layer_definition(layer)->bytes;
     if (load->hooks.progress)
@@ -118,8 +123,8 @@ static void load_advance(struct load_request *load)
 {
     struct load_requests *loads = load->loads;
 
-    while (load->next_layer < load->end_layer) {
-        struct layer *layer = &load->model->layers[load->next_layer];
+    while (load->n_done < load->layers.n) {
+        struct layer *layer = layer_at(&load->layers, load->n_done);
         _cleanup_(verdict_done) struct verdict verdict = {0};
         int r = request(load, layer, &verdict);
         if (r > 0)
@@ -318,7 +323,7 @@ struct load_requests *load_requests_free(struct load_requests *loads)
 }
 
 int load_request_start(struct load_requests *loads, const struct requester *requester,
-                       struct model *model, uint32_t first, uint32_t n_layers, enum on_full on_full,
+                       const struct load_layers *layers, enum on_full on_full,
                        const struct load_hooks *hooks, void *context, struct load_request **ret)
 {
     struct load_request *load = calloc(1, sizeof(*load));
@@ -329,16 +334,14 @@ int load_request_start(struct load_requests *loads, const struct requester *requ
         .loads = loads,
         .next = loads->first,
         .requester = *requester,
-        .model = model,
-        .next_layer = first,
-        .end_layer = first + n_layers,
+        .layers = *layers,
         .on_full = on_full,
         .hooks = *hooks,
         .context = context,
-        .progress.layers_total = n_layers,
+        .progress.layers_total = layers->n,
     };
-    for (uint32_t i = first; i < load->end_layer; i++)
-        load->progress.bytes_total += model->definition->layers[i].bytes;
+    for (uint32_t i = 0; i < layers->n; i++)
+        load->progress.bytes_total += layer_definition(layer_at(layers, i))->bytes;
     loads->first = load;
     *ret = load; /* before any hook runs, because the `ended` hook may clear it */
     load_advance(load);

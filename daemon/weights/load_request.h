@@ -54,11 +54,19 @@ void load_requests_go_on(struct load_requests *loads);
  * load. */
 uint64_t load_requests_bytes_per_sec(const struct load_requests *loads);
 
-/* Loads `n_layers` layers from `first` on, for `requester`. Sets *ret before any hook runs.
+/* Which layers of a model a request is for: `chosen`, or, if that is NULL, those from `first` on.
+ * Borrowed until the load has ended. */
+struct load_layers {
+    struct model *model;
+    struct layer *const *chosen;
+    uint32_t first, n;
+};
+
+/* Loads layers one after the other, for `requester`. Sets *ret before any hook runs.
  * `ended` may run before this returns (all resident, or refused), and then the load no longer
  * exists. Returns 0 or -ENOMEM. */
 int load_request_start(struct load_requests *loads, const struct requester *requester,
-                       struct model *model, uint32_t first, uint32_t n_layers, enum on_full on_full,
+                       const struct load_layers *layers, enum on_full on_full,
                        const struct load_hooks *hooks, void *context, struct load_request **ret);
 
 /* The load's progress, including the bytes of the layer that is being filled; *ret_layer is that

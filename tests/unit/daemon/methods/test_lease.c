@@ -185,19 +185,19 @@ START_TEST(test_pages_that_one_holds)
     struct model *model = ADD_MODEL(&fixture, "m", 1, 2, 4);
     struct holder *one = holder_new(&leases, &nobody), *other = holder_new(&leases, &nobody);
     load_all(&fixture, model);
-    ck_assert_uint_eq(holder_pinned_pages(one), 0);
+    ck_assert_uint_eq(holder_pages(one, NULL), 0);
     take(one, &model->layers[1]);
     uint64_t again = take(one, &model->layers[1])->id;
     take(one, &model->layers[2]);
     take(other, &model->layers[1]);
     take(other, &model->layers[0]);
     for (unsigned i = 0; i < 2; i++) { /* counting leaves nothing behind */
-        ck_assert_uint_eq(holder_pinned_pages(one), 2 + 4);
-        ck_assert_uint_eq(holder_pinned_pages(other), 2 + 1);
+        ck_assert_uint_eq(holder_pages(one, NULL), 2 + 4);
+        ck_assert_uint_eq(holder_pages(other, NULL), 2 + 1);
         ck_assert_uint_eq(scheduler_pinned_pages(fixture.scheduler), 7);
     }
     ck_assert_int_eq(lease_release(one, again), 0);
-    ck_assert_uint_eq(holder_pinned_pages(one), 2 + 4);
+    ck_assert_uint_eq(holder_pages(one, NULL), 2 + 4);
     holder_free(other);
     holder_free(one);
     scheduler_free(fixture.scheduler);

@@ -135,6 +135,33 @@ START_TEST(test_first_come_first_served)
 }
 END_TEST
 
+/* Who needs room for several layers is served when all have room, and not before its turn. */
+START_TEST(test_together)
+{
+    struct world world;
+    begin_world(&world);
+    struct layer *one = take(&world, 0), *other = take(&world, 1);
+    struct layer *const layers[] = {&world.model->layers[2], &world.model->layers[5]};
+    const struct layer_set set = {layers, 2, NULL};
+    struct waiter a = make(&world, 'a', 2), b = make(&world, 'b', 7), c = make(&world, 'c', 2);
+    a.only_looks = c.only_looks = true;
+    wait_begin_together(&a.wait, world.waits, &set, UINT64_MAX, false, over, &a);
+    begin(&b, UINT64_MAX, false);
+    wait_begin_together(&c.wait, world.waits, &set, UINT64_MAX, false, over, &c);
+    load(&world.fixture, layers[0], 0);
+    assert_told(&world, "");
+    let_go(&world, one);
+    assert_told(&world, "a");
+    ck_assert_int_eq(scheduler_unload_layer(world.fixture.scheduler, one), 0);
+    load(&world.fixture, layers[1], 0);
+    assert_told(&world, "a"); /* all that c needs is there, but b is ahead of it */
+    wait_end(&b.wait);
+    assert_told(&world, "ac");
+    let_go(&world, other);
+    end_world(&world);
+}
+END_TEST
+
 START_TEST(test_administrators_first)
 {
     struct world world;
@@ -357,6 +384,7 @@ int main(void)
     TCase *tcase = tcase_create("waits");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, test_first_come_first_served);
+    tcase_add_test(tcase, test_together);
     tcase_add_test(tcase, test_administrators_first);
     tcase_add_test(tcase, test_a_small_one_does_not_overtake);
     tcase_add_test(tcase, test_a_layer_that_came_in_is_there_for_all);
