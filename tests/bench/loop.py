@@ -96,8 +96,8 @@ def file_of(data, size=None):
     return file
 
 
-def definition(name, sizes):
-    layers = [{"name": "l%d" % i, "bytes": size} for i, size in enumerate(sizes)]
+def definition(name, sizes, layer="l%d"):
+    layers = [{"name": layer % i, "bytes": size} for i, size in enumerate(sizes)]
     return file_of(json.dumps({"name": name, "layers": layers}).encode())
 
 
@@ -114,6 +114,7 @@ def weights(names):
 MANY = definition("many", [PAGE] * N_LAYERS)
 LARGE = definition("large", [N_LAYERS * PAGE, N_LAYERS // 2 * PAGE])
 FEW = definition("few", [PAGE] * 10)
+UNITS = definition("units", [PAGE] * 1024, "e:u%d")
 WEIGHTS = weights(["model.layers.%d.w" % i for i in range(N_LAYERS)])
 TENSORS = weights(["model.layers.0.w%d" % i for i in range(N_LAYERS - 10)])
 
@@ -300,12 +301,27 @@ def with_holes(loop):
     loop.time("UnloadLayer", "UnloadLayer, 50,000 extents", model="large", layer="l1")
 
 
+def lease_units(loop):
+    """Of 1,024 units, the odd ones are resident."""
+    loop.connection.call("UnloadModel", model="many")
+    loop.load(UNITS)
+    even, odd = list(range(0, 1024, 2)), list(range(1, 1024, 2))
+    for i in even:
+        loop.connection.call("UnloadLayer", model="units", layer="e:u%d" % i)
+    for state, units in ("absent", even), ("resident", odd):
+        lease = loop.time("Acquire", "Acquire of 512 units, " + state, model="units", layer="e", units=units)
+        loop.time("Release", "Release of 512 units", lease=lease["lease"])
+    loop.connection.call("UnloadModel", model="units")
+    loop.load(MANY)
+
+
 def play(loop):
     loop.load(LARGE, "LoadModel, nothing resident")
     loop.connection.call("Reset")
     loop.load(MANY, "LoadModel")
     list_and_plan(loop)
     lease(loop)
+    lease_units(loop)
     lease_until_grace_is_over(loop)
     replace_in_vain(loop)
     for policy in POLICIES:
