@@ -301,6 +301,17 @@ int arena_range_init(struct arena_range *range, struct arena_map *map,
     return 0;
 }
 
+size_t arena_map_count_joined(const struct arena_map *map, const struct arena_segment *segments,
+                              size_t n_segments)
+{
+    size_t n = 1;
+
+    while (n < n_segments && segments[n].offset_bytes % map->page_bytes == 0 &&
+           (segments[n - 1].offset_bytes + segments[n - 1].n_bytes) % map->page_bytes == 0)
+        n++;
+    return n;
+}
+
 bool arena_range_is_lost(const struct arena_range *range)
 {
     return !has(range->map, range->end_bytes);

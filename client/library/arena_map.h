@@ -51,6 +51,10 @@ struct arena_range {
  * errno. */
 int arena_range_init(struct arena_range *range, struct arena_map *map,
                      const struct arena_segment *segments, size_t n_segments);
+/* How many of the segments, from the first on, can be one range: where two of them meet, one page
+ * ends and another begins. At least 1. */
+size_t arena_map_count_joined(const struct arena_map *map, const struct arena_segment *segments,
+                              size_t n_segments);
 /* Whether the map is lost, or the file is now too short for the range. */
 bool arena_range_is_lost(const struct arena_range *range);
 /* Zeroes the range. A zeroed range is allowed. */

@@ -228,8 +228,8 @@ static int map_arena(struct channel *channel, struct last_error *last_error)
     return 0;
 }
 
-int channel_map(struct channel *channel, struct varlink_reply *reply, struct last_error *last_error,
-                struct mapped_layer *ret)
+int channel_map(struct channel *channel, struct varlink_reply *reply, bool has_units,
+                struct last_error *last_error, struct mapped_layer *ret)
 {
     int r = take_arena(channel, reply);
     if (r < 0)
@@ -237,7 +237,7 @@ int channel_map(struct channel *channel, struct varlink_reply *reply, struct las
     r = map_arena(channel, last_error);
     if (r < 0)
         return r;
-    r = mapped_layer_init(ret, reply->parameters, channel->map);
+    r = mapped_layer_init(ret, reply->parameters, channel->map, has_units);
     if (r == -EBADMSG)
         return channel_bad_reply(r, last_error);
     if (r == -ENODATA)
@@ -265,19 +265,20 @@ json_t *channel_add(json_t *parameters, const char *key, json_int_t number)
     return NULL;
 }
 
-int channel_acquire(struct channel *channel, const char *model, const char *layer,
+int channel_acquire(struct channel *channel, const char *model, const char *layer, json_t *units,
                     uint64_t wait_usec, json_int_t fill, struct last_error *last_error,
                     struct mapped_layer *ret)
 {
     const struct error_subject subject = {.model = model, .layer = layer};
     _cleanup_(varlink_reply_done) struct varlink_reply reply = {0};
-    json_t *parameters = json_pack("{s:s, s:s}", "model", model, "layer", layer);
+    json_t *parameters =
+        json_pack("{s:s, s:s, s:O*}", "model", model, "layer", layer, "units", units);
     parameters = channel_add(parameters, "waitUsec", (json_int_t)wait_usec);
     parameters = channel_add(parameters, "fill", fill);
     int r = channel_call(channel, "Acquire", parameters, NULL, 0, &subject, last_error, &reply);
     if (r < 0)
         return r;
-    r = channel_map(channel, &reply, last_error, ret);
+    r = channel_map(channel, &reply, units != NULL, last_error, ret);
     if (r < 0)
         give_back(channel, &reply);
     return r;

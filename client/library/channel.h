@@ -55,11 +55,11 @@ int channel_bad_reply(int error, struct last_error *last_error);
 /* Maps the layer that a reply to Acquire or Next describes. 0, or a negative errno that is kept;
  * then the lease is still held on the daemon's side. -ENODATA means that the arena ends before the
  * layer: its daemon has ended, so the channel is then broken. */
-int channel_map(struct channel *channel, struct varlink_reply *reply, struct last_error *last_error,
-                struct mapped_layer *ret);
+int channel_map(struct channel *channel, struct varlink_reply *reply, bool has_units,
+                struct last_error *last_error, struct mapped_layer *ret);
 
-/* Calls Acquire. `fill` takes up a lease from before a restart; 0: there is none. 0, or a negative
- * errno that is kept; then nothing is held. */
-int channel_acquire(struct channel *channel, const char *model, const char *layer,
+/* Calls Acquire. `units` is an array of their numbers, or NULL. `fill` takes up a lease from before
+ * a restart; 0: there is none. 0, or a negative errno that is kept; then nothing is held. */
+int channel_acquire(struct channel *channel, const char *model, const char *layer, json_t *units,
                     uint64_t wait_usec, json_int_t fill, struct last_error *last_error,
                     struct mapped_layer *ret);

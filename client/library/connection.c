@@ -28,6 +28,7 @@ void connection_free_layer(struct edgemind_layer *layer)
 {
     LIST_REMOVE(layer, entry);
     mapped_layer_done(&layer->mapped);
+    json_decref(layer->units);
     free(layer->model);
     free(layer);
 }
@@ -54,11 +55,7 @@ static int lose(struct edgemind *em, struct edgemind_layer *layer, const char *w
 
 static bool is_lost(const struct edgemind_layer *layer, bool look)
 {
-    const struct arena_range *range = &layer->mapped.range;
-
-    if (layer->is_lost || !range->map)
-        return layer->is_lost;
-    return look ? arena_range_is_lost(range) : arena_map_is_lost(range->map);
+    return layer->is_lost || mapped_layer_is_lost(&layer->mapped, look);
 }
 
 int connection_verify(struct edgemind_layer *layer)
@@ -119,7 +116,7 @@ static int take_run(struct edgemind_run *run, struct channel *channel, struct ta
     r = run_calls_next(channel, last_error, run->layer.model, ret->run_id, 0,
                        run->layer.mapped.fill, &reply);
     if (r == 0)
-        r = channel_map(channel, &reply, last_error, &ret->mapped);
+        r = channel_map(channel, &reply, false, last_error, &ret->mapped);
     if (r < 0)
         return r;
     r = run_calls_parse_place(reply.parameters, n_layers, &index, &pass, &hit);
@@ -137,8 +134,8 @@ static int take_all(struct edgemind *em, struct channel *channel, struct taken *
     int r = 0;
 
     LIST_FOREACH (layer, &em->layers, entry) {
-        r = channel_acquire(channel, layer->model, layer->mapped.layer, 0, layer->mapped.fill,
-                            &em->last_error, &taken->mapped);
+        r = channel_acquire(channel, layer->model, layer->mapped.layer, layer->units, 0,
+                            layer->mapped.fill, &em->last_error, &taken->mapped);
         r = verify(em, layer, r, &taken++->mapped, same);
         if (r < 0)
             return r;

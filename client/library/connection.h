@@ -13,6 +13,7 @@ struct edgemind_layer {
     LIST_ENTRY(edgemind_layer) entry; /* unused for a run's layer */
     struct edgemind *em;
     char *model;
+    json_t *units; /* their numbers; NULL: the whole layer is held */
     struct mapped_layer mapped;
     bool is_lost; /* its bytes may have changed: only edgemind_reconnect helps */
 };

@@ -108,8 +108,9 @@ struct edgemind_layer; /* a held layer: the daemon neither moves nor evicts it *
 struct edgemind_run;   /* a model whose layers are used in order, again and again */
 
 enum {
-    EDGEMIND_NAME_MAX = 255,              /* bytes of a name, without the NUL */
-    EDGEMIND_WAIT_USEC_MAX = 60 * 1000000 /* the longest that a request may be queued */
+    EDGEMIND_NAME_MAX = 255,               /* bytes of a name, without the NUL */
+    EDGEMIND_WAIT_USEC_MAX = 60 * 1000000, /* the longest that a request may be queued */
+    EDGEMIND_UNITS_MAX = 512               /* of a layer, that are held together */
 };
 
 /* Connections */
@@ -191,6 +192,18 @@ int edgemind_load(struct edgemind *em, const char *path, const char *name, const
 int edgemind_acquire(struct edgemind *em, const char *model, const char *layer, uint64_t wait_usec,
                      struct edgemind_layer **ret);
 
+/* The same for some units of a layer, such as experts of a mixture of experts: all of them, or none
+ * if the call fails. `units` are their numbers; a unit may be named once, and a lease has at most
+ * EDGEMIND_UNITS_MAX. The model must have been cut into units, which LoadModel's `unitBytes` does;
+ * edgemind_load does not.
+ *     The handle is that of a layer that has the tensors of these units, in the order of `units`:
+ * "blk.0.ffn_up_exps.weight[5]" is the slice of expert 5. edgemind_layer_data returns NULL, because
+ * the units lie apart; edgemind_layer_bytes is their sum. If the layer has no such unit, or none at
+ * all, the error is NotFound, whose parameter `units` is how many it has. */
+int edgemind_acquire_units(struct edgemind *em, const char *model, const char *layer,
+                           const uint32_t *units, size_t n_units, uint64_t wait_usec,
+                           struct edgemind_layer **ret);
+
 /* Releases a layer. The library sends this to the daemon without waiting for an answer. The daemon
  * reads it before the connection's later calls, but for another connection the layer may be held a
  * moment longer. The handle is freed even if the call fails, and pointers to the layer's bytes and
@@ -199,9 +212,9 @@ int edgemind_acquire(struct edgemind *em, const char *model, const char *layer, 
  * released with this function. */
 int edgemind_release(struct edgemind_layer *layer);
 
-/* The layer's bytes: contiguous, read-only, and unchanged for as long as the layer is held. Bytes
- * before and after them do not belong to the layer. A tensor has the same alignment as in its
- * weight file. */
+/* The layer's bytes, or NULL if only units of it are held: contiguous, read-only, and unchanged for
+ * as long as the layer is held. Bytes before and after them do not belong to the layer. A tensor
+ * has the same alignment as in its weight file. */
 const void *edgemind_layer_data(const struct edgemind_layer *layer);
 size_t edgemind_layer_bytes(const struct edgemind_layer *layer);
 

@@ -126,13 +126,29 @@ static void print_busy(FILE *out, const json_t *parameters)
         fprintf(out, " and %" PRIu64 " more", total - i);
 }
 
-static void print_not_found(FILE *out, const json_t *parameters, const char *model)
+/* "layer blk.0 of model m has no unit 9: it has 8, counted from 0" */
+static void print_no_unit(FILE *out, const json_t *parameters, const char *model, const char *layer)
+{
+    uint64_t n_units = error_text_number(parameters, "units");
+
+    fprintf(out, "layer %s of model %s has no unit", layer, model);
+    if (n_units > 0)
+        fprintf(out, " %s: it has %" PRIu64 ", counted from 0",
+                error_text_string(parameters, "name", "?"), n_units);
+    else
+        fputs("s", out);
+}
+
+static void print_not_found(FILE *out, const json_t *parameters, const char *model,
+                            const char *layer)
 {
     const char *kind = error_text_string(parameters, "kind", "model");
     const char *name = error_text_string(parameters, "name", "");
 
     if (strcmp(kind, "layer") == 0 && model)
         fprintf(out, "model %s has no layer %s", model, name);
+    else if (strcmp(kind, "unit") == 0 && model && layer)
+        print_no_unit(out, parameters, model, layer);
     else
         fprintf(out, "there is no %s %s", kind, name);
 }
@@ -204,7 +220,7 @@ static void print(FILE *out, const char *wire_name, const json_t *parameters, co
         print_busy(out, parameters);
         break;
     case ERROR_NOT_FOUND:
-        print_not_found(out, parameters, model);
+        print_not_found(out, parameters, model, layer);
         break;
     case ERROR_ALREADY_LOADED:
         fprintf(out, "model %s is known already", error_text_string(parameters, "model", "?"));
@@ -226,6 +242,8 @@ static void print(FILE *out, const char *wire_name, const json_t *parameters, co
     case ERROR_INVALID_PARAMETER:
         fprintf(out, "the daemon does not take parameter %s",
                 error_text_string(parameters, "parameter", "?"));
+        if (strncmp(error_text_string(parameters, "parameter", ""), "units[", 6) == 0)
+            fputs(": it must be a number that was not there before", out);
         break;
     case ERROR_COUNT: {
         char *text = json_format(parameters, JSON_COMPACT);

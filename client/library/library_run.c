@@ -56,7 +56,7 @@ static int enter(struct edgemind_run *run, struct varlink_reply *reply, struct e
     uint64_t index, pass;
     bool hit;
 
-    int r = channel_map(&em->channel, reply, &em->last_error, &run->layer.mapped);
+    int r = channel_map(&em->channel, reply, false, &em->last_error, &run->layer.mapped);
     if (r < 0)
         return r;
     r = run_calls_parse_place(reply->parameters, run->n_layers, &index, &pass, &hit);

@@ -1,5 +1,5 @@
-/* Invariant: every tensor is within the layer's bytes. If its type is known, its size agrees with
- * its shape. */
+/* Invariant: every tensor is within one part of the layer. If its type is known, its size agrees
+ * with its shape. */
 #include "client/library/mapped_layer.h"
 
 #include "common/cleanup.h"
@@ -11,7 +11,9 @@
 
 void mapped_layer_done(struct mapped_layer *mapped)
 {
-    arena_range_done(&mapped->range);
+    for (size_t i = 0; i < mapped->n_parts; i++)
+        arena_range_done(&mapped->parts[i].range);
+    free(mapped->parts);
     free(mapped->tensors);
     free(mapped->shapes);
     json_decref(mapped->lease);
@@ -82,6 +84,20 @@ static bool fits(const struct edgemind_tensor *tensor)
     return !too_many && dtype_bytes(type, n_elements, &n_bytes) == 0 && n_bytes == tensor->bytes;
 }
 
+/* NULL if the bytes are not within one part. */
+static const unsigned char *find_bytes(const struct mapped_layer *mapped, uint64_t offset_bytes,
+                                       uint64_t n_bytes)
+{
+    for (size_t i = 0; i < mapped->n_parts; i++) {
+        const struct mapped_part *part = &mapped->parts[i];
+        uint64_t skip_bytes = offset_bytes - part->begin_bytes;
+        if (offset_bytes >= part->begin_bytes && skip_bytes <= part->n_bytes &&
+            n_bytes <= part->n_bytes - skip_bytes)
+            return part->range.data + skip_bytes;
+    }
+    return NULL;
+}
+
 /* `shape` has enough room. */
 static bool parse_tensor(const json_t *object, const struct mapped_layer *mapped, uint64_t *shape,
                          struct edgemind_tensor *ret)
@@ -94,8 +110,10 @@ static bool parse_tensor(const json_t *object, const struct mapped_layer *mapped
     size_t i;
 
     if (!name || !type || !json_is_array(dimensions) ||
-        !parse_sizes(object, "offset", &offset, "bytes", &n_bytes) || offset > mapped->bytes ||
-        n_bytes > mapped->bytes - offset)
+        !parse_sizes(object, "offset", &offset, "bytes", &n_bytes))
+        return false;
+    const unsigned char *data = find_bytes(mapped, offset, n_bytes);
+    if (!data)
         return false;
     json_array_foreach (dimensions, i, dimension) {
         if (!json_is_integer(dimension) || json_integer_value(dimension) < 0)
@@ -107,7 +125,7 @@ static bool parse_tensor(const json_t *object, const struct mapped_layer *mapped
         .dtype = type,
         .shape = shape,
         .n_dimensions = json_array_size(dimensions),
-        .data = mapped->range.data + offset,
+        .data = data,
         .bytes = (size_t)n_bytes,
     };
     return fits(ret);
@@ -134,7 +152,38 @@ static int parse_tensors(struct mapped_layer *mapped, const json_t *array)
     return 0;
 }
 
-int mapped_layer_init(struct mapped_layer *mapped, json_t *reply, struct arena_map *map)
+static int map_part(struct mapped_layer *mapped, struct arena_map *map,
+                    const struct arena_segment *segments, size_t n_segments)
+{
+    struct mapped_part *part = &mapped->parts[mapped->n_parts];
+
+    if (mapped->n_parts > 0)
+        part->begin_bytes = part[-1].begin_bytes + part[-1].n_bytes;
+    for (size_t i = 0; i < n_segments; i++)
+        part->n_bytes += segments[i].n_bytes;
+    int r = arena_range_init(&part->range, map, segments, n_segments);
+    mapped->n_parts += r == 0;
+    return r;
+}
+
+static int map_parts(struct mapped_layer *mapped, struct arena_map *map,
+                     const struct arena_segment *segments, size_t n_segments, bool has_units)
+{
+    size_t i = 0, n;
+    int r = 0;
+
+    mapped->parts = calloc(has_units ? n_segments : 1, sizeof *mapped->parts);
+    if (!mapped->parts)
+        return -ENOMEM;
+    for (; i < n_segments && r == 0; i += n) {
+        n = has_units ? arena_map_count_joined(map, segments + i, n_segments - i) : n_segments;
+        r = map_part(mapped, map, segments + i, n);
+    }
+    return r;
+}
+
+int mapped_layer_init(struct mapped_layer *mapped, json_t *reply, struct arena_map *map,
+                      bool has_units)
 {
     _cleanup_(freep) struct arena_segment *segments = NULL;
     json_t *lease, *segment_array, *tensor_array;
@@ -153,7 +202,7 @@ int mapped_layer_init(struct mapped_layer *mapped, json_t *reply, struct arena_m
     mapped->bytes = (size_t)bytes; /* as many if they can be mapped */
     r = parse_segments(segment_array, (uint64_t)bytes, &segments, &n_segments);
     if (r == 0)
-        r = arena_range_init(&mapped->range, map, segments, n_segments);
+        r = map_parts(mapped, map, segments, n_segments, has_units);
     if (r == 0)
         r = parse_tensors(mapped, tensor_array);
     if (r < 0) {
@@ -165,6 +214,16 @@ int mapped_layer_init(struct mapped_layer *mapped, json_t *reply, struct arena_m
     return 0;
 }
 
+bool mapped_layer_is_lost(const struct mapped_layer *mapped, bool look)
+{
+    for (size_t i = 0; i < mapped->n_parts; i++) {
+        const struct arena_range *range = &mapped->parts[i].range;
+        if (look ? arena_range_is_lost(range) : arena_map_is_lost(range->map))
+            return true;
+    }
+    return false;
+}
+
 bool mapped_layer_is_like(const struct mapped_layer *a, const struct mapped_layer *b)
 {
     return a->bytes == b->bytes && strcmp(a->layer, b->layer) == 0 &&
@@ -173,6 +232,12 @@ bool mapped_layer_is_like(const struct mapped_layer *a, const struct mapped_laye
 
 bool mapped_layer_is_same(const struct mapped_layer *a, const struct mapped_layer *b)
 {
-    return a->range.map == b->range.map && a->range.data == b->range.data && a->fill == b->fill &&
-           mapped_layer_is_like(a, b);
+    if (a->n_parts != b->n_parts || a->fill != b->fill)
+        return false;
+    for (size_t i = 0; i < a->n_parts; i++) {
+        const struct arena_range *range = &a->parts[i].range, *other = &b->parts[i].range;
+        if (range->map != other->map || range->data != other->data)
+            return false;
+    }
+    return mapped_layer_is_like(a, b);
 }

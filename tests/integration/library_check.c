@@ -128,6 +128,21 @@ static int do_acquire(char **words)
     return r < 0 ? r : show(slot->shown);
 }
 
+/* The units' numbers are one word: "1,5". */
+static int do_units(char **words)
+{
+    struct slot *slot = slot_of(words[0]);
+    uint32_t units[SLOTS];
+    size_t n = 0;
+
+    for (const char *at = words[3]; at && n < SLOTS;
+         at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        units[n++] = (uint32_t)strtoul(at, NULL, 10);
+    int r = edgemind_acquire_units(em, words[1], words[2], units, n, 0, &slot->layer);
+    slot->shown = slot->layer;
+    return r < 0 ? r : show(slot->shown);
+}
+
 static int do_show(char **words)
 {
     return show(slot_of(words[0])->shown);
@@ -156,13 +171,19 @@ static int do_tensors(char **words)
     return 1;
 }
 
-/* Copies the layer's bytes to a file. */
+/* Copies the layer's bytes to a file; of units, those of their tensors. */
 static int do_save(char **words)
 {
     const struct edgemind_layer *layer = slot_of(words[0])->shown;
+    struct edgemind_tensor tensor = {.data = edgemind_layer_data(layer),
+                                     .bytes = edgemind_layer_bytes(layer)};
+    bool is_whole = tensor.data != NULL;
     FILE *file = fopen(words[1], "we");
-    size_t n_bytes = edgemind_layer_bytes(layer);
-    int r = file && fwrite(edgemind_layer_data(layer), 1, n_bytes, file) == n_bytes ? 0 : -EIO;
+    int r = file ? 0 : -EIO;
+
+    for (size_t i = 0;
+         r == 0 && (is_whole ? i == 0 : edgemind_layer_tensor(layer, i, &tensor) == 0); i++)
+        r = fwrite(tensor.data, 1, tensor.bytes, file) == tensor.bytes ? 0 : -EIO;
     return file && fclose(file) == 0 ? r : -EIO;
 }
 
@@ -288,6 +309,7 @@ static const struct {
     {"watched", do_watched},   {"unwatch", do_unwatch},
     {"scribble", do_scribble}, {"begin", do_begin},
     {"next", do_next},         {"end", do_end},
+    {"units", do_units},
 };
 
 static void answer(char *line)

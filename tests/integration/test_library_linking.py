@@ -11,6 +11,7 @@ import unittest
 
 from harness import BUILD, ROOT, TestCase, clean_environment, run
 
+SYMBOLS = ROOT / "debian" / "libedgemind0.symbols"
 HEADER = ROOT / "client" / "library" / "edgemind.h"
 LIBRARY = BUILD / "libedgemind.so"
 
@@ -35,7 +36,13 @@ class Linking(TestCase):
                                                                 flags=re.S)))
         exported = {line.split()[-1] for line in
                     self.done("nm", "-D", "--defined-only", LIBRARY).splitlines()}
-        self.assertEqual(exported - {"EDGEMIND_0"}, {name + "@@EDGEMIND_0" for name in declared})
+        versions = dict(symbol.split("@@") for symbol in exported if "@@" in symbol)
+        self.assertEqual(set(versions), declared)
+        packaged = re.findall(r"(?m)^ (\w+)@(\w+) ", SYMBOLS.read_text())
+        self.assertEqual({(name, versions.get(name, name)) for name in {*versions, *versions.values()}},
+                         set(packaged))
+        self.assertEqual([name for name in versions if versions[name] != "EDGEMIND_0"],
+                         ["edgemind_acquire_units"])
         listed = self.done("nm", "--defined-only", "--extern-only", BUILD / "libedgemind.a")
         archived = {line.split()[-1] for line in listed.splitlines() if len(line.split()) == 3}
         self.assertEqual(archived, declared)

@@ -34,14 +34,19 @@ static void teardown(void)
     map = arena_map_unref(map);
 }
 
-static int init(struct mapped_layer *mapped, const char *reply)
+static int init_as(struct mapped_layer *mapped, const char *reply, bool has_units)
 {
     json_error_t error;
     json_t *parameters = json_loads(reply, 0, &error);
     ck_assert_msg(parameters, "%s: %s", error.text, reply);
-    int r = mapped_layer_init(mapped, parameters, map);
+    int r = mapped_layer_init(mapped, parameters, map, has_units);
     json_decref(parameters); /* the layer keeps what it needs */
     return r;
+}
+
+static int init(struct mapped_layer *mapped, const char *reply)
+{
+    return init_as(mapped, reply, false);
 }
 
 #define LAYER(bytes, segments, tensors)                                                       \
@@ -75,7 +80,7 @@ START_TEST(tensors)
     ck_assert_uint_eq(w->shape[0], 2);
     ck_assert_uint_eq(w->shape[1], 3);
     ck_assert_uint_eq(w->bytes, 24);
-    ck_assert_ptr_eq(w->data, mapped.range.data + 16);
+    ck_assert_ptr_eq(w->data, mapped.parts[0].range.data + 16);
     ck_assert_uint_eq(mapped.tensors[1].n_dimensions, 0);
     ck_assert_uint_eq(mapped.tensors[2].shape[2], 4);
     ck_assert_uint_eq(mapped.tensors[3].shape[0], 7);
@@ -91,8 +96,8 @@ START_TEST(adjacent_segments)
 
     ck_assert_int_eq(init(&whole, LAYER("1", SEGMENT("0", "1"), "")), 0);
     ck_assert_int_eq(init(&mapped, LAYER("30", SEGMENT("3", "10") "," SEGMENT("13", "20"), "")), 0);
-    ck_assert_ptr_eq(mapped.range.data, whole.range.data + 3);
-    ck_assert_ptr_null(mapped.range.view);
+    ck_assert_ptr_eq(mapped.parts[0].range.data, whole.parts[0].range.data + 3);
+    ck_assert_ptr_null(mapped.parts[0].range.view);
     mapped_layer_done(&mapped);
     mapped_layer_done(&whole);
 }
@@ -173,6 +178,91 @@ END_TEST
 #define ONE   "{\"lease\":\"7\",\"layer\":\"l\",\"fill\":3,"
 #define EIGHT SEGMENT("0", "8")
 
+/* Units lie apart, within a page or not; those that meet at pages are one part. */
+START_TEST(units)
+{
+    struct mapped_layer mapped, again;
+    char reply[1024];
+
+    snprintf(reply, sizeof reply,
+             LAYER("%zu",
+                   SEGMENT("8", "4") "," SEGMENT("100", "5") "," SEGMENT("%zu", "%zu") "," SEGMENT(
+                       "%zu", "6"),
+                   TENSOR("a", "U8", "4", "0", "4") "," TENSOR("b", "U8", "3", "5", "3") "," TENSOR(
+                       "c", "U8", "8", "%zu", "8")),
+             4 + 5 + page + 6, 3 * page, page, page, 4 + 5 + page - 2);
+    ck_assert_int_eq(init(&mapped, reply), -EBADMSG); /* no whole layer is like this */
+    ck_assert_int_eq(init_as(&mapped, reply, true), 0);
+    ck_assert_uint_eq(mapped.bytes, 4 + 5 + page + 6);
+    ck_assert_uint_eq(mapped.n_parts, 3);
+    ck_assert_ptr_eq(mapped.tensors[0].data, mapped.parts[0].range.data);
+    ck_assert_ptr_eq(mapped.tensors[1].data, mapped.parts[1].range.data + 1);
+    ck_assert_ptr_eq(mapped.parts[1].range.data, mapped.parts[0].range.data + 92);
+    ck_assert_mem_eq(mapped.tensors[2].data, "\3\3\1\1\1\1\1\1", 8);
+    ck_assert(!mapped_layer_is_lost(&mapped, true));
+    ck_assert_int_eq(init_as(&again, reply, true), 0);
+    ck_assert(mapped_layer_is_same(&mapped, &again));
+    mapped_layer_done(&again);
+    mapped_layer_done(&mapped);
+    ck_assert(!mapped_layer_is_lost(&mapped, true));
+}
+END_TEST
+
+/* Two units of which only one ends or begins at a page are two parts. */
+START_TEST(half_a_joint)
+{
+    struct mapped_layer mapped;
+    char replies[2][256];
+
+    snprintf(replies[0], sizeof *replies,
+             LAYER("%zu", SEGMENT("0", "%zu") "," SEGMENT("%zu", "5"), ""), page + 5, page,
+             2 * page + 100);
+    snprintf(replies[1], sizeof *replies,
+             LAYER("%zu", SEGMENT("0", "5") "," SEGMENT("%zu", "%zu"), ""), page + 5, 2 * page,
+             page);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(init_as(&mapped, replies[i], true), 0);
+        ck_assert_uint_eq(mapped.n_parts, 2);
+        mapped_layer_done(&mapped);
+    }
+}
+END_TEST
+
+static const char two[] =
+    LAYER("9", SEGMENT("8", "4") "," SEGMENT("100", "5"), TENSOR("a", "U8", "4", "0", "4"));
+
+START_TEST(other_units)
+{
+    static const char *const others[] = {
+        LAYER("9", SEGMENT("8", "4") "," SEGMENT("101", "5"), TENSOR("a", "U8", "4", "0", "4")),
+        LAYER("9", SEGMENT("8", "9"), TENSOR("a", "U8", "4", "0", "4")),
+    };
+    struct mapped_layer mapped, other;
+
+    ck_assert_int_eq(init_as(&mapped, two, true), 0);
+    ck_assert_int_eq(init_as(&other, others[_i], true), 0);
+    ck_assert(!mapped_layer_is_same(&mapped, &other));
+    ck_assert(!mapped_layer_is_same(&other, &mapped));
+    mapped_layer_done(&other);
+    mapped_layer_done(&mapped);
+}
+END_TEST
+
+/* A tensor that begins in one unit and ends in another. */
+START_TEST(a_tensor_in_two_units)
+{
+    static const char *const replies[] = {
+        LAYER("9", SEGMENT("8", "4") "," SEGMENT("100", "5"), TENSOR("a", "U8", "5", "0", "5")),
+        LAYER("9", SEGMENT("8", "4") "," SEGMENT("100", "5"), TENSOR("a", "U8", "6", "4", "6")),
+        LAYER("9", SEGMENT("8", "4") "," SEGMENT("100", "5"), TENSOR("a", "U8", "0", "10", "0")),
+    };
+    struct mapped_layer mapped;
+
+    ck_assert_int_eq(init_as(&mapped, replies[_i], true), -EBADMSG);
+    ck_assert_ptr_null(mapped.parts);
+}
+END_TEST
+
 static const char *const wrong[] = {
     "{}",
     ONE "\"bytes\":8,\"segments\":3,\"tensors\":[]}",
@@ -225,7 +315,7 @@ START_TEST(wrong_shapes)
     struct mapped_layer mapped;
 
     ck_assert_msg(init(&mapped, wrong[_i]) == -EBADMSG, "%s", wrong[_i]);
-    ck_assert_ptr_null(mapped.range.map);
+    ck_assert_ptr_null(mapped.parts);
     mapped_layer_done(&mapped); /* harmless */
 }
 END_TEST
@@ -253,6 +343,10 @@ int main(void)
     tcase_add_test(cases, tensors);
     tcase_add_test(cases, adjacent_segments);
     tcase_add_test(cases, apart);
+    tcase_add_test(cases, units);
+    tcase_add_test(cases, half_a_joint);
+    tcase_add_loop_test(cases, other_units, 0, 2);
+    tcase_add_loop_test(cases, a_tensor_in_two_units, 0, 3);
     tcase_add_test(cases, likeness);
     tcase_add_test(cases, sameness);
     tcase_add_loop_test(cases, wrong_shapes, 0, (int)(sizeof wrong / sizeof *wrong));
