@@ -253,6 +253,14 @@ class _Arena:
         self.contiguous.move_to_end(segments)
         return self.contiguous[segments][:]
 
+    def joined(self, segments: Segments) -> Iterator[Segments]:
+        """Divides them where they do not meet at the end of a page and the beginning of another."""
+        first = 0
+        for i in range(1, len(segments) + 1):
+            if i == len(segments) or segments[i][0] % self.page or sum(segments[i - 1]) % self.page:
+                yield segments[first:i]
+                first = i
+
     def map(self, segments: Segments) -> memoryview:
         starts = [offset // self.page * self.page for offset, _ in segments]
         ends = [-(-(offset + length) // self.page) * self.page for offset, length in segments]
@@ -276,16 +284,18 @@ class _Arena:
 
 
 class Layer:
-    """A held layer: its `name`, its size `nbytes`, and `layout`, which maps names to Tensors."""
+    """A held layer: its `name`, its size `nbytes`, and `layout`, which maps names to Tensors. If only
+    some units of it are held, `units` has their numbers, and is otherwise None."""
 
-    def __init__(self, connection: Connection, reply: dict):
+    def __init__(self, connection: Connection, reply: dict, units: Optional[Sequence[int]] = None):
         self._connection = connection
         self._segments = tuple((s["offset"], s["length"]) for s in reply["segments"])
-        self._data: Optional[memoryview] = None
+        self._parts: Optional[list] = None  # views of bytes that lie together, in the layer's order
         self._tensors: Optional[dict] = None
         self.lease: str = reply["lease"]
         self.name: str = reply["layer"]
         self.nbytes: int = reply["bytes"]
+        self.units = units
         self.layout = {t["name"]: Tensor(t["name"], t["dtype"], tuple(t["shape"]), t["offset"],
                                          t["bytes"]) for t in reply["tensors"]}
         self.released = False
@@ -294,25 +304,31 @@ class Layer:
     @property
     def data(self) -> memoryview:
         """The layer's bytes."""
-        self._connection._check_process()
-        if self.released:
-            raise ValueError("the layer has been released")
-        if self._data is None:
-            self._data = self._connection._view(self._segments)
-        return self._data
+        if self.units is not None:
+            raise ValueError("units lie apart in the arena; use the layer's tensors")
+        return self._views()[0]
 
     @property
     def tensors(self) -> dict:
         """Maps each tensor's name to its array or memoryview. Empty after the layer's release."""
-        data = self.data
+        views = self._views()
         if self._tensors is None:
-            self._tensors = {name: _tensor(data, tensor) for name, tensor in self.layout.items()}
+            self._tensors = {name: _tensor(_find(views, tensor), tensor)
+                             for name, tensor in self.layout.items()}
         return self._tensors
+
+    def _views(self) -> list:
+        self._connection._check_process()
+        if self.released:
+            raise ValueError("the layer has been released")
+        if self._parts is None:
+            self._parts = self._connection._views(self._segments, self.units is not None)
+        return self._parts
 
     def _drop(self) -> None:
         self.released = True
         self._connection._held.discard(self)
-        views = [self._data, *(self._tensors or {}).values()]
+        views = [*(self._parts or ()), *(self._tensors or {}).values()]
         if self._tensors:
             self._tensors.clear()
         for view in views:
@@ -321,8 +337,19 @@ class Layer:
                     view.release()
 
 
+def _find(views: Sequence[memoryview], tensor: Tensor) -> memoryview:
+    """The bytes of a tensor, which are all in one view."""
+    begin = tensor.offset
+    for view in views:
+        if begin + tensor.nbytes <= len(view):
+            return view[begin:begin + tensor.nbytes]
+        begin -= len(view)
+        if begin < 0:
+            break
+    raise ConnectionError(f"the tensor {tensor.name} does not lie within the layer")
+
+
 def _tensor(data: memoryview, tensor: Tensor) -> Any:
-    data = data[tensor.offset:tensor.offset + tensor.nbytes]
     array_type, view_format = FORMATS.get(tensor.dtype, (None, None))
     if numpy is not None:  # not numpy.ndarray(), whose arrays the caller could make writable
         flat = numpy.frombuffer(data, array_type or "u1")
@@ -542,11 +569,15 @@ class Connection:
                     progress(reply)
             return reply
 
-    def acquire(self, model: str, layer: str, wait: Optional[float] = None) -> Lease:
+    def acquire(self, model: str, layer: str, wait: Optional[float] = None,
+                units: Optional[Sequence[int]] = None) -> Lease:
         """Holds a layer, and loads it first if it is not resident. If other clients hold the layers
         that would have to be evicted, raises Busy at once, or after `wait` seconds. The layer is held
-        until its release or the connection's end, even if the Lease is garbage-collected."""
-        return Lease(self, self.call("Acquire", model=model, layer=layer, waitUsec=_usec(wait)))
+        until its release or the connection's end, even if the Lease is garbage-collected.
+        With `units` it holds only these, such as experts, all or none: the Lease has their tensors."""
+        numbers = None if units is None else [int(unit) for unit in units]
+        return Lease(self, self.call("Acquire", model=model, layer=layer, units=numbers,
+                                     waitUsec=_usec(wait)), numbers)
 
     def run(self, model: str, wait: Optional[float] = None) -> Run:
         """Begins a run over a model's layers. `wait` is as for acquire(), for each layer."""
@@ -561,10 +592,11 @@ class Connection:
             raise ChildProcessError(errno.ECHILD, "the connection belongs to the parent process; make "
                                     "a new one in this process")
 
-    def _view(self, segments: Segments) -> memoryview:
+    def _views(self, segments: Segments, apart: bool) -> list:
         if self._arena is None:
             raise ValueError("the daemon only simulates, so its layers have no bytes")
-        return self._arena.view(segments)
+        groups = self._arena.joined(segments) if apart else [segments]
+        return [self._arena.view(group) for group in groups]
 
     def _send(self, method: str, fds: Sequence[int], parameters: dict, more: bool) -> None:
         self._check_process()

@@ -131,7 +131,7 @@ class Layers(ClientTestCase):
                 self.assertEqual(lease.data, expected)
                 self.assertEqual(lease.tensors["model.layers.0.w"].tobytes(), expected)
                 self.assertTrue(lease.data.contiguous)
-        self.assertGone(lease._data)
+        self.assertGone(lease._parts[0])
         # There is one mapping for each placement, piece by piece, and the mapping of the arena.
         self.assertEqual(len(client._arena.contiguous), 1)
         self.assertLessEqual(len(own_mappings()), 1 + len(lease._segments))
