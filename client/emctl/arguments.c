@@ -85,6 +85,8 @@ static const struct option options[] = {
      "show it again and again, until interrupted"},
     {"--units", 0, NULL, offsetof(struct arguments, units), OPTION_TENSORS, NULL,
      "show each layer's experts and other units"},
+    {"--unit", 0, "N[,N...]", offsetof(struct arguments, unit_list), OPTION_UNIT, check_units,
+     "only these experts or other units of the layer"},
     {"--force", 0, NULL, offsetof(struct arguments, force), OPTION_FORCE, NULL,
      "write even to a terminal"},
     {"--socket", 0, "PATH", offsetof(struct arguments, socket), 0, check_path,

@@ -21,7 +21,8 @@ enum verb_options {
     OPTION_VIEW = 1 << 9,
     OPTION_WATCH = 1 << 10,
     OPTION_HOSTS = 1 << 11,
-    OPTION_SVG = 1 << 12
+    OPTION_SVG = 1 << 12,
+    OPTION_UNIT = 1 << 13
 };
 
 enum { OPERANDS_MAX = 3, MODELS_MAX = 16 };
@@ -61,6 +62,7 @@ struct arguments {
     const char *disk_rate;          /* a size above 0 that json_int_t holds */
     const char *compute;            /* a duration that json_int_t holds */
     const char *wait;               /* a duration of at most a minute */
+    const char *unit_list;          /* numbers, see unit_list.h */
     const char *view_grace;         /* a duration that json_int_t holds */
     const char *name;               /* fit for a model */
     const char *models[MODELS_MAX]; /* NAME=FILE: a name that is fit, and not empty */

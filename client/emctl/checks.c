@@ -1,5 +1,6 @@
 #include "client/emctl/checks.h"
 
+#include "client/emctl/unit_list.h"
 #include "common/definition/definition.h"
 #include "common/units.h"
 #include "common/utf8.h"
@@ -52,6 +53,12 @@ bool check_passes(const char *value)
 bool check_experts(const char *value)
 {
     return check_count(value, 256);
+}
+
+bool check_units(const char *value)
+{
+    uint32_t units[EDGEMIND_UNITS_MAX];
+    return unit_list_parse(value, units) > 0;
 }
 
 /* If a script's variable is unset, emctl must not fall back to the machine's own daemon. */

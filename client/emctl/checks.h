@@ -10,6 +10,7 @@ bool check_compute(const char *value);
 bool check_wait(const char *value);
 bool check_passes(const char *value);
 bool check_experts(const char *value);
+bool check_units(const char *value);
 bool check_path(const char *value);
 bool check_name(const char *value);
 bool check_model(const char *value);

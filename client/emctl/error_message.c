@@ -44,7 +44,14 @@ static void advise_on_not_found(const json_t *parameters, const struct subject *
 {
     const char *kind = error_text_string(parameters, "kind", "model");
 
-    if (strcmp(kind, "layer") == 0 && subject->model)
+    if (strcmp(kind, "unit") == 0 && error_text_number(parameters, "units") == 0)
+        fputs(
+            " Units are there if the model has experts or a large table, and was loaded for views, "
+            "as by 'emctl exec --model'.",
+            stderr);
+    else if (strcmp(kind, "unit") == 0)
+        fprintf(stderr, " 'emctl list %s' shows which of them are in the arena.", subject->model);
+    else if (strcmp(kind, "layer") == 0 && subject->model)
         fprintf(stderr, " 'emctl list %s' shows its layers.", subject->model);
     else
         fputs(" 'emctl list' shows the models.", stderr);

@@ -2,6 +2,7 @@
  * the layer until everything is written. This process passes the bytes to write(2) and never reads
  * them itself: if the arena is truncated, write(2) fails, but no SIGBUS is raised. */
 #include "client/emctl/error_message.h"
+#include "client/emctl/unit_list.h"
 #include "client/emctl/verb.h"
 #include "client/library/edgemind.h"
 #include "client/library/safe_text.h"
@@ -51,7 +52,8 @@ static int compare_places(const void *a, const void *b)
     return (x->data > y->data) - (x->data < y->data);
 }
 
-/* Writes the tensors by their offset, without the bytes between them. */
+/* Writes the tensors by their offset, without the bytes between them. Those of units are in the
+ * order of the units, and each unit's by their offset. */
 static int write_layer(const struct edgemind_layer *layer)
 {
     const struct edgemind_tensor all = {.data = edgemind_layer_data(layer),
@@ -66,7 +68,8 @@ static int write_layer(const struct edgemind_layer *layer)
         return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     for (size_t i = 0; i < n_tensors; i++)
         edgemind_layer_tensor(layer, i, &tensors[i]);
-    qsort(tensors, n_tensors, sizeof *tensors, compare_places);
+    if (all.data)
+        qsort(tensors, n_tensors, sizeof *tensors, compare_places);
     for (size_t i = 0; i < n_tensors && r == EXIT_DONE; i++)
         r = write_tensor(&tensors[i]);
     return r;
@@ -108,6 +111,17 @@ static int report_library_error(struct session *session, const struct edgemind *
     return error_message_print(EXIT_OTHER, "%s.", edgemind_error_text(em));
 }
 
+static int acquire(struct session *session, struct edgemind *em, struct edgemind_layer **ret)
+{
+    const char *units = session->arguments->unit_list;
+    uint32_t numbers[EDGEMIND_UNITS_MAX];
+
+    if (!units)
+        return edgemind_acquire(em, session->subject.model, session->subject.layer, 0, ret);
+    return edgemind_acquire_units(em, session->subject.model, session->subject.layer, numbers,
+                                  unit_list_parse(units, numbers), 0, ret);
+}
+
 int verb_cat(struct session *session)
 {
     const struct arguments *arguments = session->arguments;
@@ -128,7 +142,7 @@ int verb_cat(struct session *session)
         return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     if (r < 0)
         return error_message_no_connection(edgemind_socket_path(em), r);
-    r = edgemind_acquire(em, session->subject.model, session->subject.layer, 0, &layer);
+    r = acquire(session, em, &layer);
     if (r < 0)
         return report_library_error(session, em, r);
     int status = write_weights(session, layer);

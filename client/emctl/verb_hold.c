@@ -3,6 +3,7 @@
  * emctl leases the same layers again while the command goes on. */
 #include "client/emctl/command.h"
 #include "client/emctl/error_message.h"
+#include "client/emctl/unit_list.h"
 #include "client/emctl/verb.h"
 #include "client/library/safe_text.h"
 #include "common/clock.h"
@@ -61,7 +62,7 @@ static int name_layers(struct session *session, json_t *names)
 /* Sends one call for each layer; no answer is read before all calls are sent. */
 static int ask(struct session *session, json_t *names)
 {
-    const char *wait = session->arguments->wait;
+    const char *wait = session->arguments->wait, *list = session->arguments->unit_list;
     uint64_t wait_usec = 0;
     json_t *name;
     size_t i;
@@ -69,13 +70,18 @@ static int ask(struct session *session, json_t *names)
 
     if (wait)
         duration_parse(wait, &wait_usec); /* arguments.c has checked it */
-    json_array_foreach (names, i, name)
-        if (r == EXIT_DONE)
-            r = session_send(session, "Acquire",
-                             json_pack("{s:s, s:O, s:o*}", "model", session->subject.model, "layer",
-                                       name, "waitUsec",
-                                       wait ? json_integer((json_int_t)wait_usec) : NULL),
-                             false, NULL);
+    json_array_foreach (names, i, name) {
+        json_t *units = unit_list_json(list);
+        if (list && !units)
+            r = error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
+        if (r != EXIT_DONE)
+            break;
+        r = session_send(session, "Acquire",
+                         json_pack("{s:s, s:O, s:o*, s:o*}", "model", session->subject.model,
+                                   "layer", name, "units", units, "waitUsec",
+                                   wait ? json_integer((json_int_t)wait_usec) : NULL),
+                         false, NULL);
+    }
     return r;
 }
 
@@ -211,6 +217,8 @@ int verb_hold(struct session *session)
         return error_message_print(EXIT_USAGE,
                                    "hold prints nothing: its standard output is the command's. "
                                    "Try 'emctl hold --help'.");
+    if (arguments->unit_list && arguments->n_list == 0)
+        return error_message_print(EXIT_USAGE, "--unit needs LAYER. Try 'emctl hold --help'.");
     names = json_array();
     session_name_model(session, arguments->operands[0]);
     int r = session_wait_forever(session, -1); /* layers may have to be loaded */

@@ -127,11 +127,12 @@ static void print_busy(FILE *out, const json_t *parameters)
 }
 
 /* "layer blk.0 of model m has no unit 9: it has 8, counted from 0" */
-static void print_no_unit(FILE *out, const json_t *parameters, const char *model, const char *layer)
+static void print_no_unit(FILE *out, const json_t *parameters, const char *model)
 {
     uint64_t n_units = error_text_number(parameters, "units");
 
-    fprintf(out, "layer %s of model %s has no unit", layer, model);
+    print_layer(out, parameters, NULL);
+    fprintf(out, " of model %s has no unit", model);
     if (n_units > 0)
         fprintf(out, " %s: it has %" PRIu64 ", counted from 0",
                 error_text_string(parameters, "name", "?"), n_units);
@@ -139,16 +140,15 @@ static void print_no_unit(FILE *out, const json_t *parameters, const char *model
         fputs("s", out);
 }
 
-static void print_not_found(FILE *out, const json_t *parameters, const char *model,
-                            const char *layer)
+static void print_not_found(FILE *out, const json_t *parameters, const char *model)
 {
     const char *kind = error_text_string(parameters, "kind", "model");
     const char *name = error_text_string(parameters, "name", "");
 
     if (strcmp(kind, "layer") == 0 && model)
         fprintf(out, "model %s has no layer %s", model, name);
-    else if (strcmp(kind, "unit") == 0 && model && layer)
-        print_no_unit(out, parameters, model, layer);
+    else if (strcmp(kind, "unit") == 0 && model)
+        print_no_unit(out, parameters, model);
     else
         fprintf(out, "there is no %s %s", kind, name);
 }
@@ -220,7 +220,7 @@ static void print(FILE *out, const char *wire_name, const json_t *parameters, co
         print_busy(out, parameters);
         break;
     case ERROR_NOT_FOUND:
-        print_not_found(out, parameters, model, layer);
+        print_not_found(out, parameters, model);
         break;
     case ERROR_ALREADY_LOADED:
         fprintf(out, "model %s is known already", error_text_string(parameters, "model", "?"));

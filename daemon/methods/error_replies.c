@@ -62,7 +62,8 @@ void reply_unit_not_found(struct call *call, const struct model *model, const ch
     }
     snprintf(number, sizeof number, "%" PRIu64, unit);
     call_error(call, ERROR_NOT_FOUND,
-               json_pack("{s:s, s:s, s:i}", "kind", "unit", "name", number, "units", (int)n_units));
+               json_pack("{s:s, s:s, s:s, s:i}", "kind", "unit", "name", number, "layer", layer,
+                         "units", (int)n_units));
 }
 
 void reply_limit(struct call *call, const char *limit, uint64_t maximum)

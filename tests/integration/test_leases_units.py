@@ -5,9 +5,7 @@ import sys
 import unittest
 
 from harness import MIB, ROOT, wait_until
-from library_program import LibraryTestCase
 from leasing import WAIT_MAX, Leaser, LeaseTestCase, Process, chosen_seed, sha256
-from service_manager import Reader, RestartTestCase
 
 sys.path.insert(0, str(ROOT / "tests"))
 import generate_weights  # noqa: E402
@@ -48,7 +46,7 @@ def digests(client, reply):
             for tensor in reply["tensors"]}
 
 
-class Mixture(LibraryTestCase):
+class Mixture(LeaseTestCase):
     options = {"capacity": "8M", "policy": "lru"}
     rows = 700  # of the table
 
@@ -156,18 +154,18 @@ class Refused(Mixture):
     def test_unknown_unit(self):
         for unit in (EXPERTS, 1 << 40, (1 << 63) - 1):
             self.assertEqual(self.refused("NotFound", layer="blk.0", units=[1, unit]),
-                             {"kind": "unit", "name": str(unit), "units": EXPERTS})
+                             {"kind": "unit", "name": str(unit), "layer": "blk.0", "units": EXPERTS})
 
     def test_no_units(self):
         for layer in ("blk.0:1", "blk.0:u1"):
             self.assertEqual(self.refused("NotFound", layer=layer, units=[0]),
-                             {"kind": "unit", "name": "0", "units": 0})
+                             {"kind": "unit", "name": "0", "layer": layer, "units": 0})
         for layer in ("blk.9", "blk", "", "blk.0:u", "b" * 300):
             self.assertEqual(self.refused("NotFound", layer=layer, units=[0]), {"kind": "layer", "name": layer})
         self.load(self.path, "whole", unitBytes=None)
         found = self.assertVarlinkError("NotFound", self.client().call, "Acquire", model="whole", layer="blk.0",
                                         units=[0])
-        self.assertEqual(found, {"kind": "unit", "name": "0", "units": 0})
+        self.assertEqual(found, {"kind": "unit", "name": "0", "layer": "blk.0", "units": 0})
 
     def test_named_twice(self):
         for units, index in (([1, 5, 1], 2), ([3, 3], 1)):
@@ -334,90 +332,6 @@ def lease_and_hash(pipe, daemon, wanted, seed):
                 n += 1
             client.release(reply)
     pipe.say(n)
-
-
-class Restarted(RestartTestCase, LibraryTestCase):
-    def test_a_program(self):
-        """It still holds its units; and it learns that one of them has been loaded again."""
-        path = self.directory() / "moe"
-        self.daemon = self.service(capacity="8M", policy="lru", lease_grace="60s")
-        write_mixture(path)
-        with Reader(self.daemon) as client:
-            client.load_model(path, name="m", unitBytes=8 * MIB)
-        program = self.program()
-        program.units(0, "m", "blk.1", "6,2")
-        before = program.bytes(0)
-        self.daemon.restart()
-        self.assertWarm(self.daemon)
-        program.acquire(1, "m", "blk.0:1")
-        self.assertEqual(self.holders(), [("blk.0:1", program.pid), ("blk.1:u2", program.pid),
-                                          ("blk.1:u6", program.pid)])
-        self.assertEqual(program.bytes(0), before)
-        for slot in 0, 1:
-            program.release(slot)
-
-    def test_taken_up_again(self):
-        """With the `fill` of the lease, each of its units is taken up."""
-        self.daemon = self.service(capacity="8M", policy="lru", lease_grace="60s")
-        path = self.directory() / "moe"
-        write_mixture(path)
-        with Reader(self.daemon) as client:
-            client.load_model(path, name="m", unitBytes=8 * MIB)
-        client = Reader(self.daemon)
-        self.addCleanup(client.close)
-        lease = client.lease(model="m", layer="blk.1", units=[6, 2])
-        self.daemon.restart()
-        self.assertWarm(self.daemon)
-        held = sorted(["blk.1:u2", "blk.1:u6"])
-        self.assertEqual(self.holders(), [(layer, None) for layer in held])
-        with Reader(self.daemon) as other:
-            other.release(other.lease(model="m", layer="blk.1", units=[6, 2], fill=lease["fill"] + 1))
-            self.assertEqual(self.holders(), [(layer, None) for layer in held])
-            again = other.lease(model="m", layer="blk.1", units=[6, 2], fill=lease["fill"])
-            of_connection = {"lease": None, "arenaFileDescriptor": None}
-            self.assertEqual({**again, **of_connection}, {**lease, **of_connection})
-            self.assertEqual(self.holders(), [(layer, os.getpid()) for layer in held])
-            other.release(again)
-            self.daemon.call("Reset")
-
-    def holders(self):
-        busy = self.assertVarlinkError("Busy", self.daemon.call, "Reset")
-        return sorted((held["layer"], held.get("pid")) for held in busy["leases"])
-
-
-class Library(Mixture):
-    def slices(self, block, units):
-        return b"".join(self.weights["blk.%d.ffn_%s_exps.weight" % (block, name)][unit * size:(unit + 1) * size]
-                        for unit in units for name, size in NAMES)
-
-    def test_units(self):
-        program = self.program()
-        name, size, data = program.units(0, "m", "blk.1", "5,1")
-        self.assertEqual((name, data), ("blk.1", "0"))
-        self.assertGreaterEqual(int(size), 2 * (2 * WIDE + NARROW))
-        self.assertEqual(program.tensors(0)[0], "blk.1.ffn_gate_exps.weight[5]")
-        self.assertEqual(program.bytes(0), self.slices(1, [5, 1]))
-        self.assertEqual(program.mappings(), ["r--s"])
-        self.assertFails("NotFound", program.units, 1, "m", "blk.1", "5,8")
-        failure = self.assertFails("NotFound", program.units, 1, "m", "blk.1:1", "5")
-        self.assertIn("layer blk.1:1 of model m has no units", failure.text)
-        failure = self.assertFails("NotFound", program.units, 1, "m", "blk.1", "5,8")
-        self.assertIn("layer blk.1 of model m has no unit 8: it has 8, counted from 0", failure.text)
-        failure = self.assertFails("InvalidParameter", program.units, 1, "m", "blk.1", "5,6,5")
-        self.assertIn("units[2]", failure.text)
-        self.give_back(program, 0)
-        self.assertEqual(self.leased_bytes(), 0)
-
-    def test_another_connection(self):
-        program = self.program()
-        program.units(0, "m", "blk.1", "6,2")
-        leased = self.leased_bytes()
-        program.reconnect()
-        program.check()
-        self.assertEqual(self.leased_bytes(), leased)
-        self.assertEqual(program.bytes(0), self.slices(1, [6, 2]))
-        self.give_back(program, 0)
-        self.assertEqual(self.leased_bytes(), 0)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ static const struct verb verbs[] = {
     {"load", "MODEL LAYER", 2, 2, OPTION_ON_FULL | OPTION_KNOWN, NULL, "load"},
     {"plan", "FILE", 1, 1, OPTION_CAPACITY | OPTION_POLICY | OPTION_RUN | OPTION_NAME, NULL,
      "plan"},
-    {"hold", "MODEL [LAYER...] -- COMMAND", 1, 1, OPTION_WAIT, NULL, "hold", true},
+    {"hold", "MODEL [LAYER...] -- COMMAND", 1, 1, OPTION_WAIT | OPTION_UNIT, NULL, "hold", true},
     {"exec", "-- COMMAND", 0, 0, OPTION_VIEW, NULL, "exec", true},
     {"cat", "MODEL LAYER [TENSOR]", 2, 3, OPTION_FORCE | OPTION_TENSORS, NULL, "cat"},
     {"list", "[MODEL]", 0, 1, 0, NULL, "list"},
