@@ -1,6 +1,7 @@
 """What clients do with a daemon while its allocations fail, and the state of the daemon before.
 faults.py chooses the allocations and judges the replies."""
 import contextlib
+import json
 import signal
 import socket
 import subprocess
@@ -101,6 +102,7 @@ class Cases:
                 yield Case("Plan %s %s" % (kind, policy), lambda c, kind=kind, policy=policy: models.load(
                     c, kind, "Plan", policy=policy, passes=2), self.settle, None)
         yield Case("Acquire absent", self.acquire, lambda: self.evict("st"), ("digest",))
+        yield Case("Acquire units", self.acquire_units, lambda: self.forget("units"), ("bytes", "tensors"))
         yield Case("Acquire resident", self.acquire, self.settle, ("digest",))
         yield Case("a view", self.view, lambda: self.evict("st"), ("digest",))
         yield Case("Views", lambda c: c.call("Views"), self.settle, None)
@@ -152,6 +154,16 @@ class Cases:
         digest = connection.digest(reply)
         connection.release(reply)
         return {"digest": digest}
+
+    @staticmethod
+    def acquire_units(connection):
+        layers = [{"name": "e:u%d" % i, "bytes": 10000} for i in range(4)]
+        connection.call("LoadModel", definition=json.dumps({"name": "units", "layers": layers}))
+        connection.call("UnloadLayer", model="units", layer="e:u3")
+        reply = connection.lease(model="units", layer="e", units=[3, 1])
+        connection.release(reply)
+        connection.call("UnloadModel", model="units")
+        return reply
 
     def view(self, connection):
         view = connection.call("BeginView", model="st", program="p", bytes=1, outsideBytes=0)["view"]

@@ -21,7 +21,8 @@ static void read_bytes(const unsigned char *data, size_t n_bytes)
 {
     for (size_t i = 0; i < n_bytes; i += 64)
         sink ^= data[i];
-    sink ^= data[n_bytes - 1];
+    if (n_bytes > 0)
+        sink ^= data[n_bytes - 1];
 }
 
 static void read_layer(const struct edgemind_layer *layer)
@@ -31,12 +32,16 @@ static void read_layer(const struct edgemind_layer *layer)
     struct edgemind_tensor tensor;
 
     REQUIRE(edgemind_layer_name(layer) && edgemind_layer_model(layer) && n_bytes > 0);
-    read_bytes(data, n_bytes);
+    if (data)
+        read_bytes(data, n_bytes);
     for (size_t i = 0; i < edgemind_layer_tensors(layer); i++) {
         REQUIRE(edgemind_layer_tensor(layer, i, &tensor) == 0);
         const unsigned char *begin = tensor.data;
-        REQUIRE(begin >= data && (size_t)(begin - data) <= n_bytes &&
-                tensor.bytes <= n_bytes - (size_t)(begin - data));
+        if (!data) /* units */
+            read_bytes(begin, tensor.bytes);
+        else
+            REQUIRE(begin >= data && (size_t)(begin - data) <= n_bytes &&
+                    tensor.bytes <= n_bytes - (size_t)(begin - data));
         for (size_t j = 0; j < tensor.n_dimensions; j++)
             sink ^= (unsigned char)tensor.shape[j];
         REQUIRE(tensor.dtype && edgemind_layer_find_tensor(layer, tensor.name, &tensor) == 0);
@@ -74,6 +79,12 @@ static int call(struct program *program, char letter)
     case 'a':
         if (program->n_layers < LAYERS_MAX)
             r = edgemind_acquire(program->em, "m", "l", 0, &program->layers[program->n_layers]);
+        program->n_layers += program->n_layers < LAYERS_MAX && r == 0;
+        break;
+    case 'u':
+        if (program->n_layers < LAYERS_MAX)
+            r = edgemind_acquire_units(program->em, "m", "l", (const uint32_t[]){1, 5}, 2, 0,
+                                       &program->layers[program->n_layers]);
         program->n_layers += program->n_layers < LAYERS_MAX && r == 0;
         break;
     case 'r':
