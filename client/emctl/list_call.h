@@ -9,3 +9,6 @@
  * then as the daemon sends them. */
 int list_call(struct session *session, const char *layer, output_function show, const char *key,
               json_t *ret_rows);
+
+/* Joins the model's layers in `ret_layers`, with the time of their last use. */
+int list_call_used(struct session *session, json_t *ret_layers);

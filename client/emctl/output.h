@@ -43,6 +43,8 @@ struct output_ops {
     /* For a list of tensors, instead of `list`: a layer, and one reply with tensors of it. */
     output_function list_layer, list_tensors;
     output_function list_units; /* a layer of model_units.h, instead of `list` */
+    output_function
+        list_unit_groups; /* or all layers of a model that is cut into units; only text */
     output_function stats, views, why, event, policy, policy_set, version;
     output_function plan;        /* the load, step by step */
     output_function plan_passes; /* after `plan`, from the same reply: the run */
@@ -76,6 +78,8 @@ int output_text_list_layer(struct output *output, const struct subject *subject,
 int output_text_list_tensors(struct output *output, const struct subject *subject,
                              json_t *parameters);
 int output_text_list_units(struct output *output, const struct subject *subject, json_t *layer);
+int output_text_list_unit_groups(struct output *output, const struct subject *subject,
+                                 json_t *layers);
 int output_text_plan(struct output *output, const struct subject *subject, json_t *parameters);
 int output_text_plan_steps(struct output *output, const struct subject *subject,
                            json_t *parameters);

@@ -181,14 +181,15 @@ static int say_nothing(struct output *output, const struct subject *subject, jso
     return 0;
 }
 
-#define WHAT_WAS_ASKED_FOR                                                                        \
-    .list = output_text_list, .list_end = output_text_list_end,                                   \
-    .list_layer = output_text_list_layer, .list_tensors = output_text_list_tensors,               \
-    .list_units = output_text_list_units, .stats = output_text_stats, .views = output_text_views, \
-    .host = output_text_host, .hosts_end = output_text_hosts_end, .why = output_text_why,         \
-    .event = show_event, .version = show_version, .plan = output_text_plan,                       \
-    .plan_passes = output_text_plan_passes, .plan_policy = output_text_plan_policy,               \
-    .plan_comparison = output_text_plan_comparison, .replay = output_text_replay
+#define WHAT_WAS_ASKED_FOR                                                                     \
+    .list = output_text_list, .list_end = output_text_list_end,                                \
+    .list_layer = output_text_list_layer, .list_tensors = output_text_list_tensors,            \
+    .list_units = output_text_list_units, .list_unit_groups = output_text_list_unit_groups,    \
+    .stats = output_text_stats, .views = output_text_views, .host = output_text_host,          \
+    .hosts_end = output_text_hosts_end, .why = output_text_why, .event = show_event,           \
+    .version = show_version, .plan = output_text_plan, .plan_passes = output_text_plan_passes, \
+    .plan_policy = output_text_plan_policy, .plan_comparison = output_text_plan_comparison,    \
+    .replay = output_text_replay
 
 const struct output_ops output_quiet = {
     WHAT_WAS_ASKED_FOR,        .load_model = say_nothing, .load_layer = say_nothing,

@@ -7,6 +7,7 @@
 #include "client/library/safe_text.h"
 #include "common/cleanup.h"
 #include "common/error.h"
+#include "common/residency/layer_uses.h"
 
 #include <string.h>
 
@@ -33,11 +34,45 @@ static int list_tensors(struct session *session, json_t *layers)
     return r;
 }
 
+static bool is_cut(const json_t *layers)
+{
+    json_t *layer;
+    size_t i;
+
+    json_array_foreach (layers, i, layer) {
+        const char *name = json_string_value(json_object_get(layer, "name"));
+        if (name && layer_is_unit(name))
+            return true;
+    }
+    return false;
+}
+
+/* Units that are layers are shown as List has them, in one call for all. Sets `ret` to whether the
+ * model has such units. */
+static int list_layers_of_units(struct session *session, bool *ret)
+{
+    json_t *layers = json_array();
+    int r = list_call_used(session, layers);
+
+    *ret = r == EXIT_DONE && is_cut(layers);
+    if (*ret)
+        r = safe_json(layers) < 0
+                ? error_message_print(EXIT_OTHER, "out of memory.")
+                : session_show(session, session->output.ops->list_unit_groups, layers);
+    json_decref(layers);
+    return r;
+}
+
 static int list_units(struct session *session)
 {
     json_t *layers = NULL, *layer;
+    bool are_layers = false;
     size_t i;
-    int r = model_units_list(session, &layers);
+    int r = session->arguments->json ? EXIT_DONE : list_layers_of_units(session, &are_layers);
+
+    if (r != EXIT_DONE || are_layers)
+        return r;
+    r = model_units_list(session, &layers);
 
     json_array_foreach (layers, i, layer)
         if (r == EXIT_DONE)

@@ -9,6 +9,7 @@
 #include "daemon/methods/tensor_rows.h"
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 
 #include <errno.h>
 #include <string.h>
@@ -19,6 +20,7 @@ struct listing {
     char *model;           /* NULL: lists the models themselves */
     uint64_t registration; /* of the model, from the first reply on; another may get its name */
     char *layer;           /* NULL: lists the model's layers; else the layer's tensors */
+    bool used;             /* the layers' rows say when they were used */
     uint64_t next;         /* index of the next element */
 };
 
@@ -48,6 +50,7 @@ static const struct field model_fields[] = {
 struct layer_row {
     const char *name, *state;
     uint64_t bytes, footprint_bytes, n_extents, n_tensors;
+    uint64_t used_at_usec; /* UINT64_MAX: absent */
 };
 
 static const struct field layer_fields[] = {
@@ -57,6 +60,7 @@ static const struct field layer_fields[] = {
     {"footprintBytes", FIELD_U64, offsetof(struct layer_row, footprint_bytes)},
     {"extents", FIELD_U64, offsetof(struct layer_row, n_extents)},
     {"tensors", FIELD_U64, offsetof(struct layer_row, n_tensors)},
+    {"usedAtUsec", FIELD_U64, offsetof(struct layer_row, used_at_usec), FIELD_NULLABLE},
     {0},
 };
 
@@ -88,7 +92,9 @@ static struct model_row describe_model(const struct scheduler *scheduler, const 
     return row;
 }
 
-static struct layer_row describe_layer(const struct scheduler *scheduler, const struct layer *layer)
+/* With `now_usec` 0 the row does not tell when the layer was used. */
+static struct layer_row describe_layer(const struct scheduler *scheduler, const struct layer *layer,
+                                       uint64_t now_usec)
 {
     enum layer_state state = scheduler_layer_state(scheduler, layer);
     struct layer_row row = {
@@ -96,7 +102,10 @@ static struct layer_row describe_layer(const struct scheduler *scheduler, const 
         .state = layer_state_name(state),
         .bytes = layer_definition(layer)->bytes,
         .n_tensors = layer_definition(layer)->n_tensors,
+        .used_at_usec = UINT64_MAX,
     };
+    if (layer->used_usec > 0 && layer->used_usec <= now_usec)
+        row.used_at_usec = clock_realtime_before(now_usec - layer->used_usec);
     if (state != LAYER_ABSENT) {
         row.footprint_bytes =
             scheduler_layer_pages(scheduler, layer) * arena_page_bytes(scheduler_arena(scheduler));
@@ -142,8 +151,10 @@ static int list_layers(struct listing *listing, const struct model *model, struc
     struct layer_row *rows = *ret_rows = calloc(n + 1, sizeof *rows);
     if (!rows)
         return -ENOMEM;
+    uint64_t now_usec = listing->used ? clock_monotonic_usec() : 0;
     for (size_t i = 0; i < n; i++)
-        rows[i] = describe_layer(listing->manager->scheduler, &model->layers[listing->next++]);
+        rows[i] =
+            describe_layer(listing->manager->scheduler, &model->layers[listing->next++], now_usec);
     reply->layers = (struct field_array){rows, n, sizeof *rows};
     return 0;
 }
@@ -230,11 +241,13 @@ static void drained(void *context)
 
 struct list_parameters {
     const char *model, *layer;
+    bool used;
 };
 
 static const struct field parameter_fields[] = {
     {"model", FIELD_STRING, offsetof(struct list_parameters, model)},
     {"layer", FIELD_STRING, offsetof(struct list_parameters, layer)},
+    {"used", FIELD_BOOL, offsetof(struct list_parameters, used)},
     {0},
 };
 
@@ -259,7 +272,8 @@ void method_list(struct call *call, void *context)
         call_io_failed(call, "list", -ENOMEM);
         return;
     }
-    *listing = (struct listing){.manager = context, .call = call, .model = model, .layer = layer};
+    *listing = (struct listing){
+        .manager = context, .call = call, .model = model, .layer = layer, .used = parameters.used};
     call_set_hooks(call, &hooks, listing);
     proceed(listing);
 }

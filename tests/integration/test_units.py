@@ -4,9 +4,11 @@ import os
 import pathlib
 import sys
 import tempfile
+import time
 import unittest
 
 from harness import EMCTL, ROOT, TestCase, run
+from leasing import Leaser
 
 sys.path.insert(0, os.fspath(ROOT / "tests"))
 import generate_weights  # noqa: E402
@@ -84,6 +86,34 @@ class Units(TestCase):
         uncut = [group for group in layers["blk.0"] if "uncut" in group]
         self.assertEqual([(group["name"], group["units"]) for group in uncut], [("blk.0.ffn_down_exps.weight", 1)])
         self.assertIn("not cut", self.assertExit(0, self.daemon.emctl("list", "m", "--units")).out)
+
+    def test_units_that_are_layers(self):
+        """Up to 1,000 of them have lines of their own. --json stays as it is: layer by layer."""
+        table = Tensor("token_embd.weight", "F16", (8, 8))
+        for experts, lines in ((4, 2 * (2 + 4) + 2), (501, 2 * 2 + 2)):
+            with self.subTest(experts=experts):
+                path = write_model(self, [table] + [tensor for i in range(2) for tensor in (
+                    Tensor("blk.%d.attn_q.weight" % i, "F16", (8, 8)),
+                    Tensor("blk.%d.ffn_up_exps.weight" % i, "I8", (experts, 4096)))])
+                with Leaser(self.daemon) as client:
+                    client.load_model(path, name="cut", unitBytes=8 * MIB)
+                    self.daemon.call("Reset")
+                    for unit in 3, 1, 2, 0:
+                        client.release(client.lease(model="cut", layer="blk.1", units=[unit]))
+                text = self.assertExit(0, self.daemon.emctl("list", "cut", "--units")).out
+                self.assertEqual(len(text.splitlines()), lines)
+                self.assertRegex(text, r"(?m)^blk\.1 +%d +4\.0 KiB +\S+ \S+ +4 +16\.0 KiB +\d+ s ago u0 u2 u1 u3$" % experts)
+                self.assertRegex(text, r"(?m)^blk\.0 +%d +4\.0 KiB +\S+ \S+ +0 +0 B +\d+ s ago" % experts)
+                found = self.assertExit(0, self.daemon.emctl("list", "cut", "--units", "--json")).out.splitlines()
+                self.assertEqual(len(found), 2 * (1 + experts) + 1)
+                self.assertIn("groups", json.loads(found[0]))
+                self.daemon.call("UnloadModel", model="cut")
+
+    def test_when_a_layer_was_used(self):
+        before = time.time() * 1e6
+        self.units(write_model(self, mixture()))
+        for layer in self.daemon.call("List", model="m", used=True)["layers"]:
+            self.assertTrue(before <= layer["usedAtUsec"] <= time.time() * 1e6)
 
     def test_usage(self):
         for words in (["list", "--units"], ["list", "m", "--units", "--tensors"],

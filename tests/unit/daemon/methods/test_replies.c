@@ -1,5 +1,6 @@
 /* Replies with as many elements as a reply may have. They are counted in jansson's values, of which
  * none is made for an element. */
+#include "common/clock.h"
 #include "daemon/methods/error_replies.h"
 #include "daemon/methods/methods.h"
 #include "tests/unit/run_suite.h"
@@ -127,8 +128,15 @@ START_TEST(list)
     json_t *reply,
         *expected = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i}", "name", "even", "state", "resident",
                               "bytes", PAGE, "footprintBytes", PAGE, "extents", 1, "tensors", 0);
-    method_list(next_call(client, "{\"model\":\"m\"}"), &manager);
-    ck_assert(json_equal(json_array_get(elements(client, "layers", &reply), 0), expected));
+    method_list(next_call(client, _i ? "{\"model\":\"m\",\"used\":true}" : "{\"model\":\"m\"}"),
+                &manager);
+    json_t *first = json_array_get(elements(client, "layers", &reply), 0);
+    /* All layers were loaded a microsecond after the monotonic clock began. */
+    uint64_t began_usec = clock_realtime_usec() - clock_monotonic_usec();
+    json_int_t used_at_usec = json_integer_value(json_object_get(first, "usedAtUsec"));
+    ck_assert_int_le(llabs(used_at_usec - (_i ? (json_int_t)began_usec : 0)), 60 * 1000 * 1000);
+    ck_assert_int_eq(json_object_del(first, "usedAtUsec"), _i ? 0 : -1);
+    ck_assert(json_equal(first, expected));
     ck_assert_int_eq(number(reply, "total"), N_LAYERS);
     json_decref(expected);
     json_decref(reply);
@@ -142,7 +150,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, begin, end);
     tcase_add_test(tcase, busy);
     tcase_add_test(tcase, must_unload);
-    tcase_add_test(tcase, list);
+    tcase_add_loop_test(tcase, list, 0, 2);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
