@@ -6,8 +6,8 @@
 
 enum { ADDRESS_SPACE_TEXT_MAX = 96 };
 
-/* The most bytes that can be mapped in one piece now, in whole MiB. */
-uint64_t address_space_free_bytes(void);
+/* How many bytes can be mapped in one piece now: `most_bytes`, or fewer, in whole MiB. */
+uint64_t address_space_free_bytes(uint64_t most_bytes);
 
 /* Why `n_bytes` could not be mapped: there are fewer addresses, with their number, or what ENOMEM
  * means else. Returns `text`. */

@@ -115,7 +115,8 @@ static void tell_of_addresses(uint64_t n_bytes, int fd)
     notice_about(fd,
                  "is mapped directly: a view takes twice the addresses for %s, and this process "
                  "has them for %s in one piece",
-                 size_format(n_bytes, size), size_format(address_space_free_bytes(), all));
+                 size_format(n_bytes, size),
+                 size_format(address_space_free_bytes(2 * n_bytes), all));
 }
 
 static struct view *find_model(size_t n_bytes, int fd, off64_t offset)
