@@ -28,17 +28,14 @@ void model_files_done(struct model_files *files)
 
 uint64_t model_files_unit_bytes(const struct model_files *files)
 {
-    enum { SMALLEST = 1 << 20, LARGE = 8 << 20, PARTS = 128, PARTS_MAX = 2048 };
+    enum { LEAST = 8 << 20, UNITS_MAX = 2048 };
     uint64_t bytes = 0;
     struct stat status;
 
     for (size_t i = 0; i < files->n_fds; i++)
         if (fstat(files->fds[i], &status) == 0)
             bytes += (uint64_t)status.st_size;
-    uint64_t unit_bytes = bytes / PARTS < LARGE ? bytes / PARTS : LARGE;
-    if (unit_bytes < bytes / PARTS_MAX)
-        unit_bytes = bytes / PARTS_MAX;
-    return unit_bytes > SMALLEST ? unit_bytes : SMALLEST;
+    return bytes / UNITS_MAX > LEAST ? bytes / UNITS_MAX : LEAST;
 }
 
 void model_files_failure_done(struct model_files_failure *failure)

@@ -33,8 +33,8 @@ int model_files_open(const char *path, int fd, bool by_directory, struct model_f
 void model_files_done(struct model_files *files); /* a zeroed one is allowed */
 
 /* `unitBytes` of LoadModel for programs that map the files. Views stream through places of the
- * largest unit's size, so these are a small part of the model; but a view cannot hold more than
- * some thousand units. */
+ * largest unit's size, but each unit takes time of its own, and a view cannot hold more than some
+ * thousand. */
 uint64_t model_files_unit_bytes(const struct model_files *files);
 
 /* Sets the model's name. 0; -EINVAL if it is a definition, which has its own name; -ENOMEM. */
