@@ -64,24 +64,22 @@ static int ask(struct session *session, json_t *names)
 {
     const char *wait = session->arguments->wait, *list = session->arguments->unit_list;
     uint64_t wait_usec = 0;
+    _cleanup_(json_decrefp) json_t *units = unit_list_json(list);
     json_t *name;
     size_t i;
     int r = EXIT_DONE;
 
+    if (list && !units)
+        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     if (wait)
         duration_parse(wait, &wait_usec); /* arguments.c has checked it */
-    json_array_foreach (names, i, name) {
-        json_t *units = unit_list_json(list);
-        if (list && !units)
-            r = error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
-        if (r != EXIT_DONE)
-            break;
-        r = session_send(session, "Acquire",
-                         json_pack("{s:s, s:O, s:o*, s:o*}", "model", session->subject.model,
-                                   "layer", name, "units", units, "waitUsec",
-                                   wait ? json_integer((json_int_t)wait_usec) : NULL),
-                         false, NULL);
-    }
+    json_array_foreach (names, i, name)
+        if (r == EXIT_DONE)
+            r = session_send(session, "Acquire",
+                             json_pack("{s:s, s:O, s:O*, s:o*}", "model", session->subject.model,
+                                       "layer", name, "units", units, "waitUsec",
+                                       wait ? json_integer((json_int_t)wait_usec) : NULL),
+                             false, NULL);
     return r;
 }
 
