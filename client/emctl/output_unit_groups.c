@@ -57,22 +57,25 @@ static const char *age_of(json_int_t at_usec, char text[static DURATION_TEXT_MAX
     return text;
 }
 
-static int compare_uses(const void *left, const void *right)
+/* The units that were used last, the latest first. */
+static const char *name_hottest(const struct row *rows, size_t n, char text[static HOT_TEXT_MAX])
 {
-    const struct row *a = left, *b = right;
-    return (a->used_at_usec < b->used_at_usec) - (a->used_at_usec > b->used_at_usec);
-}
+    const struct row *hot[HOT_MAX + 1]; /* one more is dropped each time */
+    size_t n_hot = 0, n_text = 0;
 
-/* The units that were used last, the latest first. Sorts the rows. */
-static const char *name_hottest(struct row *rows, size_t n, char text[static HOT_TEXT_MAX])
-{
-    size_t n_text = 0;
-
+    for (size_t i = 0; i < n; i++) {
+        size_t at = n_hot;
+        if (rows[i].used_at_usec <= 0)
+            continue;
+        for (; at > 0 && hot[at - 1]->used_at_usec < rows[i].used_at_usec; at--)
+            hot[at] = hot[at - 1];
+        hot[at] = &rows[i];
+        n_hot += n_hot < HOT_MAX;
+    }
     text[0] = '\0';
-    qsort(rows, n, sizeof *rows, compare_uses);
-    for (size_t i = 0; i < n && i < HOT_MAX && rows[i].used_at_usec > 0; i++)
+    for (size_t i = 0; i < n_hot; i++)
         n_text += (size_t)snprintf(text + n_text, HOT_TEXT_MAX - n_text, "%s%.10s",
-                                   i > 0 ? " " : "", rows[i].name + rows[i].n_base + 1);
+                                   i > 0 ? " " : "", hot[i]->name + hot[i]->n_base + 1);
     return text;
 }
 
@@ -92,13 +95,13 @@ static int add_row(struct libscols_table *table, const struct row *row)
     return table_add_line(table, cells, COLUMNS, 0, row->is_unit ? NULL : "bold");
 }
 
-/* The rows of one layer's units, which the call may sort. */
-static int add_group(struct libscols_table *table, struct row *rows, size_t n, bool shows_units)
+/* The rows of one layer's units. */
+static int add_group(struct libscols_table *table, const struct row *rows, size_t n,
+                     bool shows_units)
 {
     json_int_t bytes = 0, unit_bytes = 0, n_resident = 0, resident_bytes = 0, used_at_usec = 0;
     char name[256], numbers[2][NUMBER_TEXT_MAX], sizes[3][SIZE_TEXT_MAX];
     char age[DURATION_TEXT_MAX], hottest[HOT_TEXT_MAX];
-    int r = 0;
 
     for (size_t i = 0; i < n; i++) {
         bytes += rows[i].bytes;
@@ -108,10 +111,6 @@ static int add_group(struct libscols_table *table, struct row *rows, size_t n, b
         used_at_usec = used_at_usec > rows[i].used_at_usec ? used_at_usec : rows[i].used_at_usec;
     }
     snprintf(name, sizeof name, "%.*s", (int)rows->n_base, rows->name);
-    struct row *sorted = reallocarray(NULL, n, sizeof *sorted);
-    if (!sorted)
-        return -ENOMEM;
-    memcpy(sorted, rows, n * sizeof *sorted);
     const char *cells[COLUMNS] = {name,
                                   output_number((json_int_t)n, numbers[0]),
                                   output_size(unit_bytes, sizes[0]),
@@ -119,9 +118,8 @@ static int add_group(struct libscols_table *table, struct row *rows, size_t n, b
                                   output_number(n_resident, numbers[1]),
                                   output_size(resident_bytes, sizes[2]),
                                   age_of(used_at_usec, age),
-                                  name_hottest(sorted, n, hottest)};
-    r = table_add_line(table, cells, COLUMNS, 0, "bold");
-    free(sorted);
+                                  name_hottest(rows, n, hottest)};
+    int r = table_add_line(table, cells, COLUMNS, 0, "bold");
     for (size_t i = 0; shows_units && i < n && r == 0; i++)
         r = add_row(table, &rows[i]);
     return r;
