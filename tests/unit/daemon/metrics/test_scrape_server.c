@@ -18,16 +18,21 @@ enum { N_SCRAPERS = 2 * SCRAPE_CONNECTIONS_MAX };
 
 static bool has_no_descriptor, has_no_memory;
 
+static struct event_base *base;
+static struct sockaddr_in address; /* of the server */
+static struct scrape_server *server;
+static int n_formatted;
+
 /* libevent's call. With a real limit of descriptors, valgrind would accept and lose the connection.
  */
-__attribute__((visibility("default"))) int accept4(int fd, struct sockaddr *restrict address,
+__attribute__((visibility("default"))) int accept4(int fd, struct sockaddr *restrict peer,
                                                    socklen_t *restrict n_bytes, int flags)
 {
     if (has_no_descriptor) {
         errno = EMFILE;
         return -1;
     }
-    return (int)syscall(SYS_accept4, fd, address, n_bytes, flags);
+    return (int)syscall(SYS_accept4, fd, peer, n_bytes, flags);
 }
 
 /* libevent's call. The kernel needs memory only to add. */
@@ -43,31 +48,45 @@ __attribute__((visibility("default"))) int epoll_ctl(int epoll, int what, int fd
 
 static int format(char text[static SCRAPE_TEXT_BYTES_MAX], void *context)
 {
-    int *n_formatted = context;
-    ++*n_formatted;
+    int *n = context;
+    ++*n;
     memset(text, 'x', SCRAPE_TEXT_BYTES_MAX);
     return SCRAPE_TEXT_BYTES_MAX;
 }
 
 /* Listens on a free port of loopback. */
-static int listen_on(struct sockaddr_in *ret_address)
+static int listen_on_address(void)
 {
-    socklen_t n_bytes = sizeof *ret_address;
+    socklen_t n_bytes = sizeof address;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    *ret_address =
+    address =
         (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)ret_address, n_bytes), 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, n_bytes), 0);
     ck_assert_int_eq(listen(fd, N_SCRAPERS), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)ret_address, &n_bytes), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &n_bytes), 0);
     return fd;
 }
 
-static int scrape(const struct sockaddr_in *address)
+static void setup(void)
+{
+    base = event_base_new();
+    n_formatted = 0;
+    ck_assert_int_eq(scrape_server_new(base, listen_on_address(), format, &n_formatted, &server),
+                     0);
+}
+
+static void teardown(void)
+{
+    scrape_server_free(server);
+    event_base_free(base);
+}
+
+static int scrape(void)
 {
     static const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(connect(fd, (const struct sockaddr *)address, sizeof *address), 0);
+    ck_assert_int_eq(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
     ck_assert_int_eq(send(fd, request, sizeof request - 1, 0), sizeof request - 1);
     return fd;
 }
@@ -82,7 +101,7 @@ static bool has_ended(int fd, size_t *n_bytes)
     return n == 0 || (n < 0 && errno == ECONNRESET);
 }
 
-static void loop_until_ended(struct event_base *base, int fd, size_t *ret_bytes)
+static void loop_until_ended(int fd, size_t *ret_bytes)
 {
     *ret_bytes = 0;
     while (!has_ended(fd, ret_bytes))
@@ -92,16 +111,11 @@ static void loop_until_ended(struct event_base *base, int fd, size_t *ret_bytes)
 
 START_TEST(test_many_at_once)
 {
-    struct event_base *base = event_base_new();
-    struct sockaddr_in address;
-    struct scrape_server *server;
-    int fds[N_SCRAPERS], n_formatted = 0;
+    int fds[N_SCRAPERS];
     size_t n_bytes[N_SCRAPERS] = {0}, n_answered = 0;
 
-    ck_assert_int_eq(scrape_server_new(base, listen_on(&address), format, &n_formatted, &server),
-                     0);
     for (int i = 0; i < N_SCRAPERS; i++)
-        fds[i] = scrape(&address);
+        fds[i] = scrape();
     uint64_t began_usec = clock_monotonic_usec();
     size_t n_before, n_now = count_open();
     for (int turn = 0; turn < SCRAPE_CONNECTIONS_MAX; turn++) {
@@ -124,32 +138,22 @@ START_TEST(test_many_at_once)
     ck_assert_uint_ge(clock_monotonic_usec() - began_usec,
                       (N_SCRAPERS - 1) * SCRAPE_APART_USEC / 2);
     ck_assert_int_ge(n_formatted, 1);
-    scrape_server_free(server);
-    event_base_free(base);
 }
 END_TEST
 
 /* No descriptor is free for a while. Then the scraper that waited is answered. */
 START_TEST(test_no_descriptor)
 {
-    struct event_base *base = event_base_new();
-    struct sockaddr_in address;
-    struct scrape_server *server;
-    int n_formatted = 0;
     size_t n_bytes;
 
-    ck_assert_int_eq(scrape_server_new(base, listen_on(&address), format, &n_formatted, &server),
-                     0);
-    int fd = scrape(&address);
+    int fd = scrape();
     has_no_descriptor = true;
     for (int turn = 0; turn < 4; turn++)
         ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
     ck_assert_int_eq(n_formatted, 0);
     has_no_descriptor = false;
-    loop_until_ended(base, fd, &n_bytes);
+    loop_until_ended(fd, &n_bytes);
     ck_assert_uint_gt(n_bytes, SCRAPE_TEXT_BYTES_MAX);
-    scrape_server_free(server);
-    event_base_free(base);
 }
 END_TEST
 
@@ -157,25 +161,17 @@ END_TEST
  * wait, and the next one is answered. */
 START_TEST(test_no_memory_to_listen)
 {
-    struct event_base *base = event_base_new();
-    struct sockaddr_in address;
-    struct scrape_server *server;
-    int n_formatted = 0;
     size_t n_bytes;
 
-    ck_assert_int_eq(scrape_server_new(base, listen_on(&address), format, &n_formatted, &server),
-                     0);
-    int answered = scrape(&address);
+    int answered = scrape();
     ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0); /* accepts it, and rests */
     has_no_memory = true;
-    loop_until_ended(base, scrape(&address), &n_bytes);
+    loop_until_ended(scrape(), &n_bytes);
     ck_assert_uint_eq(n_bytes, 0);
     has_no_memory = false;
     close(answered);
-    loop_until_ended(base, scrape(&address), &n_bytes);
+    loop_until_ended(scrape(), &n_bytes);
     ck_assert_uint_gt(n_bytes, SCRAPE_TEXT_BYTES_MAX);
-    scrape_server_free(server);
-    event_base_free(base);
 }
 END_TEST
 
@@ -183,28 +179,21 @@ END_TEST
  * number is somebody else's, who keeps it. */
 START_TEST(test_no_memory_to_read)
 {
-    struct event_base *base = event_base_new();
-    struct sockaddr_in address;
-    struct scrape_server *server;
-    int n_formatted = 0;
     size_t n_bytes = 0;
 
-    ck_assert_int_eq(scrape_server_new(base, listen_on(&address), format, &n_formatted, &server),
-                     0);
-    int refused = scrape(&address);
+    int refused = scrape();
     has_no_memory = true;
     ck_assert_int_eq(event_base_loop(base, EVLOOP_ONCE), 0);
     has_no_memory = false;
     ck_assert(has_ended(refused, &n_bytes));
     int other = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    loop_until_ended(base, scrape(&address), &n_bytes);
+    loop_until_ended(scrape(), &n_bytes);
     ck_assert_uint_gt(n_bytes, SCRAPE_TEXT_BYTES_MAX);
-    scrape_server_free(server);
+    server = scrape_server_free(server);
     ck_assert_int_ge(event_base_loop(base, EVLOOP_NONBLOCK), 0); /* libevent closes only here */
     ck_assert_int_ge(fcntl(other, F_GETFD), 0);
     close(other);
     close(refused);
-    event_base_free(base);
 }
 END_TEST
 
@@ -212,6 +201,7 @@ int main(void)
 {
     Suite *suite = suite_create("scrape_server");
     TCase *tcase = tcase_create("scrape_server");
+    tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, test_many_at_once);
     tcase_add_test(tcase, test_no_descriptor);
     tcase_add_test(tcase, test_no_memory_to_listen);
