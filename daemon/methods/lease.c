@@ -28,9 +28,8 @@ struct holder *holder_new(struct leases *leases, const struct peer *peer)
     return holder;
 }
 
-static void give_back(struct lease *lease)
+static void give_back(struct holder *holder, struct lease *lease)
 {
-    struct holder *holder = lease->holder;
     scheduler_unpin_lease(holder->leases->scheduler, lease->layer, lease->is_mapped);
     if (lease->view) {
         client_view_hold(lease->view, -(int64_t)layer_definition(lease->layer)->bytes);
@@ -57,7 +56,7 @@ void holder_end_connection(struct holder *holder)
 bool holder_release_portion(struct holder *holder)
 {
     for (unsigned n = LEASES_PORTION; n > 0 && !TAILQ_EMPTY(&holder->list); n--)
-        give_back(TAILQ_FIRST(&holder->list));
+        give_back(holder, TAILQ_FIRST(&holder->list));
     return !TAILQ_EMPTY(&holder->list);
 }
 
@@ -67,7 +66,7 @@ struct holder *holder_free(struct holder *holder)
         return NULL;
     holder_end_connection(holder);
     while (!TAILQ_EMPTY(&holder->list))
-        give_back(TAILQ_FIRST(&holder->list));
+        give_back(holder, TAILQ_FIRST(&holder->list));
     LIST_REMOVE(holder, entry);
     free(holder);
     return NULL;
@@ -100,7 +99,6 @@ static struct lease *add(struct holder *holder, struct layer *layer, uint64_t id
         return NULL;
     *lease = (struct lease){
         .layer = layer,
-        .holder = holder,
         .id = id,
         .is_mapped = holder->lock_id > 0,
     };
@@ -181,7 +179,7 @@ int lease_release(struct holder *holder, uint64_t id)
     for (lease = TAILQ_FIRST(&holder->list); lease; lease = next) {
         next = TAILQ_NEXT(lease, entry);
         if (lease->id == id && !lease->is_of_run) {
-            give_back(lease);
+            give_back(holder, lease);
             r = 0;
         } else if (r == 0) {
             break; /* those with one id are neighbours */
@@ -251,7 +249,7 @@ struct client_run *client_run_end(struct client_run *run)
     if (!run)
         return NULL;
     if (run->lease)
-        give_back(run->lease);
+        give_back(run->holder, run->lease);
     scheduler_end_run(run->holder->leases->scheduler, run->run);
     LIST_REMOVE(run, entry);
     run->holder->n_runs--;
@@ -271,7 +269,7 @@ struct client_run *client_run_find(const struct holder *holder, uint64_t id)
 void client_run_leave(struct client_run *run, uint64_t now_usec)
 {
     if (run->lease)
-        give_back(TAKE_PTR(run->lease));
+        give_back(run->holder, TAKE_PTR(run->lease));
     scheduler_run_leave(run->holder->leases->scheduler, run->run, now_usec);
 }
 

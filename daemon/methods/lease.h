@@ -17,16 +17,16 @@ enum {
     RUNS_OF_MEMBERS_MAX = SCHEDULER_RUNS_MAX - 64 /* 64 are kept for administrators */
 };
 
-/* A client's hold on a layer. For units of a layer a client gets several, with one id. */
+/* A client's hold on a layer. For units of a layer a client gets several, with one id. A view has one
+ * for each unit, so it is small. */
 struct lease {
     TAILQ_ENTRY(lease) entry;
     struct layer *layer;
-    struct holder *holder;
     struct client_view *view; /* that it is held for; or NULL */
-    uint64_t id;              /* never used again */
-    bool is_of_run;           /* only its run can release it */
-    bool is_mapped;           /* the holder has a lock; see scheduler_pin_lease */
-    bool is_streamed;         /* of its view; see view_plan_leased */
+    uint64_t id : 61;         /* never used again */
+    bool is_of_run : 1;       /* only its run can release it */
+    bool is_mapped : 1;       /* the holder has a lock; see scheduler_pin_lease */
+    bool is_streamed : 1;     /* of its view; see view_plan_leased */
 };
 TAILQ_HEAD(lease_list, lease);
 
