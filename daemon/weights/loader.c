@@ -40,7 +40,7 @@ struct fill {
     atomic_bool skipped; /* a step did not write its bytes */
     _Atomic uint64_t written_bytes;
     struct holes_wait wait;   /* while it waits, the job is not submitted */
-    bool is_ahead;            /* nobody has asked for the layer yet */
+    bool is_repeated;         /* see read_modes_choose */
     atomic_bool has_modes;    /* how its files are read is chosen */
     struct chunk_list chunks; /* empty in a simulation */
 };
@@ -130,11 +130,15 @@ static int write_chunk(struct fill *fill, const struct chunk *chunk)
         memset(buffer, 0, chunk->n_bytes);
         return 0;
     }
-    int r = read_modes_choose(&fill->loader->modes, fill->layer, fill->is_ahead, &fill->chunks,
+    int r = read_modes_choose(&fill->loader->modes, fill->layer, fill->is_repeated, &fill->chunks,
                               &fill->has_modes);
     if (r < 0)
         return r;
-    return read_chunk(&fill->layer->model->definition->files[chunk->source], buffer, chunk);
+    struct weight_file *file = &fill->layer->model->definition->files[chunk->source];
+    read_modes_begin_read(&fill->loader->modes, file);
+    r = read_chunk(file, buffer, chunk);
+    read_modes_end_read(&fill->loader->modes, file);
+    return r;
 }
 
 /* Commits new pages, even if no client wants the layer any more, so that the ledger stays exact.
@@ -263,7 +267,7 @@ int loader_fill(struct loader *loader, struct layer *layer, uid_t uid, enum fill
     fill->job.file = layer->model->definition;
     fill->job.uid = uid;
     fill->job.n_steps = 1;
-    fill->is_ahead = layer->ahead;
+    fill->is_repeated = layer->ahead || urgency == FILL_PROMPT;
     fill->job.is_behind = urgency == FILL_BEHIND;
     fill->workers = urgency == FILL_PROMPT ? loader->prompt_workers : loader->workers;
     if (loader->backing) {

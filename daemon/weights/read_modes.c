@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <sys/uio.h>
 
-enum { PROBE_INTERVAL_USEC = 1000000 };
+enum { PROBE_INTERVAL_USEC = 1000000, PROBE_INTERVAL_MAX_USEC = 64 * PROBE_INTERVAL_USEC };
 
 /* On the stack of the thread that makes it. */
 struct read_mode_choice {
@@ -67,25 +67,66 @@ void weight_file_set_direct(struct weight_file *file, bool direct)
         file->direct_refused = true;
 }
 
-/* Whether to probe the file. A run reads the same layers again and again, so it must not pay for
- * probes each time. */
-static bool is_due(bool is_ahead, const struct weight_file *file, uint64_t now_usec)
+/* A run or a view must not pay for probes each time, nor make the file warm by its probes. */
+static bool is_due(bool is_repeated, const struct weight_file *file, uint64_t now_usec)
 {
-    return !is_ahead || now_usec >= file->probed_usec + PROBE_INTERVAL_USEC;
+    return !is_repeated || now_usec >= file->probed_usec + file->probe_interval_usec;
 }
 
-static void follow_page_cache(bool is_ahead, const struct chunk_list *chunks, uint32_t source,
+/* Whether the file is not being read. Then reads wait until end_probe. */
+static bool begin_probe(struct read_modes *modes, struct weight_file *file)
+{
+    pthread_mutex_lock(&modes->lock);
+    bool begins = file->n_reads == 0;
+    file->is_probed = begins;
+    pthread_mutex_unlock(&modes->lock);
+    return begins;
+}
+
+static void end_probe(struct read_modes *modes, struct weight_file *file)
+{
+    pthread_mutex_lock(&modes->lock);
+    file->is_probed = false;
+    pthread_mutex_unlock(&modes->lock);
+    pthread_cond_broadcast(&modes->changed);
+}
+
+void read_modes_begin_read(struct read_modes *modes, struct weight_file *file)
+{
+    pthread_mutex_lock(&modes->lock);
+    while (file->is_probed)
+        pthread_cond_wait(&modes->changed, &modes->lock);
+    file->n_reads++;
+    pthread_mutex_unlock(&modes->lock);
+}
+
+void read_modes_end_read(struct read_modes *modes, struct weight_file *file)
+{
+    pthread_mutex_lock(&modes->lock);
+    file->n_reads--;
+    pthread_mutex_unlock(&modes->lock);
+}
+
+static void follow_page_cache(struct read_modes *modes, bool is_repeated,
+                              const struct chunk_list *chunks, uint32_t source,
                               struct weight_file *file)
 {
-    uint64_t now_usec = clock_monotonic_usec();
-    if (!is_due(is_ahead, file, now_usec))
+    uint64_t now_usec = clock_monotonic_usec(), interval_usec = file->probe_interval_usec * 2;
+
+    if (!is_due(is_repeated, file, now_usec) || !begin_probe(modes, file))
         return;
-    file->probed_usec = now_usec;
     weight_file_set_direct(file, false);
-    weight_file_set_direct(file, !is_warm(chunks, source, file));
+    bool warm = is_warm(chunks, source, file);
+    weight_file_set_direct(file, !warm);
+    end_probe(modes, file);
+    file->probed_usec = now_usec;
+    file->probe_interval_usec = warm || interval_usec < PROBE_INTERVAL_USEC ? PROBE_INTERVAL_USEC
+                                : interval_usec < PROBE_INTERVAL_MAX_USEC
+                                    ? interval_usec
+                                    : PROBE_INTERVAL_MAX_USEC;
 }
 
-static int choose(const struct read_modes *modes, const struct layer *layer, bool is_ahead,
+static int choose(struct read_modes *modes, const struct layer *layer, bool is_repeated,
                   const struct chunk_list *chunks)
 {
     const struct definition *definition = layer->model->definition;
@@ -106,7 +147,7 @@ static int choose(const struct read_modes *modes, const struct layer *layer, boo
         if (file->direct_refused)
             continue;
         if (modes->io == IO_AUTO)
-            follow_page_cache(is_ahead, chunks, source, file);
+            follow_page_cache(modes, is_repeated, chunks, source, file);
         else
             weight_file_set_direct(file, modes->io == IO_DIRECT);
     }
@@ -122,7 +163,7 @@ static bool is_in_progress(const struct read_modes *modes, const struct definiti
     return false;
 }
 
-int read_modes_choose(struct read_modes *modes, const struct layer *layer, bool is_ahead,
+int read_modes_choose(struct read_modes *modes, const struct layer *layer, bool is_repeated,
                       const struct chunk_list *chunks, atomic_bool *is_chosen)
 {
     struct read_mode_choice choice = {.definition = layer->model->definition};
@@ -137,7 +178,7 @@ int read_modes_choose(struct read_modes *modes, const struct layer *layer, bool 
     pthread_mutex_unlock(&modes->lock);
 
     if (!atomic_load(is_chosen)) {
-        r = choose(modes, layer, is_ahead, chunks);
+        r = choose(modes, layer, is_repeated, chunks);
         atomic_store(is_chosen, r == 0);
     }
 

@@ -120,12 +120,17 @@ static inline void done(struct layer *layer, int error, void *context)
     bench.result[layer->index] = error;
 }
 
-static inline void start(struct layer *layer)
+static inline void start_as(struct layer *layer, enum fill_urgency urgency)
 {
     reserve(layer);
     bench.n_done[layer->index] = 0;
-    ck_assert_int_eq(loader_fill(bench.loader, layer, 0, FILL_ORDINARY, done, NULL), 0);
+    ck_assert_int_eq(loader_fill(bench.loader, layer, 0, urgency, done, NULL), 0);
     ck_assert_ptr_nonnull(layer->fill);
+}
+
+static inline void start(struct layer *layer)
+{
+    start_as(layer, FILL_ORDINARY);
 }
 
 static inline void await_count(const unsigned *n_done)

@@ -199,14 +199,17 @@ START_TEST(auto_follows_the_page_cache)
         check_bytes(layer);
         forget(layer);
 
-        /* It is not checked again, because a load has just read from it. */
+        /* It is not checked again for a run or a view, because a load has just read from it. */
         file->probed_usec = clock_monotonic_usec() + 3600 * UINT64_C(1000000);
-        layer->ahead = 1;
-        drop_from_cache(reader);
-        ck_assert_int_eq(fill(layer), 0);
-        ck_assert(!is_direct(file));
-        check_bytes(layer);
-        forget(layer);
+        for (int is_for_view = 0; is_for_view <= 1; is_for_view++) {
+            layer->ahead = !is_for_view;
+            drop_from_cache(reader);
+            start_as(layer, is_for_view ? FILL_PROMPT : FILL_ORDINARY);
+            ck_assert_int_eq(await(layer), 0);
+            ck_assert(!is_direct(file));
+            check_bytes(layer);
+            forget(layer);
+        }
         file->probed_usec = 0;
 
         /* And cold again. */
@@ -214,6 +217,44 @@ START_TEST(auto_follows_the_page_cache)
         if (resident_bytes(file) == 0)
             ck_assert(stays_cold(layer, reader, 1));
         close(reader);
+    }
+}
+END_TEST
+
+/* A probe of a warm file clears O_DIRECT. */
+START_TEST(no_probe_while_the_file_is_read)
+{
+    struct read_modes modes;
+    struct chunk_list chunks = {0};
+    struct piece piece = {0, 0, file_bytes, 0};
+    atomic_bool is_chosen = false;
+
+    begin_with_files(IO_DIRECT, 2);
+    add_file(file_bytes);
+    struct weight_file *file = &bench.files[0];
+    if (takes_direct(file)) {
+        struct layer *layer = define(11, &piece, 1);
+        ck_assert_int_eq(fill(layer), 0);
+        int reader = reopen_for_writing(file);
+        char *bytes = malloc(file_bytes);
+        ck_assert_int_eq(pread(reader, bytes, file_bytes, 0), file_bytes);
+        free(bytes);
+        close(reader);
+        read_modes_init(&modes, IO_AUTO);
+        ck_assert_int_eq(chunk_list_make(layer, bench.arena, LOADER_CHUNK_BYTES, &chunks), 0);
+
+        read_modes_begin_read(&modes, file);
+        ck_assert_int_eq(read_modes_choose(&modes, layer, false, &chunks, &is_chosen), 0);
+        ck_assert(is_chosen);
+        ck_assert(is_direct(file));
+        read_modes_end_read(&modes, file);
+
+        is_chosen = false;
+        ck_assert_int_eq(read_modes_choose(&modes, layer, false, &chunks, &is_chosen), 0);
+        ck_assert(!is_direct(file));
+        free(chunks.elements);
+        read_modes_done(&modes);
+        forget(layer);
     }
 }
 END_TEST
@@ -323,6 +364,7 @@ int main(void)
     tcase_add_loop_test(tcase, ends_of_files, 0, N_IO_MODES);
     tcase_add_test(tcase, the_mode_that_was_asked_for);
     tcase_add_test(tcase, auto_follows_the_page_cache);
+    tcase_add_test(tcase, no_probe_while_the_file_is_read);
     tcase_add_test(tcase, falls_back_where_direct_is_refused);
     tcase_add_loop_test(tcase, two_at_once, 0, N_IO_MODES);
     tcase_add_test(tcase, zeros_between_and_behind);
