@@ -12,11 +12,26 @@ static bool is_large(const struct item *item, uint64_t unit_bytes)
     return item->entry->bytes >= unit_bytes / WEIGHTS_SMALL_PART;
 }
 
-/* Whether the item begins a part: a large tensor does, but its further names do not. */
-static bool begins_part(const struct grouping *grouping, uint32_t i, uint64_t unit_bytes)
+static uint64_t count_bytes(const struct grouping *grouping, const struct group *group)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = group->first; i < group->first + group->n_items; i++)
+        if (i == group->first || grouping->items[i].entry != grouping->items[i - 1].entry)
+            bytes += grouping->items[i].entry->bytes;
+    return bytes;
+}
+
+/* Whether item `i`, which follows the part's items, begins another part: the first large tensor
+ * does, and one with which the part would be too large. A tensor's further names do not. */
+static bool begins_part(const struct grouping *grouping, const struct group *part, uint32_t i,
+                        uint64_t unit_bytes)
 {
     const struct item *item = &grouping->items[i];
-    return is_large(item, unit_bytes) && (i == 0 || item[-1].entry != item->entry);
+
+    return item[-1].entry != item->entry && is_large(item, unit_bytes) &&
+           (!is_large(item - 1, unit_bytes) ||
+            count_bytes(grouping, part) + item->entry->bytes > unit_bytes);
 }
 
 /* Moves the small tensors of a group before the large ones. Otherwise the order stays. */
@@ -82,16 +97,6 @@ static bool has_units(const struct grouping *grouping, const struct group *group
     return false;
 }
 
-static uint64_t count_bytes(const struct grouping *grouping, const struct group *group)
-{
-    uint64_t bytes = 0;
-
-    for (uint32_t i = group->first; i < group->first + group->n_items; i++)
-        if (i == group->first || grouping->items[i].entry != grouping->items[i - 1].entry)
-            bytes += grouping->items[i].entry->bytes;
-    return bytes;
-}
-
 static int cut_group(struct grouping *grouping, uint32_t index, uint64_t unit_bytes)
 {
     struct group whole = grouping->groups[index];
@@ -118,7 +123,7 @@ static int cut_group(struct grouping *grouping, uint32_t index, uint64_t unit_by
     struct group *part = &grouping->groups[index];
     part->n_items = 1;
     for (uint32_t i = whole.first + 1; i < whole.first + whole.n_items; i++) {
-        if (!begins_part(grouping, i, unit_bytes)) {
+        if (!begins_part(grouping, part, i, unit_bytes)) {
             part->n_items++;
             continue;
         }

@@ -18,6 +18,8 @@ static const struct {
     {"b.0.norm 4 b.0.q 40 b.0.bias 7 b.0.k 40", "b.0:1=b.0.norm,b.0.bias b.0:2=b.0.q b.0:3=b.0.k"},
     {"b.0.q 40 b.0.k 40 b.0.norm 4", "b.0:1=b.0.norm b.0:2=b.0.q b.0:3=b.0.k"},
     {"b.0.q 40 b.0.none 0 b.0.k 40", "b.0:2=b.0.none,b.0.q b.0:3=b.0.k"},
+    {"b.0.norm 4 b.0.q 20 b.0.k 20 b.0.v 20 b.0.up 40 b.0.o 24",
+     "b.0:1=b.0.norm b.0:2=b.0.q,b.0.k,b.0.v b.0:3=b.0.up,b.0.o"},
     {"e.w 40 b.0.q 9 e.v 40", "e:1=e.w e:2=e.v b.0=b.0.q"},
 };
 
