@@ -69,20 +69,21 @@ static struct job *take(struct workers *workers, struct job_queue *queue)
     return job;
 }
 
+/* The caller signals `wake`, without the lock, because a thread that is woken runs at once. */
 static void push_ready(struct workers *workers, struct job *job)
 {
     job_queue_push(job->is_behind ? &workers->behind : &workers->ready, job);
-    pthread_cond_signal(&workers->wake);
 }
 
-static void finish_if_over(struct workers *workers, struct job *job)
+/* Returns whether the caller must write to `event_fd`, without the lock. */
+static bool finish_if_over(struct workers *workers, struct job *job)
 {
     if (job->next_step < job->n_steps || job->n_running > 0)
-        return;
+        return false;
     if (job->error == 0 && job->n_finished < job->n_steps)
         job->error = -ECANCELED;
     job_queue_push(&workers->finished, job);
-    eventfd_write(workers->event_fd, 1);
+    return true;
 }
 
 static void set_stalled(struct worker *worker, bool is_stalled)
@@ -96,21 +97,23 @@ static void set_stalled(struct worker *worker, bool is_stalled)
         pthread_cond_broadcast(&workers->wake); /* for the jobs that were held */
 }
 
-/* Called and left with the lock held. */
-static void run_step(struct workers *workers, struct worker *worker, struct job *job)
+/* Called and left with the lock held. Returns what finish_if_over does. */
+static bool run_step(struct workers *workers, struct worker *worker, struct job *job)
 {
     if (job->error != 0 || job_cancelled(job)) {
         job->next_step = job->n_steps;
-        finish_if_over(workers, job);
-        return;
+        return finish_if_over(workers, job);
     }
     uint64_t index = job->next_step++;
+    bool has_more = job->next_step < job->n_steps;
     job->n_running++;
-    if (job->next_step < job->n_steps)
+    if (has_more)
         push_ready(workers, job);
     worker->job = job;
     atomic_store(&worker->moved_usec, clock_monotonic_usec());
     pthread_mutex_unlock(&workers->lock);
+    if (has_more)
+        pthread_cond_signal(&workers->wake);
     int r = job->step(job, index);
     pthread_mutex_lock(&workers->lock);
     worker->job = NULL;
@@ -120,7 +123,7 @@ static void run_step(struct workers *workers, struct worker *worker, struct job 
         job->error = r;
     else if (r >= 0)
         job->n_finished++;
-    finish_if_over(workers, job);
+    return finish_if_over(workers, job);
 }
 
 static void *run(void *argument)
@@ -134,12 +137,15 @@ static void *run(void *argument)
     pthread_mutex_lock(&workers->lock);
     while (workers->n_alive - workers->n_stalled <= workers->n_threads) {
         struct job *job = take(workers, &workers->ready) ?: take(workers, &workers->behind);
-        if (job)
-            run_step(workers, worker, job);
-        else if (workers->stopping)
+        if (!job && workers->stopping)
             break;
-        else
+        if (!job) {
             pthread_cond_wait(&workers->wake, &workers->lock);
+        } else if (run_step(workers, worker, job)) {
+            pthread_mutex_unlock(&workers->lock);
+            eventfd_write(workers->event_fd, 1);
+            pthread_mutex_lock(&workers->lock);
+        }
     }
     workers->n_alive--;
     worker->has_ended = true;
@@ -265,22 +271,27 @@ void workers_submit(struct workers *workers, struct job *job)
     job->error = 0;
     job->is_abandoned = false;
     pthread_mutex_lock(&workers->lock);
-    atomic_init(&job->cancelled, workers->stopping);
-    if (workers->stopping) {
+    bool is_over = workers->stopping;
+    atomic_init(&job->cancelled, is_over);
+    if (is_over) {
         job->next_step = job->n_steps;
         finish_if_over(workers, job);
     } else {
         push_ready(workers, job);
     }
     pthread_mutex_unlock(&workers->lock);
+    if (is_over)
+        eventfd_write(workers->event_fd, 1);
+    else
+        pthread_cond_signal(&workers->wake);
 }
 
 void workers_hurry(struct workers *workers, struct job *job)
 {
+    bool is_queued = false;
     pthread_mutex_lock(&workers->lock);
     if (job->is_behind) {
         struct job_queue others = {0};
-        bool is_queued = false;
         for (struct job *other; (other = job_queue_pop(&workers->behind));) {
             is_queued |= other == job;
             if (other != job)
@@ -292,6 +303,8 @@ void workers_hurry(struct workers *workers, struct job *job)
             push_ready(workers, job);
     }
     pthread_mutex_unlock(&workers->lock);
+    if (is_queued)
+        pthread_cond_signal(&workers->wake);
 }
 
 void workers_cancel(struct workers *workers, struct job *job)
