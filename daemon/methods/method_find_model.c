@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { PIECES_A_REPLY = 100 }; /* a program that maps a file parses them in its own memory */
+
 struct finding {
     struct manager *manager;
     struct call *call;
@@ -88,9 +90,9 @@ static void proceed(struct finding *finding)
             break;
         }
         char file[WEIGHT_FILE_ID_MAX];
-        struct file_piece_row rows[REPLY_ELEMENTS_MAX];
+        struct file_piece_row rows[PIECES_A_REPLY];
         size_t n = 0;
-        while (n < REPLY_ELEMENTS_MAX && !last) {
+        while (n < PIECES_A_REPLY && !last) {
             if (next_piece(finding, model, &rows[n]))
                 n++;
             else
