@@ -142,6 +142,31 @@ static void stream(struct client_view *view, struct layer *layer)
 }
 
 /* A layer that is leased ahead leaves a place for each view that has none. */
+START_TEST(one_view_reads_ahead_into_all_places)
+{
+    struct layer *layers[16];
+    unsigned n = 0;
+
+    begin(8); /* 4 of them for streaming */
+    struct model *model = ADD_MODEL(&fixture, "m", 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1);
+    join(0, model);
+    for (unsigned i = 0; i < 12; i++)
+        if (views[0].plan->keep[i])
+            stream(&views[0], &model->layers[i]);
+        else
+            layers[n++] = &model->layers[i];
+    ck_assert_uint_eq(n, 8);
+    for (unsigned i = 0; i < 3; i++)
+        stream(&views[0], layers[i]);
+    ck_assert(view_plan_may_read_ahead(&views[0], layers[3]));
+    join(1, model); /* another begins, for which a place stays */
+    ck_assert(!view_plan_may_read_ahead(&views[0], layers[3]));
+    for (unsigned i = 0; i < 2; i++)
+        view_plan_leave(&views[i]);
+    end();
+}
+END_TEST
+
 START_TEST(places)
 {
     struct layer *layers[16];
@@ -196,6 +221,7 @@ int main(void)
 
     tcase_add_test(tests, shares);
     tcase_add_test(tests, everything);
+    tcase_add_test(tests, one_view_reads_ahead_into_all_places);
     tcase_add_test(tests, sizes);
     tcase_add_test(tests, room_for_others);
     tcase_add_test(tests, places);
