@@ -28,7 +28,7 @@ void model_files_done(struct model_files *files)
 
 uint64_t model_files_unit_bytes(const struct model_files *files)
 {
-    enum { LEAST = 8 << 20, UNITS_MAX = 2048 };
+    enum { LEAST = 4 << 20, UNITS_MAX = 2048 };
     uint64_t bytes = 0;
     struct stat status;
 

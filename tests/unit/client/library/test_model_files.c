@@ -253,8 +253,8 @@ static uint64_t unit_bytes(uint64_t first_bytes, uint64_t second_bytes)
 
 START_TEST(units)
 {
-    ck_assert_uint_eq(unit_bytes(1, 0), 8 * MIB);
-    ck_assert_uint_eq(unit_bytes(8192 * MIB, 8192 * MIB), 8 * MIB);
+    ck_assert_uint_eq(unit_bytes(1, 0), 4 * MIB);
+    ck_assert_uint_eq(unit_bytes(4096 * MIB, 4096 * MIB), 4 * MIB);
     ck_assert_uint_eq(unit_bytes(16384 * MIB, 16384 * MIB), 16 * MIB);
 }
 END_TEST
