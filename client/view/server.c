@@ -17,7 +17,8 @@
 
 enum {
     RETRY_MSEC = RESIDENCY_RETRY_USEC / 1000, /* between two tries to connect again */
-    REST_MSEC = 100,              /* without a fault, then streamed units are released */
+    REST_MSEC = 100, /* without a fault, then streamed units are released */
+    TICK_MSEC = 1,
     GRACE_USEC = 30 * 1000 * 1000 /* the default of EDGEMIND_VIEW_GRACE */
 };
 
@@ -237,6 +238,20 @@ static bool needs_daemon(struct server *server)
            (for_units(server, unit_is_mapped, NULL) || for_units(server, is_wanted, NULL));
 }
 
+/* Linux may leave two threads of an engine, which spin, on one processor for 20 ms while another is
+ * idle. A processor that becomes idle looks for threads that wait elsewhere. So while a view
+ * streams, this thread sleeps only shortly at a time. */
+static int wait_for(struct pollfd *fds, nfds_t n, int timeout_msec, bool is_streaming)
+{
+    int ready = 0;
+
+    if (!is_streaming)
+        return poll(fds, n, timeout_msec);
+    for (int msec = 0; ready == 0 && msec < timeout_msec; msec += TICK_MSEC)
+        ready = poll(fds, n, TICK_MSEC);
+    return ready;
+}
+
 static void wait_for_work(struct server *server)
 {
     struct residency *residency = &server->residency;
@@ -250,7 +265,8 @@ static void wait_for_work(struct server *server)
     uint64_t n;
 
     bool retries = needs_daemon(server) || residency->must_retry;
-    int ready = poll(fds, 3, retries ? RETRY_MSEC : is_streaming ? REST_MSEC : -1);
+    int timeout_msec = is_streaming ? REST_MSEC : -1;
+    int ready = wait_for(fds, 3, retries ? RETRY_MSEC : timeout_msec, is_streaming);
     ssize_t r = fds[0].revents ? read(views.wake_fd, &n, sizeof n) : 0;
     (void)r;
     residency->must_retry = false;
