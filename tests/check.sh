@@ -166,6 +166,7 @@ stage faults python3 tests/faults/faults.py "$build" 11
 stage large-pages large_pages
 stage demo bash tests/demo.sh "$build"
 stage sanitizers sanitized
+stage tsan bash tests/tsan.sh "$build"
 stage valgrind under_valgrind
 stage soak soak
 stage fuzz bash tests/fuzz/run.sh "$build" 10
