@@ -118,7 +118,8 @@ large_pages() {
         unit "$build" env "${with[@]}" timeout 300 || status=1
     done
     (cd tests/integration && env "${with[@]}" BUILD="$build" python3 -W error::ResourceWarning -m unittest -v \
-        test_ffn test_leases_bytes test_leases_readonly test_library test_map test_pieces test_units) || status=1
+        test_ffn test_leases_bytes test_leases_readonly test_library test_main_job test_map test_pieces test_restart \
+        test_restart_leases test_units test_weights) || status=1
     return $status
 }
 

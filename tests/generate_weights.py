@@ -39,6 +39,7 @@ GGUF_DTYPES = {
     "Q1_0": (128, 18, 41), "Q2_0": (64, 18, 42),
 }
 
+BLOCK = 4096  # bytes; `shift` counts from a multiple of it
 PERIOD = 1048583  # a prime: two pages are alike only if they are 4 GiB apart
 GGUF_UINT16, GGUF_UINT32, GGUF_INT32, GGUF_STRING, GGUF_ARRAY = 2, 4, 5, 8, 9
 
@@ -131,7 +132,7 @@ def write_file(path, header, placed, seed, values=None):
 
 
 def write_safetensors(path, tensors, seed=0, shift=None, metadata=None, values=None):
-    """`shift`: the data begins that many bytes after a multiple of 4096."""
+    """`shift`: the data begins that many bytes after a multiple of BLOCK."""
     members, offset, places = {}, 0, []
     if metadata:
         members["__metadata__"] = metadata
@@ -142,7 +143,7 @@ def write_safetensors(path, tensors, seed=0, shift=None, metadata=None, values=N
         places.append((tensor, offset, n_bytes))
         offset += n_bytes
     text = json.dumps(members, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8 if shift is None else (shift - len(text) - 8) % 4096)
+    text += b" " * (-len(text) % 8 if shift is None else (shift - len(text) - 8) % BLOCK)
     data = 8 + len(text)
     placed = [Placed(*tensor, data + offset, n_bytes, path) for tensor, offset, n_bytes in places]
     return write_file(path, struct.pack("<Q", len(text)) + text, placed, seed, values)
@@ -228,7 +229,7 @@ def write_gguf(path, tensors, seed=0, shift=None, alignment=32, name=None, versi
         if shift % alignment:
             raise ValueError(f"shift {shift} is not a multiple of the alignment {alignment}")
         empty = gguf_string("padding") + struct.pack("<I", GGUF_STRING)
-        room = (shift - len(header([empty + gguf_string("")]))) % 4096
+        room = (shift - len(header([empty + gguf_string("")]))) % BLOCK
         head = header([empty + gguf_string("-" * room)])
     placed = [Placed(*tensor, len(head) + offset, n_bytes, path) for tensor, offset, n_bytes in places]
     return write_file(path, head, placed, seed)
@@ -248,7 +249,7 @@ def main():
     parser.add_argument("--embedding-bytes", type=size, default=64 << 10, metavar="SIZE",
                         help="of the embedding and of the head; 0: blocks only")
     parser.add_argument("--dtypes", default="BF16,F32", help="of each block's tensors")
-    parser.add_argument("--shift", type=int, help="bytes of the data's first page before the data")
+    parser.add_argument("--shift", type=int, help="bytes of the data's first 4096 before the data")
     parser.add_argument("--alignment", type=int, default=32, help="of GGUF's tensors")
     parser.add_argument("--vocabulary", type=int, default=0, help="tokens in GGUF's metadata")
     parser.add_argument("--name", help="GGUF's general.name")

@@ -34,7 +34,6 @@ LOG_LINES = 40  # printed of a failed test's log
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MIB = 1 << 20
 ARENA = "/memfd:edgemind-arena"
-EVEN, ODD = 8396800, 8392704  # bytes of ffn10's layers: 1024 -> 2048 and 2048 -> 1024, f32, bias
 EMULATED = EMCTL.exists() and EMCTL.read_bytes()[:2] == b"#!"  # scripts that run a foreign program
 
 # A file of lines "module.Class.test reason": tests that cannot run here, as in an emulator.
@@ -45,6 +44,12 @@ SKIP = dict(line.split(maxsplit=1) for line in pathlib.Path(SKIP_FILE).read_text
 INTERFACES = wire.load_interfaces(INTERFACE_FILE.read_text())
 
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the daemons, too
+
+
+def whole_pages(n_bytes):
+    """What a layer of so many bytes takes of the arena, if it begins on a page."""
+    return -(-n_bytes // PAGE) * PAGE
+
 
 needs_preloading = unittest.skipIf(EMULATED, "nothing is preloaded into an emulated program")
 

@@ -2,10 +2,11 @@
 import json
 import unittest
 
-from harness import EVEN, FFN10, MIB, ODD, PAGE, TestCase, sized_model
+from harness import FFN10, MIB, PAGE, TestCase, sized_model, whole_pages
 
-SIX = 3 * (EVEN + ODD)  # of ffn10's ten layers, what 50 MiB hold
-FREE = 50 * MIB - SIX
+EVEN, ODD = 8396800, 8392704  # bytes of ffn10's layers: 1024 -> 2048 and 2048 -> 1024, f32, bias
+TWO = whole_pages(EVEN) + whole_pages(ODD)
+FREE = 50 * MIB - 3 * TWO  # of ffn10's ten layers, 50 MiB hold six
 
 
 def layers_of(daemon, model):
@@ -37,10 +38,10 @@ class Ffn10(TestCase):
                     "loads": 10, "reloads": 0, "bytesLoaded": 5 * (EVEN + ODD)}
         self.assertEqual({key: scheduler[key] for key in expected}, expected)
         arena = stats["arena"]
-        expected = {"capacityBytes": 50 * MIB, "usedBytes": 2 * (EVEN + ODD),
-                    "freeBytes": 50 * MIB - 2 * (EVEN + ODD), "leasedBytes": 0,
-                    "committedBytes": 50 * MIB, "highWaterBytes": SIX, "pageBytes": PAGE,
-                    "largestFreeBytes": 50 * MIB - 2 * (EVEN + ODD), "backing": "plain-pages",
+        expected = {"capacityBytes": 50 * MIB, "usedBytes": 2 * TWO,
+                    "freeBytes": 50 * MIB - 2 * TWO, "leasedBytes": 0,
+                    "committedBytes": 50 * MIB, "highWaterBytes": 3 * TWO, "pageBytes": PAGE,
+                    "largestFreeBytes": 50 * MIB - 2 * TWO, "backing": "plain-pages",
                     "commit": "boot"}
         self.assertEqual({key: arena[key] for key in expected}, expected)
         self.assertEqual(resident(self.daemon, "ffn10"), dense(6, 9))
@@ -52,17 +53,17 @@ class Ffn10(TestCase):
         self.assertEqual(resident(self.daemon, "ffn10"), dense(0, 5))
         self.assertEqual(self.daemon.call("List")["models"],
                          [{"name": "ffn10", "layers": 10, "residentLayers": 6,
-                           "bytes": 5 * (EVEN + ODD), "residentBytes": SIX,
+                           "bytes": 5 * (EVEN + ODD), "residentBytes": 3 * (EVEN + ODD),
                            "deletedFiles": 0, "hits": 0, "misses": 7, "evictions": 0, "loads": 6,
-                           "reloads": 0, "bytesLoaded": SIX, "views": 0}])
+                           "reloads": 0, "bytesLoaded": 3 * (EVEN + ODD), "views": 0}])
         found = self.assertVarlinkError("MustUnload", self.daemon.call, "LoadLayer", model="ffn10",
                                         layer="dense_6", onFull="ask")
         self.assertEqual((found["requestedBytes"], found["availableBytes"], found["capacityBytes"]),
-                         (EVEN, FREE, 50 * MIB))
+                         (whole_pages(EVEN), FREE, 50 * MIB))
         self.assertEqual(found["victimsTotal"], 6)
         self.assertEqual(sorted(v["layer"] for v in found["victims"]), dense(0, 5))
         self.assertEqual({v["model"] for v in found["victims"]}, {"ffn10"})
-        self.assertEqual(sum(v["bytes"] for v in found["victims"]), SIX)
+        self.assertEqual(sum(v["bytes"] for v in found["victims"]), 3 * (EVEN + ODD))
         self.assertExit(5, self.daemon.emctl("load-layer", "--on-full=ask", "ffn10", "dense_6"))
         self.assertEqual(resident(self.daemon, "ffn10"), dense(0, 5))
         scheduler = self.daemon.stats()["scheduler"]
@@ -126,7 +127,7 @@ class Ffn10(TestCase):
             size = EVEN if i % 2 == 0 else ODD
             self.assertEqual(layer, {"name": "dense_%d" % i, "tensors": 2, "bytes": size,
                                      "state": "resident" if there else "absent",
-                                     "footprintBytes": size if there else 0,
+                                     "footprintBytes": whole_pages(size) if there else 0,
                                      "extents": 1 if there else 0})
 
     def test_already_loaded_not_found(self):

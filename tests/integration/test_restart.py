@@ -108,9 +108,9 @@ class Residents(RestartTestCase):
         self.assertEqual(service.stats()["arena"]["largestFreeBytes"], 16 * PAGE)
 
     def test_many_layers_of_many_models(self):
-        service = self.service(capacity="32M")
+        service = self.service(capacity=40 * 100 * PAGE)
         for i in range(40):
-            service.call("LoadModel", definition=sized_model("m%02d" % i, *[i * 100 + 1] * 100))
+            service.call("LoadModel", definition=sized_model("m%02d" % i, *[i * PAGE // 40 + 1] * 100))
         before = service.stats()
         service.restart()
         after = service.stats()

@@ -4,7 +4,7 @@ import os
 import signal
 import unittest
 
-from harness import MIB, sized_model, wait_until
+from harness import MIB, PAGE, sized_model, wait_until
 from leasing import Leaser, write_model
 from service_manager import Reader, RestartTestCase
 
@@ -59,7 +59,7 @@ class Held(LeasesOverARestart):
                 busy = self.assertVarlinkError("Busy", self.daemon.call, method, parameters)
                 self.assertHeld(busy, leases)
             # Layers that are not held are evicted, and held layers are not.
-            self.daemon.call("LoadModel", definition=sized_model("n", 2 * MIB - 9999))
+            self.daemon.call("LoadModel", definition=sized_model("n", 2 * MIB - 2 * PAGE))
             self.assertEqual(self.resident("m"), set(leases))
             self.assertHeld(self.assertVarlinkError(
                 "Busy", self.daemon.call, "LoadModel",
@@ -111,7 +111,7 @@ class Held(LeasesOverARestart):
             client.lease("Next", run=run, fill=fills["b.0"])
             self.assertEqual(self.holders(), [("b.2", None), ("b.0", os.getpid())])
             client.call("EndRun", run=run)
-            self.daemon.call("LoadModel", definition=sized_model("n", 3 * MIB - 9999))
+            self.daemon.call("LoadModel", definition=sized_model("n", 3 * MIB - PAGE))
             self.assertEqual(self.resident("m"), {"b.2"})
             self.assertHeld(self.assertVarlinkError("Busy", self.daemon.call, "Reset"), ["b.2"])
             self.daemon.call("UnloadModel", model="n")

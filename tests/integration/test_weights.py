@@ -7,7 +7,7 @@ import re
 import tempfile
 import unittest
 
-from harness import MIB, sized_model
+from harness import MIB, PAGE, sized_model
 from machine import writable_setting
 from weight_files import WRITE, WeightsTestCase, every_dtype, generate, make_cold, sha256
 
@@ -26,7 +26,7 @@ class EveryByte(WeightsTestCase):
                     path = directory / ("model.%s" % kind)
                     placed = WRITE[kind](str(path), tensors, seed=7, shift=shift, **alignment)
                     if shift is not None:
-                        self.assertEqual(placed[0].offset % 4096, shift)
+                        self.assertEqual(placed[0].offset % generate.BLOCK, shift)
                     last = placed[-1]
                     self.assertEqual(last.offset + last.bytes, path.stat().st_size)
                     make_cold(path)
@@ -60,7 +60,8 @@ class EveryByte(WeightsTestCase):
 
     def check_ways(self, directory, **options):
         for io in ("direct", "buffered", "auto"):
-            daemon = self.start(capacity="8M", io=io, **options)
+            # Half of it holds every layer, with two pages that are only a part of it.
+            daemon = self.start(capacity=8 * MIB + 128 * PAGE, io=io, **options)
             self.check_everything(daemon, directory, io if io != "auto" else None)
             daemon.stop()
 
@@ -88,7 +89,7 @@ def directory_takes_direct(directory):
 
 
 class LargerPages(WeightsTestCase):
-    """The bytes are also right if a page is not 4 KiB."""
+    """The bytes are also right if the arena has huge pages."""
 
     def check(self, **options):
         directory = self.disk()
