@@ -7,6 +7,15 @@ set -u -o pipefail
 build=${1:?usage: check.sh BUILD}
 logs=$build/logs
 mkdir -p "$logs"
+TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/edgemind-XXXXXX") || exit 1
+export TMPDIR
+chmod 1777 "$TMPDIR" # for tests of other users
+sanitized_build=
+clean_up() {
+    [ -z "$sanitized_build" ] || kill "$sanitized_build" 2>/dev/null
+    rm -rf --one-file-system "$TMPDIR"
+}
+trap clean_up EXIT
 export CK_DEFAULT_TIMEOUT=120 # seconds; Check's own four are soon over where there is other work
 passed=0 failed=0 skipped=0
 
@@ -133,7 +142,7 @@ build_sanitized() {
 sanitized() {
     wait "$sanitized_build"
     local status=$?
-    trap - EXIT
+    sanitized_build=
     [ $status -eq 0 ] || { cat "$logs/sanitized-build.log"; return 1; }
     unit "$build/sanitized"
 }
@@ -160,7 +169,6 @@ armhf() {
 stage unit unit "$build"
 build_sanitized &
 sanitized_build=$!
-trap 'kill "$sanitized_build" 2>/dev/null' EXIT
 stage integration integration
 # Only samples; `make check-faults` runs every allocation and system call.
 stage faults python3 tests/faults/faults.py "$build" 11

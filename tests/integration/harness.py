@@ -18,6 +18,7 @@ import tempfile
 import time
 import unittest
 
+import scratch
 import wire
 from machine import IS_ROOT, open_fds, proc_status, smaps_entry
 from notifications import Notifications
@@ -331,9 +332,9 @@ class TestCase(unittest.TestCase):
         finally:
             os.seteuid(0)
 
-    def directory(self):
+    def directory(self, place=None):
         """A private directory, removed after the test."""
-        path = pathlib.Path(tempfile.mkdtemp(prefix="em-"))
+        path = pathlib.Path(tempfile.mkdtemp(prefix="em-", dir=place and scratch.directory_in(place)))
         self.addCleanup(shutil.rmtree, path)
         return path
 

@@ -1,11 +1,8 @@
 """Damage to the ledger, to the arena's file and to the store: the start is cold and reports the
 reason, or it is warm. There are never wrong bytes."""
 import os
-import pathlib
 import random
-import shutil
 import struct
-import tempfile
 import unittest
 
 from harness import MIB, PAGE
@@ -142,9 +139,7 @@ class Damage(ColdTestCase):
         """The daemon does not change a foreign file, even if it is a memfd."""
         data = os.urandom(4 * MIB)
         for parent in ("/var/tmp", "/dev/shm"):
-            directory = pathlib.Path(tempfile.mkdtemp(prefix="em-", dir=parent))
-            self.addCleanup(shutil.rmtree, directory)
-            path = directory / "theirs"
+            path = self.directory(parent) / "theirs"
             path.write_bytes(data)
             os.chmod(path, 0o644)
             for flags in (os.O_RDWR, os.O_RDONLY):

@@ -6,10 +6,8 @@ import hashlib
 import os
 import pathlib
 import re
-import shutil
 import socket
 import sys
-import tempfile
 
 from harness import BUILD, INTERFACES, MIB, ROOT, TIMEOUT, TestCase, run
 from machine import IS_ROOT
@@ -125,23 +123,18 @@ class WeightsTestCase(TestCase):
         self.addCleanup(client.close)
         return client
 
-    def temporary(self, parent):
-        path = pathlib.Path(tempfile.mkdtemp(prefix="em-", dir=parent))
-        self.addCleanup(shutil.rmtree, path)
-        return path
-
     def disk(self):
         """A private directory on a disk, where direct reads are possible."""
         parent = disk_directory()
         if not parent:
             self.skipTest("needs a directory on a disk")
-        return self.temporary(parent)
+        return self.directory(parent)
 
     def memory(self):
         """A private directory in tmpfs."""
         if run("stat", "-f", "-c", "%T", "/dev/shm").out.strip() != "tmpfs":
             self.skipTest("needs a tmpfs at /dev/shm")
-        return self.temporary("/dev/shm")
+        return self.directory("/dev/shm")
 
     def overlay(self):
         """A private directory in an overlayfs whose layers are on a disk."""

@@ -15,13 +15,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char scratch[64];
+static char scratch[96];
 
 static inline void make_scratch(void)
 {
     const char *directory = getenv("TMPDIR");
 
-    snprintf(scratch, sizeof scratch, "%.30s/edgemind-test-XXXXXX", directory ? directory : "/tmp");
+    snprintf(scratch, sizeof scratch, "%.64s/edgemind-test-XXXXXX", directory ? directory : "/tmp");
     ck_assert_ptr_nonnull(mkdtemp(scratch));
 }
 
