@@ -5,38 +5,42 @@
 #include "tests/unit/scheduler_fixture.h"
 
 static const struct peer nobody = {.uid = 65534, .pid = 4711};
+static struct fixture fixture;
+static struct leases leases;
+static struct holder *holder;
+
+static void begin(void)
+{
+    setup(&fixture, 9 * PAGE, &policy_lru);
+    leases_init(&leases, fixture.scheduler);
+    holder = holder_new(&leases, &nobody);
+}
+
+static void end(void)
+{
+    holder = holder_free(holder);
+    scheduler_free(fixture.scheduler);
+}
 
 /* Pages that are wanted count once, too, and not if they are leased already. */
 START_TEST(test_pages_that_one_wants)
 {
-    struct fixture fixture;
-    struct leases leases;
     const struct lease *lease;
-    setup(&fixture, 9 * PAGE, &policy_lru);
-    leases_init(&leases, fixture.scheduler);
     struct model *model = ADD_MODEL(&fixture, "m", 1, 2, 4, 8);
-    struct holder *holder = holder_new(&leases, &nobody);
     load(&fixture, &model->layers[1], 0);
     ck_assert_int_eq(lease_take(holder, &model->layers[1], NULL, &lease), 0);
     struct layer *const layers[] = {&model->layers[3], &model->layers[1], &model->layers[0]};
     ck_assert_uint_eq(holder_pages(holder, &(struct layer_set){layers, 1, NULL}), 8 + 2);
     ck_assert_uint_eq(holder_pages(holder, &(struct layer_set){layers, 3, NULL}), 8 + 2 + 1);
     ck_assert_uint_eq(holder_pages(holder, NULL), 2);
-    holder_free(holder);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
 /* One release ends the leases of all units, and no others. */
 START_TEST(test_units)
 {
-    struct fixture fixture;
-    struct leases leases;
     const struct lease *lease;
-    setup(&fixture, 9 * PAGE, &policy_lru);
-    leases_init(&leases, fixture.scheduler);
     struct model *model = ADD_MODEL(&fixture, "m", 1, 2, 4);
-    struct holder *holder = holder_new(&leases, &nobody);
     load_all(&fixture, model);
     struct layer *const layers[] = {&model->layers[2], &model->layers[0]};
     ck_assert_int_eq(lease_take(holder, &model->layers[0], NULL, &lease), 0);
@@ -57,23 +61,17 @@ START_TEST(test_units)
     ck_assert_uint_eq(scheduler_pinned_pages(fixture.scheduler), 0);
 
     ck_assert_int_eq(lease_take_units(holder, &(struct layer_set){layers, 2, "m"}, &lease), 0);
-    holder_free(holder);
+    holder = holder_free(holder);
     ck_assert_uint_eq(scheduler_pinned_pages(fixture.scheduler), 0);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
 /* Each unit counts. What is refused holds nothing. */
 START_TEST(test_limit_with_units)
 {
-    struct fixture fixture;
-    struct leases leases;
     const struct lease *lease = NULL;
     int r = 0;
-    setup(&fixture, 9 * PAGE, &policy_lru);
-    leases_init(&leases, fixture.scheduler);
     struct model *model = ADD_MODEL(&fixture, "m", 1, 2, 4);
-    struct holder *holder = holder_new(&leases, &nobody);
     load_all(&fixture, model);
     struct layer *const layers[] = {&model->layers[0], &model->layers[1], &model->layers[2]};
     const struct layer_set set = {layers, 3, "m"};
@@ -85,8 +83,6 @@ START_TEST(test_limit_with_units)
     ck_assert_uint_eq(holder->n_leases, LEASES_PER_CONNECTION_MAX - 1);
     ck_assert_int_eq(lease_take(holder, layers[0], NULL, &lease), 0);
     ck_assert_int_eq(lease_take(holder, layers[0], NULL, &lease), -EMFILE);
-    holder_free(holder);
-    scheduler_free(fixture.scheduler);
 }
 END_TEST
 
@@ -94,6 +90,7 @@ int main(void)
 {
     Suite *suite = suite_create("lease_units");
     TCase *tcase = tcase_create("lease_units");
+    tcase_add_checked_fixture(tcase, begin, end);
     tcase_add_test(tcase, test_pages_that_one_wants);
     tcase_add_test(tcase, test_units);
     tcase_add_test(tcase, test_limit_with_units);
