@@ -6,11 +6,12 @@ import time
 import unittest
 
 from clocks import Clocks
-from harness import EMCTL, EMULATED, MIB, clean_environment, run, sanitized, sized_model, wait_until
+from harness import EMCTL, EMULATED, MIB, clean_environment, memory_file, run, sanitized, sized_model, wait_until
 from leasing import write_model
 from service_manager import Reader, RestartTestCase
 from machine import IS_ROOT
 from slow_files import READ, SlowFiles
+import wire
 
 HOUR, YEAR = 3600, 365 * 86400
 
@@ -140,6 +141,30 @@ class Stopped(Clocked):
         loading.result("LoadModel")
         self.assertEqual(self.daemon.stats()["scheduler"]["layersLoaded"], 2)
         self.assertBytes(self.daemon, "m", layers)
+
+
+class Plans(Clocked):
+    def test_a_plan_is_ended_at_its_limit(self):
+        self.daemon = self.service(capacity="16M", environment=self.clocks.environment)
+        found = wait_until(self.plan_too_long, "a plan that is not yet ready when its time is over")
+        self.assertEqual(found, {"limit": "microseconds of planning", "maximum": 10_000_000})
+        self.assertEqual(self.daemon.call("Plan", definition=sized_model("m", 1))["stepsTotal"], 1)
+
+    def plan_too_long(self):
+        """The daemon is stopped after the first of several forecasts. None if it has made all by then."""
+        with self.daemon.connect() as planner, memory_file(sized_model("m", *[1] * 8000)) as file:
+            forecasts = planner.stream("Plan", {"definitionFileDescriptor": 0, "passes": 25, "policy": "all"},
+                                       fds=[file.fileno()])
+            next(forecasts)
+            os.kill(self.daemon.pid, signal.SIGSTOP)
+            self.clocks.stop(11)
+            os.kill(self.daemon.pid, signal.SIGCONT)
+            try:
+                list(forecasts)
+            except wire.VarlinkError as refused:
+                self.assertEqual(refused.error, "LimitExceeded")
+                return refused.parameters
+        return None
 
 
 class Signals(RestartTestCase):

@@ -1,6 +1,7 @@
 """What is kept when a start fails temporarily, and what remains after a final stop."""
 import os
 import signal
+import socket
 import unittest
 
 from harness import MIB, wait_until
@@ -17,6 +18,30 @@ def is_ready(daemon):
 
 class Passing(RestartTestCase):
     """A temporary failure ends the start, and the next start is warm."""
+
+    def test_too_many_sockets(self):
+        """It takes up to 16 sockets. With one more it refuses to start, and says so."""
+        self.daemon = self.service(capacity="4M")
+        for _ in range(15):
+            passed = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.addCleanup(passed.close)
+            passed.bind("")  # a name of the kernel's choice
+            passed.listen(1)
+            self.daemon.store.add("more", passed.fileno())
+        self.daemon.restart()
+        self.assertWarm(self.daemon)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as last:
+            last.bind("")
+            last.listen(1)
+            self.daemon.store.add("more", last.fileno())
+            self.daemon.end()
+            self.daemon.start_again(ready=False)
+            self.assertFalse(is_ready(self.daemon))
+        self.assertGreater(self.daemon.process.returncode, 0)
+        self.assertIn("cannot use what the service manager passed: Too many open files", self.daemon.read_log())
+        self.daemon.store.drop("more")
+        self.daemon.start_again()
+        self.assertWarm(self.daemon)
 
     def test_too_few_descriptors(self):
         """Any of the descriptors cannot be opened."""

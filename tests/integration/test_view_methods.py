@@ -53,6 +53,23 @@ class Views(LeaseTestCase):
         wait_until(lambda: self.views() == [], "the view to end with its connection")
         self.assertUnharmed()
 
+    def test_a_load_whose_model_is_unloaded_while_it_waits_for_views(self):
+        holder, loading = self.client(), self.client()
+        view = self.begin(holder)
+        for i in range(4):
+            holder.lease(model="m", layer="l%d" % i, view=view)
+
+        def unloaded_in_time():
+            """False if the load had given up."""
+            loading.send_call("LoadModel", {"definition": sized_model("n", 2 * MIB)})
+            wait_until(lambda: self.waiting() > 0 or loading.readable(), "the load to wait")
+            self.daemon.call("UnloadModel", model="n")
+            error = loading.reply("LoadModel")["error"]
+            self.assertIn(error, ["io.edgemind.manager.NotFound", "io.edgemind.manager.Busy"])
+            return error.endswith("NotFound")
+        wait_until(unloaded_in_time, "a load that still waits when its model is unloaded")
+        self.assertUnharmed()
+
     def test_told(self):
         """Lists, statistics, plans, watchers and the log know views."""
         def known():
