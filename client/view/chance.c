@@ -2,11 +2,13 @@
  * unmapped by an engine's thread is found out when it is chosen. */
 #include "client/view/chance.h"
 
+#include "client/view/route_record.h"
 #include "client/view/views.h"
 #include "common/clock.h"
 #include "common/residency/layer_uses.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { WAKE_USEC = 20 /* what a fault costs the thread beside the server's work */ };
@@ -18,6 +20,7 @@ static const char *name_of(const void *view, uint32_t unit)
 
 int chance_init(struct view *view)
 {
+    static atomic_flag is_recorded = ATOMIC_FLAG_INIT; /* a view of this process */
     bool is_any = false;
 
     view->chance = (struct chance){.hold_bytes = UINT64_MAX};
@@ -27,7 +30,13 @@ int chance_init(struct view *view)
         return 0;
     view->chance.uses = layer_uses_new(name_of, view, view->table.n_units);
     view->chance.begun_usec = clock_monotonic_usec();
-    return view->chance.uses ? 0 : -ENOMEM;
+    if (!view->chance.uses)
+        return -ENOMEM;
+    const char *routes = getenv("EDGEMIND_VIEW_ROUTES");
+    if (!routes || !*routes || atomic_flag_test_and_set(&is_recorded))
+        return 0;
+    view->chance.routes = route_record_new(routes, &view->table);
+    return view->chance.routes ? 0 : -ENOMEM;
 }
 
 static bool is_in_arena(const struct unit *unit)
@@ -35,10 +44,11 @@ static bool is_in_arena(const struct unit *unit)
     return unit_is_mapped(unit) && unit->lease;
 }
 
-/* Whether the time for samples is not used up. */
+/* Whether the time for samples is not used up. A record needs all uses. */
 static bool may_sample(const struct chance *chance)
 {
-    return chance->spent_usec < (clock_monotonic_usec() - chance->begun_usec) / CHANCE_PART;
+    return chance->routes ||
+           chance->spent_usec < (clock_monotonic_usec() - chance->begun_usec) / CHANCE_PART;
 }
 
 static void arm(struct view *view, uint32_t unit, const struct faults *faults)
@@ -84,6 +94,8 @@ void chance_enter(struct view *view, uint32_t unit, const struct faults *faults)
                 return; /* another thread of the same pass */
         end_pass(view, faults);
     }
+    if (chance->routes)
+        route_record_use(chance->routes, unit);
     layer_uses_enter(chance->uses, unit, 0);
     layer_uses_add(chance->uses, unit);
     layer_uses_withdraw(chance->uses, unit);

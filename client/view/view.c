@@ -4,6 +4,7 @@
 
 #include "client/view/faults.h"
 #include "client/view/real.h"
+#include "client/view/route_record.h"
 #include "common/cleanup.h"
 #include "common/residency/layer_uses.h"
 
@@ -45,6 +46,7 @@ void view_free(struct view *view)
         if (!view->table.pieces[i].is_moved)
             unmap_spare(view, view->table.pieces[i].begin_bytes, view->table.pieces[i].end_bytes);
     layer_uses_free(view->chance.uses);
+    route_record_free(view->chance.routes);
     unit_table_done(&view->table);
     order_done(&view->order);
     free(view->units);

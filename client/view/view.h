@@ -68,6 +68,7 @@ struct chance {
     uint32_t n_in_use;
     uint64_t begun_usec, spent_usec; /* on sampling */
     uint64_t n_samples;
+    struct route_record *routes; /* NULL: they are not recorded */
 };
 
 struct faults;

@@ -1,4 +1,5 @@
 """Views of models with experts: each expert is leased by itself, and the views choose which stay."""
+import json
 import os
 import random
 import sys
@@ -69,6 +70,26 @@ class Experts(ViewTestCase):
             self.assertRight(process)
         self.assertHeld()
         self.assertServed()
+
+    def test_record(self):
+        """What a program uses is recorded, and can be replayed."""
+        self.serve("20M")
+        record = self.directory() / "route.csv"
+        process = self.reader("command", EDGEMIND_VIEW_ROUTES=str(record))
+        n_bytes = self.path.stat().st_size
+        process.stdin.write(b"%d\n%d\n" % (n_bytes, n_bytes))
+        process.stdin.close()
+        self.assertRight(process)
+        lines = record.read_text().splitlines()
+        layers = [line for line in lines if line.startswith("# layer=")]
+        rows = [tuple(map(int, line.split(","))) for line in lines if line.startswith("0,")]
+        n_units = [3] + [EXPERTS] * BLOCKS
+        self.assertEqual(len(layers), len(n_units))
+        self.assertEqual(sorted((step, layer, expert) for _, _, step, layer, _, expert in rows),
+                         [(step, layer, expert) for step in range(2)
+                          for layer, n in enumerate(n_units) for expert in range(n)])
+        replay = json.loads(self.daemon.emctl("plan", "--trace=%s" % record, "--capacity=20M", "--json").out)
+        self.assertEqual((replay["tokens"], replay["uses"]), (1, sum(n_units)))
 
     def test_harm(self):
         """Readers get the right bytes, and the arena keeps its size, while other clients lease and
