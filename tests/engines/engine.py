@@ -84,7 +84,7 @@ def weights(place):
 
 def mixture(place):
     path = place / "moe.gguf"
-    if not path.exists():
+    if not path.exists() or path.stat().st_mtime < pathlib.Path(generate_moe.__file__).stat().st_mtime:
         partial = path.with_suffix(".partial")
         generate_moe.write(partial, *MIXTURE)
         partial.rename(path)

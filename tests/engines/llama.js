@@ -1,10 +1,18 @@
 // llama.cpp by node-llama-cpp's addon, with nothing of ours: maps a GGUF file and generates tokens, always
 // the likeliest. Prints a line for each: the token, the milliseconds that it took, and the milliseconds since
 // 1970 when it was there.
-//     node llama.js ADDON FILE TOKENS [THREADS]
+//     node llama.js ADDON FILE TOKENS [THREADS [text]]
+// With random weights it soon repeats one token. With "text" it reads a text instead, always the same one:
+// 2,000 words that are as frequent as those of a language, the n-th in proportion to 1 / n (Zipf).
 const { dirname } = require("path");
-const [, , addonPath, file, count, threads = 2] = process.argv;
+const [, , addonPath, file, count, threads = 2, text] = process.argv;
 const addon = require(addonPath);
+let state = 1;
+
+function nextWord() {
+    state = state * 48271 % 2147483647; // Park and Miller's generator
+    return Math.floor(2000 ** (state / 2147483647));
+}
 
 async function main() {
     addon.markLoaded();
@@ -33,7 +41,7 @@ async function main() {
         const end = performance.now();
         console.log(token, (end - begin).toFixed(3), (performance.timeOrigin + end).toFixed(3));
         position += input.length;
-        input = [token];
+        input = [text ? nextWord() : token];
     }
 }
 
