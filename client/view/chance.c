@@ -44,13 +44,6 @@ static bool is_in_arena(const struct unit *unit)
     return unit_is_mapped(unit) && unit->lease;
 }
 
-/* Whether the time for samples is not used up. A record needs all uses. */
-static bool may_sample(const struct chance *chance)
-{
-    return chance->routes ||
-           chance->spent_usec < (clock_monotonic_usec() - chance->begun_usec) / CHANCE_PART;
-}
-
 static void arm(struct view *view, uint32_t unit, const struct faults *faults)
 {
     uint64_t begun_usec = clock_monotonic_usec();
@@ -76,7 +69,8 @@ static void end_pass(struct view *view, const struct faults *faults)
 
     for (uint32_t i = 0; i < chance->n_in_use; i++) {
         end_use(view, chance->in_use[i]);
-        if (is_in_arena(&view->units[chance->in_use[i]]) && may_sample(chance))
+        if (is_in_arena(&view->units[chance->in_use[i]]) &&
+            chance_may_sample(chance, clock_monotonic_usec()))
             arm(view, chance->in_use[i], faults);
     }
     chance->n_in_use = 0;

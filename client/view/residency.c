@@ -287,8 +287,11 @@ void residency_resolve(struct residency *residency, struct view *view, uint32_t 
         look_for_copies(view, index);
     if (atomic_load(&unit->state) == UNIT_ARMED)
         disarm(residency, view, index);
-    else
+    else {
+        uint64_t begun_usec = clock_monotonic_usec();
         fetch(residency, view, index);
+        view->chance.read_usec += clock_monotonic_usec() - begun_usec;
+    }
     if (!unit_is_mapped(unit)) {
         if (atomic_load(&unit->state) == UNIT_PLAIN) {
             views_lock();

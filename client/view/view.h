@@ -67,6 +67,7 @@ struct chance {
     uint32_t in_use[CHANCE_IN_USE_MAX]; /* used in this pass, so they stay; the oldest first */
     uint32_t n_in_use;
     uint64_t begun_usec, spent_usec; /* on sampling */
+    uint64_t read_usec;              /* how long threads have waited for units */
     uint64_t n_samples;
     struct route_record *routes; /* NULL: they are not recorded */
 };
