@@ -71,8 +71,10 @@ never_includes() {
     grep -nE "^#include [<\"]($pattern)" "$@"
 }
 # What writes to a persistent file: neither the daemon nor a library does, so that a loss of power damages none.
+# A record of routes, which is only made on demand, is right up to any row.
 written_files() {
-    git ls-files 'common/*.[ch]' 'proto/*.[ch]' 'daemon/*.[ch]' 'client/*.[ch]' 'client/python/*.py' ':!client/emctl/whole_file.c' |
+    git ls-files 'common/*.[ch]' 'proto/*.[ch]' 'daemon/*.[ch]' 'client/*.[ch]' 'client/python/*.py' ':!client/emctl/whole_file.c' \
+        ':!client/view/route_record.c' |
         xargs grep -nE 'O_CREAT|O_TMPFILE|mko?stemp|creat\(|rename(at2?)? ?\(|\.write_(text|bytes)\(|open(at)?\([^)]*"([wax]|r[be]*\+)'
 }
 own_header_first() {
@@ -135,7 +137,7 @@ rule 'a source, header, test or script has at most 400 lines' sizes
 rule 'arena, scheduler and residency know neither JSON, loop, clock nor I/O' never_includes \
     'jansson|event2|systemd|time|sys/[^q]|fcntl|unistd|common/(json|clock|log)' \
     daemon/arena/arena.[ch] daemon/scheduler/*.[ch] common/residency/*.[ch]
-rule 'only client/emctl/whole_file.c writes files' written_files
+rule 'only client/emctl/whole_file.c writes files, and routes are recorded' written_files
 rule 'a source includes its own header first' own_header_first
 rule 'no test includes a source file' grep -rnE --include='*.[ch]' '#include ".*\.c"' tests
 rule 'only common/page.h asks for the size of a page' page_asked_elsewhere
