@@ -1,7 +1,5 @@
-/* First scans, then parses. The scan knows only tokens, not the grammar. For a well-formed text it
- * counts at least as many values as jansson will make, and finds the longest token; jansson detects
- * malformed texts. The scan also finds the start of the token at which jansson failed, because
- * jansson reports only where it stopped reading. */
+/* First scans, then parses. The scan also finds the start of the token at which jansson failed,
+ * because jansson reports only where it stopped reading. */
 #include "common/json.h"
 
 #include "common/json_matches.h"
@@ -13,104 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-__attribute__((format(printf, 4, 5))) static void
-set_problem(struct json_problem *problem, const char *text, size_t offset, const char *format, ...)
-{
-    size_t line_start = 0;
-    va_list arguments;
-
-    problem->line = 1;
-    for (const char *p = text; (p = memchr(p, '\n', (size_t)(text + offset - p))); p++) {
-        problem->line++;
-        line_start = (size_t)(p + 1 - text);
-    }
-    problem->column = (unsigned)(offset - line_start) + 1;
-    va_start(arguments, format);
-    vsnprintf(problem->message, sizeof problem->message, format, arguments);
-    va_end(arguments);
-}
-
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-static bool is_punctuation(char c)
-{
-    return c == '{' || c == '}' || c == '[' || c == ']' || c == ',' || c == ':';
-}
-
-/* Moves `*offset` to the end of the next token and returns the token's start; n_bytes if there is
- * none. */
-static size_t next_token(const char *text, size_t n_bytes, size_t *offset)
-{
-    size_t i = *offset;
-
-    while (i < n_bytes && is_space(text[i]))
-        i++;
-    size_t start = i;
-    if (i < n_bytes && text[i] == '"') {
-        for (i++; i < n_bytes && text[i] != '"'; i++)
-            if (text[i] == '\\')
-                i++;
-        i++;
-    } else if (i < n_bytes && is_punctuation(text[i])) {
-        i++;
-    } else {
-        while (i < n_bytes && !is_space(text[i]) && !is_punctuation(text[i]) && text[i] != '"')
-            i++;
-    }
-    *offset = i < n_bytes ? i : n_bytes;
-    return start;
-}
-
-static int scan(const char *text, size_t n_bytes, const struct json_limits *limits,
-                size_t *ret_token_bytes, struct json_problem *problem)
-{
-    *ret_token_bytes = 0;
-    if (n_bytes > limits->max_bytes) {
-        set_problem(problem, text, limits->max_bytes, "longer than %zu bytes", limits->max_bytes);
-        return -E2BIG;
-    }
-    const char *nul = memchr(text, '\0', n_bytes);
-    if (nul) {
-        set_problem(problem, text, (size_t)(nul - text), "NUL byte");
-        return -EBADMSG;
-    }
-
-    size_t depth = 0, n_values = 0;
-    for (size_t offset = 0;;) {
-        size_t token = next_token(text, n_bytes, &offset);
-        if (token == n_bytes)
-            return 0;
-        if (offset - token > *ret_token_bytes)
-            *ret_token_bytes = offset - token;
-        char c = text[token];
-        if (c == ',' || c == ':')
-            continue;
-        if (c == ']' || c == '}') {
-            depth -= depth > 0;
-            continue;
-        }
-        bool is_nested = c == '[' || c == '{';
-        if (is_nested && depth == limits->max_depth) {
-            set_problem(problem, text, token, "nested deeper than %zu levels", depth);
-            return -E2BIG;
-        }
-        if (c == '"' && limits->max_string_bytes > 0 && offset - token > limits->max_string_bytes) {
-            set_problem(problem, text, token, "string longer than %zu bytes",
-                        limits->max_string_bytes);
-            return -E2BIG;
-        }
-        depth += is_nested;
-        n_values += is_nested ? 2 : 1;
-        if (n_values > limits->max_values) {
-            set_problem(problem, text, token, "more than %zu values", limits->max_values);
-            return -E2BIG;
-        }
-    }
-}
-
 /* The place to report if jansson stopped at `stop`: that byte if it is inside a string, otherwise
  * the start of the token that was read last. */
 static size_t culprit(const char *text, size_t n_bytes, size_t stop)
@@ -118,7 +18,7 @@ static size_t culprit(const char *text, size_t n_bytes, size_t stop)
     size_t offset = 0, token;
 
     do {
-        token = next_token(text, n_bytes, &offset);
+        token = json_next_token(text, n_bytes, &offset);
     } while (offset < stop && offset < n_bytes);
     if (token >= stop || (text[token] == '"' && offset != stop))
         return stop;
@@ -152,7 +52,7 @@ static int refuse(const char *text, size_t n_bytes, json_error_t *error,
 
     /* jansson does not report a failed allocation. */
     if (error->text[0] == '\0' || json_error_code(error) == json_error_out_of_memory) {
-        set_problem(problem, text, 0, "out of memory");
+        json_set_problem(problem, text, 0, "out of memory");
         return -ENOMEM;
     }
     if (stop > n_bytes)
@@ -168,7 +68,7 @@ static int refuse(const char *text, size_t n_bytes, json_error_t *error,
     if (stop < n_bytes && text[stop] == '"' &&
         (strncmp(error->text, "invalid token", strlen("invalid token")) == 0 ||
          strncmp(error->text, "string or '}' expected", strlen("string or '}' expected")) == 0)) {
-        set_problem(problem, text, 0, "out of memory");
+        json_set_problem(problem, text, 0, "out of memory");
         return -ENOMEM;
     }
     /* The text after " near " comes from the peer. */
@@ -179,7 +79,7 @@ static int refuse(const char *text, size_t n_bytes, json_error_t *error,
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (strncmp(error->text, texts[i].theirs, strlen(texts[i].theirs)) == 0)
             message = texts[i].ours;
-    set_problem(problem, text, stop, "%s", message);
+    json_set_problem(problem, text, stop, "%s", message);
     return -EBADMSG;
 }
 
@@ -197,7 +97,7 @@ int json_parse(const char *text, size_t n_bytes, const struct json_limits *limit
     json_error_t error;
     size_t token_bytes;
 
-    int r = scan(text, n_bytes, limits, &token_bytes, ret_problem);
+    int r = json_scan(text, n_bytes, limits, &token_bytes, ret_problem);
     if (r < 0)
         return r;
     uint64_t failures = json_memory_failures();
@@ -205,7 +105,7 @@ int json_parse(const char *text, size_t n_bytes, const struct json_limits *limit
     /* Whatever it says, or made of the text. */
     if (json_memory_failures() != failures || (json && !is_whole(failures, text, n_bytes, json))) {
         json_decref(json);
-        set_problem(ret_problem, text, 0, "out of memory");
+        json_set_problem(ret_problem, text, 0, "out of memory");
         return -ENOMEM;
     }
     if (!json)

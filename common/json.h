@@ -8,24 +8,9 @@
  * Duplicate keys and invalid UTF-8 are refused. Thread-safe. */
 #pragma once
 
+#include "common/json_scan.h"
+
 #include <jansson.h>
-#include <stddef.h>
-
-struct json_limits {
-    size_t max_bytes;
-    size_t max_depth;  /* `[[1]]` has depth 2 */
-    size_t max_values; /* a scalar and an object's key count as one, an array and an object as two,
-                          because they take more memory */
-    size_t max_string_bytes; /* in the text, with its quotes: jansson needs five times as much while
-                                it reads one; 0: no limit of its own */
-};
-
-/* Where and why a text was refused. line and column count from 1; column is in bytes. */
-struct json_problem {
-    unsigned line;
-    unsigned column;
-    char message[160];
-};
 
 /* Parses `n_bytes` bytes with one object or array. They need not end with a NUL, and must not have
  * one. 0 and a new reference; -E2BIG (a limit), -EBADMSG (malformed) or -ENOMEM, with `ret_problem`

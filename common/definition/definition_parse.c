@@ -1,13 +1,14 @@
-/* Reads a definition from its JSON text. This file has the keys of a model, a layer and a tensor.
- * layer_type has the types of layers, definition_value checks values, and definition_builder
- * computes offsets and sums. */
+/* Reads a definition from its JSON text, part by part (json_outline.h). This file has the keys of a
+ * model, a layer and a tensor. layer_type has the types of layers, definition_value checks values,
+ * and definition_builder computes offsets and sums. */
 #include "common/definition/definition_parse.h"
 
 #include "common/definition/definition_builder.h"
 #include "common/definition/definition_pool.h"
 #include "common/definition/definition_value.h"
 #include "common/definition/layer_type.h"
-#include "common/json.h"
+#include "common/json_outline.h"
+#include "common/json_scan.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -104,26 +105,66 @@ static int add_type_tensor(struct tensor_sink *sink, const char *name, const uin
                                      sink->layer);
 }
 
-static int parse_tensors(struct definition_builder *builder, json_t *array, dtype type)
+/* What is read of the text at a time: a model without its layers, a layer without its tensors, or a
+ * tensor. No well-formed one comes near these limits. */
+static const struct json_limits part_limits = {
+    .max_bytes = 1 << 20,
+    .max_depth = DEFINITION_DEPTH_MAX,
+    .max_values = 1000,
+    .max_string_bytes = DEFINITION_STRING_BYTES_MAX,
+};
+
+static int refuse_syntax(int r, const struct json_problem *syntax,
+                         struct definition_problem *problem)
+{
+    if (r == -ENOMEM)
+        return r;
+    *problem = (struct definition_problem){.line = syntax->line, .column = syntax->column};
+    snprintf(problem->message, sizeof problem->message, "%s", syntax->message);
+    return -EBADMSG;
+}
+
+static int parse_tensor(struct definition_builder *builder, const struct json_part *part,
+                        const struct place *place, dtype type)
+{
+    struct place shape = {.parent = place, .key = "shape"};
+    struct tensor_keys keys = {.dtype = type};
+    struct value_table table = {tensor_keys, &keys};
+    struct json_problem syntax;
+    json_t *json;
+
+    if (!json_part_is_object(part))
+        return definition_refuse(builder->problem, place, "must be an object");
+    int r = json_parse_part(part, &part_limits, &json, &syntax);
+    if (r < 0)
+        return refuse_syntax(r, &syntax, builder->problem);
+    r = value_object(json, place, &table, 1, builder->problem);
+    if (r == 0)
+        r = definition_builder_tensor(builder, keys.name, keys.dtype, keys.shape.sizes,
+                                      keys.shape.n_dims, &shape);
+    json_decref(json);
+    return r;
+}
+
+static int parse_tensors(struct definition_builder *builder, struct json_elements *elements,
+                         dtype type)
 {
     struct place place = {.parent = builder->place, .key = "tensors"};
-    size_t n = json_array_size(array);
+    struct json_problem syntax;
+    struct json_part part;
+    int r;
 
-    if (n == 0)
-        return definition_refuse(builder->problem, &place, "must not be empty");
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; (r = json_next_element(elements, &part, &syntax)) > 0; i++) {
         struct place here = {.parent = &place, .index = i};
-        struct place shape = {.parent = &here, .key = "shape"};
-        struct tensor_keys keys = {.dtype = type};
-        struct value_table table = {tensor_keys, &keys};
-        int r = value_object(json_array_get(array, i), &here, &table, 1, builder->problem);
-        if (r == 0)
-            r = definition_builder_tensor(builder, keys.name, keys.dtype, keys.shape.sizes,
-                                          keys.shape.n_dims, &shape);
+        r = parse_tensor(builder, &part, &here, type);
         if (r < 0)
             return r;
     }
-    return 0;
+    if (r < 0)
+        return refuse_syntax(r, &syntax, builder->problem);
+    return builder->n_tensors > 0
+               ? 0
+               : definition_refuse(builder->problem, &place, "must not be empty");
 }
 
 /* A layer has exactly one of these keys, which decides its kind. */
@@ -159,8 +200,9 @@ static int find_type(json_t *json, const struct place *place, const struct layer
     return *ret ? 0 : definition_refuse(problem, &here, "must be one of " LAYER_TYPE_NAMES);
 }
 
-static int parse_layer(struct definition_builder *builder, json_t *json, const struct place *place,
-                       dtype type)
+/* `elements` are the layer's tensors, of which `json` has none. */
+static int read_layer(struct definition_builder *builder, json_t *json,
+                      struct json_elements *elements, const struct place *place, dtype type)
 {
     static const struct value_key bytes_keys[] = {{"bytes", value_size, 0, true}, {.name = NULL}};
     static const struct value_key tensors_keys[] = {{"tensors", value_array, 0, true},
@@ -205,12 +247,48 @@ static int parse_layer(struct definition_builder *builder, json_t *json, const s
     } else if (kind == KIND_BYTES) {
         definition_builder_size(builder, bytes);
     } else {
-        r = parse_tensors(builder, tensors, keys.dtype);
+        r = parse_tensors(builder, elements, keys.dtype);
     }
     return r < 0 ? r : definition_builder_end_layer(builder);
 }
 
-static int parse_model(struct definition_builder *builder, json_t *json)
+static int parse_layer(struct definition_builder *builder, const struct json_part *part,
+                       const struct place *place, dtype type)
+{
+    struct json_elements elements;
+    struct json_problem syntax;
+    json_t *json;
+
+    if (!json_part_is_object(part))
+        return definition_refuse(builder->problem, place, "must be an object");
+    int r = json_parse_outline(part, "tensors", &part_limits, &json, &elements, &syntax);
+    if (r < 0)
+        return refuse_syntax(r, &syntax, builder->problem);
+    r = read_layer(builder, json, &elements, place, type);
+    json_decref(json);
+    return r;
+}
+
+static int parse_layers(struct definition_builder *builder, struct json_elements *elements,
+                        dtype type)
+{
+    const struct place place = {.key = "layers"};
+    struct json_problem syntax;
+    struct json_part part;
+    int r;
+
+    for (size_t i = 0; (r = json_next_element(elements, &part, &syntax)) > 0; i++) {
+        struct place here = {.parent = &place, .index = i};
+        r = parse_layer(builder, &part, &here, type);
+        if (r < 0)
+            return r;
+    }
+    return r < 0 ? refuse_syntax(r, &syntax, builder->problem) : 0;
+}
+
+/* `elements` are the model's layers, of which `json` has none. */
+static int read_model(struct definition_builder *builder, json_t *json,
+                      struct json_elements *elements)
 {
     const struct place place = {.key = "layers"};
     struct model_keys keys = {.name = NULL};
@@ -221,16 +299,12 @@ static int parse_model(struct definition_builder *builder, json_t *json)
         r = value_object(json, NULL, &table, 1, builder->problem);
     if (r < 0)
         return r;
-    size_t n = json_array_size(keys.layers);
+    size_t n = json_count_elements(elements);
     if (n == 0 || n > DEFINITION_LAYERS_MAX)
         return definition_refuse(builder->problem, &place, "must have 1 to %d elements",
                                  DEFINITION_LAYERS_MAX);
     r = definition_builder_begin(builder, keys.name, keys.weights, (uint32_t)n);
-    for (size_t i = 0; i < n && r == 0; i++) {
-        struct place here = {.parent = &place, .index = i};
-        r = parse_layer(builder, json_array_get(keys.layers, i), &here, keys.dtype);
-    }
-    return r;
+    return r < 0 ? r : parse_layers(builder, elements, keys.dtype);
 }
 
 int definition_parse(const char *text, size_t n_bytes, struct definition **ret,
@@ -243,20 +317,20 @@ int definition_parse(const char *text, size_t n_bytes, struct definition **ret,
         .max_string_bytes = DEFINITION_STRING_BYTES_MAX,
     };
     struct definition_builder builder;
+    struct json_elements elements;
     struct json_problem syntax;
+    size_t token_bytes;
     json_t *json;
 
-    int r = json_parse(text, n_bytes, &limits, &json, &syntax);
-    if (r == -ENOMEM)
-        return r;
-    if (r < 0) {
-        *ret_problem = (struct definition_problem){.line = syntax.line, .column = syntax.column};
-        snprintf(ret_problem->message, sizeof ret_problem->message, "%s", syntax.message);
-        return -EBADMSG;
-    }
+    int r = json_scan(text, n_bytes, &limits, &token_bytes, &syntax);
+    struct json_part whole = r == 0 ? json_whole(text, n_bytes) : (struct json_part){0};
+    if (r == 0)
+        r = json_parse_outline(&whole, "layers", &part_limits, &json, &elements, &syntax);
+    if (r < 0)
+        return refuse_syntax(r, &syntax, ret_problem);
     r = definition_builder_init(&builder, ret_problem);
     if (r == 0)
-        r = parse_model(&builder, json);
+        r = read_model(&builder, json, &elements);
     if (r == 0)
         r = definition_builder_end(&builder, ret);
     definition_builder_done(&builder);
