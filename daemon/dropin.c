@@ -10,7 +10,6 @@
 #include "daemon/metrics/listen_address.h"
 #include "daemon/metrics/scrape_server.h"
 #include "daemon/overhead.h"
-#include "daemon/weights/parse_gate.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -46,7 +45,7 @@ int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out)
     uint64_t arena_bytes, kernel_bytes, reply_bytes, peer_bytes, sum_bytes, memory_bytes,
         lock_bytes;
     char arena[SIZE_TEXT_MAX], overhead[SIZE_TEXT_MAX], kernel[SIZE_TEXT_MAX];
-    char replies[SIZE_TEXT_MAX], peers[SIZE_TEXT_MAX], parsing[SIZE_TEXT_MAX];
+    char replies[SIZE_TEXT_MAX], peers[SIZE_TEXT_MAX];
     char scrapes[SIZE_TEXT_MAX];
     uint64_t scrape_bytes =
         config->metrics_listen ? SCRAPE_CONNECTIONS_MAX * SCRAPE_CONNECTION_BYTES : 0;
@@ -63,7 +62,6 @@ int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out)
         __builtin_mul_overflow(overhead_pending_bytes(config->overhead_limit_bytes), 2,
                                &reply_bytes) ||
         __builtin_add_overflow(sum_bytes, reply_bytes, &sum_bytes) ||
-        __builtin_add_overflow(sum_bytes, PARSE_BYTES_MAX, &sum_bytes) ||
         round_up(sum_bytes, MIB, &memory_bytes) < 0 || round_up(arena_bytes, MIB, &lock_bytes) < 0)
         return -EOVERFLOW;
 
@@ -72,11 +70,10 @@ int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out)
             "[Service]\n"
             "# The sum of these, rounded up to 1M:\n"
             "#   %-10s the arena: capacity, in whole pages\n"
-            "#   %-10s what the daemon may use beyond it at rest: overhead-limit\n"
+            "#   %-10s what the daemon may use beyond it: overhead-limit\n"
             "#   %-10s replies that clients have not read\n"
             "#   %-10s the messages of all connections, in the kernel and half-read\n"
             "#   %-10s requests for metrics: metrics-listen\n"
-            "#   %-10s the largest definition, while it is parsed\n"
             "#   %-10s the kernel's tables: a page table entry of %d bytes and %d bytes of the\n"
             "#   %-10s memfd's index for each page of %" PRIu64 " bytes\n"
             "# Page cache that loads fill counts, too, but the kernel drops it first.\n"
@@ -86,8 +83,8 @@ int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out)
             config->capacity_bytes, size_format(arena_bytes, arena),
             size_format(config->overhead_limit_bytes, overhead), size_format(reply_bytes, replies),
             size_format(peer_bytes, peers), size_format(scrape_bytes, scrapes),
-            size_format(PARSE_BYTES_MAX, parsing), size_format(kernel_bytes, kernel),
-            PAGE_TABLE_ENTRY_BYTES, PAGE_INDEX_BYTES, "", page_bytes, memory_bytes / MIB,
+            size_format(kernel_bytes, kernel), PAGE_TABLE_ENTRY_BYTES, PAGE_INDEX_BYTES, "",
+            page_bytes, memory_bytes / MIB,
             config->mlock ? "It is locked: mlock = yes." : "It is locked only with mlock = yes.",
             lock_bytes / MIB);
     print_network(config->metrics_listen, out);

@@ -219,7 +219,7 @@ const struct option options[N_OPTIONS] = {
      "How often to read the operating system's memory figures."},
     {"overhead-limit", parse_size, MEMBER(overhead_limit_bytes), "64M", 1 << 20, INT64_MAX, true,
      "SIZE", "a size of at least 1M",
-     "RAM that the daemon may use beyond the arena before it refuses new work."},
+     "RAM that the daemon may use beyond the arena; it refuses work that needs more."},
     {"lease-grace", parse_duration, MEMBER(lease_grace_usec), "30s",
      0, UINT64_C(3600) * 1000 * 1000, false,
      "TIME", "a time of at most 1h",

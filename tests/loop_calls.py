@@ -39,6 +39,7 @@ WORKERS = {
     "daemon/methods/method_plan:dispose_step": "a planner thread",
     "daemon/reload:load": "a reader thread",
     "daemon/restart/handover:handover_prepare": "a reader thread: a part of import_step",
+    "daemon/system/memory_gate:extend": "a reader or planner thread: only steps have a budget",
     "daemon/system/workers:run": "every worker thread",
     "daemon/weights/loader:fill_step": "a loader thread",
     "daemon/weights/model_reader:dispose_step": "a reader thread",

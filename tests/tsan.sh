@@ -14,7 +14,7 @@ reports=$build/reports logs=$build/logs
 alone='daemon/weights/test_loader daemon/weights/test_loader_changes daemon/weights/test_loader_files
     daemon/arena/test_backing daemon/arena/test_backing_adopt daemon/arena/test_backing_lock
     daemon/monitor/test_monitor'
-units='daemon/weights/test_parse_gate daemon/arena/test_holes daemon/arena/test_holes_adopt
+units='daemon/system/test_memory_gate daemon/arena/test_holes daemon/arena/test_holes_adopt
     daemon/arena/test_arena_fault daemon/system/test_workers daemon/system/test_workers_behind
     daemon/system/test_workers_stall daemon/restart/test_ledger_drafts daemon/methods/test_restoring
     daemon/test_reload client/library/test_libedgemind_fault client/library/test_libedgemind_loss

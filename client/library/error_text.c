@@ -188,6 +188,19 @@ static void print_source_changed(FILE *out, const json_t *parameters, const char
     fputs(" has changed since its header was read", out);
 }
 
+/* What helps, because this limit depends on what else the daemon holds. */
+static void print_overhead(FILE *out, const json_t *parameters)
+{
+    char limit[SIZE_TEXT_MAX];
+    fprintf(
+        out,
+        "limit exceeded: beside the arena the daemon would use more memory than its "
+        "overhead-limit of %s allows. Raise overhead-limit, unload models with many layers, use "
+        "a definition with fewer layers and shorter names, or try again when others have "
+        "finished",
+        size_format(error_text_number(parameters, "maximum"), limit));
+}
+
 static void print_io_failed(FILE *out, const json_t *parameters, const char *file)
 {
     const char *name = error_text_string(parameters, "errnoName", "?"), *text = NULL;
@@ -232,6 +245,10 @@ static void print(FILE *out, const char *wire_name, const json_t *parameters, co
         print_source_changed(out, parameters, file, model);
         break;
     case ERROR_LIMIT_EXCEEDED:
+        if (strcmp(error_text_string(parameters, "limit", ""), "overhead-limit") == 0) {
+            print_overhead(out, parameters);
+            break;
+        }
         fprintf(out, "limit exceeded: the daemon takes at most %" PRIu64 " (%s)",
                 error_text_number(parameters, "maximum"),
                 error_text_string(parameters, "limit", "?"));

@@ -3,11 +3,15 @@
 #include "common/definition/definition_builder.h"
 
 #include "common/definition/definition_pool.h"
+#include "common/memory_budget.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+
+/* In both arrays, for each tensor of the present layer. */
+static const uint64_t ROOM_BYTES = sizeof(struct tensor) + sizeof(uint32_t);
 
 int definition_builder_init(struct definition_builder *builder, struct definition_problem *problem)
 {
@@ -23,6 +27,7 @@ int definition_builder_init(struct definition_builder *builder, struct definitio
 void definition_builder_done(struct definition_builder *builder)
 {
     definition_unref(builder->definition);
+    memory_budget_give(builder->n_allocated * ROOM_BYTES);
     free(builder->tensors);
     free(builder->order);
 }
@@ -75,6 +80,8 @@ static int make_room(struct definition_builder *builder)
     if (builder->n_tensors < builder->n_allocated)
         return 0;
     uint32_t n = builder->n_allocated ? builder->n_allocated * 2 : 16;
+    if (!memory_budget_take(n * ROOM_BYTES))
+        return -ENOMEM;
     struct tensor *tensors = reallocarray(builder->tensors, n, sizeof *tensors);
     if (!tensors)
         return -ENOMEM;
@@ -83,6 +90,7 @@ static int make_room(struct definition_builder *builder)
     if (!order)
         return -ENOMEM;
     builder->order = order;
+    memory_budget_give(builder->n_allocated * ROOM_BYTES);
     builder->n_allocated = n;
     return 0;
 }

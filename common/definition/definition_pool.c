@@ -3,6 +3,8 @@
  * room. A larger piece gets its own chunk, behind that chunk in the list. */
 #include "common/definition/definition_pool.h"
 
+#include "common/memory_budget.h"
+
 #include <stdint.h>
 
 enum { CHUNK_BYTES = 16 * 1024 };
@@ -15,6 +17,7 @@ struct chunk {
 
 struct definition_pool {
     struct chunk *chunks;
+    uint64_t n_bytes; /* of all chunks, taken from the budget */
 };
 
 struct definition_pool *definition_pool_new(void)
@@ -26,6 +29,7 @@ struct definition_pool *definition_pool_free(struct definition_pool *pool)
 {
     if (!pool)
         return NULL;
+    memory_budget_give(pool->n_bytes);
     for (struct chunk *chunk = pool->chunks; chunk;) {
         struct chunk *next = chunk->next;
         free(chunk);
@@ -46,9 +50,12 @@ static struct chunk *find_room(struct definition_pool *pool, size_t n_bytes)
     size_t size = n_bytes > usual ? n_bytes : usual;
     if (size > SIZE_MAX - sizeof(struct chunk))
         return NULL;
+    if (!memory_budget_take(sizeof(struct chunk) + size))
+        return NULL;
     struct chunk *chunk = malloc(sizeof *chunk + size);
     if (!chunk)
         return NULL;
+    pool->n_bytes += sizeof *chunk + size;
     chunk->front = 0;
     chunk->back = size;
     if (first && n_bytes > usual) {

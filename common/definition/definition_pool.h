@@ -1,4 +1,6 @@
-/* The memory of one definition: many small pieces, which are freed together. */
+/* The memory of one definition: many small pieces, which are freed together. It is taken from the
+ * thread's budget (memory_budget.h), so a pool is freed by the work that made it, or without a
+ * budget. */
 #pragma once
 
 #include "common/cleanup.h"

@@ -8,6 +8,7 @@
 
 #include "common/definition/definition_pool.h"
 #include "common/json.h"
+#include "common/memory_budget.h"
 #include "common/utf8.h"
 
 #include <errno.h>
@@ -90,9 +91,13 @@ static int parse_member(struct header *header, size_t begin, size_t end, json_t 
     char *text = header->text + begin - 1;
     struct json_problem syntax;
 
+    /* One long string is twice in jansson's memory. */
+    if (!memory_budget_take(2 * (end - begin)))
+        return -ENOMEM;
     text[0] = '{';
     text[end - begin + 1] = '}';
     int r = json_parse(text, end - begin + 2, &limits, ret, &syntax);
+    memory_budget_give(2 * (end - begin));
     if (r == 0 || r == -ENOMEM)
         return r;
     const char *line = text;
@@ -304,7 +309,7 @@ static int load_text(struct header *header)
                                   n_bytes + sizeof length, source->size_bytes);
     if (n_bytes == 0)
         return tensor_file_refuse(builder, "header", "is empty");
-    header->text = malloc(n_bytes);
+    header->text = memory_budget_calloc(1, n_bytes);
     if (!header->text)
         return -ENOMEM;
     header->n_bytes = n_bytes;
@@ -366,6 +371,8 @@ int safetensors_read(struct tensor_file_builder *builder)
 
     int r = read_header(&header);
     uint64_t data_offset_bytes = LENGTH_BYTES + (uint64_t)header.n_bytes;
+    if (header.text)
+        memory_budget_give(header.n_bytes);
     free(header.text);
     if (r == 0)
         r = tensor_file_finish(builder, data_offset_bytes);

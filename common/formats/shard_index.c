@@ -2,7 +2,9 @@
 #include "common/formats/shard_index.h"
 
 #include "common/definition/definition_value.h"
-#include "common/json.h"
+#include "common/json_outline.h"
+#include "common/json_scan.h"
+#include "common/memory_budget.h"
 
 #include <errno.h>
 #include <string.h>
@@ -14,15 +16,24 @@ static const struct json_limits limits = {
     .max_string_bytes = DEFINITION_STRING_BYTES_MAX,
 };
 
+static const struct json_limits outline_limits = {
+    .max_bytes = 1 << 20,
+    .max_depth = DEFINITION_DEPTH_MAX,
+    .max_values = 1000,
+    .max_string_bytes = DEFINITION_STRING_BYTES_MAX,
+};
+
 int shard_index_detect(const char *text, size_t n_bytes)
 {
     static const char key[] = "\"weight_map\"";
-    json_t *root;
+    struct json_elements elements;
     struct json_problem problem;
+    json_t *root;
 
     if (!memmem(text, n_bytes, key, sizeof key - 1))
         return 0;
-    int r = json_parse(text, n_bytes, &limits, &root, &problem);
+    struct json_part whole = json_whole(text, n_bytes);
+    int r = json_parse_outline(&whole, "weight_map", &outline_limits, &root, &elements, &problem);
     if (r < 0)
         return r == -ENOMEM ? r : 0;
     bool found = json_object_get(root, "weight_map") && !json_object_get(root, "layers");
@@ -64,8 +75,17 @@ int shard_index_parse(const char *text, size_t n_bytes, struct shard_index *ret,
 {
     struct shard_index index = {0};
     struct json_problem syntax;
+    size_t token_bytes;
 
-    int r = json_parse(text, n_bytes, &limits, &index.root, &syntax);
+    int r = json_scan(text, n_bytes, &limits, &token_bytes, &syntax);
+    if (r == 0) {
+        index.tree_bytes = json_tree_bytes(text, n_bytes);
+        if (!memory_budget_take(index.tree_bytes))
+            return -ENOMEM;
+        r = json_parse(text, n_bytes, &limits, &index.root, &syntax);
+    }
+    if (r < 0)
+        memory_budget_give(index.tree_bytes);
     if (r == -ENOMEM)
         return r;
     if (r < 0) {
@@ -86,6 +106,8 @@ int shard_index_parse(const char *text, size_t n_bytes, struct shard_index *ret,
 void shard_index_done(struct shard_index *index)
 {
     free(index->files);
+    if (index->root)
+        memory_budget_give(index->tree_bytes);
     json_decref(index->root);
     *index = (struct shard_index){0};
 }

@@ -11,10 +11,11 @@
 enum { SHARD_INDEX_FILES_MAX = 240 }; /* less than the descriptors of one message */
 
 struct shard_index {
-    json_t *root;       /* owns the strings */
-    json_t *weight_map; /* borrowed: tensor name to file name */
-    const char **files; /* distinct, in order of first appearance */
-    uint32_t n_files;   /* > 0 */
+    json_t *root;        /* owns the strings */
+    json_t *weight_map;  /* borrowed: tensor name to file name */
+    const char **files;  /* distinct, in order of first appearance */
+    uint32_t n_files;    /* > 0 */
+    uint64_t tree_bytes; /* of `root` */
 };
 
 /* Whether a JSON text is an index rather than a definition: it has a "weight_map". 1, 0 or

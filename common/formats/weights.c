@@ -5,6 +5,7 @@
 #include "common/definition/definition_pool.h"
 #include "common/definition/definition_value.h"
 #include "common/formats/weights_index.h"
+#include "common/memory_budget.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -184,8 +185,8 @@ int weights_bind_index(struct definition *definition, const struct weights_index
     for (uint32_t i = 0; i < definition->n_layers; i++)
         if (definition->layers[i].n_tensors > n_members_max)
             n_members_max = definition->layers[i].n_tensors;
-    _cleanup_(freep) struct member *members = calloc(n_members_max, sizeof *members);
-    _cleanup_(freep) struct piece *pieces = calloc(n_members_max, sizeof *pieces);
+    _cleanup_(freep) struct member *members = memory_budget_calloc(n_members_max, sizeof *members);
+    _cleanup_(freep) struct piece *pieces = memory_budget_calloc(n_members_max, sizeof *pieces);
     if (!members || !pieces)
         return -ENOMEM;
     struct binding binding = {definition, index, problem, members, pieces};

@@ -6,6 +6,7 @@
 #include "common/formats/weights_index.h"
 #include "common/formats/weights_slice.h"
 #include "common/formats/weights_words.h"
+#include "common/memory_budget.h"
 #include "common/utf8.h"
 
 #include <errno.h>
@@ -326,9 +327,10 @@ int weights_group(const char *model_name, struct tensor_file *const *files, uint
         return r;
     }
     struct grouping grouping = {
-        .items = calloc((size_t)index.n_tensors + index.n_aliases, sizeof *grouping.items),
-        .groups = calloc((size_t)index.n_tensors + 1, sizeof *grouping.groups),
-        .families = calloc(index.n_tensors, sizeof *grouping.families),
+        .items =
+            memory_budget_calloc((size_t)index.n_tensors + index.n_aliases, sizeof *grouping.items),
+        .groups = memory_budget_calloc((size_t)index.n_tensors + 1, sizeof *grouping.groups),
+        .families = memory_budget_calloc(index.n_tensors, sizeof *grouping.families),
     };
     r = !grouping.items || !grouping.groups || !grouping.families
             ? -ENOMEM

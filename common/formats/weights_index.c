@@ -3,6 +3,7 @@
 
 #include "common/definition/definition_pool.h"
 #include "common/definition/definition_value.h"
+#include "common/memory_budget.h"
 #include "common/utf8.h"
 
 #include <errno.h>
@@ -88,7 +89,7 @@ static int find_aliases(struct weights_index *index, struct tensor_file *const *
         n_aliases += files[i]->n_aliases;
     if (n_aliases == 0)
         return 0;
-    index->aliases = calloc(n_aliases, sizeof *index->aliases);
+    index->aliases = memory_budget_calloc(n_aliases, sizeof *index->aliases);
     if (!index->aliases)
         return -ENOMEM;
     for (uint32_t i = 0; i < n_files; i++)
@@ -111,7 +112,7 @@ int weights_index_init(struct weights_index *index, struct tensor_file *const *f
     if (n_tensors > DEFINITION_TENSORS_MAX)
         return definition_refuse(problem, NULL, "the model has more than %d tensors",
                                  DEFINITION_TENSORS_MAX);
-    index->tensors = calloc(n_tensors ? n_tensors : 1, sizeof *index->tensors);
+    index->tensors = memory_budget_calloc(n_tensors ? n_tensors : 1, sizeof *index->tensors);
     if (!index->tensors)
         return -ENOMEM;
     for (uint32_t i = 0; i < n_files; i++)

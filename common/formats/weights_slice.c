@@ -5,6 +5,7 @@
 #include "common/definition/definition_pool.h"
 #include "common/definition/definition_value.h"
 #include "common/definition/tensor_units.h"
+#include "common/memory_budget.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -158,7 +159,8 @@ static int add_slices(struct slicing *slicing, struct definition_pool *pool,
 static int find_order(struct slicing *slicing, const struct weights_index *index)
 {
     slicing->order = reallocarray(NULL, (size_t)index->n_tensors + 1, sizeof *slicing->order);
-    slicing->has_alias = calloc((size_t)index->n_tensors + 1, sizeof *slicing->has_alias);
+    slicing->has_alias =
+        memory_budget_calloc((size_t)index->n_tensors + 1, sizeof *slicing->has_alias);
     if (!slicing->order || !slicing->has_alias)
         return -ENOMEM;
     for (uint32_t i = 0; i < index->n_aliases; i++)
@@ -216,8 +218,8 @@ static int slice(struct slicing *slicing, struct weights_index *index,
     r = check_number(slicing, index, problem, &n);
     if (r < 0 || (n == index->n_tensors && !slicing->by_chance))
         return r;
-    slicing->entries = calloc(n + 1, sizeof *slicing->entries);
-    slicing->tensors = calloc(n + 1, sizeof *slicing->tensors);
+    slicing->entries = memory_budget_calloc(n + 1, sizeof *slicing->entries);
+    slicing->tensors = memory_budget_calloc(n + 1, sizeof *slicing->tensors);
     index->pool = definition_pool_new();
     if (!slicing->entries || !slicing->tensors || !index->pool)
         return -ENOMEM;

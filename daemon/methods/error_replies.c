@@ -194,9 +194,19 @@ void reply_busy(struct manager *manager, struct call *call)
         reply_blockers(manager, call, loading, n_loading, true);
 }
 
-void reply_read_failure(struct call *call, int error, const struct model_read_result *result)
+void reply_overhead(const struct manager *manager, struct call *call)
+{
+    reply_limit(call, "overhead-limit", manager->overhead_limit_bytes);
+}
+
+void reply_read_failure(const struct manager *manager, struct call *call, int error,
+                        const struct model_read_result *result)
 {
     const struct definition_problem *problem = &result->problem;
+    if (error == -EDQUOT) {
+        reply_overhead(manager, call);
+        return;
+    }
     if (error != -EBADMSG) {
         call_io_failed(call, result->operation, error);
         return;

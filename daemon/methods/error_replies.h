@@ -3,7 +3,10 @@
 
 #include "daemon/methods/manager.h"
 
-void reply_read_failure(struct call *call, int error, const struct model_read_result *result);
+void reply_read_failure(const struct manager *manager, struct call *call, int error,
+                        const struct model_read_result *result);
+/* The daemon uses as much memory beside the arena as it may, or would need more. */
+void reply_overhead(const struct manager *manager, struct call *call);
 void reply_model_refusal(struct call *call, const struct model_refusal *refusal);
 /* The path of the first of the layer's files that has changed, or else of its first file. */
 const char *layer_failed_path(const struct layer *layer);

@@ -8,7 +8,7 @@ int manager_begin(struct manager *manager)
     orphans_init(&manager->orphans, manager->base, &manager->leases,
                  manager->backing ? backing_fd(manager->backing) : -1);
     turns_init(&manager->turns);
-    parse_gate_init(&manager->parse_gate, PARSE_BYTES_MAX);
+    memory_gate_init(&manager->memory_gate, memory_gate_measure);
     run_choices_init(&manager->choices, manager->scheduler, manager->planners);
     return view_plans_init(&manager->view_plans, manager->base, manager->scheduler,
                            view_watch_changed);

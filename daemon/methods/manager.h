@@ -25,9 +25,9 @@ struct manager {
     struct scheduler *scheduler;
     struct backing *backing; /* NULL: simulated */
     struct handover *handover;
-    struct workers *readers;      /* of models */
-    struct workers *planners;     /* make forecasts and choose the plans of runs */
-    struct parse_gate parse_gate; /* of models' texts */
+    struct workers *readers;        /* of models */
+    struct workers *planners;       /* make forecasts and choose the plans of runs */
+    struct memory_gate memory_gate; /* of reading models, and of plans */
     struct model_preparation preparation;
     struct turns turns; /* of Plan calls */
     struct run_choices choices;

@@ -296,7 +296,7 @@ static void imported(int error, struct model_read_result *result, void *context)
     loading->reader = NULL;
 
     if (error < 0) {
-        reply_read_failure(loading->call, error, result);
+        reply_read_failure(loading->manager, loading->call, error, result);
         loading_free(loading);
         return;
     }
@@ -305,6 +305,7 @@ static void imported(int error, struct model_read_result *result, void *context)
                               ? scheduler_find_model(manager->scheduler, result->definition->name)
                               : NULL;
     loading->model = TAKE_PTR(result->model);
+    result->use = memory_use_keep(result->use);
     loading->is_unregistered = true;
     if (!check_model(loading, known)) {
         loading_free(loading);
@@ -341,7 +342,7 @@ void method_load_model(struct call *call, void *context)
         !manager_on_full(manager, call, parameters.on_full, &on_full))
         return;
     if (monitor_last(manager->monitor)->overhead_bytes >= manager->overhead_limit_bytes) {
-        reply_limit(call, "overhead-limit", manager->overhead_limit_bytes);
+        reply_overhead(manager, call);
         return;
     }
     if (!manager_model_source(manager, call, &parameters.source, &source))

@@ -1,6 +1,6 @@
 /* Plan: a worker makes forecasts one after the other, and each is sent in its own reply. */
 #include "daemon/methods/error_replies.h"
-#include "daemon/methods/forecast.h"
+#include "daemon/methods/forecast_reply.h"
 #include "daemon/methods/methods.h"
 #include "daemon/methods/parameters.h"
 
@@ -32,59 +32,11 @@ struct planning {
     struct forecast_request request;
     const struct policy *const *others; /* the policies still to forecast, ended by NULL; or NULL */
     struct scheduler_snapshot *snapshot;
-    struct event *go_on; /* with the snapshot */
+    struct event *go_on;    /* with the snapshot */
+    struct memory_use *use; /* of all this memory */
+    uint64_t dry_run_bytes;
     struct forecast forecast;
     uint64_t deadline_usec;
-};
-
-static const struct field step_fields[] = {
-    {"layer", FIELD_STRING, offsetof(struct forecast_step, layer)},
-    {"decision", FIELD_STRING, offsetof(struct forecast_step, decision)},
-    {"hit", FIELD_BOOL, offsetof(struct forecast_step, hit)},
-    {"bytes", FIELD_U64, offsetof(struct forecast_step, bytes)},
-    {"victims", FIELD_U64, offsetof(struct forecast_step, n_victims)},
-    {"victimBytes", FIELD_U64, offsetof(struct forecast_step, victim_bytes)},
-    {0},
-};
-
-static const struct field pass_fields[] = {
-    {"hits", FIELD_U64, offsetof(struct forecast_pass, pass.hits)},
-    {"loaded", FIELD_U64, offsetof(struct forecast_pass, pass.loaded)},
-    {"bytesLoaded", FIELD_U64, offsetof(struct forecast_pass, pass.loaded_bytes)},
-    {"evictions", FIELD_U64, offsetof(struct forecast_pass, pass.evictions)},
-    {"flushes", FIELD_U64, offsetof(struct forecast_pass, pass.flushes)},
-    {"usec", FIELD_U64, offsetof(struct forecast_pass, usec), FIELD_NULLABLE},
-    {0},
-};
-
-struct plan_reply {
-    struct forecast forecast;
-    uint64_t n_views;
-    struct field_array steps, passes;
-};
-
-#define AT(member)         offsetof(struct plan_reply, member)
-#define DECISION(decision) AT(forecast.stats.decisions[decision])
-
-static const struct field plan_fields[] = {
-    {"model", FIELD_STRING, AT(forecast.model)},
-    {"policy", FIELD_STRING, AT(forecast.policy)},
-    {"capacityBytes", FIELD_U64, AT(forecast.capacity_bytes)},
-    {"steps", FIELD_OBJECTS, AT(steps), 0, step_fields},
-    {"stepsTotal", FIELD_U64, AT(forecast.n_steps)},
-    {"hits", FIELD_U64, AT(forecast.stats.hits)},
-    {"loaded", FIELD_U64, DECISION(DECISION_LOADED)},
-    {"mustUnload", FIELD_U64, DECISION(DECISION_MUST_UNLOAD)},
-    {"outOfMemory", FIELD_U64, DECISION(DECISION_OUT_OF_MEMORY)},
-    {"busy", FIELD_U64, DECISION(DECISION_BUSY)},
-    {"evictions", FIELD_U64, AT(forecast.stats.evictions)},
-    {"flushes", FIELD_U64, AT(forecast.stats.flushes)},
-    {"resident", FIELD_U64, AT(forecast.n_resident)},
-    {"views", FIELD_U64, AT(n_views)},
-    {"passes", FIELD_OBJECTS, AT(passes), 0, pass_fields},
-    {"diskBytesPerSecond", FIELD_U64, AT(forecast.rates.disk_bytes_per_sec), FIELD_NULLABLE},
-    {"computeUsec", FIELD_U64, AT(forecast.rates.compute_usec), FIELD_NULLABLE},
-    {0},
 };
 
 static void dispose(struct planning *planning)
@@ -98,9 +50,11 @@ static void dispose(struct planning *planning)
 /* Worker thread. Unused memory of the heap counts in the budget, too. */
 static int dispose_step(struct job *job, uint64_t index)
 {
+    struct planning *planning = (struct planning *)job;
     (void)index;
-    dispose((struct planning *)job);
+    dispose(planning);
     malloc_trim(0);
+    planning->use = memory_use_free(planning->use);
     return 0;
 }
 
@@ -110,6 +64,7 @@ static void disposed(struct job *job, int error)
     struct planning *planning = (struct planning *)job;
     (void)error;
     dispose(planning);
+    memory_use_free(planning->use);
     turn_end(&planning->turn);
     free(planning);
 }
@@ -179,22 +134,6 @@ static void on_go_on(evutil_socket_t fd, short what, void *context)
     start_forecast(planning);
 }
 
-static void reply_forecast(const struct planning *planning, bool is_last)
-{
-    const struct forecast *forecast = &planning->forecast;
-    const struct model *model = scheduler_find_model(planning->manager->scheduler, forecast->model);
-    struct plan_reply reply = {
-        .forecast = *forecast,
-        .n_views = model ? model->n_views : 0,
-        .steps = {forecast->steps, forecast->n_kept, sizeof *forecast->steps},
-        .passes = {forecast->passes, forecast->n_passes, sizeof *forecast->passes},
-    };
-    if (is_last)
-        call_reply_fields(planning->call, plan_fields, &reply);
-    else
-        call_continue_fields(planning->call, plan_fields, &reply);
-}
-
 static void forecast_ended(struct job *job, int error)
 {
     _cleanup_(planning_freep) struct planning *planning = (struct planning *)job;
@@ -211,12 +150,43 @@ static void forecast_ended(struct job *job, int error)
     else if (planning->forecast.end == FORECAST_REFUSED)
         reply_model_refusal(planning->call, &planning->forecast.refusal);
     else
-        reply_forecast(planning, is_last);
+        forecast_reply(planning->manager, planning->call, &planning->forecast, is_last);
     if (error < 0 || planning->forecast.end != FORECAST_MADE || is_last)
         return;
     forecast_done(&planning->forecast);
     planning->request.policy = *planning->others++;
     start_forecast(TAKE_PTR(planning));
+}
+
+/* Worker thread: it may have to wait until others have given memory back. */
+static int take_memory(struct job *job, uint64_t index)
+{
+    struct planning *planning = (struct planning *)job;
+    (void)index;
+    memory_budget_use(&planning->use->budget);
+    bool may = memory_budget_take(planning->dry_run_bytes);
+    memory_budget_use(NULL);
+    return may ? 0 : -EDQUOT;
+}
+
+static void memory_taken(struct job *job, int error)
+{
+    _cleanup_(planning_freep) struct planning *planning = (struct planning *)job;
+    struct manager *manager = planning->manager;
+    planning->is_running = false;
+    if (!planning->call)
+        return;
+    if (error == -EDQUOT) {
+        reply_overhead(manager, planning->call);
+        return;
+    }
+    int r = error < 0 ? error : scheduler_begin_snapshot(manager->scheduler, &planning->snapshot);
+    if (r == 0 && !(planning->go_on = event_new(manager->base, -1, 0, on_go_on, planning)))
+        r = -ENOMEM;
+    if (r < 0)
+        call_io_failed(planning->call, "plan", r);
+    else
+        on_go_on(-1, 0, TAKE_PTR(planning));
 }
 
 /* Takes ownership of the planning. */
@@ -236,14 +206,10 @@ static void start_forecasts(struct planning *planning)
         reply_limit(planning->call, "layers in all passes", PLANNED_LAYERS_MAX);
         return;
     }
-    int r = scheduler_begin_snapshot(manager->scheduler, &planning->snapshot);
-    if (r == 0 && !(planning->go_on = event_new(manager->base, -1, 0, on_go_on, planning)))
-        r = -ENOMEM;
-    if (r < 0) {
-        call_io_failed(planning->call, "plan", r);
-        return;
-    }
-    on_go_on(-1, 0, TAKE_PTR(owned));
+    planning->dry_run_bytes = scheduler_dry_run_bytes(manager->scheduler, planning->definition);
+    planning->job = (struct job){.n_steps = 1, .step = take_memory, .done = memory_taken};
+    planning->is_running = true;
+    workers_submit(manager->planners, &TAKE_PTR(owned)->job);
 }
 
 static void cancelled(void *context)
@@ -264,11 +230,12 @@ static void definition_read(int error, struct model_read_result *result, void *c
     struct planning *planning = context;
     planning->reader = NULL;
     if (error < 0) {
-        reply_read_failure(planning->call, error, result);
+        reply_read_failure(planning->manager, planning->call, error, result);
         planning_free(planning);
         return;
     }
     planning->definition = TAKE_PTR(result->definition);
+    planning->use = TAKE_PTR(result->use);
     start_forecasts(planning);
 }
 
@@ -351,9 +318,10 @@ static bool read_model(struct manager *manager, struct call *call,
     if (!manager_find_model(manager, call, parameters->model))
         return false;
     planning->name = strdup(parameters->model);
-    if (!planning->name)
+    planning->use = memory_use_new(&manager->memory_gate, call_peer(call)->tier == TIER_ADMIN);
+    if (!planning->name || !planning->use)
         call_io_failed(call, "plan", -ENOMEM);
-    return planning->name;
+    return planning->name && planning->use;
 }
 
 void method_plan(struct call *call, void *context)

@@ -115,9 +115,8 @@ bool manager_model_source(struct manager *manager, struct call *call,
 
     source.n_bytes = parameters->text ? strlen(parameters->text) : 0;
     source.unit_bytes = parameters->unit_bytes;
-    source.gate = &manager->parse_gate;
-    source.is_urgent = call_peer(call)->tier == TIER_ADMIN;
-    if (r < 0 || copy_string(parameters->text, &source.text) < 0 ||
+    source.use = memory_use_new(&manager->memory_gate, call_peer(call)->tier == TIER_ADMIN);
+    if (r < 0 || !source.use || copy_string(parameters->text, &source.text) < 0 ||
         copy_string(parameters->path, &source.path) < 0 ||
         copy_string(parameters->path ? manager->model_dir : NULL, &source.model_dir) < 0 ||
         copy_string(parameters->name, &source.name) < 0) {

@@ -111,6 +111,13 @@ static inline bool layer_is_kept(const struct layer *layer)
     return layer->model->kept && layer->model->kept->keep[layer->index];
 }
 
+/* The most memory that a model takes beside its definition. */
+static inline uint64_t model_bytes(uint64_t n_layers)
+{
+    enum { BYTES_PER_LAYER = 280 };
+    return sizeof(struct model) + n_layers * BYTES_PER_LAYER;
+}
+
 /* Makes a model whose layers are all absent. Adds its own reference to the definition. NULL when
  * out of memory. Any thread: it takes milliseconds for 100,000 layers. */
 struct model *model_new(struct definition *definition);

@@ -242,6 +242,19 @@ int scheduler_go_on_with_snapshot(struct scheduler_snapshot *snapshot, unsigned 
     return snapshot->has_failed ? -ENOMEM : 1;
 }
 
+uint64_t scheduler_dry_run_bytes(const struct scheduler *scheduler, const struct definition *added)
+{
+    enum { BYTES_PER_EXTENT = 64 }; /* in the arena's lists */
+    const struct scheduler_stats *stats = &scheduler->stats;
+    uint64_t n_present = stats->layers_resident + stats->layers_loading;
+    uint64_t n_bytes = model_bytes(scheduler->n_layers + (added ? added->n_layers : 0)) +
+                       stats->n_models * (sizeof(struct model) + sizeof(struct model_copy)) +
+                       2 * n_present * sizeof(struct layer_copy) + n_present * BYTES_PER_EXTENT;
+    if (scheduler->policy == &policy_expected_use && scheduler->n_layers <= USES_COPIED_MAX)
+        n_bytes += model_bytes(scheduler->n_layers); /* how they are used */
+    return n_bytes;
+}
+
 size_t scheduler_snapshot_copies(const struct scheduler_snapshot *snapshot)
 {
     return snapshot->n_layers;

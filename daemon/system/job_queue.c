@@ -20,6 +20,12 @@ struct job *job_queue_pop(struct job_queue *queue)
     return job;
 }
 
+void job_queue_cancel(const struct job_queue *queue)
+{
+    for (struct job *job = queue->first; job; job = job->next)
+        atomic_store(&job->cancelled, true);
+}
+
 /* How many user numbers lie between; the last user himself comes last. */
 static uid_t distance(uid_t last_uid, const struct job *job)
 {

@@ -234,10 +234,8 @@ int workers_end(struct workers *workers, uint64_t deadline_usec)
         return 0;
     pthread_mutex_lock(&workers->lock);
     workers->stopping = true;
-    for (struct job *job = workers->ready.first; job; job = job->next)
-        atomic_store(&job->cancelled, true);
-    for (struct job *job = workers->behind.first; job; job = job->next)
-        atomic_store(&job->cancelled, true);
+    job_queue_cancel(&workers->ready);
+    job_queue_cancel(&workers->behind);
     for (unsigned i = 0; i < workers->n_slots; i++)
         if (workers->threads[i].job)
             atomic_store(&workers->threads[i].job->cancelled, true);
@@ -325,6 +323,11 @@ void worker_computes(void)
 {
     if (self)
         atomic_store(&self->moved_usec, UINT64_MAX);
+}
+
+bool worker_is_cancelled(void)
+{
+    return self && job_cancelled(self->job);
 }
 
 static uint64_t stands_still_usec(const struct worker *worker, uint64_t now_usec)

@@ -48,6 +48,8 @@ void workers_cancel(struct workers *workers, struct job *job);
  * beginning it counts as reading. Outside a step these functions do nothing. */
 void worker_reads(void);
 void worker_computes(void);
+/* Whether the job of the step that runs on this thread is cancelled. */
+bool worker_is_cancelled(void);
 /* Call it on the loop thread about every second. It finds stalled steps, and abandons jobs. */
 void workers_look(struct workers *workers, uint64_t now_usec);
 

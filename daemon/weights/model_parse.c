@@ -10,7 +10,9 @@
 #include "common/formats/shard_index.h"
 #include "common/formats/tensor_format.h"
 #include "common/formats/weights.h"
+#include "common/memory_budget.h"
 #include "common/utf8.h"
+#include "daemon/system/workers.h"
 #include "daemon/weights/model_dir.h"
 #include "daemon/weights/shards.h"
 
@@ -42,13 +44,20 @@ static int group(struct model_source *source, struct shards *shards,
     return r;
 }
 
+/* Large texts are no longer needed when they have been parsed. */
+static void free_text(struct model_source *source)
+{
+    free(TAKE_PTR(source->text));
+    memory_budget_give(source->n_bytes);
+}
+
 static int read_index(struct model_source *source, struct shards *shards,
                       struct model_read_result *result)
 {
     _cleanup_(shard_index_done) struct shard_index index = {0};
-    uint64_t n_bytes = parse_gate_enter(source->gate, source->n_bytes, source->is_urgent);
+    worker_computes();
     int r = shard_index_parse(source->text, source->n_bytes, &index, &result->problem);
-    parse_gate_leave(source->gate, n_bytes);
+    free_text(source);
     if (r == 0)
         r = shards_make_room(shards, index.n_files);
     for (uint32_t i = 0; i < index.n_files && r == 0; i++)
@@ -76,9 +85,9 @@ static int read_definition(struct model_source *source, struct shards *shards,
                            struct model_read_result *result)
 {
     _cleanup_(definition_unrefp) struct definition *definition = NULL;
-    uint64_t n_bytes = parse_gate_enter(source->gate, source->n_bytes, source->is_urgent);
+    worker_computes();
     int r = definition_parse(source->text, source->n_bytes, &definition, &result->problem);
-    parse_gate_leave(source->gate, n_bytes);
+    free_text(source);
     if (r < 0)
         return r;
     if (definition->weights) {
@@ -110,7 +119,7 @@ static int read_text(struct model_source *source, const struct byte_source *byte
                                  "definition may have at most 16 MiB",
                                  (double)bytes->size_bytes / (1 << 20));
     source->n_bytes = bytes->size_bytes;
-    source->text = malloc(source->n_bytes + 1);
+    source->text = memory_budget_calloc(1, source->n_bytes);
     if (!source->text)
         return -ENOMEM;
     return bytes->read(bytes->context, 0, source->text, source->n_bytes);
@@ -330,7 +339,7 @@ static int read_file(struct model_source *source, struct shards *shards,
     return r < 0 ? r : group(source, shards, result);
 }
 
-int model_parse(struct model_source *source, struct model_read_result *ret)
+static int parse(struct model_source *source, struct model_read_result *ret)
 {
     _cleanup_(shards_done) struct shards shards = {0};
     int r = 0;
@@ -344,13 +353,24 @@ int model_parse(struct model_source *source, struct model_read_result *ret)
             return -ENOMEM;
     }
     ret->operation = "read";
-    if (source->fd >= 0)
+    bool is_read = source->fd >= 0;
+    if (is_read)
         r = read_file(source, &shards, ret);
     if (r < 0 || ret->definition)
         return r;
+    if (!is_read && !memory_budget_take(source->n_bytes))
+        return -ENOMEM;
 
     r = shard_index_detect(source->text, source->n_bytes);
     if (r < 0)
         return r;
     return r > 0 ? read_index(source, &shards, ret) : read_definition(source, &shards, ret);
+}
+
+int model_parse(struct model_source *source, struct model_read_result *ret)
+{
+    memory_budget_use(source->use ? &source->use->budget : NULL);
+    int r = parse(source, ret);
+    memory_budget_use(NULL);
+    return r == -ENOMEM && source->use && source->use->budget.is_exceeded ? -EDQUOT : r;
 }

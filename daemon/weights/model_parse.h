@@ -4,6 +4,7 @@
 
 #include "daemon/weights/model_source.h"
 
-/* Returns 0; -EBADMSG with a problem; or another negative errno with the operation that failed. The
+/* Returns 0; -EBADMSG with a problem; -EDQUOT if the source's use
+ * allows no more memory; or another negative errno with the operation that failed. The
  * source cannot be used again, only released. */
 int model_parse(struct model_source *source, struct model_read_result *ret);

@@ -12,6 +12,7 @@ struct model_reader {
     struct job job;
     struct workers *workers;
     struct model_source source;
+    struct memory_use *use; /* until it is in the result; the source borrows it. NULL: no bound */
     const struct model_preparation *preparation;
     struct model_read_result result;
     model_reader_done done; /* NULL once cancelled */
@@ -20,6 +21,12 @@ struct model_reader {
 
 static int prepare(struct model_reader *reader)
 {
+    struct memory_budget *budget = reader->use ? &reader->use->budget : NULL;
+    memory_budget_use(budget);
+    bool may = memory_budget_take(model_bytes(reader->result.definition->n_layers));
+    memory_budget_use(NULL);
+    if (!may)
+        return -EDQUOT;
     reader->result.model = model_new(reader->result.definition);
     if (!reader->result.model) {
         reader->result.operation = "register";
@@ -34,6 +41,7 @@ static int import_step(struct job *job, uint64_t index)
     struct model_reader *reader = (struct model_reader *)job;
     (void)index;
     int r = model_parse(&reader->source, &reader->result);
+    reader->source.use = NULL;
     model_source_done(&reader->source);
     malloc_trim(0);
     return r == 0 && reader->preparation ? prepare(reader) : r;
@@ -41,9 +49,11 @@ static int import_step(struct job *job, uint64_t index)
 
 static void dispose(struct model_reader *reader)
 {
+    struct memory_use *use = reader->result.use;
     model_free(reader->result.model, NULL);
     definition_unref(reader->result.definition);
     model_source_done(&reader->source);
+    reader->result = (struct model_read_result){.use = use};
 }
 
 static int dispose_step(struct job *job, uint64_t index)
@@ -51,8 +61,8 @@ static int dispose_step(struct job *job, uint64_t index)
     struct model_reader *reader = (struct model_reader *)job;
     (void)index;
     dispose(reader);
-    reader->result = (struct model_read_result){0};
     malloc_trim(0);
+    reader->result.use = memory_use_free(reader->result.use);
     return 0;
 }
 
@@ -62,12 +72,15 @@ static void disposed(struct job *job, int error)
     struct model_reader *reader = (struct model_reader *)job;
     (void)error;
     dispose(reader);
+    memory_use_free(reader->result.use);
     free(reader);
 }
 
 static void import_finish(struct job *job, int error)
 {
     struct model_reader *reader = (struct model_reader *)job;
+    reader->result.use = TAKE_PTR(reader->use);
+    reader->source.use = NULL; /* the step may not have run */
     if (reader->done)
         reader->done(error, &reader->result, reader->context);
     if (reader->result.model)
@@ -83,6 +96,8 @@ static void import_abandoned(struct job *job)
     struct model_reader *reader = (struct model_reader *)job;
     struct model_read_result none = {.operation = "read"};
     model_reader_done done = TAKE_PTR(reader->done);
+    if (reader->use)
+        memory_use_give_up(reader->use);
     log_warn("a file of a model that is read has not answered for %d s: given up",
              WORKERS_ABANDON_USEC / 1000000);
     if (done)
@@ -106,6 +121,7 @@ int model_reader_start(struct workers *workers, uid_t uid, struct model_source *
                 .uid = uid},
         .workers = workers,
         .source = *source,
+        .use = source->use,
         .preparation = preparation,
         .done = done,
         .context = context,

@@ -15,5 +15,6 @@ void model_source_done(struct model_source *source)
         free(source->weights[i].path);
     }
     free(source->weights);
+    memory_use_free(source->use);
     *source = MODEL_SOURCE_NONE;
 }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "daemon/scheduler/model.h"
-#include "daemon/weights/parse_gate.h"
+#include "daemon/system/memory_gate.h"
 
 /* A weight file that came with the call. */
 struct named_fd {
@@ -21,9 +21,8 @@ struct model_source {
     char *name;      /* the model's name, if the source has none; may be NULL */
     struct named_fd *weights;
     size_t n_weights;
-    uint64_t unit_bytes;     /* see weights.h; 0: no layer is cut */
-    struct parse_gate *gate; /* borrowed; may be NULL */
-    bool is_urgent;          /* see parse_gate.h */
+    uint64_t unit_bytes;    /* see weights.h; 0: no layer is cut */
+    struct memory_use *use; /* owned; NULL: no bound */
 };
 
 #define MODEL_SOURCE_NONE ((struct model_source){.fd = -1})
@@ -33,6 +32,7 @@ void model_source_done(struct model_source *source);
 struct model_read_result {
     struct definition *definition;     /* a new reference, with its weight files open */
     struct model *model;               /* of that definition, if it is asked for; not registered */
+    struct memory_use *use;            /* of the memory that they take; or NULL */
     struct definition_problem problem; /* set with -EBADMSG */
     const char *operation;             /* set with other errors: "open", "read"; static storage */
 };

@@ -51,11 +51,8 @@ static int make_file(unsigned name, const uint8_t *data, size_t n_bytes)
 
 static struct model_source make_source(const uint8_t *data, size_t n_bytes)
 {
-    static struct parse_gate gate;
     struct model_source source = MODEL_SOURCE_NONE;
 
-    parse_gate_init(&gate, UINT64_MAX);
-    source.gate = &gate;
     source.weights = calloc(FILES_MAX, sizeof *source.weights);
     REQUIRE(source.weights);
     for (unsigned i = 0; i <= FILES_MAX && n_bytes >= 3; i++) {

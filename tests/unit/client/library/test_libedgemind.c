@@ -83,6 +83,10 @@ static const struct {
      "weight file w.gguf has changed since its header was read"},
     {MANAGER "LimitExceeded", "{\"limit\":\"leases of a connection\",\"maximum\":4096}", -EDQUOT,
      "limit exceeded: the daemon takes at most 4096 (leases of a connection)"},
+    {MANAGER "LimitExceeded", "{\"limit\":\"overhead-limit\",\"maximum\":67108864}", -EDQUOT,
+     "limit exceeded: beside the arena the daemon would use more memory than its overhead-limit of "
+     "64.0 MiB allows. Raise overhead-limit, unload models with many layers, use a definition with "
+     "fewer layers and shorter names, or try again when others have finished"},
     {MANAGER "IOFailed", "{\"operation\":\"load\",\"errnoName\":\"EIO\"}", -EIO,
      "the daemon failed to load: Input/output error (EIO)"},
     {"org.varlink.service.PermissionDenied", "{}", -EPERM, "permission denied"},
