@@ -337,6 +337,10 @@ int weights_group(const char *model_name, struct tensor_file *const *files, uint
             : group(&grouping, &index, unit_bytes, ret_problem);
     if (r == 0)
         r = build(&grouping, model_name, ret_problem, &definition);
+    if (grouping.items && grouping.groups && grouping.families)
+        memory_budget_give(
+            (uint64_t)index.n_tensors *
+            (sizeof *grouping.items + sizeof *grouping.groups + sizeof *grouping.families));
     free(grouping.items);
     free(grouping.groups);
     free(grouping.families);

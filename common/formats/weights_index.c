@@ -149,6 +149,8 @@ int weights_index_replace(struct weights_index *index, struct weights_tensor *te
 
 void weights_index_done(struct weights_index *index)
 {
+    if (index->tensors)
+        memory_budget_give((uint64_t)index->n_tensors * sizeof *index->tensors);
     free(index->tensors);
     free(index->aliases);
     free(index->entries);
