@@ -15,8 +15,8 @@ struct weight_file {
     struct timespec status_changed; /* st_ctim, which no program can restore */
     atomic_bool direct_refused; /* set by the loader: the file system does not support O_DIRECT */
     bool is_deleted;            /* set by the loop: the file no longer has a name */
-    /* These belong to read_modes.c: when it last checked the page cache for the file, after how long
-     * it does so again, and who reads. */
+    /* These belong to read_modes.c: when it last checked the page cache for the file, after how
+     * long it does so again, and who reads. */
     uint64_t probed_usec, probe_interval_usec;
     unsigned n_reads;
     bool is_probed;

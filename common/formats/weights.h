@@ -19,11 +19,11 @@
  * followed by its aliases in the order of their names.
  *
  * How a layer is cut, if units are wanted: a layer of more than `unit_bytes` becomes several, named
- * "blk.0:1", "blk.0:2" and so on, of at most unit_bytes: as many neighbours as fit of the tensors of
- * at least unit_bytes / WEIGHTS_SMALL_PART, because each unit costs time beside its bytes'. A tensor
- * larger than unit_bytes becomes several slices of rows, "blk.0.ffn_up.weight[0]" and so on. The
- * smaller tensors of the layer are one together, because programs read norms and biases between the
- * large tensors.
+ * "blk.0:1", "blk.0:2" and so on, of at most unit_bytes: as many neighbours as fit of the tensors
+ * of at least unit_bytes / WEIGHTS_SMALL_PART, because each unit costs time beside its bytes'. A
+ * tensor larger than unit_bytes becomes several slices of rows, "blk.0.ffn_up.weight[0]" and so on.
+ * The smaller tensors of the layer are one together, because programs read norms and biases between
+ * the large tensors.
  *
  * If experts and tables of which a token reads one row are at least half of the model's bytes, each
  * expert, and each chunk of UNIT_CHUNK_BYTES of such a table, is a unit that is used by chance:

@@ -17,8 +17,8 @@ enum {
     RUNS_OF_MEMBERS_MAX = SCHEDULER_RUNS_MAX - 64 /* 64 are kept for administrators */
 };
 
-/* A client's hold on a layer. For units of a layer a client gets several, with one id. A view has one
- * for each unit, so it is small. */
+/* A client's hold on a layer. For units of a layer a client gets several, with one id. A view has
+ * one for each unit, so it is small. */
 struct lease {
     TAILQ_ENTRY(lease) entry;
     struct layer *layer;

@@ -20,6 +20,19 @@ struct job *job_queue_pop(struct job_queue *queue)
     return job;
 }
 
+bool job_queue_remove(struct job_queue *queue, const struct job *job)
+{
+    struct job_queue others = {0};
+    bool was_queued = false;
+    for (struct job *other; (other = job_queue_pop(queue));) {
+        was_queued |= other == job;
+        if (other != job)
+            job_queue_push(&others, other);
+    }
+    *queue = others;
+    return was_queued;
+}
+
 void job_queue_cancel(const struct job_queue *queue)
 {
     for (struct job *job = queue->first; job; job = job->next)

@@ -9,8 +9,9 @@ struct job_queue {
 };
 
 void job_queue_push(struct job_queue *queue, struct job *job);
-struct job *job_queue_pop(struct job_queue *queue);   /* NULL: empty */
-void job_queue_cancel(const struct job_queue *queue); /* all jobs in it */
+struct job *job_queue_pop(struct job_queue *queue);                    /* NULL: empty */
+bool job_queue_remove(struct job_queue *queue, const struct job *job); /* whether it was in it */
+void job_queue_cancel(const struct job_queue *queue);                  /* all jobs in it */
 
 /* Takes the first job of the user who comes next after `last_uid`, in the order of their numbers
  * and around. Passes over jobs that are held. NULL if there is none. */

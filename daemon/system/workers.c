@@ -269,40 +269,28 @@ void workers_submit(struct workers *workers, struct job *job)
     job->error = 0;
     job->is_abandoned = false;
     pthread_mutex_lock(&workers->lock);
-    bool is_over = workers->stopping;
-    atomic_init(&job->cancelled, is_over);
-    if (is_over) {
+    atomic_init(&job->cancelled, workers->stopping);
+    if (workers->stopping) {
         job->next_step = job->n_steps;
         finish_if_over(workers, job);
+        eventfd_write(workers->event_fd, 1);
     } else {
         push_ready(workers, job);
     }
     pthread_mutex_unlock(&workers->lock);
-    if (is_over)
-        eventfd_write(workers->event_fd, 1);
-    else
-        pthread_cond_signal(&workers->wake);
+    pthread_cond_signal(&workers->wake);
 }
 
 void workers_hurry(struct workers *workers, struct job *job)
 {
-    bool is_queued = false;
     pthread_mutex_lock(&workers->lock);
     if (job->is_behind) {
-        struct job_queue others = {0};
-        for (struct job *other; (other = job_queue_pop(&workers->behind));) {
-            is_queued |= other == job;
-            if (other != job)
-                job_queue_push(&others, other);
-        }
-        workers->behind = others;
         job->is_behind = false;
-        if (is_queued)
+        if (job_queue_remove(&workers->behind, job))
             push_ready(workers, job);
     }
     pthread_mutex_unlock(&workers->lock);
-    if (is_queued)
-        pthread_cond_signal(&workers->wake);
+    pthread_cond_signal(&workers->wake);
 }
 
 void workers_cancel(struct workers *workers, struct job *job)

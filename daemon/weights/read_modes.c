@@ -121,9 +121,8 @@ static void follow_page_cache(struct read_modes *modes, bool is_repeated,
     end_probe(modes, file);
     file->probed_usec = now_usec;
     file->probe_interval_usec = warm || interval_usec < PROBE_INTERVAL_USEC ? PROBE_INTERVAL_USEC
-                                : interval_usec < PROBE_INTERVAL_MAX_USEC
-                                    ? interval_usec
-                                    : PROBE_INTERVAL_MAX_USEC;
+                                : interval_usec < PROBE_INTERVAL_MAX_USEC   ? interval_usec
+                                                                          : PROBE_INTERVAL_MAX_USEC;
 }
 
 static int choose(struct read_modes *modes, const struct layer *layer, bool is_repeated,

@@ -32,8 +32,8 @@ void read_modes_done(struct read_modes *modes); /* no choice may be in progress 
 int read_modes_choose(struct read_modes *modes, const struct layer *layer, bool is_repeated,
                       const struct chunk_list *chunks, atomic_bool *is_chosen);
 
-/* Around each read of a weight file. A file that is being read is not probed, because a probe clears
- * O_DIRECT for a moment: reads that began then would fill the page cache. */
+/* Around each read of a weight file. A file that is being read is not probed, because a probe
+ * clears O_DIRECT for a moment: reads that began then would fill the page cache. */
 void read_modes_begin_read(struct read_modes *modes, struct weight_file *file);
 void read_modes_end_read(struct read_modes *modes, struct weight_file *file);
 
