@@ -65,6 +65,8 @@ def main(arguments):
     for engine in engines:
         engine.finish()
     tokens = engines[0].tokens
+    if names and pss == 0:
+        sys.exit("the engines were not all generating at any look at their mappings")
     if any(engine.tokens != tokens for engine in engines):
         sys.exit("the engines' tokens differ")
     medians = sorted(engine.median() for engine in engines)

@@ -47,7 +47,7 @@ while another_round; do
 done
 # Looking at their mappings takes the engines' time.
 start_views $all_bytes
-run_engines pss $readers 24 --pss 'edgemind-arena llama.gguf' "${pids[-1]}" -- "${words[@]}"
+run_engines pss $readers 32 --pss 'edgemind-arena llama.gguf' "${pids[-1]}" -- "${words[@]}"
 pss=$(cut -d ' ' -f 5 "$directory/pss")
 stop_views
 
