@@ -22,14 +22,6 @@ struct route_record {
     uint64_t step;
 };
 
-/* Whether two units belong to one layer of the weights. */
-static bool are_together(const char *left, const char *right)
-{
-    const char *end = strrchr(left, ':');
-    return end && strncmp(left, right, (size_t)(end - left) + 1) == 0 &&
-           strrchr(right, ':') == right + (end - left);
-}
-
 static void find_layers(struct route_record *record)
 {
     const char *last = NULL;
@@ -39,7 +31,7 @@ static void find_layers(struct route_record *record)
         record->layers[i] = NO_LAYER;
         if (!layer_is_unit(name))
             continue;
-        record->n_layers += !last || !are_together(last, name);
+        record->n_layers += !last || !layer_are_parts(last, name);
         record->layers[i] = record->n_layers - 1;
         last = name;
     }

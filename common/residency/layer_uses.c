@@ -31,8 +31,7 @@ bool layer_is_unit(const char *name)
     return end && end[1] == 'u' && end[2] >= '0' && end[2] <= '9';
 }
 
-/* Whether two layers are parts of one. */
-static bool are_parts(const char *left, const char *right)
+bool layer_are_parts(const char *left, const char *right)
 {
     const char *end = strrchr(left, ':');
     return end && strncmp(left, right, (size_t)(end - left) + 1) == 0 &&
@@ -48,7 +47,7 @@ static uint32_t find_groups(struct layer_uses *uses, const char *(*name)(const v
     for (uint32_t i = 0; i < uses->n_layers; i++) {
         uint32_t *n = uses->n_groups > 0 ? &n_units[uses->n_groups - 1] : NULL;
         if (!n || *n == EXPECTED_USE_LAYER_UNITS_MAX ||
-            !are_parts(name(context, i - 1), name(context, i))) {
+            !layer_are_parts(name(context, i - 1), name(context, i))) {
             uses->first_layer[uses->n_groups] = i;
             n = &n_units[uses->n_groups++];
         }

@@ -15,6 +15,8 @@ struct layer_uses;
 
 /* Whether the layer is a unit that is used by chance, such as an expert: "blk.0:u5". */
 bool layer_is_unit(const char *name);
+/* Whether two layers are parts of one layer of the weights. */
+bool layer_are_parts(const char *left, const char *right);
 
 /* For layers with these names, which are only read here. NULL when out of memory. Any thread. */
 struct layer_uses *layer_uses_new(const char *(*name)(const void *context, uint32_t layer),
