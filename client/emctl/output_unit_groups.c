@@ -12,13 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { UNITS_SHOWN_MAX = 1000, HOT_MAX = 4, HOT_TEXT_MAX = HOT_MAX * 12 };
+enum { UNITS_SHOWN_MAX = 1000, HOT_MAX = 4, HOT_TEXT_MAX = HOT_MAX * 20 };
 
 static const struct table_column columns[] = {
-    {"LAYER", SCOLS_FL_TRUNC},     {"UNITS", SCOLS_FL_RIGHT},
-    {"EACH", SCOLS_FL_RIGHT},      {"SIZE", SCOLS_FL_RIGHT},
-    {"RESIDENT", SCOLS_FL_RIGHT},  {"IN ARENA", SCOLS_FL_RIGHT},
-    {"LAST USED", SCOLS_FL_RIGHT}, {"HOTTEST", 0},
+    {"LAYER", SCOLS_FL_TRUNC},     {"UNITS", SCOLS_FL_RIGHT},    {"EACH", SCOLS_FL_RIGHT},
+    {"SIZE", SCOLS_FL_RIGHT},      {"RESIDENT", SCOLS_FL_RIGHT}, {"IN ARENA", SCOLS_FL_RIGHT},
+    {"LAST USED", SCOLS_FL_RIGHT}, {"USED", SCOLS_FL_RIGHT},     {"HOTTEST", 0},
 };
 enum { COLUMNS = sizeof columns / sizeof *columns };
 
@@ -26,15 +25,18 @@ enum { COLUMNS = sizeof columns / sizeof *columns };
 struct row {
     const char *name, *state;
     json_int_t bytes, used_at_usec; /* 0: unknown */
+    int used_percent;               /* at most 100; -1: unknown */
     bool is_resident, is_unit;
     size_t n_base; /* bytes of the name without the unit's number */
 };
 
 static int read_row(json_t *layer, struct row *row)
 {
-    *row = (struct row){0};
-    if (json_unpack(layer, "{s:s, s:s, s:I, s?I}", "name", &row->name, "state", &row->state,
-                    "bytes", &row->bytes, "usedAtUsec", &row->used_at_usec) < 0)
+    *row = (struct row){.used_percent = -1};
+    if (json_unpack(layer, "{s:s, s:s, s:I, s?I, s?i}", "name", &row->name, "state", &row->state,
+                    "bytes", &row->bytes, "usedAtUsec", &row->used_at_usec, "usedPercent",
+                    &row->used_percent) < 0 ||
+        row->used_percent > 100)
         return -EBADMSG;
     row->is_resident = strcmp(row->state, "resident") == 0;
     row->is_unit = layer_is_unit(row->name);
@@ -57,7 +59,13 @@ static const char *age_of(json_int_t at_usec, char text[static DURATION_TEXT_MAX
     return text;
 }
 
-/* The units that were used last, the latest first. */
+static bool is_hotter(const struct row *a, const struct row *b)
+{
+    return a->used_percent > b->used_percent ||
+           (a->used_percent == b->used_percent && a->used_at_usec > b->used_at_usec);
+}
+
+/* The units that were used most often lately, and of those the ones that were used last. */
 static const char *name_hottest(const struct row *rows, size_t n, char text[static HOT_TEXT_MAX])
 {
     const struct row *hot[HOT_MAX + 1]; /* one more is dropped each time */
@@ -67,22 +75,28 @@ static const char *name_hottest(const struct row *rows, size_t n, char text[stat
         size_t at = n_hot;
         if (rows[i].used_at_usec <= 0)
             continue;
-        for (; at > 0 && hot[at - 1]->used_at_usec < rows[i].used_at_usec; at--)
+        for (; at > 0 && is_hotter(&rows[i], hot[at - 1]); at--)
             hot[at] = hot[at - 1];
         hot[at] = &rows[i];
         n_hot += n_hot < HOT_MAX;
     }
     text[0] = '\0';
-    for (size_t i = 0; i < n_hot; i++)
+    for (size_t i = 0; i < n_hot; i++) {
         n_text += (size_t)snprintf(text + n_text, HOT_TEXT_MAX - n_text, "%s%.10s",
-                                   i > 0 ? " " : "", hot[i]->name + hot[i]->n_base + 1);
+                                   i > 0 ? ", " : "", hot[i]->name + hot[i]->n_base + 1);
+        if (hot[i]->used_percent >= 0)
+            n_text += (size_t)snprintf(text + n_text, HOT_TEXT_MAX - n_text, " %d %%",
+                                       hot[i]->used_percent);
+    }
     return text;
 }
 
 static int add_row(struct libscols_table *table, const struct row *row)
 {
-    char size[SIZE_TEXT_MAX], age[DURATION_TEXT_MAX], name[DURATION_TEXT_MAX];
+    char size[SIZE_TEXT_MAX], age[DURATION_TEXT_MAX], name[DURATION_TEXT_MAX], used[16] = "";
 
+    if (row->is_unit && row->used_percent >= 0)
+        snprintf(used, sizeof used, "%d %%", row->used_percent);
     snprintf(name, sizeof name, "  %.20s", row->name + row->n_base + row->is_unit);
     const char *cells[COLUMNS] = {row->is_unit ? name : row->name,
                                   "",
@@ -91,6 +105,7 @@ static int add_row(struct libscols_table *table, const struct row *row)
                                   row->is_resident ? "yes" : "",
                                   row->is_resident && !row->is_unit ? size : "",
                                   age_of(row->used_at_usec, age),
+                                  used,
                                   ""};
     return table_add_line(table, cells, COLUMNS, 0, row->is_unit ? NULL : "bold");
 }
@@ -118,6 +133,7 @@ static int add_group(struct libscols_table *table, const struct row *rows, size_
                                   output_number(n_resident, numbers[1]),
                                   output_size(resident_bytes, sizes[2]),
                                   age_of(used_at_usec, age),
+                                  "",
                                   name_hottest(rows, n, hottest)};
     int r = table_add_line(table, cells, COLUMNS, 0, "bold");
     for (size_t i = 0; shows_units && i < n && r == 0; i++)

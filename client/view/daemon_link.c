@@ -187,6 +187,17 @@ int daemon_link_update_view(struct daemon_link *link, struct view *view)
     return r;
 }
 
+int daemon_link_tell_uses(struct daemon_link *link, struct view *view, uint32_t from,
+                          const char *used)
+{
+    if (!link->varlink || !is_declared(link, view))
+        return 0;
+    return send_oneway(link, MANAGER_INTERFACE ".UpdateView",
+                       json_pack("{s:O, s:I, s:I, s:s}", "view", view->id, "outsideBytes",
+                                 (json_int_t)view->told_outside_bytes, "usedFrom", (json_int_t)from,
+                                 "used", used));
+}
+
 int daemon_link_end_view(struct daemon_link *link, const struct view *view)
 {
     if (!link->varlink || !is_declared(link, view))

@@ -33,6 +33,10 @@ int daemon_link_declare(struct daemon_link *link, struct view *view);
 /* Tells the daemon how much of the view is outside of the arena, if that has changed. 0, also if
  * the connection is lost; -ENOMEM: nothing was sent. */
 int daemon_link_update_view(struct daemon_link *link, struct view *view);
+/* Tells how often layers were used, as UpdateView's `used`, and how much of the view is outside.
+ * Returns as daemon_link_update_view. */
+int daemon_link_tell_uses(struct daemon_link *link, struct view *view, uint32_t from,
+                          const char *used);
 /* Returns as daemon_link_update_view. */
 int daemon_link_end_view(struct daemon_link *link, const struct view *view);
 

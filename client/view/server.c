@@ -5,6 +5,7 @@
 #include "client/view/notice.h"
 #include "client/view/plan_link.h"
 #include "client/view/residency.h"
+#include "client/view/use_report.h"
 #include "client/view/views.h"
 #include "common/clock.h"
 #include "common/units.h"
@@ -210,13 +211,16 @@ static bool has_retired(const struct view *view)
     return false;
 }
 
-/* Tells the daemon which views have more outside of the arena than before, and which have ended. */
+/* Tells the daemon which views have more outside of the arena than before, how often their units
+ * are used, and which have ended. */
 static void report(struct server *server)
 {
     for (unsigned i = 0; i < VIEWS_MAX; i++) {
         struct view *view = atomic_load(&views.slots[i]);
-        if (view && !view->is_removed)
+        if (view && !view->is_removed) {
             (void)daemon_link_update_view(&server->residency.link, view);
+            (void)use_report(&server->residency.link, view, clock_monotonic_usec());
+        }
         if (!view || !view->is_removed || has_retired(view) ||
             residency_has_asked(&server->residency, view))
             continue;

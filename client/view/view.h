@@ -64,6 +64,8 @@ struct chance {
     uint64_t hold_bytes;     /* as the daemon says */
     uint64_t held_bytes;     /* of the units with `is_counted` */
     uint32_t n_held;
+    uint64_t told_usec; /* see use_report.h */
+    uint32_t told_to;
     uint32_t in_use[CHANCE_IN_USE_MAX]; /* used in this pass, so they stay; the oldest first */
     uint32_t n_in_use;
     uint64_t begun_usec, spent_usec; /* on sampling */

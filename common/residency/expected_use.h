@@ -46,6 +46,10 @@ void expected_use_pass(struct expected_use *uses, uint32_t layer, const uint32_t
  * counts as one for the next cycle. */
 void expected_use_enter(struct expected_use *uses, uint32_t layer);
 
+/* In how many of its layer's last passes, about 30 of them, the unit was used: 0 to 1. Negative if
+ * the layer has had no pass. */
+double expected_use_frequency(const struct expected_use *uses, struct unit_id unit);
+
 /* From now on the unit may be chosen, or no longer: it is in the memory and nobody reads it. At the
  * start no unit may be chosen. Without effect if nothing changes. */
 void expected_use_offer(struct expected_use *uses, struct unit_id unit);

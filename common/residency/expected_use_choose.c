@@ -177,6 +177,17 @@ static void count_use(const struct expected_use *uses, struct unit *unit, uint32
     unit->used = pass;
 }
 
+double expected_use_frequency(const struct expected_use *uses, struct unit_id unit)
+{
+    const struct layer *layer = &uses->layers[unit.layer];
+    uint32_t n_passes = layer->n_passes;
+
+    if (n_passes == 0)
+        return -1;
+    float counted = n_passes < LONG_TABLE ? 1 - uses->long_decay[n_passes] : 1;
+    return (double)(long_part(uses, &layer->units[unit.index], n_passes) / counted);
+}
+
 void expected_use_enter(struct expected_use *uses, uint32_t layer)
 {
     uses->at = layer;

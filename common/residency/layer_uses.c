@@ -163,6 +163,14 @@ static struct unit_id unit_of(const struct layer_uses *uses, uint32_t layer)
     return (struct unit_id){uses->places[layer].group, uses->places[layer].index};
 }
 
+int layer_uses_percent(const struct layer_uses *uses, uint32_t layer)
+{
+    double frequency = expected_use_frequency(uses->expected, unit_of(uses, layer));
+    int percent = (int)(frequency * 100 + 0.5);
+
+    return frequency < 0 ? -1 : percent < 100 ? percent : 100;
+}
+
 void layer_uses_offer(struct layer_uses *uses, uint32_t layer)
 {
     expected_use_offer(uses->expected, unit_of(uses, layer));

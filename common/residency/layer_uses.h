@@ -33,6 +33,10 @@ bool layer_uses_is_in_pass(const struct layer_uses *uses, uint32_t layer);
 /* The request succeeds. */
 void layer_uses_add(struct layer_uses *uses, uint32_t layer);
 
+/* In how many of the last passes of its group, about 30 of them, the layer was used: in percent.
+ * Negative if that is not known. */
+int layer_uses_percent(const struct layer_uses *uses, uint32_t layer);
+
 /* The layer may be evicted from now on, or no longer; or no layer of the model any more. */
 void layer_uses_offer(struct layer_uses *uses, uint32_t layer);
 void layer_uses_withdraw(struct layer_uses *uses, uint32_t layer);

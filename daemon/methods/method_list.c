@@ -50,7 +50,7 @@ static const struct field model_fields[] = {
 struct layer_row {
     const char *name, *state;
     uint64_t bytes, footprint_bytes, n_extents, n_tensors;
-    uint64_t used_at_usec; /* UINT64_MAX: absent */
+    uint64_t used_at_usec, used_percent; /* UINT64_MAX: absent */
 };
 
 static const struct field layer_fields[] = {
@@ -61,6 +61,7 @@ static const struct field layer_fields[] = {
     {"extents", FIELD_U64, offsetof(struct layer_row, n_extents)},
     {"tensors", FIELD_U64, offsetof(struct layer_row, n_tensors)},
     {"usedAtUsec", FIELD_U64, offsetof(struct layer_row, used_at_usec), FIELD_NULLABLE},
+    {"usedPercent", FIELD_U64, offsetof(struct layer_row, used_percent), FIELD_NULLABLE},
     {0},
 };
 
@@ -92,7 +93,7 @@ static struct model_row describe_model(const struct scheduler *scheduler, const 
     return row;
 }
 
-/* With `now_usec` 0 the row does not tell when the layer was used. */
+/* With `now_usec` 0 the row does not tell when and how often the layer was used. */
 static struct layer_row describe_layer(const struct scheduler *scheduler, const struct layer *layer,
                                        uint64_t now_usec)
 {
@@ -103,7 +104,13 @@ static struct layer_row describe_layer(const struct scheduler *scheduler, const 
         .bytes = layer_definition(layer)->bytes,
         .n_tensors = layer_definition(layer)->n_tensors,
         .used_at_usec = UINT64_MAX,
+        .used_percent = UINT64_MAX,
     };
+    /* Views ask only for layers that they do not hold, so what they tell comes first. */
+    int percent = layer->told_percent > 0 ? layer->told_percent - 1
+                                          : layer_uses_percent(layer->model->uses, layer->index);
+    if (now_usec > 0 && percent >= 0)
+        row.used_percent = (uint64_t)percent;
     if (layer->used_usec > 0 && layer->used_usec <= now_usec)
         row.used_at_usec = clock_realtime_before(now_usec - layer->used_usec);
     if (state != LAYER_ABSENT) {

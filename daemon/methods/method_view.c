@@ -4,6 +4,7 @@
 #include "daemon/methods/methods.h"
 #include "daemon/methods/parameters.h"
 #include "daemon/methods/view_watch.h"
+#include "proto/interface.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -98,28 +99,73 @@ static struct client_view *find_view(struct call *call, const char *id)
     return view;
 }
 
+enum { USED_NOTHING = 0xff };
+
 struct update_parameters {
-    const char *view;
-    uint64_t outside_bytes;
+    const char *view, *used;
+    uint64_t outside_bytes, used_from;
 };
 
 static const struct field update_fields[] = {
     {"view", FIELD_STRING, offsetof(struct update_parameters, view), FIELD_REQUIRED},
     {"outsideBytes", FIELD_U64, offsetof(struct update_parameters, outside_bytes), FIELD_REQUIRED},
+    {"usedFrom", FIELD_U64, offsetof(struct update_parameters, used_from)},
+    {"used", FIELD_STRING, offsetof(struct update_parameters, used)},
     {0},
 };
 
+static int digit_value(char digit)
+{
+    return digit >= '0' && digit <= '9'   ? digit - '0'
+           : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10
+                                          : -1;
+}
+
+/* The value of two digits, or -1. */
+static int used_value(const char *used)
+{
+    int high = digit_value(used[0]), low = high < 0 ? -1 : digit_value(used[1]);
+    int value = low < 0 ? -1 : 16 * high + low;
+    return value <= 100 || value == USED_NOTHING ? value : -1;
+}
+
+/* Takes what a view tells of the model's layers. Returns false, and takes nothing, if the text is
+ * malformed. */
+static bool take_used(struct model *model, uint64_t from, const char *used)
+{
+    size_t n = strnlen(used, 2 * USED_LAYERS_MAX + 1);
+
+    if (n % 2 != 0 || n > 2 * USED_LAYERS_MAX || from > model->definition->n_layers ||
+        n / 2 > model->definition->n_layers - from)
+        return false;
+    for (size_t i = 0; i < n; i += 2)
+        if (used_value(used + i) < 0)
+            return false;
+    for (size_t i = 0; i < n; i += 2) {
+        int value = used_value(used + i);
+        if (value != USED_NOTHING)
+            model->layers[from + i / 2].told_percent = (uint8_t)(value + 1);
+    }
+    return true;
+}
+
 void method_update_view(struct call *call, void *context)
 {
+    struct manager *manager = context;
     struct update_parameters parameters = {0};
     struct client_view *view;
-    (void)context;
 
     if (!call_decode(call, update_fields, &parameters) ||
         !(view = find_view(call, parameters.view)))
         return;
     if (parameters.outside_bytes > view->bytes) {
         call_invalid_parameter(call, "outsideBytes");
+        return;
+    }
+    struct model *model = scheduler_find_model(manager->scheduler, view->model);
+    if (parameters.used && model && model->registration == view->registration &&
+        !take_used(model, parameters.used_from, parameters.used)) {
+        call_invalid_parameter(call, "used");
         return;
     }
     client_view_set_outside(view, parameters.outside_bytes);

@@ -41,6 +41,7 @@ struct layer {
     uint32_t given_up : 1;  /* its fill was abandoned, and still runs; the loader sets it */
     uint32_t counted : 1;   /* already counted in the current walk over leases; 0 between walks */
     enum layer_state state : 2; /* may be outdated: use scheduler_layer_state */
+    uint8_t told_percent;       /* 1 + what a view told last of layer_uses_percent; 0: nothing */
 };
 
 /* Loads of a model's layers that failed since one succeeded; only load_failures.c sets it. */

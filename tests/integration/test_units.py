@@ -104,7 +104,7 @@ class Units(TestCase):
                 text = self.assertExit(0, self.daemon.emctl("list", "cut", "--units")).out
                 self.assertEqual(len(text.splitlines()), lines)
                 size = experts, page // 1024
-                self.assertRegex(text, r"(?m)^blk\.1 +%d +%d\.0 KiB +\S+ \S+ +4 +%d\.0 KiB +\d+ s ago u0 u2 u1 u3$"
+                self.assertRegex(text, r"(?m)^blk\.1 +%d +%d\.0 KiB +\S+ \S+ +4 +%d\.0 KiB +\d+ s ago +u0 100 %%, u2 100 %%, u1 100 %%, u3 100 %%$"
                                  % (*size, 4 * page // 1024))
                 self.assertRegex(text, r"(?m)^blk\.0 +%d +%d\.0 KiB +\S+ \S+ +0 +0 B +\d+ s ago" % size)
                 found = self.assertExit(0, self.daemon.emctl("list", "cut", "--units", "--json")).out.splitlines()

@@ -53,6 +53,31 @@ class Views(LeaseTestCase):
         wait_until(lambda: self.views() == [], "the view to end with its connection")
         self.assertUnharmed()
 
+    def test_used(self):
+        """What a view tells of its uses is taken whole or not at all."""
+        client = self.client()
+        view = self.begin(client)
+
+        def tell(used, **more):
+            return client.call("UpdateView", view=view, outsideBytes=MIB, used=used, **more)
+
+        def used():
+            layers = self.daemon.call("List", model="m", used=True)["layers"]
+            return [layer.get("usedPercent") for layer in layers]
+        before = used()
+        tell("32ff00")
+        self.assertEqual(used(), [50, before[1], 0, *before[3:]])
+        tell("0164", usedFrom=3)
+        known = [50, before[1], 0, 1, 100]
+        self.assertEqual(used(), known)
+        for text, more in (("0", {}), ("65", {}), ("0A", {}), ("0 ", {}), ("-1", {}), ("00" * 6, {}), ("00", {"usedFrom": 5}),
+                           ("00", {"usedFrom": 1 << 62}), ("00" * 4097, {}), ("0164zz", {})):
+            self.assertVarlinkError(INVALID, tell, text, **more)
+        tell("", usedFrom=5)
+        self.assertEqual(used(), known)
+        self.assertNotIn("usedPercent", self.daemon.call("List", model="m")["layers"][0])
+        self.assertUnharmed()
+
     def test_a_load_whose_model_is_unloaded_while_it_waits_for_views(self):
         holder, loading = self.client(), self.client()
         view = self.begin(holder)

@@ -91,6 +91,32 @@ class Experts(ViewTestCase):
         replay = json.loads(self.daemon.emctl("plan", "--trace=%s" % record, "--capacity=20M", "--json").out)
         self.assertEqual((replay["tokens"], replay["uses"]), (1, sum(n_units)))
 
+    def test_used(self):
+        """The daemon is told how often experts are used that are always there."""
+        self.serve("20M")
+        process = self.reader("command", EDGEMIND_VIEW_ROUTES=os.devnull)
+        half = self.places["blk.0.ffn_gate_exps.weight"].offset + EXPERTS // 2 * WIDE
+
+        def read(n_bytes):
+            process.stdin.write(b"0\n%d\n" % n_bytes)
+            process.stdin.flush()
+
+        def used():
+            return {layer["name"]: layer["usedPercent"]
+                    for layer in self.daemon.call("List", model="m", used=True)["layers"] if "usedPercent" in layer}
+
+        def is_told():
+            read(half)
+            percents = used()
+            return percents.get("blk.0:u3") == 100 and percents.get("blk.0:u20", 100) <= 10
+        read(self.path.stat().st_size)
+        for _ in range(60):
+            read(half)
+        wait_until(is_told, "the daemon to know the uses")
+        self.assertEqual(used()["blk.2:u5"], 100)
+        process.stdin.close()
+        self.assertRight(process)
+
     def test_harm(self):
         """Readers get the right bytes, and the arena keeps its size, while other clients lease and
         evict, and the policy changes."""

@@ -240,15 +240,15 @@ static void gather_out(int fd)
     compare(fd, map_file(fileno(file), size, 0, MAP_PRIVATE), 0, size);
 }
 
-/* Each line on standard input says how many bytes to read next. After the last byte comes the
- * first. */
+/* Each line on standard input says how many bytes to read next. After the last byte, and after a 0,
+ * comes the first. */
 static void read_by_command(int fd)
 {
     size_t n, at = 0;
 
     while (scanf("%zu", &n) == 1) {
         compare(fd, map + at, at, n = n < size - at ? n : size - at);
-        at = (at + n) % size;
+        at = n > 0 ? (at + n) % size : 0;
     }
 }
 

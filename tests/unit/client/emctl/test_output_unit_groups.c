@@ -37,18 +37,21 @@ START_TEST(test_few)
     add(layers, "blk.0:u0", "absent", 1024, 7500);
     add(layers, "blk.0:u1", "resident", 1025, 5500);
     add(layers, "blk.0:u12", "resident", 1023, 3600500);
+    json_object_set_new(json_array_get(layers, 3), "usedPercent", json_integer(7));
+    json_object_set_new(json_array_get(layers, 4), "usedPercent", json_integer(100));
     add(layers, "blk.1:u0", "absent", 10, -1);
     char *text = show(layers, 0);
-    ck_assert_str_eq(text,
-                     "LAYER      UNITS    EACH    SIZE RESIDENT IN ARENA     LAST USED HOTTEST\n"
-                     "token_embd                 100 B                                 \n"
-                     "blk.0:1                  2.0 KiB      yes  2.0 KiB 1 min 1 s ago \n"
-                     "blk.0          3 1.0 KiB 3.0 KiB        2  2.0 KiB       5 s ago u1 u0 u12\n"
-                     "  u0                     1.0 KiB                         7 s ago \n"
-                     "  u1                     1.0 KiB      yes                5 s ago \n"
-                     "  u12                     1023 B      yes          1 h 0 min ago \n"
-                     "blk.1          1    10 B    10 B        0      0 B               \n"
-                     "  u0                        10 B                                 \n");
+    ck_assert_str_eq(
+        text, "LAYER      UNITS    EACH    SIZE RESIDENT IN ARENA     LAST USED  USED HOTTEST\n"
+              "token_embd                 100 B                                       \n"
+              "blk.0:1                  2.0 KiB      yes  2.0 KiB 1 min 1 s ago       \n"
+              "blk.0          3 1.0 KiB 3.0 KiB        2  2.0 KiB       5 s ago       u12 100 %, "
+              "u1 7 %, u0\n"
+              "  u0                     1.0 KiB                         7 s ago       \n"
+              "  u1                     1.0 KiB      yes                5 s ago   7 % \n"
+              "  u12                     1023 B      yes          1 h 0 min ago 100 % \n"
+              "blk.1          1    10 B    10 B        0      0 B                     \n"
+              "  u0                        10 B                                       \n");
     free(text);
 }
 END_TEST
@@ -67,10 +70,11 @@ START_TEST(test_many)
     add(layers, "output", "absent", 9, -1);
     char *text = show(layers, 0);
     ck_assert_str_eq(
-        text, "LAYER  UNITS    EACH      SIZE RESIDENT  IN ARENA      LAST USED HOTTEST\n"
-              "blk.0    501 1.0 KiB 501.0 KiB      250 250.0 KiB        1 s ago u1 u2 u3 u4\n"
-              "blk.1    500 1.0 KiB 500.0 KiB      250 250.0 KiB 8 min 22 s ago u1 u2 u3 u4\n"
-              "output                     9 B                                   \n");
+        text,
+        "LAYER  UNITS    EACH      SIZE RESIDENT  IN ARENA      LAST USED USED HOTTEST\n"
+        "blk.0    501 1.0 KiB 501.0 KiB      250 250.0 KiB        1 s ago      u1, u2, u3, u4\n"
+        "blk.1    500 1.0 KiB 500.0 KiB      250 250.0 KiB 8 min 22 s ago      u1, u2, u3, u4\n"
+        "output                     9 B                                        \n");
     free(text);
 }
 END_TEST
@@ -78,6 +82,11 @@ END_TEST
 START_TEST(test_wrong_replies)
 {
     json_t *layers = json_array();
+
+    add(layers, "blk.0:u0", "absent", 1, -1);
+    json_object_set_new(json_array_get(layers, 0), "usedPercent", json_integer(101));
+    free(show(layers, -EBADMSG));
+    layers = json_array();
 
     add(layers, "blk.0:u0", "absent", 1, -1);
     json_array_append_new(layers, json_pack("{s:s}", "name", "blk.0:u1"));

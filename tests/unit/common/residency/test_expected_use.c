@@ -156,6 +156,24 @@ START_TEST(test_dense_units_stay)
 }
 END_TEST
 
+START_TEST(test_frequency)
+{
+    _cleanup_(expected_use_freep) struct expected_use *uses = NULL;
+    uint32_t always[] = {0}, both[] = {0, 1}, other[] = {2};
+
+    ck_assert_int_eq(expected_use_new((uint32_t[]){3, 1}, 2, &uses), 0);
+    ck_assert_double_lt(expected_use_frequency(uses, (struct unit_id){0, 0}), 0);
+    expected_use_pass(uses, 0, other, 1);
+    ck_assert_double_eq_tol(expected_use_frequency(uses, (struct unit_id){0, 2}), 1, 1e-4);
+    for (int i = 0; i < 2000; i++)
+        expected_use_pass(uses, 0, i % 2 ? both : always, i % 2 ? 2 : 1);
+    ck_assert_double_eq_tol(expected_use_frequency(uses, (struct unit_id){0, 0}), 1, 1e-3);
+    ck_assert_double_eq_tol(expected_use_frequency(uses, (struct unit_id){0, 1}), 0.5, 0.05);
+    ck_assert_double_eq_tol(expected_use_frequency(uses, (struct unit_id){0, 2}), 0, 1e-3);
+    ck_assert_double_lt(expected_use_frequency(uses, (struct unit_id){1, 0}), 0);
+}
+END_TEST
+
 START_TEST(test_limits)
 {
     static uint32_t n_units[EXPECTED_USE_LAYERS_MAX + 1];
@@ -182,6 +200,7 @@ int main(void)
     tcase_add_test(tcase, test_against_naive);
     tcase_add_test(tcase, test_each_once);
     tcase_add_test(tcase, test_dense_units_stay);
+    tcase_add_test(tcase, test_frequency);
     tcase_add_test(tcase, test_limits);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
