@@ -96,7 +96,9 @@ if ! make -j"$(nproc)" BUILD="$build" CFLAGS='-O1 -g -include tests/tsan_join.h'
     echo 'FAILED  does not build'
     exit 1
 fi
-export TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 log_path=$reports/report" CK_DEFAULT_TIMEOUT=300
+export TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 log_path=$reports/report"
+TSAN_OPTIONS+=" suppressions=$PWD/tests/tsan.supp"
+export CK_DEFAULT_TIMEOUT=300
 { echo $alone; printf '%s\n' $units $modules; } |
     "${fixed[@]}" xargs -L 1 -P "$(nproc)" bash "$script" "${build%/tsan}" --run
 
