@@ -233,7 +233,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 # The process namespace ends with its first process, and kills all others in it.
-unshare -m -p --fork --kill-child --propagation private -- \
+# The directory that TMPDIR names is not in there.
+env -u TMPDIR unshare -m -p --fork --kill-child --propagation private -- \
     bash "$0" $arch --in-namespace "$source" "$work" "$(realpath "$build/$arch")" "$@" </dev/null &
 running=$!
 status=0

@@ -286,6 +286,26 @@ START_TEST(test_no_last_step_or_epoch)
 }
 END_TEST
 
+START_TEST(test_too_large_counts)
+{
+    struct forgery forgery;
+    forge(&forgery);
+
+    record_at(&forgery, LEDGER_EPOCH_OFFSET)->epoch = UINT64_MAX / 2 + 1;
+    assert_forged(&forgery, LEDGER_EPOCH_OFFSET, "so many epochs");
+    forge_done(&forgery);
+    forge(&forgery);
+    for (unsigned i = 0; i < 2; i++) {
+        struct ledger_step *step =
+            (struct ledger_step *)(void *)(forgery.image.at + ledger_step_place(i));
+        step->last_fill_id = UINT64_MAX / 2 + 1;
+        step->crc = ledger_step_crc(step);
+    }
+    assert_refused(image_file(&forgery.image), &forgery.world.identity, -EBADMSG, "so many steps");
+    forge_done(&forgery);
+}
+END_TEST
+
 START_TEST(test_same_name)
 {
     struct world world;
@@ -311,6 +331,7 @@ int main(void)
     tcase_add_test(tcase, test_resurrection);
     tcase_add_test(tcase, test_too_few_pages);
     tcase_add_test(tcase, test_no_last_step_or_epoch);
+    tcase_add_test(tcase, test_too_large_counts);
     tcase_add_test(tcase, test_same_name);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
