@@ -136,6 +136,8 @@ START_TEST(list)
     json_int_t used_at_usec = json_integer_value(json_object_get(first, "usedAtUsec"));
     ck_assert_int_le(llabs(used_at_usec - (_i ? (json_int_t)began_usec : 0)), 60 * 1000 * 1000);
     ck_assert_int_eq(json_object_del(first, "usedAtUsec"), _i ? 0 : -1);
+    ck_assert_int_eq(json_integer_value(json_object_get(first, "usedPercent")), _i ? 100 : 0);
+    ck_assert_int_eq(json_object_del(first, "usedPercent"), _i ? 0 : -1);
     ck_assert(json_equal(first, expected));
     ck_assert_int_eq(number(reply, "total"), N_LAYERS);
     json_decref(expected);
