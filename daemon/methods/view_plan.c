@@ -1,7 +1,7 @@
 /* A model's share of the arena is proportional to its size, as for runs, and what other clients
  * lease is left out. In its share a model has some places for streaming, each for its largest
- * layer: a reader uses two, the next one is ready, another is being read, and every further reader
- * has one, so that it never has to wait for the others. Many
+ * layer: a reader uses two, the next one is ready, another is being read, one stays free for a view
+ * that begins, and every further reader has one, so that it never has to wait for the others. Many
  * readers share half of the model's share. The rest is for the layers that stay. These are spread
  * evenly over the model, because then programs compute with them while others are read.
  *
@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum {
-    PLACES = 4,      /* for streaming, with one reader */
+    PLACES = 5,      /* for streaming, with one reader */
     SMALL_PART = 8,  /* a layer of at most this part of the largest one stays if it can */
     GROWTH_PART = 20 /* a share that has grown by less than this part is not worth a new plan */
 };
@@ -292,7 +292,7 @@ bool view_plan_may_read_ahead(const struct client_view *view, const struct layer
     if (!plan || plan->keep[layer->index] || layer->n_pins > 0)
         return true;
     LIST_FOREACH (plan, &view->plan->plans->list, entry) {
-        needed_pages += plan->largest_pages * (plan->n_idle + (plan->n_views > 1));
+        needed_pages += plan->largest_pages * (plan->n_idle + 1); /* one may begin */
     }
     needed_pages += pages_of(view->plan->plans, layer);
     return needed_pages <= scheduler_placeable_pages(view->plan->plans->scheduler);

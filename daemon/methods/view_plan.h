@@ -51,8 +51,7 @@ bool view_plan_leased(struct client_view *view, const struct layer *layer);
 void view_plan_released(struct client_view *view, const struct layer *layer, bool is_streamed);
 
 /* Whether the view may lease the layer before it needs it. A place stays free for each view that
- * streams nothing now, and one more for several views, so that readers never wait for each other's
- * places. */
+ * streams nothing now, and one more for a view that begins, which may find the others stopped. */
 bool view_plan_may_read_ahead(const struct client_view *view, const struct layer *layer);
 
 enum { VIEW_RECALL_USEC = 250 * 1000 }; /* a client that has not answered by then is stopped */
