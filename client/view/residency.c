@@ -285,9 +285,9 @@ void residency_resolve(struct residency *residency, struct view *view, uint32_t 
 
     if (atomic_load(&unit->state) < UNIT_MAPPED)
         look_for_copies(view, index);
-    if (atomic_load(&unit->state) == UNIT_ARMED)
+    if (atomic_load(&unit->state) == UNIT_ARMED) {
         disarm(residency, view, index);
-    else {
+    } else {
         uint64_t begun_usec = clock_monotonic_usec();
         fetch(residency, view, index);
         view->chance.read_usec += clock_monotonic_usec() - begun_usec;

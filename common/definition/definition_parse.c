@@ -124,6 +124,20 @@ static int refuse_syntax(int r, const struct json_problem *syntax,
     return -EBADMSG;
 }
 
+/* The next element, which must be an object. Returns as json_next_element, or -ENOMEM. */
+static int next_object(struct definition_builder *builder, struct json_elements *elements,
+                       const struct place *place, struct json_part *ret)
+{
+    struct json_problem syntax;
+    int r = json_next_element(elements, ret, &syntax);
+
+    if (r < 0)
+        return refuse_syntax(r, &syntax, builder->problem);
+    return r == 0 || json_part_is_object(ret)
+               ? r
+               : definition_refuse(builder->problem, place, "must be an object");
+}
+
 static int parse_tensor(struct definition_builder *builder, const struct json_part *part,
                         const struct place *place, dtype type)
 {
@@ -133,8 +147,6 @@ static int parse_tensor(struct definition_builder *builder, const struct json_pa
     struct json_problem syntax;
     json_t *json;
 
-    if (!json_part_is_object(part))
-        return definition_refuse(builder->problem, place, "must be an object");
     int r = json_parse_part(part, &part_limits, &json, &syntax);
     if (r < 0)
         return refuse_syntax(r, &syntax, builder->problem);
@@ -150,21 +162,16 @@ static int parse_tensors(struct definition_builder *builder, struct json_element
                          dtype type)
 {
     struct place place = {.parent = builder->place, .key = "tensors"};
-    struct json_problem syntax;
+    struct place here = {.parent = &place};
     struct json_part part;
     int r;
 
-    for (size_t i = 0; (r = json_next_element(elements, &part, &syntax)) > 0; i++) {
-        struct place here = {.parent = &place, .index = i};
-        r = parse_tensor(builder, &part, &here, type);
-        if (r < 0)
+    for (; (r = next_object(builder, elements, &here, &part)) > 0; here.index++)
+        if ((r = parse_tensor(builder, &part, &here, type)) < 0)
             return r;
-    }
-    if (r < 0)
-        return refuse_syntax(r, &syntax, builder->problem);
-    return builder->n_tensors > 0
-               ? 0
-               : definition_refuse(builder->problem, &place, "must not be empty");
+    if (r == 0 && builder->n_tensors == 0)
+        r = definition_refuse(builder->problem, &place, "must not be empty");
+    return r;
 }
 
 /* A layer has exactly one of these keys, which decides its kind. */
@@ -259,8 +266,6 @@ static int parse_layer(struct definition_builder *builder, const struct json_par
     struct json_problem syntax;
     json_t *json;
 
-    if (!json_part_is_object(part))
-        return definition_refuse(builder->problem, place, "must be an object");
     int r = json_parse_outline(part, "tensors", &part_limits, &json, &elements, &syntax);
     if (r < 0)
         return refuse_syntax(r, &syntax, builder->problem);
@@ -273,17 +278,14 @@ static int parse_layers(struct definition_builder *builder, struct json_elements
                         dtype type)
 {
     const struct place place = {.key = "layers"};
-    struct json_problem syntax;
+    struct place here = {.parent = &place};
     struct json_part part;
     int r;
 
-    for (size_t i = 0; (r = json_next_element(elements, &part, &syntax)) > 0; i++) {
-        struct place here = {.parent = &place, .index = i};
-        r = parse_layer(builder, &part, &here, type);
-        if (r < 0)
+    for (; (r = next_object(builder, elements, &here, &part)) > 0; here.index++)
+        if ((r = parse_layer(builder, &part, &here, type)) < 0)
             return r;
-    }
-    return r < 0 ? refuse_syntax(r, &syntax, builder->problem) : 0;
+    return r;
 }
 
 /* `elements` are the model's layers, of which `json` has none. */

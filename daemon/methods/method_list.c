@@ -93,6 +93,13 @@ static struct model_row describe_model(const struct scheduler *scheduler, const 
     return row;
 }
 
+/* Views ask only for layers that they do not hold, so what they tell comes first. */
+static int used_percent(const struct layer *layer)
+{
+    return layer->told_percent > 0 ? layer->told_percent - 1
+                                   : layer_uses_percent(layer->model->uses, layer->index);
+}
+
 /* With `now_usec` 0 the row does not tell when and how often the layer was used. */
 static struct layer_row describe_layer(const struct scheduler *scheduler, const struct layer *layer,
                                        uint64_t now_usec)
@@ -106,11 +113,10 @@ static struct layer_row describe_layer(const struct scheduler *scheduler, const 
         .used_at_usec = UINT64_MAX,
         .used_percent = UINT64_MAX,
     };
-    /* Views ask only for layers that they do not hold, so what they tell comes first. */
-    int percent = layer->told_percent > 0 ? layer->told_percent - 1
-                                          : layer_uses_percent(layer->model->uses, layer->index);
-    if (now_usec > 0 && percent >= 0)
-        row.used_percent = (uint64_t)percent;
+    if (now_usec > 0) {
+        int percent = used_percent(layer);
+        row.used_percent = percent >= 0 ? (uint64_t)percent : UINT64_MAX;
+    }
     if (layer->used_usec > 0 && layer->used_usec <= now_usec)
         row.used_at_usec = clock_realtime_before(now_usec - layer->used_usec);
     if (state != LAYER_ABSENT) {

@@ -162,11 +162,13 @@ void method_update_view(struct call *call, void *context)
         call_invalid_parameter(call, "outsideBytes");
         return;
     }
-    struct model *model = scheduler_find_model(manager->scheduler, view->model);
-    if (parameters.used && model && model->registration == view->registration &&
-        !take_used(model, parameters.used_from, parameters.used)) {
-        call_invalid_parameter(call, "used");
-        return;
+    if (parameters.used) {
+        struct model *model = scheduler_find_model(manager->scheduler, view->model);
+        if (model && model->registration == view->registration &&
+            !take_used(model, parameters.used_from, parameters.used)) {
+            call_invalid_parameter(call, "used");
+            return;
+        }
     }
     client_view_set_outside(view, parameters.outside_bytes);
     call_reply(call, NULL);

@@ -161,10 +161,10 @@ int scheduler_from_snapshot(const struct scheduler_snapshot *snapshot, struct sc
 void scheduler_stop_snapshot(struct scheduler_snapshot *snapshot);
 struct scheduler_snapshot *scheduler_snapshot_free(struct scheduler_snapshot *snapshot);
 DEFINE_CLEANUP(struct scheduler_snapshot *, scheduler_snapshot_free);
-/* How many layers were copied so far. */
 /* The most memory that a snapshot, and a scheduler that is built from it, would take now, with one
  * model more unless `added` is NULL. */
 uint64_t scheduler_dry_run_bytes(const struct scheduler *scheduler, const struct definition *added);
+/* How many layers were copied so far. */
 size_t scheduler_snapshot_copies(const struct scheduler_snapshot *snapshot);
 
 /* The reason why a model was refused: the first layer that can never fit, or the limit that was
