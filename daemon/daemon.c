@@ -121,7 +121,8 @@ static int apply_config(gid_t admin_gid, void *context)
     daemon->manager.model_dir = config->model_dir;
     daemon->manager.overhead_limit_bytes = config->overhead_limit_bytes;
     server_set_pending_limit(daemon->server, overhead_pending_bytes(config->overhead_limit_bytes));
-    memory_gate_set_limit(&daemon->manager.memory_gate, config->overhead_limit_bytes);
+    memory_gate_set_limit(&daemon->manager.memory_gate, config->overhead_limit_bytes,
+                          overhead_free_bytes(config->overhead_limit_bytes));
     if (scheduler_policy(daemon->scheduler) != config->policy)
         scheduler_set_policy(daemon->scheduler, config->policy);
     log_set_level(config->log_level);

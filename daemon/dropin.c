@@ -42,8 +42,8 @@ static void print_network(const char *metrics_listen, FILE *out)
 
 int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out)
 {
-    uint64_t arena_bytes, kernel_bytes, reply_bytes, peer_bytes, sum_bytes, memory_bytes,
-        lock_bytes;
+    uint64_t arena_bytes, kernel_bytes, peer_bytes, sum_bytes, memory_bytes, lock_bytes;
+    uint64_t reply_bytes = overhead_free_bytes(config->overhead_limit_bytes);
     char arena[SIZE_TEXT_MAX], overhead[SIZE_TEXT_MAX], kernel[SIZE_TEXT_MAX];
     char replies[SIZE_TEXT_MAX], peers[SIZE_TEXT_MAX];
     char scrapes[SIZE_TEXT_MAX];
@@ -59,8 +59,6 @@ int dropin_print(const struct config *config, uint64_t page_bytes, FILE *out)
                                SERVER_CONNECTION_BYTES, &peer_bytes) ||
         __builtin_add_overflow(sum_bytes, peer_bytes, &sum_bytes) ||
         __builtin_add_overflow(sum_bytes, scrape_bytes, &sum_bytes) ||
-        __builtin_mul_overflow(overhead_pending_bytes(config->overhead_limit_bytes), 2,
-                               &reply_bytes) ||
         __builtin_add_overflow(sum_bytes, reply_bytes, &sum_bytes) ||
         round_up(sum_bytes, MIB, &memory_bytes) < 0 || round_up(arena_bytes, MIB, &lock_bytes) < 0)
         return -EOVERFLOW;

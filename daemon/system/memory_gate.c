@@ -29,10 +29,11 @@ void memory_gate_init(struct memory_gate *gate, uint64_t (*measure)(void))
         TAILQ_INIT(&gate->waiting[place]);
 }
 
-void memory_gate_set_limit(struct memory_gate *gate, uint64_t limit_bytes)
+void memory_gate_set_limit(struct memory_gate *gate, uint64_t limit_bytes, uint64_t free_bytes)
 {
     pthread_mutex_lock(&gate->mutex);
     gate->limit_bytes = limit_bytes;
+    gate->free_bytes = free_bytes;
     pthread_cond_broadcast(&gate->changed);
     pthread_mutex_unlock(&gate->mutex);
 }
@@ -74,14 +75,15 @@ static uint64_t measure(struct memory_gate *gate, bool give_unused_back)
 static bool leaves_room(struct memory_gate *gate, const struct memory_use *use, uint64_t n_bytes,
                         uint64_t now_bytes)
 {
-    uint64_t room_bytes = gate->limit_bytes - gate->limit_bytes / MEMORY_GATE_OTHER_PART;
+    uint64_t free_bytes = gate->free_bytes;
 
     if (use->place == PLACE_MEMBER)
-        room_bytes -= gate->limit_bytes / MEMORY_GATE_ADMIN_PART;
+        free_bytes = add(free_bytes, gate->limit_bytes / MEMORY_GATE_ADMIN_PART);
     if (gate->taken_bytes == 0 || now_bytes < gate->resting_bytes)
         gate->resting_bytes = now_bytes;
-    return add(now_bytes, n_bytes) <= room_bytes &&
-           add(add(gate->resting_bytes, gate->taken_bytes), n_bytes) <= room_bytes;
+    n_bytes = add(n_bytes, free_bytes);
+    return add(now_bytes, n_bytes) <= gate->limit_bytes &&
+           add(add(gate->resting_bytes, gate->taken_bytes), n_bytes) <= gate->limit_bytes;
 }
 
 /* Waits until something changes. Returns false if the use has waited for too long, or its work is

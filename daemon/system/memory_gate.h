@@ -4,10 +4,11 @@
  * A use may take MEMORY_USE_FREE_BYTES at any time. For more it needs a place, of which members
  * have one and administrators have another, so that no administrator waits for a member's work;
  * others wait in the order in which they came. Who has a place takes more memory while the system
- * and this count both say that there is some. Members leave a part of it to administrators. If
- * there is none because of who has the other place, the use waits for him; if both wait, the member
- * is refused. If nobody has it, the use is refused after MEMORY_GATE_GRACE_USEC, because memory may
- * just be given back. Nobody waits longer than MEMORY_GATE_WAIT_USEC.
+ * and this count both say that there is some. A part stays free for what else may grow, such as
+ * replies, and members leave another to administrators. If there is no more because of who has the
+ * other place, the use waits for him; if both wait, the member is refused. If nobody has it, the use
+ * is refused after MEMORY_GATE_GRACE_USEC, because memory may just be given back. Nobody waits
+ * longer than MEMORY_GATE_WAIT_USEC.
  *
  * Any thread, except that a use belongs to one thread at a time. A use may wait in its budget's
  * extend, so only workers may use the budget. */
@@ -24,9 +25,7 @@ enum {
     MEMORY_USE_STEP_BYTES = 1 << 20, /* what a use takes at least at a time */
     MEMORY_GATE_WAIT_USEC = 30000000,
     MEMORY_GATE_GRACE_USEC = 500000,
-    /* Parts of the limit: for what is not counted, such as replies; and for administrators. */
-    MEMORY_GATE_OTHER_PART = 8,
-    MEMORY_GATE_ADMIN_PART = 16,
+    MEMORY_GATE_ADMIN_PART = 32, /* of the limit: what members leave */
 };
 
 enum memory_place { PLACE_MEMBER, PLACE_ADMIN, N_PLACES };
@@ -35,7 +34,7 @@ struct memory_gate {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     uint64_t (*measure)(void); /* the daemon's memory beside the arena */
-    uint64_t limit_bytes;
+    uint64_t limit_bytes, free_bytes;
     uint64_t resting_bytes; /* measured when no use had taken anything, with what was kept since */
     uint64_t taken_bytes;   /* by all uses */
     struct memory_use *inside[N_PLACES];
@@ -52,7 +51,8 @@ struct memory_use {
 };
 
 void memory_gate_init(struct memory_gate *gate, uint64_t (*measure)(void));
-void memory_gate_set_limit(struct memory_gate *gate, uint64_t limit_bytes);
+/* `free_bytes` of the limit are never given out. */
+void memory_gate_set_limit(struct memory_gate *gate, uint64_t limit_bytes, uint64_t free_bytes);
 
 /* What a gate measures: VmRSS without RssShmem. UINT64_MAX if the system does not say it. */
 uint64_t memory_gate_measure(void);

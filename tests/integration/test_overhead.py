@@ -1,6 +1,8 @@
 """The daemon's memory beside the arena stays below overhead-limit, whatever is sent: the largest definitions,
 of one user and of several at once. The kernel says what the maximum was."""
+import contextlib
 import json
+import select
 import unittest
 
 import wire
@@ -132,6 +134,25 @@ class Overhead(TestCase):
                     self.assertTrue(any(served[first:first + 4]), served)
                 self.assertBounded()
         self.assertGivenBack()
+
+    @needs_root  # for several users
+    def test_unread_replies(self):
+        """Eight users and root read nothing, from before the largest plan takes its memory until it is over."""
+        layers = [{"name": "l%d" % i, "bytes": 4096} for i in range(1000)]
+        self.daemon.load(definition(*layers))
+        call = json.dumps({"method": wire.qualified("List"), "parameters": {"model": "hostile"}}).encode() + b"\0"
+        sockets = [self.connect_as(user).socket for user in (*range(65520, 65528), 0) for _ in range(4)]
+        for socket in sockets:
+            socket.setblocking(False)
+        planner = self.connect_as(MEMBERS[0])
+        with memory_file(largest()) as large:
+            self.send(planner, "Plan", large)
+            while not select.select([planner.socket], [], [], 0)[0]:
+                for socket in select.select([], sockets, [], 0.1)[1]:
+                    with contextlib.suppress(BlockingIOError):
+                        socket.send(call * 10)
+        self.assertTrue(self.outcome(planner.reply("Plan")))
+        self.assertBounded()
 
     def test_low_limit(self):
         daemon = self.start(overhead_limit=20 * MIB, log_level="warning")

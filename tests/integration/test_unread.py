@@ -10,12 +10,12 @@ import wire
 from harness import MIB, TestCase, memory_file, sanitized, wait_until
 from machine import NOBODY, needs_root
 
-# Of overhead-limit's 64M a quarter is for what waits to be read; one user gets half of that, and
+# Of overhead-limit's 64M a sixteenth is for what waits to be read; one user gets half of that, and
 # 32 connections may each have half of a message with the daemon.
-ONE_USER_MAX = 8 * MIB + 32 * 72 * 1024 + 4 * MIB
+ONE_USER_MAX = 2 * MIB + 32 * 72 * 1024 + 4 * MIB
 # One such definition takes 58 MiB while it is parsed; the other may be a text and a plan.
 OVERHEAD_LIMIT = 64 * MIB
-ALL_MAX = 16 * MIB + 4 * MIB
+ALL_MAX = 4 * MIB + 4 * MIB
 
 
 @needs_root  # one user's replies that nobody reads stop that user's other calls

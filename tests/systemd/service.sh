@@ -99,8 +99,8 @@ check 'edgemindd --print-dropin' \
     bash -c 'edgemindd --print-dropin >/run/systemd/system/edgemindd.service.d/memory.conf'
 check 'systemd finds nothing wrong with it' systemd-analyze verify --man=no edgemindd.service
 systemctl daemon-reload
-# 4 MiB of arena, 64 of overhead, 32 of unread replies, 86.3 of messages, 3 of metrics
-check 'the limits are in force: of memory' shows MemoryMax $((190 * 1048576))
+# 4 MiB of arena, 64 of overhead, 10 of unread replies, 86.3 of messages, 3 of metrics
+check 'the limits are in force: of memory' shows MemoryMax $((168 * 1048576))
 check 'and of locked memory' shows LimitMEMLOCK 4194304
 check 'systemctl restart edgemindd, with mlock' systemctl restart edgemindd
 check 'the arena is locked' arena_is VmLck 4096

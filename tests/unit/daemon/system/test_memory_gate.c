@@ -5,9 +5,9 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-enum { MIB = 1 << 20, LIMIT = 64 * MIB, RESTING = 4 * MIB };
+enum { MIB = 1 << 20, LIMIT = 64 * MIB, FREE = 10 * MIB, RESTING = 4 * MIB };
 /* What a use may take beside a resting daemon. */
-enum { MEMBER = 52 * MIB - RESTING, ADMIN = 56 * MIB - RESTING };
+enum { MEMBER = 52 * MIB - RESTING, ADMIN = 54 * MIB - RESTING };
 
 static struct memory_gate gate;
 static _Atomic uint64_t measured;
@@ -20,7 +20,7 @@ static uint64_t measure(void)
 static void setup(void)
 {
     memory_gate_init(&gate, measure);
-    memory_gate_set_limit(&gate, LIMIT);
+    memory_gate_set_limit(&gate, LIMIT, FREE);
     measured = RESTING;
 }
 
@@ -131,7 +131,7 @@ START_TEST(limits)
     ck_assert(!extend(use, 1));
     measured = RESTING;
     ck_assert(!extend(use, UINT64_MAX));
-    memory_gate_set_limit(&gate, 2 * LIMIT);
+    memory_gate_set_limit(&gate, 2 * LIMIT, FREE);
     ck_assert(extend(use, most + 1));
     memory_use_free(use);
 }
