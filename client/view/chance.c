@@ -76,20 +76,33 @@ static void end_pass(struct view *view, const struct faults *faults)
     chance->n_in_use = 0;
 }
 
+/* Whether another thread of the same pass has come to the unit before. */
+static bool is_repeated(const struct chance *chance, uint32_t unit)
+{
+    if (layer_uses_is_in_pass(chance->uses, unit))
+        return false;
+    for (uint32_t i = 0; i < chance->n_in_use; i++)
+        if (chance->in_use[i] == unit)
+            return true;
+    return false;
+}
+
+void chance_record(struct view *view, uint32_t unit)
+{
+    struct chance *chance = &view->chance;
+
+    if (chance->routes && !is_repeated(chance, unit))
+        route_record_use(chance->routes, unit);
+}
+
 void chance_enter(struct view *view, uint32_t unit, const struct faults *faults)
 {
     struct chance *chance = &view->chance;
 
-    if (!chance->uses)
+    if (!chance->uses || is_repeated(chance, unit))
         return;
-    if (!layer_uses_is_in_pass(chance->uses, unit)) {
-        for (uint32_t i = 0; i < chance->n_in_use; i++)
-            if (chance->in_use[i] == unit)
-                return; /* another thread of the same pass */
+    if (!layer_uses_is_in_pass(chance->uses, unit))
         end_pass(view, faults);
-    }
-    if (chance->routes)
-        route_record_use(chance->routes, unit);
     layer_uses_enter(chance->uses, unit, 0);
     layer_uses_add(chance->uses, unit);
     layer_uses_withdraw(chance->uses, unit);

@@ -108,6 +108,8 @@ static void map(struct residency *residency, struct view *view, uint32_t index, 
         } else
             (void)view_make_plain(view, index);
     }
+    if (unit_is_mapped(unit) && !is_ahead)
+        chance_record(view, index);
     view_wake(view, index, &views.faults);
     bool is_streamed = unit_is_mapped(unit) && !unit->is_kept;
     views_unlock();
@@ -251,6 +253,7 @@ static void disarm(struct residency *residency, struct view *view, uint32_t inde
     if (atomic_load(&view->units[index].state) == UNIT_ARMED &&
         view_disarm(view, index, residency->link.arena_fd) < 0)
         (void)view_make_plain(view, index);
+    chance_record(view, index);
     view_wake(view, index, &views.faults);
     views_unlock();
 }
