@@ -29,28 +29,35 @@ void read_modes_done(struct read_modes *modes)
     pthread_mutex_destroy(&modes->lock);
 }
 
-/* Probes a few bytes of the layer. The file counts as warm if most of them are in the page cache.
+/* Probes a few bytes of the layer, evenly spread over it, so that the bytes before it, which others
+ * have read, do not decide alone. The file counts as warm if most of them are in the page cache.
  * cachestat and mincore would work only for files of the daemon's own user. The kernel reads the
  * bytes that a probe misses, so the next load must probe other places. */
 static bool is_warm(const struct chunk_list *chunks, uint32_t source,
                     const struct weight_file *file)
 {
-    enum { PROBES = 16 };
-    size_t stride = chunks->n / PROBES + 1, n_probes = 0, n_hits = 0;
-    unsigned seed = (unsigned)clock_monotonic_usec();
+    enum { PROBES = 16, STEP_BYTES_MIN = 256 << 10 };
+    uint64_t n_bytes = 0, begin = 0;
+    unsigned n_probes = 0, n_hits = 0, seed = (unsigned)clock_monotonic_usec();
 
-    for (size_t i = 0; i < chunks->n; i += stride) {
+    for (size_t i = 0; i < chunks->n; i++)
+        n_bytes += chunks->elements[i].source == source ? chunks->elements[i].n_bytes : 0;
+    uint64_t step = n_bytes / PROBES > STEP_BYTES_MIN ? n_bytes / PROBES : STEP_BYTES_MIN;
+    uint64_t at = n_bytes > 0 ? (unsigned)rand_r(&seed) % (step < n_bytes ? step : n_bytes) : 0;
+    for (size_t i = 0; i < chunks->n; i++) {
         const struct chunk *chunk = &chunks->elements[i];
-        char byte;
-        struct iovec vector = {&byte, 1};
         if (chunk->source != source)
             continue;
-        uint64_t n_bytes = file->bytes - chunk->file_offset_bytes;
-        if (n_bytes > chunk->n_bytes)
-            n_bytes = chunk->n_bytes;
-        off_t at = (off_t)(chunk->file_offset_bytes + (unsigned)rand_r(&seed) % n_bytes);
-        n_probes++;
-        n_hits += preadv2(file->fd, &vector, 1, at, RWF_NOWAIT) == 1;
+        for (; at < begin + chunk->n_bytes; at += step) {
+            char byte;
+            struct iovec vector = {&byte, 1};
+            uint64_t offset_bytes = chunk->file_offset_bytes + at - begin;
+            if (offset_bytes >= file->bytes)
+                break; /* chunks have whole blocks */
+            n_probes++;
+            n_hits += preadv2(file->fd, &vector, 1, (off_t)offset_bytes, RWF_NOWAIT) == 1;
+        }
+        begin += chunk->n_bytes;
     }
     return n_hits * 2 > n_probes;
 }
