@@ -133,7 +133,7 @@ $(preloaded): $(BUILD)/tests/integration/%: $(BUILD)/tests/integration/%.o
 	$(call link,,-shared)
 
 # These tests link only the part of the view library that they test, not the calls that it replaces.
-tested_view_objects := $(call objects,$(addprefix client/view/,copy_watch.c daemon_link.c order.c plan_link.c route_record.c stream.c unit_table.c))
+tested_view_objects := $(call objects,$(addprefix client/view/,copy_watch.c daemon_link.c order.c plan_link.c route_record.c stream.c touch.c unit_table.c))
 $(BUILD)/tests/unit/client/view/%: $(BUILD)/tests/unit/client/view/%.o $(tested_view_objects) $(library_objects) $(BUILD)/libcommon.a
 	$(call link,check $(common_pkgs))
 

@@ -6,8 +6,8 @@
 
 #include <stdint.h>
 
-/* For replies that peers have not read, and the calls that they have open: a sixteenth, and at least
- * 1 MiB, which one long reply takes. This is the limit for reading further calls; at most
+/* For replies that peers have not read, and the calls that they have open: a sixteenth, and at
+ * least 1 MiB, which one long reply takes. This is the limit for reading further calls; at most
  * pending_most_bytes() of it are ever held. */
 static inline uint64_t overhead_pending_bytes(uint64_t overhead_limit_bytes)
 {

@@ -22,8 +22,8 @@ static inline bool chance_may_sample(const struct chance *chance, uint64_t now_u
            chance->spent_usec < (now_usec - chance->begun_usec) / CHANCE_PART + chance->read_usec;
 }
 
-/* A thread has come to the unit. Records that before the thread goes on, and maybe ends the program;
- * chance_enter follows. */
+/* A thread has come to the unit. Records that before the thread goes on, and maybe ends the
+ * program; chance_enter follows. */
 void chance_record(struct view *view, uint32_t unit);
 /* A thread has come to the unit, which is mapped now. */
 void chance_enter(struct view *view, uint32_t unit, const struct faults *faults);

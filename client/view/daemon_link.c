@@ -206,12 +206,13 @@ int daemon_link_end_view(struct daemon_link *link, const struct view *view)
 }
 
 int daemon_link_ask(struct daemon_link *link, const struct view *view, const char *layer,
-                    uint64_t wait_usec, json_int_t fill, bool is_ahead)
+                    const char *next, uint64_t wait_usec, json_int_t fill, bool is_ahead)
 {
     json_t *parameters = json_pack("{s:s, s:s, s:I, s:O}", "model", view->model, "layer", layer,
                                    "waitUsec", (json_int_t)wait_usec, "view", view->id);
     if (parameters &&
         ((fill > 0 && json_object_set_new(parameters, "fill", json_integer(fill)) < 0) ||
+         (next && json_object_set_new(parameters, "next", json_string(next)) < 0) ||
          (is_ahead && json_object_set_new(parameters, "ahead", json_true()) < 0))) {
         json_decref(parameters);
         return -ENOMEM;
@@ -238,7 +239,7 @@ int daemon_link_acquire(struct daemon_link *link, struct view *view, const char 
 {
     int r = daemon_link_declare(link, view);
     if (r == 0)
-        r = view->id ? daemon_link_ask(link, view, layer, wait_usec, fill, false) : -ENOENT;
+        r = view->id ? daemon_link_ask(link, view, layer, NULL, wait_usec, fill, false) : -ENOENT;
     return r < 0 ? r : daemon_link_receive(link, ret);
 }
 

@@ -46,9 +46,10 @@ int daemon_link_end_view(struct daemon_link *link, const struct view *view);
 int daemon_link_acquire(struct daemon_link *link, struct view *view, const char *layer,
                         uint64_t wait_usec, json_int_t fill, json_t **ret);
 /* The same in two steps for a view that the daemon knows, so that several calls may be under way.
- * The replies come in the order of the calls. daemon_link_ask returns 0, -EPIPE or -ENOMEM. */
+ * The replies come in the order of the calls. `next` is the layer that will be asked for then; or
+ * NULL. daemon_link_ask returns 0, -EPIPE or -ENOMEM. */
 int daemon_link_ask(struct daemon_link *link, const struct view *view, const char *layer,
-                    uint64_t wait_usec, json_int_t fill, bool is_ahead);
+                    const char *next, uint64_t wait_usec, json_int_t fill, bool is_ahead);
 int daemon_link_receive(struct daemon_link *link, json_t **ret);
 /* 0, also if the connection is lost; -ENOMEM: nothing was sent. */
 int daemon_link_release(struct daemon_link *link, json_t *lease);

@@ -48,11 +48,12 @@ void order_enter(struct order *order, uint32_t unit, order_skip skip, const void
         return;
     if (order->at != ORDER_NONE) {
         /* A unit that is kept may have been mapped just now, so that it is skipped from now on. */
-        if (follow(order, (uint32_t)order->at, unit, skip, context) == unit)
+        if (follow(order, (uint32_t)order->at, unit, skip, context) == unit) {
             order->trust += order->trust < TRUST_MAX;
-        else
+        } else {
             order->trust -= order->trust < TRUST_LOST ? order->trust : TRUST_LOST;
-        order->next[order->at] = unit;
+            order->next[order->at] = unit;
+        }
     }
     order->at = unit;
 }

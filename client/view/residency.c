@@ -5,6 +5,7 @@
 
 #include "client/view/chance.h"
 #include "client/view/notice.h"
+#include "client/view/progress.h"
 #include "client/view/stream.h"
 #include "client/view/victim.h"
 #include "client/view/views.h"
@@ -58,7 +59,7 @@ void residency_give_back(struct residency *residency, struct view *view, uint32_
     views_unlock();
     stream_remove(view, index);
     chance_unmapped(view, index);
-    view->units[index].is_entered = false;
+    view->units[index].is_entered = view->units[index].is_watched = false;
     residency_release(residency, lease);
 }
 
@@ -82,14 +83,6 @@ static bool give_back_one(struct residency *residency)
     return true;
 }
 
-static void enter(struct view *view, uint32_t unit)
-{
-    if (view->chance.uses)
-        chance_enter(view, unit, &views.faults);
-    else
-        stream_enter(view, unit);
-}
-
 /* Takes a reference to the lease. */
 static void map(struct residency *residency, struct view *view, uint32_t index, json_t *reply)
 {
@@ -99,12 +92,16 @@ static void map(struct residency *residency, struct view *view, uint32_t index, 
     views_lock();
     bool is_ahead = atomic_load(&unit->wanted) == 0;
     if (atomic_load(&unit->state) == UNIT_HOLE) {
-        if (view_map_unit(view, index, reply, residency->link.arena_fd, is_ahead) == 0) {
+        enum first_page first = !is_ahead                                  ? FIRST_POPULATED
+                                : unit->is_kept || residency->touch_fd < 0 ? FIRST_HOLE
+                                                                           : FIRST_UNTOUCHED;
+        if (view_map_unit(view, index, reply, residency->link.arena_fd, first) == 0) {
             unit->lease = lease;
             lease = NULL;
             unit->fill = json_integer_value(json_object_get(reply, "fill"));
             unit->mapped_at = ++residency->n_mapped;
             unit->is_entered = false;
+            unit->is_watched = first == FIRST_UNTOUCHED;
         } else
             (void)view_make_plain(view, index);
     }
@@ -119,7 +116,7 @@ static void map(struct residency *residency, struct view *view, uint32_t index, 
     if (is_streamed)
         stream_add(view, index);
     if (unit_is_mapped(unit) && !is_ahead)
-        enter(view, index);
+        progress_enter(view, index, residency->touch_fd);
 }
 
 static void give_up(struct residency *residency, struct view *view, uint32_t unit, int error)
@@ -135,14 +132,6 @@ static void give_up(struct residency *residency, struct view *view, uint32_t uni
         abort(); /* otherwise its threads would wait for ever */
     view_wake(view, unit, &views.faults);
     views_unlock();
-}
-
-static void look_for_copies(struct view *view, uint32_t unit)
-{
-    if (copy_watch_note(&view->copy_watch, view->table.bytes[unit], view->table.covered_bytes))
-        notice_of(view->path, "is copied by the program into its own memory, which the "
-                              "arena's capacity does not limit; edgemind-view(7) says how "
-                              "programs map their weights");
 }
 
 /* The daemon refuses to lease the unit. */
@@ -163,8 +152,10 @@ static int ask(struct residency *residency, struct view *view, uint32_t unit, ui
 {
     if (residency->n_asked == RESIDENCY_ASKED_MAX)
         return -ENOBUFS;
-    int r =
-        daemon_link_ask(&residency->link, view, view->table.names[unit], wait_usec, 0, is_ahead);
+    int64_t next = stream_choose_next(view, unit);
+    int r = daemon_link_ask(&residency->link, view, view->table.names[unit],
+                            next == ORDER_NONE ? NULL : view->table.names[next], wait_usec, 0,
+                            is_ahead);
     if (r == 0) {
         residency->asked[residency->n_asked++] = (struct asked){view, unit};
         view->units[unit].is_asked = true;
@@ -282,12 +273,26 @@ void residency_receive(struct residency *residency)
         read_ahead(residency, asked.view); /* a thread came to it while the lease was on its way */
 }
 
+bool residency_look(struct residency *residency)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < VIEWS_MAX; i++) {
+        struct view *view = atomic_load(&views.slots[i]);
+        if (!view || !progress_look(view, residency->touch_fd))
+            continue;
+        read_ahead(residency, view);
+        any = true;
+    }
+    return any;
+}
+
 void residency_resolve(struct residency *residency, struct view *view, uint32_t index)
 {
     struct unit *unit = &view->units[index];
 
     if (atomic_load(&unit->state) < UNIT_MAPPED)
-        look_for_copies(view, index);
+        progress_note_read(view, index);
     if (atomic_load(&unit->state) == UNIT_ARMED) {
         disarm(residency, view, index);
     } else {
@@ -303,7 +308,7 @@ void residency_resolve(struct residency *residency, struct view *view, uint32_t 
         }
         return;
     }
-    enter(view, index);
+    progress_enter(view, index, residency->touch_fd);
     if (!view->chance.uses)
         read_ahead(residency, view);
 }

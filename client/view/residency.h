@@ -8,6 +8,7 @@ enum { RESIDENCY_ASKED_MAX = 16, RESIDENCY_RETRY_USEC = 20 * 1000 };
 
 struct residency {
     struct daemon_link link;
+    int touch_fd;      /* see touch.h; negative: threads are only seen when they fault */
     uint64_t n_mapped; /* counts mappings */
     /* The units whose leases are on their way, in the order of the calls. */
     struct asked {
@@ -24,6 +25,10 @@ struct residency {
 /* A thread waits for the unit. Makes it readable. If the connection is lost, the unit stays
  * wanted. */
 void residency_resolve(struct residency *residency, struct view *view, uint32_t unit);
+
+/* Looks where threads have come to without a fault, and reads ahead there. Returns whether there is
+ * any such place. */
+bool residency_look(struct residency *residency);
 
 /* As daemon_link_declare, after the replies that are on their way. */
 int residency_declare(struct residency *residency, struct view *view);

@@ -5,6 +5,7 @@
 #include "client/view/notice.h"
 #include "client/view/plan_link.h"
 #include "client/view/residency.h"
+#include "client/view/touch.h"
 #include "client/view/use_report.h"
 #include "client/view/views.h"
 #include "common/clock.h"
@@ -19,7 +20,7 @@
 enum {
     RETRY_MSEC = RESIDENCY_RETRY_USEC / 1000, /* between two tries to connect again */
     REST_MSEC = 100, /* without a fault, then streamed units are released */
-    TICK_MSEC = 1,
+    TICK_USEC = 200,
     GRACE_USEC = 30 * 1000 * 1000 /* the default of EDGEMIND_VIEW_GRACE */
 };
 
@@ -85,11 +86,13 @@ static void take_up(struct server *server, struct view *view, uint32_t index)
     views_lock();
     json_t *old = residency_take_lease(unit);
     if (unit_is_mapped(unit)) {
-        bool is_armed = atomic_load(&unit->state) == UNIT_ARMED;
+        enum first_page first = atomic_load(&unit->state) == UNIT_ARMED ? FIRST_HOLE
+                                : unit->is_watched                      ? FIRST_UNTOUCHED
+                                                                        : FIRST_POPULATED;
         /* The same bytes are mapped again, because the daemon counts on each mapping of the
          * descriptor that it gave to this connection. */
         if (is_same &&
-            view_map_unit(view, index, reply, server->residency.link.arena_fd, is_armed) == 0) {
+            view_map_unit(view, index, reply, server->residency.link.arena_fd, first) == 0) {
             unit->lease = lease;
             lease = NULL;
         } else
@@ -245,14 +248,16 @@ static bool needs_daemon(struct server *server)
 /* Linux may leave two threads of an engine, which spin, on one processor for 20 ms while another is
  * idle. A processor that becomes idle looks for threads that wait elsewhere. So while a view
  * streams, this thread sleeps only shortly at a time. */
-static int wait_for(struct pollfd *fds, nfds_t n, int timeout_msec, bool is_streaming)
+static int wait_for(struct residency *residency, struct pollfd *fds, nfds_t n, int timeout_msec)
 {
+    const struct timespec tick = {.tv_nsec = TICK_USEC * 1000};
     int ready = 0;
 
-    if (!is_streaming)
-        return poll(fds, n, timeout_msec);
-    for (int msec = 0; ready == 0 && msec < timeout_msec; msec += TICK_MSEC)
-        ready = poll(fds, n, TICK_MSEC);
+    for (int usec = 0; ready == 0 && usec < timeout_msec * 1000; usec += TICK_USEC) {
+        ready = ppoll(fds, n, &tick, NULL);
+        if (ready == 0)
+            ready = residency_look(residency);
+    }
     return ready;
 }
 
@@ -270,7 +275,10 @@ static void wait_for_work(struct server *server)
 
     bool retries = needs_daemon(server) || residency->must_retry;
     int timeout_msec = is_streaming ? REST_MSEC : -1;
-    int ready = wait_for(fds, 3, retries ? RETRY_MSEC : timeout_msec, is_streaming);
+    if (retries)
+        timeout_msec = RETRY_MSEC;
+    int ready =
+        is_streaming ? wait_for(residency, fds, 3, timeout_msec) : poll(fds, 3, timeout_msec);
     ssize_t r = fds[0].revents ? read(views.wake_fd, &n, sizeof n) : 0;
     (void)r;
     residency->must_retry = false;
@@ -293,7 +301,8 @@ static void receive(struct residency *residency)
 
 void server_run(void)
 {
-    struct server state = {.residency.link.arena_fd = -1}, *server = &state;
+    struct server state = {.residency = {.link.arena_fd = -1, .touch_fd = touch_open()}},
+                  *server = &state;
     struct residency *residency = &server->residency;
     const char *grace = getenv("EDGEMIND_VIEW_GRACE");
 
@@ -302,6 +311,7 @@ void server_run(void)
 
     for (;;) {
         wait_for_work(server);
+        (void)residency_look(residency);
         receive(residency);
         if (residency->link.varlink && polls(residency->link.varlink, POLLRDHUP)) {
             daemon_link_close(&residency->link);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    AHEAD_LARGEST = 2, /* as many bytes as this many of the largest unit are mapped ahead */
+    AHEAD_LARGEST = 1, /* as many bytes as this many of the largest unit are mapped ahead */
     UNORDERED_LAG = 2  /* without a known order: how many units stay beside the last one */
 };
 
@@ -66,6 +66,8 @@ void stream_enter(struct view *view, uint32_t unit)
         if (streamed->last[i] == unit && was_known && streamed->lag <= i)
             streamed->lag = i + 1;
     view->units[unit].is_entered = true;
+    view->units[unit].is_watched = false;
+    streamed->is_passed = false;
     if (at < 0)
         return;
     /* To the end of those that were entered. */
@@ -79,9 +81,30 @@ void stream_enter(struct view *view, uint32_t unit)
     streamed->n++;
 }
 
+int64_t stream_choose_next_kept(const struct view *view)
+{
+    const struct order *order = &view->order;
+
+    if (!order_is_trusted(order) || order->at == ORDER_NONE || view->units[order->at].is_kept)
+        return ORDER_NONE;
+    uint32_t after = order->next[order->at];
+    return view->units[after].is_kept ? (int64_t)after : ORDER_NONE;
+}
+
+int64_t stream_choose_next(const struct view *view, uint32_t unit)
+{
+    int64_t next = order_after(&view->order, unit, skip, view);
+
+    return !view->chance.uses && order_is_trusted(&view->order) && next != ORDER_NONE &&
+                   next != unit && atomic_load(&view->units[next].state) == UNIT_HOLE &&
+                   !view->units[next].is_asked
+               ? next
+               : ORDER_NONE;
+}
+
 unsigned stream_choose_ahead(const struct view *view, uint32_t ret[VIEW_STREAMED_MAX])
 {
-    uint64_t left_bytes = AHEAD_LARGEST * view->largest_bytes;
+    uint64_t left_bytes = (AHEAD_LARGEST + view->streamed.is_passed) * view->largest_bytes;
     int64_t unit = view->order.at;
     unsigned n = 0;
 
@@ -110,13 +133,15 @@ bool stream_find_needless(const struct view *view, const uint32_t *ahead, unsign
                           uint32_t *ret)
 {
     const struct streamed *streamed = &view->streamed;
-    unsigned lag = order_is_trusted(&view->order) ? streamed->lag : UNORDERED_LAG, n_entered = 0;
+    bool is_ordered = order_is_trusted(&view->order);
+    unsigned lag = is_ordered ? streamed->lag : UNORDERED_LAG, n_entered = 0, n_left;
 
     while (n_entered < streamed->n && view->units[streamed->units[n_entered]].is_entered)
         n_entered++;
+    n_left = n_entered + (is_ordered && streamed->is_passed);
     for (unsigned i = 0; i < streamed->n; i++) {
         *ret = streamed->units[i];
-        if (i < n_entered ? i + lag + 1 < n_entered : !is_among(*ret, ahead, n_ahead))
+        if (i < n_entered ? i + lag + 1 < n_left : !is_among(*ret, ahead, n_ahead))
             return true;
     }
     return false;

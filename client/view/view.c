@@ -5,6 +5,7 @@
 #include "client/view/faults.h"
 #include "client/view/real.h"
 #include "client/view/route_record.h"
+#include "client/view/touch.h"
 #include "common/cleanup.h"
 #include "common/residency/layer_uses.h"
 
@@ -35,6 +36,7 @@ int view_make_units(struct view *view)
     }
     for (unsigned i = 0; i < VIEW_LAG_MAX; i++)
         view->streamed.last[i] = ORDER_NONE;
+    view->streamed.next_kept = ORDER_NONE;
     return 0;
 }
 
@@ -131,20 +133,27 @@ static const struct unit_piece *first_piece(const struct view *view, uint32_t un
     return unit_table_piece(&view->table, view->table.begins[unit]);
 }
 
-static int map_arena(struct view *view, const struct unit_piece *piece, int arena_fd,
+static int map_arena(struct view *view, const struct unit_piece *piece, int flags, int arena_fd,
                      uint64_t arena_offset_bytes)
 {
-    int r =
-        replace(view, piece, PROT_READ, MAP_SHARED | MAP_POPULATE, arena_fd, arena_offset_bytes);
+    int r = replace(view, piece, PROT_READ, MAP_SHARED | flags, arena_fd, arena_offset_bytes);
     if (r == 0)
         real_madvise(view->begin + piece->begin_bytes, piece->end_bytes - piece->begin_bytes,
                      MADV_DONTFORK);
     return r;
 }
 
+static int map_first(struct view *view, uint32_t unit, int flags, int arena_fd)
+{
+    struct unit_piece page = *first_piece(view, unit);
+
+    page.end_bytes = page.begin_bytes + view->table.page_bytes;
+    return map_arena(view, &page, flags, arena_fd, view->units[unit].first_offset_bytes);
+}
+
 /* Maps the part of a piece of the reply that is in the view. Adds its size to *bytes. */
 static int map_piece(struct view *view, uint32_t unit, const json_t *row, int arena_fd,
-                     bool is_armed, uint64_t *bytes)
+                     enum first_page first, uint64_t *bytes)
 {
     json_int_t source, file_offset, offset, length;
     uint64_t mask = view->table.page_bytes - 1;
@@ -176,15 +185,17 @@ static int map_piece(struct view *view, uint32_t unit, const json_t *row, int ar
             piece.end_bytes = stop;
         uint64_t arena_offset = (uint64_t)offset + (piece.begin_bytes + view->file_offset_bytes -
                                                     (uint64_t)file_offset);
+        bool is_first = piece.begin_bytes == first_piece(view, unit)->begin_bytes;
+        uint64_t later_bytes = is_first && first != FIRST_POPULATED ? view->table.page_bytes : 0;
+        int r = 0;
         *bytes += piece.end_bytes - piece.begin_bytes;
-        if (piece.begin_bytes == first_piece(view, unit)->begin_bytes) {
+        if (is_first)
             view->units[unit].first_offset_bytes = arena_offset;
-            piece.begin_bytes += is_armed ? view->table.page_bytes : 0;
-            arena_offset += is_armed ? view->table.page_bytes : 0;
-        }
-        int r = piece.begin_bytes < piece.end_bytes
-                    ? map_arena(view, &piece, arena_fd, arena_offset)
-                    : 0;
+        piece.begin_bytes += later_bytes;
+        if (piece.begin_bytes < piece.end_bytes)
+            r = map_arena(view, &piece, MAP_POPULATE, arena_fd, arena_offset + later_bytes);
+        if (r == 0 && is_first && first == FIRST_UNTOUCHED)
+            r = map_first(view, unit, 0, arena_fd);
         if (r < 0)
             return r;
     }
@@ -192,21 +203,32 @@ static int map_piece(struct view *view, uint32_t unit, const json_t *row, int ar
 }
 
 int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd,
-                  bool is_armed)
+                  enum first_page first)
 {
     const json_t *rows = json_object_get(reply, "pieces"), *row;
     uint64_t bytes = 0;
     size_t i;
 
     json_array_foreach ((json_t *)(uintptr_t)rows, i, row) {
-        int r = map_piece(view, unit, row, arena_fd, is_armed, &bytes);
+        int r = map_piece(view, unit, row, arena_fd, first, &bytes);
         if (r < 0)
             return r;
     }
     if (bytes != view->table.bytes[unit])
         return -EBADMSG;
-    atomic_store(&view->units[unit].state, is_armed ? UNIT_ARMED : UNIT_MAPPED);
+    atomic_store(&view->units[unit].state, first == FIRST_HOLE ? UNIT_ARMED : UNIT_MAPPED);
     return 0;
+}
+
+void view_untouch(struct view *view, uint32_t unit)
+{
+    real_madvise(view->begin + first_piece(view, unit)->begin_bytes, view->table.page_bytes,
+                 MADV_DONTNEED);
+}
+
+bool view_is_touched(const struct view *view, uint32_t unit, int touch_fd)
+{
+    return touch_is_seen(touch_fd, view->begin + first_piece(view, unit)->begin_bytes);
 }
 
 int view_arm(struct view *view, uint32_t unit, const struct faults *faults)
@@ -220,10 +242,7 @@ int view_arm(struct view *view, uint32_t unit, const struct faults *faults)
 
 int view_disarm(struct view *view, uint32_t unit, int arena_fd)
 {
-    struct unit_piece page = *first_piece(view, unit);
-
-    page.end_bytes = page.begin_bytes + view->table.page_bytes;
-    int r = map_arena(view, &page, arena_fd, view->units[unit].first_offset_bytes);
+    int r = map_first(view, unit, MAP_POPULATE, arena_fd);
     if (r == 0)
         atomic_store(&view->units[unit].state, UNIT_MAPPED);
     return r;

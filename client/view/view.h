@@ -28,6 +28,7 @@ struct unit {
     bool is_kept;           /* it is not streamed; true until the daemon has a plan */
     bool is_asked;          /* its lease is on its way */
     bool is_entered;        /* a thread has come to it since it was mapped */
+    bool is_watched;        /* its first page was left untouched; see touch.h */
     bool is_counted;        /* see chance.h */
     json_t *lease;          /* NULL: none */
     json_int_t fill;
@@ -50,6 +51,8 @@ struct streamed {
     uint32_t units[VIEW_STREAMED_MAX];
     unsigned n;
     unsigned lag;               /* how many units the threads may be apart */
+    bool is_passed;             /* a thread has come to what follows the last of the former */
+    int64_t next_kept;          /* the kept unit that follows it and is watched; or -1 */
     int64_t last[VIEW_LAG_MAX]; /* the units that were released last; or -1 */
 };
 
@@ -120,11 +123,17 @@ int view_make_holes(struct view *view, const struct faults *faults);
  * call may be repeated. */
 int view_make_hole(struct view *view, uint32_t unit, const struct faults *faults);
 
-/* Maps a unit from the places that the reply to Acquire gives, but leaves its first page a hole if
- * it is to be armed. 0; -EBADMSG if they do not cover the unit or cannot be mapped; or a negative
- * errno. After a failure parts of the unit may be mapped. */
+enum first_page { FIRST_POPULATED, FIRST_UNTOUCHED, FIRST_HOLE /* the unit is armed */ };
+
+/* Maps a unit from the places that the reply to Acquire gives. 0; -EBADMSG if they do not cover the
+ * unit or cannot be mapped; or a negative errno. After a failure parts of the unit may be
+ * mapped. */
 int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd,
-                  bool is_armed);
+                  enum first_page first);
+/* Takes the first page of a mapped unit out of the page table, so that the next read is seen. */
+void view_untouch(struct view *view, uint32_t unit);
+/* Whether it was read since (see touch.h). */
+bool view_is_touched(const struct view *view, uint32_t unit, int touch_fd);
 /* Makes the first page of a mapped unit a hole. 0 or a negative errno; then the unit stays mapped.
  */
 int view_arm(struct view *view, uint32_t unit, const struct faults *faults);

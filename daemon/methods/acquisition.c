@@ -30,6 +30,7 @@ struct acquisition {
     uint64_t deadline_usec; /* 0: does not wait */
     uint64_t fill_id;       /* see struct acquisition_options */
     uint64_t view_id;       /* it may have ended meanwhile */
+    struct layer *next;     /* see struct acquisition_options */
     bool has_recalled;      /* it has asked views for room */
     struct layer *layers[]; /* those of the set, then those of the order */
 };
@@ -145,9 +146,14 @@ static void cancelled(void *context)
 
 static void read_ahead(const struct acquisition *acquisition)
 {
+    struct load_requests *loads = acquisition->manager->loads;
+    const struct client_view *view =
+        client_view_find(&acquisition->holder->views, acquisition->view_id);
+
     if (acquisition->run)
-        load_requests_read_ahead(acquisition->manager->loads, &acquisition->requester,
-                                 acquisition->run->run);
+        load_requests_read_ahead(loads, &acquisition->requester, acquisition->run->run);
+    else if (view && acquisition->next && view_plan_may_read_ahead(view, acquisition->next))
+        load_requests_read_layer_ahead(loads, &acquisition->requester, acquisition->next);
 }
 
 /* A program that reads a view gets a signal, and no error that says why. */
@@ -342,6 +348,7 @@ void acquisition_begin(struct manager *manager, struct call *call, struct holder
         options->wait_usec > 0 ? clock_monotonic_usec() + options->wait_usec : 0;
     acquisition->fill_id = options->fill_id;
     acquisition->view_id = options->view_id;
+    acquisition->next = options->next;
     call_set_hooks(call, &call_hooks, acquisition);
 
     /* A caller with leases does not queue, because its leases may block a client that is ahead of

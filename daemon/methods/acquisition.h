@@ -14,9 +14,10 @@ void acquisition_report_views(const struct holder *holder);
 /* The options of Acquire and Next. */
 struct acquisition_options {
     uint64_t wait_usec;
-    uint64_t fill_id; /* the client held the lease before a restart, on the bytes of the load with
-                         this number; 0: it did not */
-    uint64_t view_id; /* only of Acquire: the view that the layer is for; 0: none */
+    uint64_t fill_id;   /* the client held the lease before a restart, on the bytes of the load with
+                           this number; 0: it did not */
+    uint64_t view_id;   /* only of Acquire: the view that the layer is for; 0: none */
+    struct layer *next; /* what this view will acquire after that; or NULL */
 };
 #define ACQUISITION_OPTION_FIELDS(type, member)                \
     {"waitUsec", FIELD_U64, offsetof(type, member.wait_usec)}, \

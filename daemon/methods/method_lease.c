@@ -8,7 +8,7 @@
 #include <errno.h>
 
 struct acquire_parameters {
-    const char *model, *layer, *view;
+    const char *model, *layer, *view, *next;
     json_t *units;
     bool ahead; /* the view does not need the layer yet */
     struct acquisition_options options;
@@ -20,6 +20,7 @@ static const struct field acquire_fields[] = {
     {"units", FIELD_JSON, offsetof(struct acquire_parameters, units)},
     {"view", FIELD_STRING, offsetof(struct acquire_parameters, view)},
     {"ahead", FIELD_BOOL, offsetof(struct acquire_parameters, ahead)},
+    {"next", FIELD_STRING, offsetof(struct acquire_parameters, next)},
     ACQUISITION_OPTION_FIELDS(struct acquire_parameters, options),
     {0},
 };
@@ -51,7 +52,9 @@ void method_acquire(struct call *call, void *context)
     if (!call_decode(call, acquire_fields, &parameters) ||
         !acquisition_check_options(call, &parameters.options) ||
         !(model = manager_find_model(manager, call, parameters.model)) ||
-        !find_layers(call, model, &parameters, layers, &set))
+        !find_layers(call, model, &parameters, layers, &set) ||
+        (parameters.next &&
+         !(parameters.options.next = manager_find_layer(call, model, parameters.next))))
         return;
     struct holder *holder = acquisition_find_holder(manager, call);
     if (holder && parameters.view) {

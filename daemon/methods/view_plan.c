@@ -1,9 +1,9 @@
 /* A model's share of the arena is proportional to its size, as for runs, and what other clients
  * lease is left out. In its share a model has some places for streaming, each for its largest
- * layer: a reader uses two, the next one is ready, another is being read, one stays free for a view
- * that begins, and every further reader has one, so that it never has to wait for the others. Many
- * readers share half of the model's share. The rest is for the layers that stay. These are spread
- * evenly over the model, because then programs compute with them while others are read.
+ * layer: a reader uses one or two, the next one is ready, another is being read, one stays free for
+ * a view that begins, and every further reader has one, so that it never has to wait for the
+ * others. Many readers share half of the model's share. The rest is for the layers that stay. These
+ * are spread evenly over the model, because then programs compute with them while others are read.
  *
  * Of a model with units that are used by chance, such as experts, the views keep what they expect
  * to use soonest. The plan only says how much that may be. */

@@ -6,8 +6,8 @@
  * others wait in the order in which they came. Who has a place takes more memory while the system
  * and this count both say that there is some. A part stays free for what else may grow, such as
  * replies, and members leave another to administrators. If there is no more because of who has the
- * other place, the use waits for him; if both wait, the member is refused. If nobody has it, the use
- * is refused after MEMORY_GATE_GRACE_USEC, because memory may just be given back. Nobody waits
+ * other place, the use waits for him; if both wait, the member is refused. If nobody has it, the
+ * use is refused after MEMORY_GATE_GRACE_USEC, because memory may just be given back. Nobody waits
  * longer than MEMORY_GATE_WAIT_USEC.
  *
  * Any thread, except that a use belongs to one thread at a time. A use may wait in its budget's

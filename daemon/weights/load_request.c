@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "daemon/weights/load_failures.h"
+#include "daemon/weights/load_rate.h"
 
 #include <errno.h>
 
@@ -36,13 +37,8 @@ struct load_requests {
     void (*later)(void *context); /* NULL: portions are evicted one after the other */
     void *later_context;
     uint64_t n_portions;
-    struct {
-        uint64_t n_fills, since_usec; /* fills in flight; when `usec` was last brought up to date */
-        uint64_t bytes, usec; /* halved from time to time, so that recent loads count more */
-    } rate;
+    struct load_rate rate;
 };
-
-enum { RATE_BYTES = 256 << 20 };
 
 /* While a load makes room, no layer of its model may be loading that would keep the model. */
 static void set_portion(struct load_request *load, uint64_t portion)
@@ -205,30 +201,14 @@ static int fill(struct load_requests *loads, uid_t uid, struct layer *layer,
     int r = loader_fill(loads->loader, layer, uid, urgency, fill_done, loads);
     if (r < 0)
         scheduler_abandon(loads->scheduler, layer);
-    else if (loads->rate.n_fills++ == 0)
-        loads->rate.since_usec = now_usec;
+    else
+        load_rate_begin(&loads->rate, now_usec);
     return r;
-}
-
-static void count_fill(struct load_requests *loads, const struct layer *layer, int error,
-                       uint64_t now_usec)
-{
-    loads->rate.usec += now_usec - loads->rate.since_usec;
-    loads->rate.since_usec = now_usec;
-    loads->rate.n_fills--;
-    if (error == 0)
-        loads->rate.bytes += layer_definition(layer)->bytes;
-    if (loads->rate.bytes > RATE_BYTES) {
-        loads->rate.bytes /= 2;
-        loads->rate.usec /= 2;
-    }
 }
 
 uint64_t load_requests_bytes_per_sec(const struct load_requests *loads)
 {
-    if (loads->rate.usec == 0)
-        return 0;
-    return (uint64_t)((double)loads->rate.bytes * 1e6 / (double)loads->rate.usec);
+    return load_rate_bytes_per_sec(&loads->rate);
 }
 
 /* Continues every load that waits for the layer. */
@@ -257,7 +237,7 @@ static void given_up(struct layer *layer, void *context)
     log_warn("%s/%s: its file has not answered for %d s: the load is given up",
              layer->model->definition->name, layer_definition(layer)->name,
              WORKERS_ABANDON_USEC / 1000000);
-    count_fill(loads, layer, -ETIMEDOUT, clock_monotonic_usec());
+    load_rate_end(&loads->rate, 0, clock_monotonic_usec());
     wake_waiting(loads, layer, -ETIMEDOUT);
 }
 
@@ -267,7 +247,7 @@ static void fill_done(struct layer *layer, int error, void *context)
     uint64_t now_usec = clock_monotonic_usec();
 
     if (!layer->given_up)
-        count_fill(loads, layer, error, now_usec);
+        load_rate_end(&loads->rate, error == 0 ? layer_definition(layer)->bytes : 0, now_usec);
     layer->given_up = false;
     load_failures_note(layer, error, now_usec);
     if (error == 0)
@@ -368,6 +348,25 @@ void load_requests_read_ahead(struct load_requests *loads, const struct requeste
             r = fill(loads, requester->uid, layer, urgency);
         urgency = FILL_BEHIND;
     } while (r == 0 && layer);
+}
+
+void load_requests_read_layer_ahead(struct load_requests *loads, const struct requester *requester,
+                                    struct layer *layer)
+{
+    struct scheduler *scheduler = loads->scheduler;
+    _cleanup_(verdict_done) struct verdict verdict = {0};
+    struct room room = {0};
+
+    if (scheduler_layer_state(scheduler, layer) != LAYER_ABSENT ||
+        !scheduler_can_place(scheduler, layer))
+        return;
+    scheduler_set_requester(scheduler, requester);
+    int r = scheduler_request_in_portions(scheduler, layer, ON_FULL_EVICT, clock_monotonic_usec(),
+                                          &room, &verdict);
+    scheduler_set_requester(scheduler, NULL);
+    if (r == 0 && verdict.outcome == OUTCOME_RESERVED &&
+        fill(loads, requester->uid, layer, FILL_PROMPT) == 0)
+        layer->ahead = 1;
 }
 
 void load_request_get_progress(const struct load_request *load, struct load_progress *ret,

@@ -179,6 +179,27 @@ class Views(LeaseTestCase):
         self.assertVarlinkError(INVALID, client.call, "Views", model="m")
         self.assertEqual(len(self.views()), 1)
 
+    def test_next(self):
+        """The layer that a view will acquire next is read meanwhile, if a place stays free for another view."""
+        def resident():
+            return [layer["name"] for layer in self.daemon.call("List", model="m")["layers"]
+                    if layer["state"] == "resident"]
+
+        client = self.client()
+        view = self.begin(client)
+        self.daemon.call("Reset")
+        client.lease(model="m", layer="l0", view=view, next="l2")
+        wait_until(lambda: resident() == ["l0", "l2"], "the next layer")
+        self.assertEqual(self.views()[0]["faults"], 1)
+        client.lease(model="m", layer="l2", view=view, ahead=True, next="l4")
+        self.assertEqual((self.views()[0]["hits"], self.views()[0]["readBytes"]), (0, 2 * MIB))
+        wait_until(lambda: resident() == ["l0", "l2", "l4"], "the next layer")
+        client.lease(model="m", layer="l4", view=view, next="l3")
+        self.daemon.call("Stats")
+        self.assertEqual(resident(), ["l0", "l2", "l4"])  # it would take the free place
+        self.assertVarlinkError("NotFound", client.call, "Acquire", model="m", layer="l0", view=view, next="l9")
+        self.assertUnharmed()
+
     def test_replaced_model(self):
         """A view is of one registration of its model, and of one state of its file."""
         client, sizes, path = self.client(), [MIB, MIB], self.directory() / "weights"
