@@ -9,7 +9,7 @@ Starts COMMAND so many times. It must print tokens as tests/engines/llama.js doe
   - the maximum memory of its own that one of them had, in MiB;
   - with --pss the maximum of what all of them and the process PID together had mapped, in MiB and
     each shared page counted once, of the files whose path contains a word of NAME, while all were
-    generating; the last word of COMMAND is then the number of tokens;
+    generating;
   - the tokens.
 Fails if the engines' tokens differ."""
 import pathlib
@@ -53,12 +53,11 @@ def main(arguments):
         arguments = arguments[3:]
     began = time.time()
     engines = [Engine(arguments[1:], seconds=SECONDS) for _ in range(int(arguments[0]))]
-    n_tokens = int(arguments[-1]) if names else 0
     pss, looked = 0, 0
-    while any([engine.look() for engine in engines]):
+    while any(running := [engine.look() for engine in engines]):
         time.sleep(0.02)
-        if names and time.monotonic() > looked + PSS_SECONDS and \
-                all(0 < len(engine.tokens) < n_tokens for engine in engines):
+        if names and time.monotonic() > looked + PSS_SECONDS and all(running) and \
+                all(engine.tokens for engine in engines):
             pids_now = pids + [engine.pid for engine in engines]
             pss = max(pss, sum(pss_bytes(pid, names) for pid in pids_now))
             looked = time.monotonic()
