@@ -1,6 +1,8 @@
 /* With userfaultfd a hole is an empty private mapping that is registered. It is made at another
  * address, registered, and then moved over the old pages, because a hole that is not registered
- * would read as zeros. The move waits until a separate thread has read the event of the move.
+ * would read as zeros. Nor is it readable before, because the kernel would fill it with zeros in a
+ * program that has all its memory locked (mlockall(2)). The move waits until a separate thread has
+ * read the event of the move.
  *
  * With SIGSEGV a hole is a mapping without access. */
 #include "client/view/faults.h"
@@ -32,13 +34,14 @@ int faults_make_hole(const struct faults *faults, void *begin, size_t n_bytes)
         real_madvise(begin, n_bytes, MADV_DONTFORK);
         return 0;
     }
-    void *hole = real_mmap(NULL, n_bytes, PROT_READ, flags, -1, 0);
+    void *hole = real_mmap(NULL, n_bytes, PROT_NONE, flags, -1, 0);
     if (hole == MAP_FAILED)
         return -errno;
     struct uffdio_register area = {.range = {(uintptr_t)hole, n_bytes},
                                    .mode = UFFDIO_REGISTER_MODE_MISSING};
     real_madvise(hole, n_bytes, MADV_DONTFORK);
     if (ioctl(faults->uffd, UFFDIO_REGISTER, &area) < 0 ||
+        real_mprotect(hole, n_bytes, PROT_READ) < 0 ||
         real_mremap(hole, n_bytes, n_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, begin) != begin) {
         int error = errno;
         real_munmap(hole, n_bytes);

@@ -22,10 +22,9 @@ static void watch_next(struct view *view, int touch_fd)
     if (next == ORDER_NONE)
         return;
     views_lock();
-    if (atomic_load(&view->units[next].state) == UNIT_MAPPED) {
-        view_untouch(view, (uint32_t)next);
+    if (atomic_load(&view->units[next].state) == UNIT_MAPPED &&
+        view_untouch(view, (uint32_t)next, touch_fd))
         view->streamed.next_kept = next;
-    }
     views_unlock();
 }
 

@@ -101,7 +101,9 @@ static void map(struct residency *residency, struct view *view, uint32_t index, 
             unit->fill = json_integer_value(json_object_get(reply, "fill"));
             unit->mapped_at = ++residency->n_mapped;
             unit->is_entered = false;
-            unit->is_watched = first == FIRST_UNTOUCHED;
+            unit->is_watched =
+                first == FIRST_UNTOUCHED && (!view_is_touched(view, index, residency->touch_fd) ||
+                                             view_untouch(view, index, residency->touch_fd));
         } else
             (void)view_make_plain(view, index);
     }

@@ -220,15 +220,18 @@ int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int are
     return 0;
 }
 
-void view_untouch(struct view *view, uint32_t unit)
-{
-    real_madvise(view->begin + first_piece(view, unit)->begin_bytes, view->table.page_bytes,
-                 MADV_DONTNEED);
-}
-
 bool view_is_touched(const struct view *view, uint32_t unit, int touch_fd)
 {
     return touch_is_seen(touch_fd, view->begin + first_piece(view, unit)->begin_bytes);
+}
+
+bool view_untouch(struct view *view, uint32_t unit, int touch_fd)
+{
+    void *page = view->begin + first_piece(view, unit)->begin_bytes;
+
+    if (real_madvise(page, view->table.page_bytes, MADV_DONTNEED) < 0)
+        (void)real_madvise(page, view->table.page_bytes, MADV_DONTNEED_LOCKED);
+    return touch_fd >= 0 && !view_is_touched(view, unit, touch_fd);
 }
 
 int view_arm(struct view *view, uint32_t unit, const struct faults *faults)

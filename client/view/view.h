@@ -123,6 +123,7 @@ int view_make_holes(struct view *view, const struct faults *faults);
  * call may be repeated. */
 int view_make_hole(struct view *view, uint32_t unit, const struct faults *faults);
 
+/* In a program with all its memory locked, no page stays untouched by being mapped only. */
 enum first_page { FIRST_POPULATED, FIRST_UNTOUCHED, FIRST_HOLE /* the unit is armed */ };
 
 /* Maps a unit from the places that the reply to Acquire gives. 0; -EBADMSG if they do not cover the
@@ -130,10 +131,10 @@ enum first_page { FIRST_POPULATED, FIRST_UNTOUCHED, FIRST_HOLE /* the unit is ar
  * mapped. */
 int view_map_unit(struct view *view, uint32_t unit, const json_t *reply, int arena_fd,
                   enum first_page first);
-/* Takes the first page of a mapped unit out of the page table, so that the next read is seen. */
-void view_untouch(struct view *view, uint32_t unit);
-/* Whether it was read since (see touch.h). */
+/* Whether the first page of a mapped unit is in the page table (see touch.h). */
 bool view_is_touched(const struct view *view, uint32_t unit, int touch_fd);
+/* Takes it out, so that the next read is seen. False if it cannot be done. */
+bool view_untouch(struct view *view, uint32_t unit, int touch_fd);
 /* Makes the first page of a mapped unit a hole. 0 or a negative errno; then the unit stays mapped.
  */
 int view_arm(struct view *view, uint32_t unit, const struct faults *faults);

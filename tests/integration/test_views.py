@@ -8,6 +8,7 @@ import unittest
 import wire
 from harness import MIB, wait_until
 from leasing import write_model
+from machine import needs_root
 from view_readers import PROGRAMS, SIZES, ViewTestCase, stop
 
 
@@ -50,6 +51,13 @@ class Several(Views):
         self.assertRight(self.reader("all", path=large, prefix=["prlimit", "--as=%d" % (128 * MIB)]),
                          b"is mapped directly: a view takes twice the addresses for 64.0 MiB, and this process has "
                          b"them for ")
+
+    @needs_root  # to lock that much
+    def test_locked(self):
+        """A program locks all its memory, what it maps later, too. The kernel would fill holes with zeros."""
+        self.serve()
+        self.assertRight(self.reader("lock"))
+        self.assertServed()
 
     def test_no_daemon(self):
         self.serve()
@@ -314,6 +322,7 @@ class ByDevice(Views):
     """For users of /dev/userfaultfd, system calls can read unmapped parts of a view, too."""
     faults = "device"
     test_gather = test_of("gather")
+    test_lock = needs_root(test_of("lock"))
 
 
 del Views  # its tests are Several's

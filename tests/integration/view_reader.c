@@ -201,6 +201,18 @@ static void close_past_libc(int fd)
     expect(waitpid(child, &status, 0) == child && status == 0, "the child");
 }
 
+/* Has all its memory locked, what it maps later, too. */
+static void lock_everything(int fd)
+{
+    munmap((void *)(size_t)map, size);
+    expect(mlockall(MCL_FUTURE) == 0, "mlockall");
+    map = map_file(fd, size, 0, MAP_SHARED);
+    read_all(fd);
+    random_places();
+    expect(mlockall(MCL_CURRENT | MCL_FUTURE) == 0, "mlockall");
+    read_all(fd);
+}
+
 /* As an engine that rearranges its weights. */
 static void copy_all(int fd)
 {
@@ -291,6 +303,8 @@ int main(int argc, char **argv)
         own_handler(fd);
     else if (strcmp(mode, "write") == 0)
         write_out(fd);
+    else if (strcmp(mode, "lock") == 0)
+        lock_everything(fd);
     else if (strcmp(mode, "change") == 0)
         change_it(fd);
     else
