@@ -38,24 +38,24 @@ static void expect(const struct config *config, uint64_t page_bytes, const char 
 
 START_TEST(sums)
 {
-    /* Arena, overhead, 32 MiB of replies, 4 connections of 340 KiB, which are
+    /* Arena, overhead, 10 MiB of replies, 4 connections of 340 KiB, which are
      * 1.3 MiB; 12800 pages of 17 bytes are less than the last MiB. */
     expect(CONFIG(.capacity_bytes = 50 << 20, .overhead_limit_bytes = 64 << 20), 4096,
-           "[Service]\nMemoryMax=148M\nLimitMEMLOCK=50M\n");
+           "[Service]\nMemoryMax=126M\nLimitMEMLOCK=50M\n");
     /* 260 connections: 86.3 MiB. */
     expect(CONFIG(.capacity_bytes = 50 << 20, .overhead_limit_bytes = 64 << 20,
                   .max_connections = 256),
-           4096, "[Service]\nMemoryMax=233M\nLimitMEMLOCK=50M\n");
+           4096, "[Service]\nMemoryMax=211M\nLimitMEMLOCK=50M\n");
     /* 2^18 pages a GiB: 4.25 MiB. */
     expect(CONFIG(.capacity_bytes = UINT64_C(8) << 30, .overhead_limit_bytes = 64 << 20), 4096,
-           "[Service]\nMemoryMax=8324M\nLimitMEMLOCK=8192M\n");
+           "[Service]\nMemoryMax=8302M\nLimitMEMLOCK=8192M\n");
     expect(CONFIG(.capacity_bytes = UINT64_C(8) << 30, .overhead_limit_bytes = 64 << 20), 65536,
-           "[Service]\nMemoryMax=8292M\nLimitMEMLOCK=8192M\n");
+           "[Service]\nMemoryMax=8270M\nLimitMEMLOCK=8192M\n");
     /* Everything is rounded up. */
     expect(CONFIG(.capacity_bytes = 1, .overhead_limit_bytes = 1 << 20), 4096,
-           "[Service]\nMemoryMax=11M\nLimitMEMLOCK=1M\n");
+           "[Service]\nMemoryMax=5M\nLimitMEMLOCK=1M\n");
     expect(CONFIG(.capacity_bytes = (1 << 20) + 1, .overhead_limit_bytes = (1 << 20) + 1), 4096,
-           "[Service]\nMemoryMax=12M\nLimitMEMLOCK=2M\n");
+           "[Service]\nMemoryMax=6M\nLimitMEMLOCK=2M\n");
 }
 END_TEST
 
@@ -78,7 +78,7 @@ START_TEST(metrics)
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         config.metrics_listen = (char *)(uintptr_t)cases[i].address;
-        snprintf(expected, sizeof expected, "[Service]\nMemoryMax=151M\nLimitMEMLOCK=50M\n%s",
+        snprintf(expected, sizeof expected, "[Service]\nMemoryMax=129M\nLimitMEMLOCK=50M\n%s",
                  cases[i].settings);
         expect(&config, 4096, expected);
     }
