@@ -1,4 +1,4 @@
-/* At each fault, growth counts only up to the size of the unit that was read before, so that a
+/* Each time, growth counts only up to the size of the unit that was read before, so that a
  * buffer that the program allocates once does not count as a copy. */
 #include "client/view/copy_watch.h"
 

@@ -38,6 +38,14 @@ void progress_enter(struct view *view, uint32_t unit, int touch_fd)
     watch_next(view, touch_fd);
 }
 
+void progress_watch(struct view *view, uint32_t unit, int touch_fd)
+{
+    view->units[unit].is_watched =
+        !view_is_touched(view, unit, touch_fd) || view_untouch(view, unit, touch_fd);
+    if (!view->units[unit].is_watched)
+        (void)view_arm(view, unit, &views.faults);
+}
+
 bool progress_look(struct view *view, int touch_fd)
 {
     struct streamed *streamed = &view->streamed;

@@ -8,6 +8,10 @@
  * faults. */
 void progress_enter(struct view *view, uint32_t unit, int touch_fd);
 
+/* The unit was mapped with its first page untouched. Arms it if that page cannot be watched. The
+ * caller holds the lock of views.h. */
+void progress_watch(struct view *view, uint32_t unit, int touch_fd);
+
 /* Looks where threads have come to without a fault. Returns whether there is any such place. */
 bool progress_look(struct view *view, int touch_fd);
 

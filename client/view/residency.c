@@ -83,6 +83,13 @@ static bool give_back_one(struct residency *residency)
     return true;
 }
 
+/* A thread has come to the unit; others may have come elsewhere before. */
+static void enter(const struct residency *residency, struct view *view, uint32_t unit)
+{
+    (void)progress_look(view, residency->touch_fd);
+    progress_enter(view, unit, residency->touch_fd);
+}
+
 /* Takes a reference to the lease. */
 static void map(struct residency *residency, struct view *view, uint32_t index, json_t *reply)
 {
@@ -101,9 +108,8 @@ static void map(struct residency *residency, struct view *view, uint32_t index, 
             unit->fill = json_integer_value(json_object_get(reply, "fill"));
             unit->mapped_at = ++residency->n_mapped;
             unit->is_entered = false;
-            unit->is_watched =
-                first == FIRST_UNTOUCHED && (!view_is_touched(view, index, residency->touch_fd) ||
-                                             view_untouch(view, index, residency->touch_fd));
+            if (first == FIRST_UNTOUCHED)
+                progress_watch(view, index, residency->touch_fd);
         } else
             (void)view_make_plain(view, index);
     }
@@ -118,7 +124,7 @@ static void map(struct residency *residency, struct view *view, uint32_t index, 
     if (is_streamed)
         stream_add(view, index);
     if (unit_is_mapped(unit) && !is_ahead)
-        progress_enter(view, index, residency->touch_fd);
+        enter(residency, view, index);
 }
 
 static void give_up(struct residency *residency, struct view *view, uint32_t unit, int error)
@@ -154,7 +160,7 @@ static int ask(struct residency *residency, struct view *view, uint32_t unit, ui
 {
     if (residency->n_asked == RESIDENCY_ASKED_MAX)
         return -ENOBUFS;
-    int64_t next = stream_choose_next(view, unit);
+    int64_t next = residency->knows_no_next ? ORDER_NONE : stream_choose_next(view, unit);
     int r = daemon_link_ask(&residency->link, view, view->table.names[unit],
                             next == ORDER_NONE ? NULL : view->table.names[next], wait_usec, 0,
                             is_ahead);
@@ -165,7 +171,8 @@ static int ask(struct residency *residency, struct view *view, uint32_t unit, ui
     return r;
 }
 
-/* Receives the next reply, whose unit is `ret`. Returns what daemon_link_receive does. */
+/* Receives the next reply, whose unit is `ret`. Returns what daemon_link_receive does, or -EAGAIN:
+ * a daemon of an older version may have refused only that the call named the next unit. */
 static int receive(struct residency *residency, struct asked *ret)
 {
     _cleanup_(json_decrefp) json_t *reply = NULL;
@@ -179,7 +186,10 @@ static int receive(struct residency *residency, struct asked *ret)
     residency->n_asked--;
     memmove(residency->asked, residency->asked + 1, residency->n_asked * sizeof *residency->asked);
     ret->view->units[ret->unit].is_asked = false;
-    if (r == 0)
+    if (r == -EREMOTEIO && !residency->knows_no_next) {
+        residency->knows_no_next = true;
+        r = -EAGAIN;
+    } else if (r == 0)
         map(residency, ret->view, ret->unit, reply);
     else
         on_refusal(residency, ret->view, ret->unit, r);
@@ -310,7 +320,7 @@ void residency_resolve(struct residency *residency, struct view *view, uint32_t 
         }
         return;
     }
-    progress_enter(view, index, residency->touch_fd);
+    enter(residency, view, index);
     if (!view->chance.uses)
         read_ahead(residency, view);
 }

@@ -19,7 +19,8 @@ struct residency {
     /* Until then a daemon that does not know a model may come to know it. 0: it is the first
      * daemon, which knew all models. */
     uint64_t retry_until_usec;
-    bool must_retry; /* a thread waits for a unit of such a model */
+    bool must_retry;    /* a thread waits for a unit of such a model */
+    bool knows_no_next; /* the daemon may not know Acquire's `next` */
 };
 
 /* A thread waits for the unit. Makes it readable. If the connection is lost, the unit stays

@@ -4,6 +4,7 @@
 
 #include "client/view/notice.h"
 #include "client/view/plan_link.h"
+#include "client/view/progress.h"
 #include "client/view/residency.h"
 #include "client/view/touch.h"
 #include "client/view/use_report.h"
@@ -19,7 +20,7 @@
 
 enum {
     RETRY_MSEC = RESIDENCY_RETRY_USEC / 1000, /* between two tries to connect again */
-    REST_MSEC = 100, /* without a fault, then streamed units are released */
+    REST_MSEC = 100, /* nothing is read, then streamed units are released */
     TICK_USEC = 200,
     GRACE_USEC = 30 * 1000 * 1000 /* the default of EDGEMIND_VIEW_GRACE */
 };
@@ -71,6 +72,7 @@ static void take_up(struct server *server, struct view *view, uint32_t index)
 {
     struct unit *unit = &view->units[index];
     const struct file_id before = server->residency.link.arena;
+    int touch_fd = server->residency.touch_fd;
     json_t *reply = NULL, *lease = NULL;
 
     if (!server->residency.link.varlink)
@@ -83,18 +85,23 @@ static void take_up(struct server *server, struct view *view, uint32_t index)
         lease = json_incref(json_object_get(reply, "lease"));
     bool is_same = r == 0 && json_integer_value(json_object_get(reply, "fill")) == unit->fill &&
                    file_id_equals(&before, &server->residency.link.arena);
+    if (view->streamed.next_kept == index)
+        view->streamed.next_kept = ORDER_NONE; /* it is mapped again */
     views_lock();
     json_t *old = residency_take_lease(unit);
     if (unit_is_mapped(unit)) {
         enum first_page first = atomic_load(&unit->state) == UNIT_ARMED ? FIRST_HOLE
-                                : unit->is_watched                      ? FIRST_UNTOUCHED
-                                                                        : FIRST_POPULATED;
+                                : unit->is_watched && !view_is_touched(view, index, touch_fd)
+                                    ? FIRST_UNTOUCHED
+                                    : FIRST_POPULATED;
         /* The same bytes are mapped again, because the daemon counts on each mapping of the
          * descriptor that it gave to this connection. */
         if (is_same &&
             view_map_unit(view, index, reply, server->residency.link.arena_fd, first) == 0) {
             unit->lease = lease;
             lease = NULL;
+            if (first == FIRST_UNTOUCHED)
+                progress_watch(view, index, touch_fd);
         } else
             residency_make_hole(view, index);
     }
@@ -177,6 +184,7 @@ static void find_daemon(struct server *server)
     if (server->lost_usec == 0)
         server->lost_usec = clock_monotonic_usec();
     if (daemon_link_open(link) == 0) {
+        server->residency.knows_no_next = false;
         declare(server);
         for_units(server, unit_is_mapped, take_up);
     }
@@ -245,7 +253,8 @@ static bool needs_daemon(struct server *server)
            (for_units(server, unit_is_mapped, NULL) || for_units(server, is_wanted, NULL));
 }
 
-/* Linux may leave two threads of an engine, which spin, on one processor for 20 ms while another is
+/* Looks again and again where threads are. It helps, too, that this thread never sleeps for long:
+ * Linux may leave two threads of an engine, which spin, on one processor for 20 ms while another is
  * idle. A processor that becomes idle looks for threads that wait elsewhere. So while a view
  * streams, this thread sleeps only shortly at a time. */
 static int wait_for(struct residency *residency, struct pollfd *fds, nfds_t n, int timeout_msec)

@@ -34,7 +34,7 @@ bool pending_has_room(const struct pending *pending, bool is_root, uint64_t n_by
     uint64_t sum_bytes = is_root ? pending->root_bytes : pending->members_bytes;
     uint64_t most_bytes = MOST_FACTOR * part_bytes(pending->limit_bytes, is_root);
 
-    return sum_bytes <= most_bytes && n_bytes <= most_bytes - sum_bytes;
+    return sum_bytes == 0 || (sum_bytes <= most_bytes && n_bytes <= most_bytes - sum_bytes);
 }
 
 uint64_t pending_room(const struct pending *pending, bool is_root, uint64_t n_user)

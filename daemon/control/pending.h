@@ -25,7 +25,7 @@ bool pending_admits(const struct pending *pending, bool is_root, uint64_t user_b
 
 /* Whether a reply that long may wait, for a user who may hold too much already: several calls that
  * were let in may be answered at once. The members never hold more than twice the limit, nor does
- * root hold more than twice its part. */
+ * root hold more than twice its part, unless it is a single reply. */
 bool pending_has_room(const struct pending *pending, bool is_root, uint64_t n_bytes);
 
 /* How much members and root ever hold together with that limit, which is at most UINT64_MAX / 4. */

@@ -31,6 +31,7 @@ struct acquisition {
     uint64_t fill_id;       /* see struct acquisition_options */
     uint64_t view_id;       /* it may have ended meanwhile */
     struct layer *next;     /* see struct acquisition_options */
+    bool is_admin;
     bool has_recalled;      /* it has asked views for room */
     struct layer *layers[]; /* those of the set, then those of the order */
 };
@@ -144,16 +145,32 @@ static void cancelled(void *context)
     free(acquisition);
 }
 
+/* Reads the view's next layer, one at a time, and not before those who wait for room. */
+static void read_next(const struct acquisition *acquisition, struct client_view *view)
+{
+    const struct manager *manager = acquisition->manager;
+    struct layer *next = acquisition->next;
+    const struct layer *before = view->has_next ? &next->model->layers[view->next] : NULL;
+
+    if ((before && before->ahead &&
+         scheduler_layer_state(manager->scheduler, before) != LAYER_ABSENT) ||
+        waits_ahead_of(manager->waits, acquisition->is_admin) ||
+        !view_plan_may_read_ahead(view, next) ||
+        !load_requests_read_layer_ahead(manager->loads, &acquisition->requester, next))
+        return;
+    view->has_next = true;
+    view->next = next->index;
+}
+
 static void read_ahead(const struct acquisition *acquisition)
 {
-    struct load_requests *loads = acquisition->manager->loads;
-    const struct client_view *view =
-        client_view_find(&acquisition->holder->views, acquisition->view_id);
+    struct client_view *view = client_view_find(&acquisition->holder->views, acquisition->view_id);
 
     if (acquisition->run)
-        load_requests_read_ahead(loads, &acquisition->requester, acquisition->run->run);
-    else if (view && acquisition->next && view_plan_may_read_ahead(view, acquisition->next))
-        load_requests_read_layer_ahead(loads, &acquisition->requester, acquisition->next);
+        load_requests_read_ahead(acquisition->manager->loads, &acquisition->requester,
+                                 acquisition->run->run);
+    else if (view && acquisition->next)
+        read_next(acquisition, view);
 }
 
 /* A program that reads a view gets a signal, and no error that says why. */
@@ -195,13 +212,13 @@ static void wait_over(enum wait_end end, void *context);
 
 static void begin_wait(struct acquisition *acquisition)
 {
-    bool is_admin = call_peer(acquisition->call)->tier == TIER_ADMIN;
     if (acquisition->set.n > 1)
         wait_begin_together(&acquisition->wait, acquisition->manager->waits, &acquisition->set,
-                            acquisition->deadline_usec, is_admin, wait_over, acquisition);
+                            acquisition->deadline_usec, acquisition->is_admin, wait_over,
+                            acquisition);
     else
         wait_begin(&acquisition->wait, acquisition->manager->waits, acquisition->layer,
-                   acquisition->deadline_usec, is_admin, wait_over, acquisition);
+                   acquisition->deadline_usec, acquisition->is_admin, wait_over, acquisition);
 }
 
 /* There is no room. Returns whether the acquisition waits for it. If the caller's own leases alone
@@ -349,12 +366,13 @@ void acquisition_begin(struct manager *manager, struct call *call, struct holder
     acquisition->fill_id = options->fill_id;
     acquisition->view_id = options->view_id;
     acquisition->next = options->next;
+    acquisition->is_admin = call_peer(call)->tier == TIER_ADMIN;
     call_set_hooks(call, &call_hooks, acquisition);
 
     /* A caller with leases does not queue, because its leases may block a client that is ahead of
      * it. */
     bool must_queue = options->wait_usec > 0 && holder->n_leases == 0 &&
-                      waits_ahead_of(manager->waits, call_peer(call)->tier == TIER_ADMIN) &&
+                      waits_ahead_of(manager->waits, acquisition->is_admin) &&
                       is_any_absent(manager->scheduler, set);
     if (must_queue)
         begin_wait(acquisition);

@@ -34,6 +34,8 @@ struct client_view {
     uint64_t n_streamed;    /* leases of layers that are not kept */
     LIST_ENTRY(client_view) plan_entry;
     bool is_plan_due; /* it was not sent yet; belongs to view_watch.c */
+    bool has_next;    /* a layer was read ahead for it: */
+    uint32_t next;    /* its index in the model */
 };
 LIST_HEAD(client_view_list, client_view);
 

@@ -41,6 +41,19 @@ static bool find_layers(struct call *call, struct model *model,
     return lease_units_find(call, model, parameters->layer, parameters->units, layers, &set->n);
 }
 
+/* As find_layers, of the layer that the view will acquire next, if the call names one. */
+static bool find_next(struct call *call, struct model *model, struct acquire_parameters *parameters)
+{
+    if (!parameters->next)
+        return true;
+    if (!parameters->view) {
+        call_invalid_parameter(call, "next");
+        return false;
+    }
+    parameters->options.next = manager_find_layer(call, model, parameters->next);
+    return parameters->options.next != NULL;
+}
+
 void method_acquire(struct call *call, void *context)
 {
     struct manager *manager = context;
@@ -53,8 +66,7 @@ void method_acquire(struct call *call, void *context)
         !acquisition_check_options(call, &parameters.options) ||
         !(model = manager_find_model(manager, call, parameters.model)) ||
         !find_layers(call, model, &parameters, layers, &set) ||
-        (parameters.next &&
-         !(parameters.options.next = manager_find_layer(call, model, parameters.next))))
+        !find_next(call, model, &parameters))
         return;
     struct holder *holder = acquisition_find_holder(manager, call);
     if (holder && parameters.view) {

@@ -37,7 +37,7 @@ struct layer {
     uint32_t index;               /* in the model, in execution order */
     uint32_t n_mapped_pins; /* those of n_pins whose leases are mapped; see scheduler_pin_lease */
     uint32_t n_pins : 27;   /* while there are pins, the layer stays resident */
-    uint32_t ahead : 1;     /* it was read ahead for a run, and not used since */
+    uint32_t ahead : 1;     /* it was read ahead, and not used since */
     uint32_t given_up : 1;  /* its fill was abandoned, and still runs; the loader sets it */
     uint32_t counted : 1;   /* already counted in the current walk over leases; 0 between walks */
     enum layer_state state : 2; /* may be outdated: use scheduler_layer_state */

@@ -60,7 +60,7 @@ struct verdict {
     uint64_t requested_bytes; /* the footprint */
     uint64_t available_bytes; /* free before any eviction */
     uint64_t capacity_bytes;
-    bool ahead;   /* OUTCOME_HIT, OUTCOME_LOADING: the layer was read ahead for a run */
+    bool ahead;   /* OUTCOME_HIT, OUTCOME_LOADING: the layer was read ahead */
     bool flushed; /* all evictable layers gave way in one step */
     struct victims victims;
     struct layer **blockers; /* owned */
@@ -336,6 +336,11 @@ void scheduler_run_leave(struct scheduler *scheduler, struct run *run, uint64_t 
  * unless the policy is next-use. Returns 0 with the layer or NULL in *ret; or -ENOMEM (nothing
  * changed). */
 int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct layer **ret);
+
+/* Reserves the pages of one absent layer that somebody expects to request soon, if at most
+ * SCHEDULER_PORTION others must give way for it, or all under flush-all. This is no use of the
+ * layer. Returns 1 if it has done so, 0 if not, or -ENOMEM (nothing changed). */
+int scheduler_read_layer_ahead(struct scheduler *scheduler, struct layer *layer);
 
 void scheduler_set_policy(struct scheduler *scheduler, const struct policy *policy);
 const struct policy *scheduler_policy(const struct scheduler *scheduler);

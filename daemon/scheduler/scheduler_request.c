@@ -264,6 +264,7 @@ void scheduler_complete(struct scheduler *scheduler, struct layer *layer, uint64
 void scheduler_abandon(struct scheduler *scheduler, struct layer *layer)
 {
     assert(scheduler_layer_state(scheduler, layer) == LAYER_LOADING);
+    layer->ahead = 0;
     scheduler_step_layer(scheduler, layer, LAYER_ABSENT, 0);
 }
 

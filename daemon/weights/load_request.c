@@ -350,23 +350,13 @@ void load_requests_read_ahead(struct load_requests *loads, const struct requeste
     } while (r == 0 && layer);
 }
 
-void load_requests_read_layer_ahead(struct load_requests *loads, const struct requester *requester,
+bool load_requests_read_layer_ahead(struct load_requests *loads, const struct requester *requester,
                                     struct layer *layer)
 {
-    struct scheduler *scheduler = loads->scheduler;
-    _cleanup_(verdict_done) struct verdict verdict = {0};
-    struct room room = {0};
-
-    if (scheduler_layer_state(scheduler, layer) != LAYER_ABSENT ||
-        !scheduler_can_place(scheduler, layer))
-        return;
-    scheduler_set_requester(scheduler, requester);
-    int r = scheduler_request_in_portions(scheduler, layer, ON_FULL_EVICT, clock_monotonic_usec(),
-                                          &room, &verdict);
-    scheduler_set_requester(scheduler, NULL);
-    if (r == 0 && verdict.outcome == OUTCOME_RESERVED &&
-        fill(loads, requester->uid, layer, FILL_PROMPT) == 0)
-        layer->ahead = 1;
+    scheduler_set_requester(loads->scheduler, requester);
+    int r = scheduler_read_layer_ahead(loads->scheduler, layer);
+    scheduler_set_requester(loads->scheduler, NULL);
+    return r > 0 && fill(loads, requester->uid, layer, FILL_PROMPT) == 0;
 }
 
 void load_request_get_progress(const struct load_request *load, struct load_progress *ret,

@@ -83,9 +83,9 @@ void load_request_resume(struct load_request *load);
 void load_requests_read_ahead(struct load_requests *loads, const struct requester *requester,
                               struct run *run);
 
-/* Loads one layer, if it is absent and few others must give way for it. No client waits for it, and
- * if it fails, it is requested again when it is used. */
-void load_requests_read_layer_ahead(struct load_requests *loads, const struct requester *requester,
+/* Loads the layer if scheduler_read_layer_ahead reserves it, and returns whether it does. No client
+ * waits for it. */
+bool load_requests_read_layer_ahead(struct load_requests *loads, const struct requester *requester,
                                     struct layer *layer);
 
 /* Ends a load whose client is gone. No hook runs any more. If no other load waits for its layer,

@@ -53,7 +53,7 @@ static bool is_warm(const struct chunk_list *chunks, uint32_t source,
             struct iovec vector = {&byte, 1};
             uint64_t offset_bytes = chunk->file_offset_bytes + at - begin;
             if (offset_bytes >= file->bytes)
-                break; /* chunks have whole blocks */
+                continue; /* chunks have whole blocks */
             n_probes++;
             n_hits += preadv2(file->fd, &vector, 1, (off_t)offset_bytes, RWF_NOWAIT) == 1;
         }

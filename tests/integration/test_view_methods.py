@@ -191,13 +191,17 @@ class Views(LeaseTestCase):
         client.lease(model="m", layer="l0", view=view, next="l2")
         wait_until(lambda: resident() == ["l0", "l2"], "the next layer")
         self.assertEqual(self.views()[0]["faults"], 1)
+        client.lease(model="m", layer="l0", view=view, next="l4")
+        self.daemon.call("Stats")
+        self.assertEqual(resident(), ["l0", "l2"])  # one at a time
         client.lease(model="m", layer="l2", view=view, ahead=True, next="l4")
-        self.assertEqual((self.views()[0]["hits"], self.views()[0]["readBytes"]), (0, 2 * MIB))
+        self.assertEqual((self.views()[0]["hits"], self.views()[0]["readBytes"]), (1, 2 * MIB))
         wait_until(lambda: resident() == ["l0", "l2", "l4"], "the next layer")
         client.lease(model="m", layer="l4", view=view, next="l3")
         self.daemon.call("Stats")
         self.assertEqual(resident(), ["l0", "l2", "l4"])  # it would take the free place
         self.assertVarlinkError("NotFound", client.call, "Acquire", model="m", layer="l0", view=view, next="l9")
+        self.assertVarlinkError(INVALID, client.call, "Acquire", model="m", layer="l0", next="l1")
         self.assertUnharmed()
 
     def test_replaced_model(self):

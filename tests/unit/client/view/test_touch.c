@@ -1,14 +1,14 @@
 /* Whether it is seen that a page was read. */
 #include "client/view/touch.h"
-#include "common/page.h"
 #include "tests/unit/run_suite.h"
 
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 START_TEST(reads)
 {
-    size_t page_bytes = system_page_bytes(), n_bytes = 64 * page_bytes;
+    size_t page_bytes = getauxval(AT_PAGESZ), n_bytes = 64 * page_bytes;
     int fd = touch_open(), file = memfd_create("touch", MFD_CLOEXEC);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(ftruncate(file, (off_t)n_bytes), 0);

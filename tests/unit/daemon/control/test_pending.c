@@ -46,7 +46,10 @@ START_TEST(test_root)
     ck_assert(!pending_admits(&pending, true, LIMIT_BYTES / PENDING_ROOT_PART + 1));
     ck_assert(!pending_has_room(&pending, false, 1));
     ck_assert(pending_has_room(&pending, true, LIMIT_BYTES / 2));
-    ck_assert(!pending_has_room(&pending, true, LIMIT_BYTES / 2 + 1));
+    ck_assert(pending_has_room(&pending, true, 9 * LIMIT_BYTES)); /* a single reply */
+    pending_change(&pending, true, &root_bytes, 1);
+    ck_assert(pending_has_room(&pending, true, LIMIT_BYTES / 2 - 1));
+    ck_assert(!pending_has_room(&pending, true, LIMIT_BYTES / 2));
     ck_assert_uint_eq(pending_most_bytes(LIMIT_BYTES), 2 * LIMIT_BYTES + LIMIT_BYTES / 2);
 
     pending_change(&pending, true, &root_bytes, LIMIT_BYTES);

@@ -43,6 +43,47 @@ START_TEST(test_reads_the_next_missing_layer)
 }
 END_TEST
 
+/* Of a layer that somebody will request, under any policy. It is no use of the layer. */
+START_TEST(test_one_layer)
+{
+    BEGIN(4, 1, 1, 1, 4);
+    struct scheduler *scheduler = fixture.scheduler;
+    struct layer *layers = model->layers;
+    struct scheduler_stats stats;
+    struct verdict verdict;
+    (void)run;
+
+    scheduler_set_policy(scheduler, &policy_lru);
+    ck_assert_int_eq(scheduler_read_layer_ahead(scheduler, &layers[0]), 1);
+    assert_state(&fixture, &layers[0], LAYER_LOADING);
+    ck_assert_int_eq(scheduler_read_layer_ahead(scheduler, &layers[0]), 0); /* it is being read */
+    scheduler_complete(scheduler, &layers[0], 1);
+    ck_assert_int_eq(scheduler_read_layer_ahead(scheduler, &layers[0]), 0);
+    ck_assert_int_eq(scheduler_request(scheduler, &layers[0], ON_FULL_EVICT, 1, &verdict), 0);
+    ck_assert(verdict.outcome == OUTCOME_HIT && verdict.ahead);
+    scheduler_get_stats(scheduler, &stats);
+    ck_assert_uint_eq(stats.misses, 1);
+    ck_assert_uint_eq(stats.hits, 0);
+
+    /* If it fails, the next load of it is an ordinary one. */
+    ck_assert_int_eq(scheduler_read_layer_ahead(scheduler, &layers[1]), 1);
+    scheduler_abandon(scheduler, &layers[1]);
+    ck_assert_int_eq(layers[1].ahead, 0);
+
+    /* It evicts, but nothing if that does not suffice. */
+    load(&fixture, &layers[1], 2);
+    load(&fixture, &layers[2], 3);
+    scheduler_pin(scheduler, &layers[2]);
+    ck_assert_int_eq(scheduler_read_layer_ahead(scheduler, &layers[3]), 0);
+    assert_state(&fixture, &layers[0], LAYER_RESIDENT);
+    scheduler_unpin(scheduler, &layers[2]);
+    scheduler_set_policy(scheduler, &policy_flush_all);
+    ck_assert_int_eq(scheduler_read_layer_ahead(scheduler, &layers[3]), 1);
+    for (int i = 0; i < 3; i++)
+        assert_state(&fixture, &layers[i], LAYER_ABSENT);
+}
+END_TEST
+
 START_TEST(test_two_deep)
 {
     BEGIN(8, 1, 1, 1, 1, 1, 1);
@@ -274,6 +315,7 @@ int main(void)
     TCase *tcase = tcase_create("read_ahead");
     tcase_add_checked_fixture(tcase, NULL, teardown);
     tcase_add_test(tcase, test_reads_the_next_missing_layer);
+    tcase_add_test(tcase, test_one_layer);
     tcase_add_test(tcase, test_two_deep);
     tcase_add_test(tcase, test_two_deep_and_once_more);
     tcase_add_test(tcase, test_takes_only_what_is_used_later);
