@@ -101,6 +101,10 @@ _Static_assert(sizeof(struct ledger_record) == 64, "no padding");
 _Static_assert(sizeof(struct ledger_step) == 96, "no padding, and room between two");
 _Static_assert(sizeof(struct ledger_link) == 32, "no padding");
 
+/* The most steps, epochs and fills that a ledger may have counted when it is recovered: a forged
+ * one must not have counts that begin again at 0 in its next life. */
+#define LEDGER_COUNT_MAX (UINT64_MAX / 2)
+
 /* A model that the file knows. */
 struct ledger_slot {
     const struct model *model;                      /* NULL until ledger_bind */

@@ -16,9 +16,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* A forged ledger must not have counts that begin again at 0 in its next life. */
-#define COUNT_MAX (UINT64_MAX / 2)
-
 _Static_assert((int)SCHEDULER_MODELS_MAX <= (int)LEDGER_MODELS_MAX, "one slot a model");
 
 static int check_header(const struct ledger_reading *reading)
@@ -87,7 +84,7 @@ static int finish_last_step(const struct ledger_reading *reading)
         return ledger_refuse(reading, -EBADMSG, "the ledger's last steps do not follow each other");
     if (!is_place(reading, last->place))
         return ledger_refuse(reading, -EBADMSG, "the ledger's last step is damaged");
-    if (last->record.step > COUNT_MAX || last->last_fill_id > COUNT_MAX)
+    if (last->record.step > LEDGER_COUNT_MAX || last->last_fill_id > LEDGER_COUNT_MAX)
         return ledger_refuse(reading, -EBADMSG, "the ledger cannot have counted so many steps");
     ledger->step = last->record.step;
     ledger->last_fill_id = last->last_fill_id;
@@ -114,7 +111,7 @@ static int read_epoch(const struct ledger_reading *reading)
         r = ledger_check_record(reading, &record, LEDGER_EPOCH_OFFSET, LEDGER_EPOCH);
     if (r == 0)
         return ledger_refuse(reading, -EBADMSG, "the ledger has no epoch");
-    if (r > 0 && record.epoch > COUNT_MAX)
+    if (r > 0 && record.epoch > LEDGER_COUNT_MAX)
         return ledger_refuse(reading, -EBADMSG, "the ledger cannot have counted so many epochs");
     reading->ledger->epoch = r > 0 ? record.epoch : 0;
     return r < 0 ? r : 0;

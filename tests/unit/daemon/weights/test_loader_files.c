@@ -12,6 +12,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 /* Leaves holes of less than a MiB and nothing else. */
 static void fragment(void)
@@ -238,6 +239,9 @@ START_TEST(no_probe_while_the_file_is_read)
         int reader = reopen_for_writing(file);
         char *bytes = malloc(file_bytes);
         ck_assert_int_eq(pread(reader, bytes, file_bytes, 0), file_bytes);
+        struct iovec vector = {bytes, 1};
+        /* An emulator may not know this system call; then no file looks warm. */
+        bool can_probe = preadv2(reader, &vector, 1, 0, RWF_NOWAIT) == 1;
         free(bytes);
         close(reader);
         read_modes_init(&modes, IO_AUTO);
@@ -251,7 +255,7 @@ START_TEST(no_probe_while_the_file_is_read)
 
         is_chosen = false;
         ck_assert_int_eq(read_modes_choose(&modes, layer, false, &chunks, &is_chosen), 0);
-        ck_assert(!is_direct(file));
+        ck_assert_int_eq(is_direct(file), !can_probe);
         free(chunks.elements);
         read_modes_done(&modes);
         forget(layer);
