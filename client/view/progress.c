@@ -28,7 +28,7 @@ static void watch_next(struct view *view, int touch_fd)
     views_unlock();
 }
 
-void progress_enter(struct view *view, uint32_t unit, int touch_fd)
+static void enter(struct view *view, uint32_t unit, int touch_fd)
 {
     if (view->chance.uses) {
         chance_enter(view, unit, &views.faults);
@@ -61,8 +61,14 @@ bool progress_look(struct view *view, int touch_fd)
         if (!view->units[unit].is_watched || !view_is_touched(view, unit, touch_fd))
             continue;
         progress_note_read(view, unit);
-        progress_enter(view, unit, touch_fd);
+        enter(view, unit, touch_fd);
         any = true;
     }
     return any;
+}
+
+void progress_enter(struct view *view, uint32_t unit, int touch_fd)
+{
+    (void)progress_look(view, touch_fd);
+    enter(view, unit, touch_fd);
 }

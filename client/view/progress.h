@@ -4,8 +4,8 @@
 
 #include "client/view/view.h"
 
-/* A thread has come to the unit, which is mapped. With a negative `touch_fd` nothing is seen but
- * faults. */
+/* A thread has come to the unit, which is mapped; first looks where others were before. With a
+ * negative `touch_fd` nothing is seen but faults. */
 void progress_enter(struct view *view, uint32_t unit, int touch_fd);
 
 /* The unit was mapped with its first page untouched. Arms it if that page cannot be watched. The

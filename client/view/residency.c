@@ -83,13 +83,6 @@ static bool give_back_one(struct residency *residency)
     return true;
 }
 
-/* A thread has come to the unit; others may have come elsewhere before. */
-static void enter(const struct residency *residency, struct view *view, uint32_t unit)
-{
-    (void)progress_look(view, residency->touch_fd);
-    progress_enter(view, unit, residency->touch_fd);
-}
-
 /* Takes a reference to the lease. */
 static void map(struct residency *residency, struct view *view, uint32_t index, json_t *reply)
 {
@@ -124,7 +117,7 @@ static void map(struct residency *residency, struct view *view, uint32_t index, 
     if (is_streamed)
         stream_add(view, index);
     if (unit_is_mapped(unit) && !is_ahead)
-        enter(residency, view, index);
+        progress_enter(view, index, residency->touch_fd);
 }
 
 static void give_up(struct residency *residency, struct view *view, uint32_t unit, int error)
@@ -320,7 +313,7 @@ void residency_resolve(struct residency *residency, struct view *view, uint32_t 
         }
         return;
     }
-    enter(residency, view, index);
+    progress_enter(view, index, residency->touch_fd);
     if (!view->chance.uses)
         read_ahead(residency, view);
 }

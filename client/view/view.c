@@ -231,7 +231,7 @@ bool view_untouch(struct view *view, uint32_t unit, int touch_fd)
 
     if (real_madvise(page, view->table.page_bytes, MADV_DONTNEED) < 0)
         (void)real_madvise(page, view->table.page_bytes, MADV_DONTNEED_LOCKED);
-    return touch_fd >= 0 && !view_is_touched(view, unit, touch_fd);
+    return !view_is_touched(view, unit, touch_fd);
 }
 
 int view_arm(struct view *view, uint32_t unit, const struct faults *faults)

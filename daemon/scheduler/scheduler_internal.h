@@ -66,6 +66,11 @@ void scheduler_evict(struct scheduler *scheduler, const struct layer *layer,
 int scheduler_step_layer(struct scheduler *scheduler, struct layer *layer, enum layer_state to,
                          uint64_t n_pages);
 
+/* Asks the policy which layers give way. If it is one that evicts everything, all of them count.
+ * Returns as the policy. */
+int scheduler_choose_victims(const struct scheduler *scheduler, const struct policy_view *view,
+                             struct victims *ret);
+
 /* Evicts the verdict's victims and reserves the layer's pages. arena_prepare must have
  * succeeded. */
 void scheduler_reserve(struct scheduler *scheduler, struct layer *layer, uint64_t n_pages,

@@ -129,6 +129,17 @@ void scheduler_begin_request(struct scheduler *scheduler, const struct layer *la
     layer_uses_enter(layer->model->uses, layer->index, now_usec);
 }
 
+int scheduler_choose_victims(const struct scheduler *scheduler, const struct policy_view *view,
+                             struct victims *ret)
+{
+    int r = scheduler->policy->choose(view, ret);
+    if (scheduler->policy->everything) {
+        ret->n_layers = scheduler->can_give_way.n_layers;
+        ret->pages = scheduler->can_give_way.pages;
+    }
+    return r;
+}
+
 /* The layer must be absent, and need more pages than are free, but not more than the capacity. */
 static int request_space(struct scheduler *scheduler, uint64_t n_pages, enum on_full on_full,
                          struct verdict *verdict)
@@ -145,12 +156,7 @@ static int request_space(struct scheduler *scheduler, uint64_t n_pages, enum on_
                                              evict && !everything ? 0 : SCHEDULER_FORETOLD_MAX);
     verdict->outcome = evict ? OUTCOME_RESERVED : OUTCOME_REFUSED;
     verdict->decision = DECISION_MUST_UNLOAD;
-    int r = scheduler->policy->choose(&view, &verdict->victims);
-    if (everything) {
-        verdict->victims.n_layers = scheduler->can_give_way.n_layers;
-        verdict->victims.pages = scheduler->can_give_way.pages;
-    }
-    return r;
+    return scheduler_choose_victims(scheduler, &view, &verdict->victims);
 }
 
 int scheduler_request(struct scheduler *scheduler, struct layer *layer, enum on_full on_full,

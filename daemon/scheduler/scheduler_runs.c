@@ -154,13 +154,17 @@ static bool is_waiting(const struct scheduler *scheduler, const struct layer *la
     return layer && layer->ahead && scheduler_layer_state(scheduler, layer) != LAYER_ABSENT;
 }
 
-static void reserve_ahead(struct scheduler *scheduler, struct layer *layer, uint64_t n_pages,
-                          struct verdict *verdict)
+static int reserve_ahead(struct scheduler *scheduler, struct layer *layer, uint64_t n_pages,
+                         struct verdict *verdict)
 {
+    int r = arena_prepare(scheduler->arena, n_pages);
+    if (r < 0)
+        return r;
     scheduler->stats.misses++;
     layer->model->stats.misses++;
     scheduler_reserve(scheduler, layer, n_pages, verdict);
     layer->ahead = 1;
+    return 0;
 }
 
 int scheduler_read_layer_ahead(struct scheduler *scheduler, struct layer *layer)
@@ -176,21 +180,14 @@ int scheduler_read_layer_ahead(struct scheduler *scheduler, struct layer *layer)
         struct policy_view view =
             scheduler_view(scheduler, n_pages - free_pages, SCHEDULER_PORTION);
         verdict.decision = DECISION_MUST_UNLOAD;
-        int r = scheduler->policy->choose(&view, &verdict.victims);
+        int r = scheduler_choose_victims(scheduler, &view, &verdict.victims);
         if (r < 0)
             return r;
-        if (scheduler->policy->everything) {
-            verdict.victims.n_layers = scheduler->can_give_way.n_layers;
-            verdict.victims.pages = scheduler->can_give_way.pages;
-        }
         if (verdict.victims.pages < view.needed_pages)
             return 0;
     }
-    int r = arena_prepare(scheduler->arena, n_pages);
-    if (r < 0)
-        return r;
-    reserve_ahead(scheduler, layer, n_pages, &verdict);
-    return 1;
+    int r = reserve_ahead(scheduler, layer, n_pages, &verdict);
+    return r < 0 ? r : 1;
 }
 
 int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct layer **ret)
@@ -222,10 +219,9 @@ int scheduler_read_ahead(struct scheduler *scheduler, struct run *run, struct la
             return 0; /* the next call finds more room */
         }
     }
-    int r = arena_prepare(scheduler->arena, n_pages);
+    int r = reserve_ahead(scheduler, layer, n_pages, &verdict);
     if (r < 0)
         return r;
-    reserve_ahead(scheduler, layer, n_pages, &verdict);
     for (uint32_t i = 0; i < RUN_DEPTH_MAX; i++)
         if (run->ahead[i] == layer)
             run->ahead[i] = NULL; /* it was read ahead before, too */
