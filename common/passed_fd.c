@@ -9,7 +9,7 @@ struct passed_fd_owner {
     bool is_gone;
 };
 
-static void (*close_elsewhere)(int fd, struct passed_fd_owner *owner, void *context);
+static passed_fds_closer *close_elsewhere;
 static void *closer_context;
 
 struct passed_fd_owner *passed_fd_owner_new(void)
@@ -31,30 +31,31 @@ uint64_t passed_fd_owner_n_closing(const struct passed_fd_owner *owner)
     return owner->n_closing;
 }
 
-void passed_fd_later(struct passed_fd_owner *owner)
+void passed_fds_later(struct passed_fd_owner *owner, size_t n_fds)
 {
     if (owner)
-        owner->n_closing++;
+        owner->n_closing += n_fds;
 }
 
-void passed_fd_closed(struct passed_fd_owner *owner)
+void passed_fds_closed(struct passed_fd_owner *owner, size_t n_fds)
 {
-    if (owner && --owner->n_closing == 0 && owner->is_gone)
+    if (!owner)
+        return;
+    owner->n_closing -= n_fds;
+    if (owner->n_closing == 0 && owner->is_gone)
         free(owner);
 }
 
-void passed_fd_close_for(int fd, struct passed_fd_owner *owner)
+void passed_fds_close(const int *fds, size_t n_fds, struct passed_fd_owner *owner)
 {
-    if (fd < 0)
-        return;
-    if (close_elsewhere)
-        close_elsewhere(fd, owner, closer_context);
+    if (n_fds > 0 && close_elsewhere)
+        close_elsewhere(fds, n_fds, owner, closer_context);
     else
-        close(fd);
+        for (size_t i = 0; i < n_fds; i++)
+            close(fds[i]);
 }
 
-void passed_fd_set_closer(void (*closer)(int fd, struct passed_fd_owner *owner, void *context),
-                          void *context)
+void passed_fds_set_closer(passed_fds_closer *closer, void *context)
 {
     close_elsewhere = closer;
     closer_context = context;

@@ -13,13 +13,14 @@ struct passed_fd_owner *passed_fd_owner_new(void); /* NULL: no memory */
 struct passed_fd_owner *passed_fd_owner_free(struct passed_fd_owner *owner);
 uint64_t passed_fd_owner_n_closing(const struct passed_fd_owner *owner);
 
-/* Closes `fd`, or has it closed later, and counts it for `owner` until then. Does nothing if it is
- * negative. Any thread if there is no owner (NULL). */
-void passed_fd_close_for(int fd, struct passed_fd_owner *owner);
+/* Closes the descriptors, or has them closed later, together, and counts them for `owner` until
+ * then. Any thread if there is no owner (NULL). */
+void passed_fds_close(const int *fds, size_t n_fds, struct passed_fd_owner *owner);
 
+/* Does nothing if it is negative. */
 static inline void passed_fd_close(int fd)
 {
-    passed_fd_close_for(fd, NULL);
+    passed_fds_close(&fd, fd >= 0, NULL);
 }
 
 /* For _cleanup_. */
@@ -28,10 +29,12 @@ static inline void passed_fd_closep(const int *fd)
     passed_fd_close(*fd);
 }
 
-/* From now on `closer` closes them; NULL: passed_fd_close_for does so itself. Belongs before the
- * first thread and after the last one. A closer that closes `fd` later says so: passed_fd_later
- * when it was given it, and passed_fd_closed when that is done; both accept NULL. */
-void passed_fd_set_closer(void (*closer)(int fd, struct passed_fd_owner *owner, void *context),
-                          void *context);
-void passed_fd_later(struct passed_fd_owner *owner);
-void passed_fd_closed(struct passed_fd_owner *owner);
+typedef void passed_fds_closer(const int *fds, size_t n_fds, struct passed_fd_owner *owner,
+                               void *context);
+
+/* From now on `closer` closes them; NULL: passed_fds_close does so itself. Belongs before the first
+ * thread and after the last one. A closer that closes them later says so: passed_fds_later when it
+ * was given them, and passed_fds_closed when that is done; both accept NULL as the owner. */
+void passed_fds_set_closer(passed_fds_closer *closer, void *context);
+void passed_fds_later(struct passed_fd_owner *owner, size_t n_fds);
+void passed_fds_closed(struct passed_fd_owner *owner, size_t n_fds);

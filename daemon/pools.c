@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     PLANNERS = TURNS_AT_ONCE + 2, /* one for each Plan that may go on, and one for runs' plans */
@@ -20,8 +21,9 @@ enum {
 
 struct closing {
     struct job job;
-    int fd;
     struct passed_fd_owner *owner; /* may be NULL */
+    size_t n_fds;
+    int fds[]; /* n_fds */
 };
 
 /* The loop's thread, which must not wait for a file server. A worker may. */
@@ -29,29 +31,40 @@ static pthread_t loop;
 
 static int close_step(struct job *job, uint64_t index)
 {
+    const struct closing *closing = (struct closing *)job;
     (void)index;
-    close(((struct closing *)job)->fd);
+    for (size_t i = 0; i < closing->n_fds; i++) {
+        worker_reads();
+        close(closing->fds[i]);
+    }
     return 0;
 }
 
 static void closed(struct job *job, int error)
 {
+    const struct closing *closing = (struct closing *)job;
     (void)error;
-    passed_fd_closed(((struct closing *)job)->owner);
+    passed_fds_closed(closing->owner, closing->n_fds);
     free(job);
 }
 
-static void close_elsewhere(int fd, struct passed_fd_owner *owner, void *context)
+/* One job, because to wake the thread and to be woken again for each descriptor costs the loop far
+ * more than the closing. */
+static void close_elsewhere(const int *fds, size_t n_fds, struct passed_fd_owner *owner,
+                            void *context)
 {
     struct workers *closers = context;
-    struct closing *closing =
-        pthread_equal(pthread_self(), loop) ? calloc(1, sizeof *closing) : NULL;
+    struct closing *closing = pthread_equal(pthread_self(), loop)
+                                  ? calloc(1, sizeof *closing + n_fds * sizeof *fds)
+                                  : NULL;
     if (!closing) {
-        close(fd);
+        for (size_t i = 0; i < n_fds; i++)
+            close(fds[i]);
         return;
     }
-    *closing = (struct closing){{.n_steps = 1, .step = close_step, .done = closed}, fd, owner};
-    passed_fd_later(owner);
+    *closing = (struct closing){{.n_steps = 1, .step = close_step, .done = closed}, owner, n_fds};
+    memcpy(closing->fds, fds, n_fds * sizeof *fds);
+    passed_fds_later(owner, n_fds);
     workers_submit(closers, &closing->job);
 }
 
@@ -61,7 +74,7 @@ int pools_start(struct pools *pools, unsigned n_loaders)
     if (r < 0)
         return r;
     loop = pthread_self();
-    passed_fd_set_closer(close_elsewhere, pools->closers);
+    passed_fds_set_closer(close_elsewhere, pools->closers);
     r = workers_new(READERS, false, &pools->readers);
     if (r == 0)
         r = workers_new(n_loaders, false, &pools->loaders);
@@ -158,7 +171,7 @@ int pools_end(struct pools *pools)
 
 int pools_end_closers(struct pools *pools)
 {
-    passed_fd_set_closer(NULL, NULL);
+    passed_fds_set_closer(NULL, NULL);
     return workers_end(pools->closers, clock_monotonic_usec() + END_USEC);
 }
 

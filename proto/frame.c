@@ -29,8 +29,12 @@ struct frame_reader {
 
 static void close_all(int *fds, size_t *n_fds, struct passed_fd_owner *owner)
 {
+    size_t n_left = 0; /* that nobody took */
+
     for (size_t i = 0; i < *n_fds; i++)
-        passed_fd_close_for(fds[i], owner);
+        if (fds[i] >= 0)
+            fds[n_left++] = fds[i];
+    passed_fds_close(fds, n_left, owner);
     *n_fds = 0;
 }
 
@@ -127,7 +131,7 @@ static void take_fds(struct frame_reader *reader, struct msghdr *header)
             if (reader->n_fds < reader->max_fds) {
                 reader->fds[reader->n_fds++] = fd;
             } else {
-                passed_fd_close_for(fd, reader->owner);
+                passed_fds_close(&fd, 1, reader->owner);
                 reader->fds_lost = true;
             }
         }

@@ -1,5 +1,6 @@
 /* Descriptors that come with messages: to which message they belong, and that none is lost or left
  * open. */
+#include "common/passed_fd.h"
 #include "proto/frame.h"
 #include "tests/unit/frame_fixture.h"
 #include "tests/unit/run_limited.h"
@@ -100,6 +101,49 @@ START_TEST(test_as_many_fds_as_go)
 }
 END_TEST
 
+struct closings {
+    size_t n_calls, n_fds;
+};
+
+static void close_counted(const int *fds, size_t n_fds, struct passed_fd_owner *owner,
+                          void *context)
+{
+    struct closings *closings = context;
+
+    ck_assert_ptr_null(owner);
+    for (size_t i = 0; i < n_fds; i++)
+        ck_assert_int_eq(close(fds[i]), 0);
+    closings->n_calls++;
+    closings->n_fds += n_fds;
+}
+
+/* A loop that has each closed elsewhere by itself gets 253 answers to one message. */
+START_TEST(test_fds_are_closed_together)
+{
+    struct frame frame = {0};
+    struct closings closings = {0};
+    int fds[FRAME_FDS_MAX];
+
+    for (size_t i = 0; i < FRAME_FDS_MAX; i++)
+        fds[i] = pair.marked[2];
+    send_fds("many", 5, fds, FRAME_FDS_MAX);
+    passed_fds_set_closer(close_counted, &closings);
+    ck_assert_int_eq(frame_read(pair.reader, pair.ours, &frame), 1);
+    int taken = TAKE_FD(frame.fds[1]);
+    frame_done(&frame);
+    ck_assert_uint_eq(closings.n_calls, 1);
+    ck_assert_uint_eq(closings.n_fds, FRAME_FDS_MAX - 1);
+    close(taken);
+
+    SEND_MARKED("one\0", 1, 1);
+    ck_assert_int_eq(frame_read(pair.reader, pair.ours, &frame), 1);
+    close(TAKE_FD(frame.fds[0]));
+    frame_done(&frame);
+    passed_fds_set_closer(NULL, NULL);
+    ck_assert_uint_eq(closings.n_calls, 1);
+}
+END_TEST
+
 /* Two of the three that come find a place. */
 static void lose_fds(const struct limiter *limiter)
 {
@@ -132,6 +176,7 @@ static void add_tests(TCase *tcase)
     tcase_add_test(tcase, test_split_message_with_fds);
     tcase_add_test(tcase, test_fds_never_taken);
     tcase_add_test(tcase, test_as_many_fds_as_go);
+    tcase_add_test(tcase, test_fds_are_closed_together);
     tcase_add_test(tcase, test_lost_fds);
 }
 
