@@ -2,6 +2,7 @@
 """Writes a GGUF file that llama.cpp runs: the architecture "llama" with random weights in F16, and
 no vocabulary except the number of its tokens.
     generate_llama.py FILE [BLOCKS]      about 32 MiB a block"""
+import argparse
 import pathlib
 import random
 import struct
@@ -84,5 +85,13 @@ def write(path, blocks):
                 n_left -= n
 
 
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=pathlib.Path)
+    parser.add_argument("blocks", type=int, nargs="?", default=12)
+    options = parser.parse_args()
+    write(options.file, options.blocks)
+
+
 if __name__ == "__main__":
-    write(pathlib.Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 12)
+    main()

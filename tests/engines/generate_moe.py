@@ -10,6 +10,7 @@ normally distributed. The router's other weights are random, so that the tokens 
 two parts of a router's figure have about the same spread. So a quarter of a block's experts has
 about 0.9 of its uses, and about 0.35 of a token's experts were used by the token before. These are
 also the figures of published traces of Qwen3-30B-A3B and Gemma 26B-A4B: 0.86 and 0.37."""
+import argparse
 import pathlib
 import random
 import struct
@@ -104,6 +105,14 @@ def write(path, blocks, experts):
                     file.write(matrix(generator, shape, how))
 
 
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=pathlib.Path)
+    parser.add_argument("blocks", type=int, nargs="?", default=12)
+    parser.add_argument("experts", type=int, nargs="?", default=64)
+    options = parser.parse_args()
+    write(options.file, options.blocks, options.experts)
+
+
 if __name__ == "__main__":
-    write(pathlib.Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 12,
-          int(sys.argv[3]) if len(sys.argv) > 3 else 64)
+    main()
