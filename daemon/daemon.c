@@ -273,6 +273,7 @@ static int build_server(struct daemon *daemon)
     if (r < 0)
         return log_failure("cannot make a server", r);
     server_on_adopted_end(daemon->server, on_last_user_gone, daemon);
+    server_count_unread(daemon->server, &daemon->manager.memory_gate.free_used_bytes);
     daemon->manager.server = daemon->server;
     scheduler_set_observer(daemon->scheduler, on_scheduler, daemon);
     scheduler_on_dispose(daemon->scheduler, disposal_of_model, daemon->pools.closers);

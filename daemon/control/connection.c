@@ -76,7 +76,8 @@ static bool may_read(const struct connection *connection)
 static void count_held(struct connection *connection)
 {
     rounds_hold(connection->host->rounds, &connection->participant,
-                frame_writer_allocated_bytes(connection->writer) + connection->call_bytes);
+                frame_writer_allocated_bytes(connection->writer) + connection->call_bytes,
+                pending_bytes(connection));
 }
 
 /* Tells the rounds how many descriptors of the peer are here: of a message that is not whole yet,
@@ -136,7 +137,6 @@ static void set_read_clock(struct connection *connection)
     bool wanted = frame_reader_partial(connection->reader) &&
                   connection->state == CONNECTION_READING &&
                   frame_writer_allocated_bytes(connection->writer) <= CALL_PENDING_MAX;
-
     bool has_fds = frame_reader_n_fds(connection->reader) > 0;
     uint64_t stall_usec = connection->host->stall_usec;
 
@@ -294,8 +294,7 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     (void)fd;
 
     connection->readable = true;
-    if (what & EV_CLOSED)
-        connection->ended = true;
+    connection->ended = connection->ended || (what & EV_CLOSED);
     if (!may_read(connection) && hung_up(connection))
         connection_close(connection);
     else if (wants_read(connection))
@@ -393,8 +392,9 @@ void connection_end(struct connection *connection)
 
 bool connection_free(struct connection *connection)
 {
-    if (frame_writer_discard(connection->writer, FREED_MESSAGES_MAX))
-        return false;
-    destroy(connection);
-    return true;
+    bool has_more = frame_writer_discard(connection->writer, FREED_MESSAGES_MAX);
+    count_held(connection);
+    if (!has_more)
+        destroy(connection);
+    return !has_more;
 }

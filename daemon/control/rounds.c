@@ -37,6 +37,7 @@ struct rounds {
     bool was_root;    /* root had the last turn */
     uint64_t round_usec, end_usec;
     struct pending pending, fds;
+    _Atomic uint64_t *unread_bytes; /* NULL: nobody wants to know them */
 };
 
 static bool admits(const struct rounds *rounds, const struct user *user)
@@ -229,7 +230,7 @@ void rounds_leave(struct rounds *rounds, struct participant *participant)
     if (!user)
         return;
     rounds_end(participant);
-    rounds_hold(rounds, participant, 0);
+    rounds_hold(rounds, participant, 0, 0);
     rounds_hold_fds(participant, 0);
     participant->user = NULL;
     user->n_participants--;
@@ -301,7 +302,13 @@ void rounds_set_limit(struct rounds *rounds, uint64_t limit_bytes)
     set_due(rounds);
 }
 
-void rounds_hold(struct rounds *rounds, struct participant *participant, uint64_t n_bytes)
+void rounds_count_unread(struct rounds *rounds, _Atomic uint64_t *n_unread)
+{
+    rounds->unread_bytes = n_unread;
+}
+
+void rounds_hold(struct rounds *rounds, struct participant *participant, uint64_t n_bytes,
+                 uint64_t n_unread)
 {
     struct user *user = participant->user;
     bool is_less = n_bytes < participant->held_bytes;
@@ -309,6 +316,9 @@ void rounds_hold(struct rounds *rounds, struct participant *participant, uint64_
     pending_change(&rounds->pending, user->uid == 0, &user->held_bytes,
                    user->held_bytes - participant->held_bytes + n_bytes);
     participant->held_bytes = n_bytes;
+    if (rounds->unread_bytes)
+        *rounds->unread_bytes += n_unread - participant->unread_bytes;
+    participant->unread_bytes = n_unread;
     if (is_less)
         set_due(rounds);
 }

@@ -20,7 +20,7 @@ struct participant {
     TAILQ_ENTRY(participant) entry;
     struct user *user;
     bool is_ready, is_sender, has_ended;
-    uint64_t held_bytes, n_fds;
+    uint64_t held_bytes, unread_bytes, n_fds;
 };
 
 /* `serve` gives one participant its turn. No turn begins when the round is `round_usec` old.
@@ -51,8 +51,11 @@ bool rounds_time_is_up(const struct rounds *rounds);
 /* How much all may hold (see pending.h); PENDING_BYTES_DEFAULT unless set. */
 void rounds_set_limit(struct rounds *rounds, uint64_t limit_bytes);
 
-/* So much memory waits for this participant now. */
-void rounds_hold(struct rounds *rounds, struct participant *participant, uint64_t n_bytes);
+/* So much memory waits for this participant now. Of that, `n_unread` bytes are of replies. */
+void rounds_hold(struct rounds *rounds, struct participant *participant, uint64_t n_bytes,
+                 uint64_t n_unread);
+/* The n_unread of all are kept there from now on. Any thread may read them. */
+void rounds_count_unread(struct rounds *rounds, _Atomic uint64_t *n_unread);
 
 /* Whether its user may have turns; and whether a reply that long may wait for it. */
 bool rounds_admits(const struct rounds *rounds, const struct participant *participant);

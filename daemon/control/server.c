@@ -292,6 +292,11 @@ void server_set_pending_limit(struct server *server, uint64_t limit_bytes)
     rounds_set_limit(server->host.rounds, limit_bytes);
 }
 
+void server_count_unread(struct server *server, _Atomic uint64_t *n_bytes)
+{
+    rounds_count_unread(server->host.rounds, n_bytes);
+}
+
 void server_set_stall(struct server *server, uint64_t stall_usec)
 {
     server->host.stall_usec = stall_usec;

@@ -51,6 +51,10 @@ void server_set_rules(struct server *server, const struct peer_rules *rules);
  * the calls in progress (see pending.h). The default is PENDING_BYTES_DEFAULT. */
 void server_set_pending_limit(struct server *server, uint64_t limit_bytes);
 
+/* Keeps there how many bytes of replies wait for peers now. It outlives the server; any thread may
+ * read it. */
+void server_count_unread(struct server *server, _Atomic uint64_t *n_bytes);
+
 /* Sets two limits to the same time: how long a peer may take from a message's first byte to its
  * NUL, and how long it may take for all of the output that waits for it at one moment. Beyond a
  * limit the server closes the connection. The default is SERVER_STALL_USEC. */

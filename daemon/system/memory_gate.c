@@ -10,6 +10,7 @@
 #include "daemon/system/workers.h"
 
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -60,16 +61,25 @@ static uint64_t add(uint64_t a, uint64_t b)
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
+static uint64_t min(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Called with the mutex locked, as what follows. The system may take long to answer, and the loop
- * may want the mutex meanwhile. */
+ * may want the mutex meanwhile. Leaves out what is used of the free bytes, which stay reserved as a
+ * whole; if that changes meanwhile, the lower figure is safe. */
 static uint64_t measure(struct memory_gate *gate, bool give_unused_back)
 {
     pthread_mutex_unlock(&gate->mutex);
     if (give_unused_back)
         malloc_trim(0);
+    uint64_t before_bytes = atomic_load(&gate->free_used_bytes);
     uint64_t n_bytes = gate->measure();
+    uint64_t used_bytes = min(before_bytes, atomic_load(&gate->free_used_bytes));
     pthread_mutex_lock(&gate->mutex);
-    return n_bytes;
+    return n_bytes == UINT64_MAX ? n_bytes
+                                 : n_bytes - min(n_bytes, min(used_bytes, gate->free_bytes));
 }
 
 static bool leaves_room(struct memory_gate *gate, const struct memory_use *use, uint64_t n_bytes,

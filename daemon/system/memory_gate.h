@@ -4,7 +4,7 @@
  * A use may take MEMORY_USE_FREE_BYTES at any time. For more it needs a place, of which members
  * have one and administrators have another, so that no administrator waits for a member's work;
  * others wait in the order in which they came. Who has a place takes more memory while the system
- * and this count both say that there is some. A part stays free for what else may grow, such as
+ * and this count both say that there is some. A part is kept for what else may grow, such as
  * replies, and members leave another to administrators. If there is no more because of who has the
  * other place, the use waits for him; if both wait, the member is refused. If nobody has it, the
  * use is refused after MEMORY_GATE_GRACE_USEC, because memory may just be given back. Nobody waits
@@ -35,8 +35,11 @@ struct memory_gate {
     pthread_cond_t changed;
     uint64_t (*measure)(void); /* the daemon's memory beside the arena */
     uint64_t limit_bytes, free_bytes;
-    uint64_t resting_bytes; /* measured when no use had taken anything, with what was kept since */
-    uint64_t taken_bytes;   /* by all uses */
+    _Atomic uint64_t free_used_bytes; /* of free_bytes, by whom they are for; any thread sets it */
+    /* Measured, without free_used_bytes, when no use had taken anything; with what was kept since.
+     */
+    uint64_t resting_bytes;
+    uint64_t taken_bytes; /* by all uses */
     struct memory_use *inside[N_PLACES];
     TAILQ_HEAD(memory_queue, memory_use) waiting[N_PLACES];
 };

@@ -114,12 +114,30 @@ START_TEST(test_rounds_end)
 }
 END_TEST
 
+START_TEST(test_unread)
+{
+    _Atomic uint64_t n_unread = 0;
+
+    setup("112", ENDLESS_USEC);
+    rounds_count_unread(fixture.rounds, &n_unread);
+    rounds_hold(fixture.rounds, &fixture.all[0], 10, 7);
+    rounds_hold(fixture.rounds, &fixture.all[2], 20, 20);
+    ck_assert_uint_eq(n_unread, 27);
+    rounds_hold(fixture.rounds, &fixture.all[0], 10, 3);
+    ck_assert_uint_eq(n_unread, 23);
+    rounds_leave(fixture.rounds, &fixture.all[2]);
+    ck_assert_uint_eq(n_unread, 3);
+    teardown();
+    ck_assert_uint_eq(n_unread, 0);
+}
+END_TEST
+
 /* A user who holds too much still gets the turns that make it hold less, and before others. */
 START_TEST(test_senders)
 {
     setup("112", ENDLESS_USEC);
     rounds_set_limit(fixture.rounds, 10);
-    rounds_hold(fixture.rounds, &fixture.all[0], 10);
+    rounds_hold(fixture.rounds, &fixture.all[0], 10, 0);
     add("01");
     expect("");
     rounds_add_sender(fixture.rounds, &fixture.all[1]);
@@ -130,7 +148,7 @@ START_TEST(test_senders)
     rounds_add_sender(fixture.rounds, &fixture.all[1]);
     rounds_remove(fixture.rounds, &fixture.all[1]);
     expect("");
-    rounds_hold(fixture.rounds, &fixture.all[0], 0);
+    rounds_hold(fixture.rounds, &fixture.all[0], 0, 0);
     expect("0");
     add("0");
     rounds_add_sender(fixture.rounds, &fixture.all[1]);
@@ -182,6 +200,7 @@ int main(void)
     tcase_add_test(tcase, test_users);
     tcase_add_test(tcase, test_root);
     tcase_add_test(tcase, test_rounds_end);
+    tcase_add_test(tcase, test_unread);
     tcase_add_test(tcase, test_senders);
     tcase_add_test(tcase, test_time_ends_a_round);
     tcase_add_test(tcase, test_open);

@@ -137,6 +137,35 @@ START_TEST(limits)
 }
 END_TEST
 
+/* What is kept for replies is left free once, and not again beside the replies that are there. More
+ * of them than were ever allowed make no room. */
+START_TEST(replies)
+{
+    struct memory_use *use = memory_use_new(&gate, false);
+
+    measured = RESTING + FREE;
+    gate.free_used_bytes = FREE;
+    ck_assert(extend(use, MEMBER));
+    memory_use_free(use);
+
+    use = memory_use_new(&gate, false);
+    gate.free_used_bytes = FREE / 2;
+    ck_assert(!extend(use, MEMBER));
+    ck_assert(extend(use, MEMBER - FREE / 2));
+    memory_use_free(use);
+
+    use = memory_use_new(&gate, false);
+    gate.free_used_bytes = 2 * FREE;
+    measured = RESTING + 2 * FREE;
+    ck_assert(!extend(use, MEMBER));
+    ck_assert(extend(use, MEMBER - FREE));
+    measured = FREE;
+    gate.free_used_bytes = UINT64_MAX;
+    ck_assert(!extend(use, MEMBER + RESTING - (MEMBER - FREE) + 1));
+    memory_use_free(use);
+}
+END_TEST
+
 /* Members follow each other in the order of their coming; an administrator need not wait. */
 START_TEST(places)
 {
@@ -286,6 +315,7 @@ int main(void)
 
     tcase_add_checked_fixture(tcase, setup, NULL);
     tcase_add_test(tcase, little_is_free);
+    tcase_add_test(tcase, replies);
     tcase_add_loop_test(tcase, limits, 0, 2);
     tcase_add_test(tcase, places);
     tcase_add_loop_test(tcase, waits_for_the_other, 0, 2);
