@@ -62,7 +62,9 @@ static void close_elsewhere(const int *fds, size_t n_fds, struct passed_fd_owner
             close(fds[i]);
         return;
     }
-    *closing = (struct closing){{.n_steps = 1, .step = close_step, .done = closed}, owner, n_fds};
+    /* While one of an owner's does not answer, no other thread begins to close more of his. */
+    *closing = (struct closing){
+        {.n_steps = 1, .step = close_step, .done = closed, .file = owner}, owner, n_fds};
     memcpy(closing->fds, fds, n_fds * sizeof *fds);
     passed_fds_later(owner, n_fds);
     workers_submit(closers, &closing->job);
@@ -159,9 +161,9 @@ int pools_end(struct pools *pools)
     for (size_t i = 0; i < N_EVENTS; i++)
         if (pools->events[i])
             event_free(pools->events[i]);
-    int r = workers_end(pools->planners, deadline_usec);
+    int r = workers_end(pools->readers, deadline_usec); /* planners free what they have read */
     if (r == 0)
-        r = workers_end(pools->readers, deadline_usec);
+        r = workers_end(pools->planners, deadline_usec);
     if (r == 0)
         r = workers_end(pools->trimmers, deadline_usec);
     if (r == 0)
@@ -171,8 +173,10 @@ int pools_end(struct pools *pools)
 
 int pools_end_closers(struct pools *pools)
 {
-    passed_fds_set_closer(NULL, NULL);
-    return workers_end(pools->closers, clock_monotonic_usec() + END_USEC);
+    int r = workers_end(pools->closers, clock_monotonic_usec() + END_USEC);
+    if (r == 0)
+        passed_fds_set_closer(NULL, NULL);
+    return r;
 }
 
 _Noreturn void pools_leave(int status)

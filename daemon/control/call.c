@@ -80,6 +80,11 @@ int call_take_fd(struct call *call, uint64_t index)
     return fd;
 }
 
+struct passed_fd_owner *call_fd_owner(const struct call *call)
+{
+    return call->frame.owner;
+}
+
 size_t call_n_fds(const struct call *call)
 {
     return call->frame.n_fds;

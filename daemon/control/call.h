@@ -33,6 +33,8 @@ extern const struct field call_no_parameters[]; /* for a method without paramete
 int call_fd(const struct call *call, uint64_t index);
 int call_take_fd(struct call *call, uint64_t index);
 size_t call_n_fds(const struct call *call);
+/* For whom they are to be closed. Lives as long as the call. */
+struct passed_fd_owner *call_fd_owner(const struct call *call);
 
 void call_set_hooks(struct call *call, const struct call_hooks *hooks, void *context);
 

@@ -77,7 +77,7 @@ static void cancelled(void *context)
         return;
     }
     if (loading->reader)
-        model_reader_cancel(loading->reader);
+        model_reader_cancel(loading->reader, NULL);
     if (loading->load)
         load_request_cancel(loading->load);
     loading_free(loading);

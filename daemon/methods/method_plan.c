@@ -25,7 +25,7 @@ struct planning {
     struct manager *manager;
     struct call *call; /* NULL: cancelled, but the job has not ended yet */
     struct model_source source;
-    struct model_reader *reader;   /* while the definition is read */
+    struct model_reader *reader;   /* while a thread reads the definition */
     struct definition *definition; /* NULL: of the registered model `name` */
     char *name;
     bool is_running; /* a worker has the job */
@@ -70,6 +70,19 @@ static void disposed(struct job *job, int error)
 }
 
 /* The loop would need milliseconds for a large definition and its snapshot. */
+static void dispose_elsewhere(struct planning *planning)
+{
+    planning->job = (struct job){.n_steps = 1, .step = dispose_step, .done = disposed};
+    workers_submit(planning->manager->planners, &planning->job);
+}
+
+static void read_ended(void *context)
+{
+    struct planning *planning = context;
+    planning->reader = NULL;
+    dispose_elsewhere(planning);
+}
+
 static struct planning *planning_free(struct planning *planning)
 {
     if (!planning)
@@ -81,8 +94,12 @@ static struct planning *planning_free(struct planning *planning)
     if (planning->go_on)
         event_free(planning->go_on);
     turn_over(&planning->turn);
-    planning->job = (struct job){.n_steps = 1, .step = dispose_step, .done = disposed};
-    workers_submit(planning->manager->planners, &planning->job);
+    if (planning->reader) {
+        turn_stuck(&planning->turn);
+        model_reader_cancel(planning->reader, read_ended);
+    } else {
+        dispose_elsewhere(planning);
+    }
     return NULL;
 }
 DEFINE_CLEANUP(struct planning *, planning_free);
@@ -220,15 +237,14 @@ static void cancelled(void *context)
         workers_cancel(planning->manager->planners, &planning->job);
         return;
     }
-    if (planning->reader)
-        model_reader_cancel(planning->reader);
     planning_free(planning);
 }
 
 static void definition_read(int error, struct model_read_result *result, void *context)
 {
     struct planning *planning = context;
-    planning->reader = NULL;
+    if (!result->is_abandoned)
+        planning->reader = NULL;
     if (error < 0) {
         reply_read_failure(planning->manager, planning->call, error, result);
         planning_free(planning);
@@ -346,8 +362,11 @@ void method_plan(struct call *call, void *context)
 
     struct planning *started = TAKE_PTR(planning);
     call_set_hooks(call, &hooks, started);
-    if (turn_await(&manager->turns, &started->turn, call_peer(call), turn_begun) < 0) {
+    int r = turn_await(&manager->turns, &started->turn, call_peer(call), turn_begun);
+    if (r == -EBUSY)
+        reply_limit(call, "plans of a user whose files do not answer", TURNS_STUCK_MAX);
+    else if (r < 0)
         reply_limit(call, "plans of a user", turns_per_user(call_peer(call)));
+    if (r < 0)
         planning_free(started);
-    }
 }

@@ -99,6 +99,7 @@ bool manager_model_source(struct manager *manager, struct call *call,
     bool has_fd = parameters->fd_index != UINT64_MAX;
     const char *wrong = NULL;
 
+    source.owner = call_fd_owner(call);
     if (!!parameters->text + has_fd + !!parameters->path != 1)
         wrong = "definition";
     else if (parameters->path && !manager->model_dir)

@@ -2,6 +2,8 @@
  * turns of members, and one for each connection of an administrator. */
 #include "daemon/methods/turns.h"
 
+#include "common/clock.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -39,16 +41,20 @@ static void note_turn(struct turns *turns, uid_t uid)
 
 static bool may_begin(const struct turns *turns, const struct turn *turn)
 {
-    unsigned n_members = 0, n_admins = 0;
+    unsigned n_members = 0, n_admins = 0, n_stuck = 0;
     const struct turn *other;
     TAILQ_FOREACH (other, &turns->list, entry) {
-        if (!other->goes_on)
+        if (other->stuck_usec > 0)
+            n_stuck += other->uid == turn->uid;
+        if (!other->goes_on || other->stuck_usec > 0)
             continue;
         n_admins += other->is_admin;
         n_members += !other->is_admin;
         if (!turn->is_admin && !other->is_admin && other->uid == turn->uid)
             return false; /* a member has one turn at a time */
     }
+    if (n_stuck >= TURNS_STUCK_MAX)
+        return false;
     return turn->is_admin ? n_admins == 0 : n_members < TURNS_AT_ONCE;
 }
 
@@ -78,12 +84,17 @@ int turn_await(struct turns *turns, struct turn *turn, const struct peer *peer,
                void (*begin)(struct turn *turn))
 {
     bool is_admin = peer->tier == TIER_ADMIN;
-    unsigned n_user = 0, n_members = 0;
+    unsigned n_user = 0, n_members = 0, n_stuck = 0;
+    uint64_t stuck_before_usec = clock_monotonic_usec() - TURNS_STUCK_USEC;
     const struct turn *other;
     TAILQ_FOREACH (other, &turns->list, entry) {
+        n_stuck += other->stuck_usec > 0 && other->stuck_usec <= stuck_before_usec &&
+                   other->uid == peer->uid;
         n_user += !other->is_over && other->uid == peer->uid;
         n_members += !other->is_over && !other->is_admin;
     }
+    if (n_stuck >= TURNS_STUCK_MAX)
+        return -EBUSY;
     if (n_user >= turns_per_user(peer) || (!is_admin && n_members >= TURNS_MAX))
         return -EDQUOT;
     *turn = (struct turn){.turns = turns, .uid = peer->uid, .is_admin = is_admin, .begin = begin};
@@ -98,6 +109,12 @@ void turn_over(struct turn *turn)
         turn->is_over = true;
     else
         turn_end(turn);
+}
+
+void turn_stuck(struct turn *turn)
+{
+    turn->stuck_usec = clock_monotonic_usec();
+    begin_next(turn->turns);
 }
 
 void turn_end(struct turn *turn)

@@ -119,7 +119,7 @@ static bool get_place(struct memory_gate *gate, struct memory_use *use, uint64_t
         return true;
     TAILQ_INSERT_TAIL(queue, use, entry);
     while (goes_on && (gate->inside[use->place] || TAILQ_FIRST(queue) != use))
-        goes_on = await(gate, deadline_usec);
+        goes_on = await(gate, deadline_usec) && !use->is_given_up;
     TAILQ_REMOVE(queue, use, entry);
     if (goes_on)
         gate->inside[use->place] = use;
@@ -160,7 +160,7 @@ static bool extend(struct memory_budget *budget, uint64_t n_bytes)
         n_bytes = MEMORY_USE_STEP_BYTES;
     pthread_mutex_lock(&gate->mutex);
     bool may = !use->is_given_up && get_place(gate, use, deadline_usec) &&
-               get_room(gate, use, n_bytes, deadline_usec);
+               get_room(gate, use, n_bytes, deadline_usec) && !use->is_given_up;
     if (may) {
         gate->taken_bytes += n_bytes;
         use->taken_bytes += n_bytes;

@@ -327,7 +327,7 @@ static uint64_t stands_still_usec(const struct worker *worker, uint64_t now_usec
 static struct job *find_waiting(const struct job_queue *queue, const struct job *stalled)
 {
     for (struct job *job = queue->first; job && stalled->file; job = job->next)
-        if (job->file == stalled->file && !job->is_abandoned)
+        if (job->file == stalled->file && job->abandoned && !job->is_abandoned)
             return job;
     return NULL;
 }
@@ -340,7 +340,7 @@ static struct job *find_hopeless(const struct workers *workers, uint64_t now_use
         const struct worker *worker = &workers->threads[i];
         if (stands_still_usec(worker, now_usec) < WORKERS_ABANDON_USEC)
             continue;
-        job = worker->job->is_abandoned ? NULL : worker->job;
+        job = worker->job->abandoned && !worker->job->is_abandoned ? worker->job : NULL;
         if (!job)
             job = find_waiting(&workers->ready, worker->job);
         if (!job)
@@ -356,8 +356,7 @@ static void abandon_hopeless(struct workers *workers, uint64_t now_usec)
     struct job *job;
     while ((job = find_hopeless(workers, now_usec))) {
         pthread_mutex_unlock(&workers->lock);
-        if (job->abandoned)
-            job->abandoned(job);
+        job->abandoned(job);
         pthread_mutex_lock(&workers->lock);
         job->is_abandoned = true;
         pthread_cond_broadcast(&workers->wake);

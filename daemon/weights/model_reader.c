@@ -15,7 +15,8 @@ struct model_reader {
     struct memory_use *use; /* until it is in the result; the source borrows it. NULL: no bound */
     const struct model_preparation *preparation;
     struct model_read_result result;
-    model_reader_done done; /* NULL once cancelled */
+    model_reader_done done;       /* NULL once cancelled */
+    void (*ended)(void *context); /* NULL unless cancelled */
     void *context;
 };
 
@@ -83,6 +84,8 @@ static void import_finish(struct job *job, int error)
     reader->source.use = NULL; /* the step may not have run */
     if (reader->done)
         reader->done(error, &reader->result, reader->context);
+    if (reader->ended)
+        reader->ended(reader->context);
     if (reader->result.model)
         reader->preparation->forget(reader->result.definition, reader->preparation->context);
     reader->job =
@@ -94,7 +97,7 @@ static void import_finish(struct job *job, int error)
 static void import_abandoned(struct job *job)
 {
     struct model_reader *reader = (struct model_reader *)job;
-    struct model_read_result none = {.operation = "read"};
+    struct model_read_result none = {.operation = "read", .is_abandoned = true};
     model_reader_done done = TAKE_PTR(reader->done);
     if (reader->use)
         memory_use_give_up(reader->use);
@@ -113,6 +116,7 @@ int model_reader_start(struct workers *workers, uid_t uid, struct model_source *
         model_source_done(source);
         return -ENOMEM;
     }
+    source->owner = NULL; /* the call may end before the read does */
     *reader = (struct model_reader){
         .job = {.n_steps = 1,
                 .step = import_step,
@@ -132,8 +136,9 @@ int model_reader_start(struct workers *workers, uid_t uid, struct model_source *
     return 0;
 }
 
-void model_reader_cancel(struct model_reader *reader)
+void model_reader_cancel(struct model_reader *reader, void (*ended)(void *context))
 {
     reader->done = NULL;
+    reader->ended = ended;
     workers_cancel(reader->workers, &reader->job);
 }

@@ -24,5 +24,7 @@ int model_reader_start(struct workers *workers, uid_t uid, struct model_source *
                        const struct model_preparation *preparation, model_reader_done done,
                        void *context, struct model_reader **ret);
 
-/* After this `done` is not called any more. */
-void model_reader_cancel(struct model_reader *reader);
+/* After this `done` is not called any more. A thread may still read, maybe for ever; when none
+ * does, `ended` is called on the loop thread, unless it is NULL. An abandoned reader may be
+ * cancelled, too, in `done`. */
+void model_reader_cancel(struct model_reader *reader, void (*ended)(void *context));

@@ -2,6 +2,7 @@
  * with it. Also the result of reading it. */
 #pragma once
 
+#include "common/passed_fd.h"
 #include "daemon/scheduler/model.h"
 #include "daemon/system/memory_gate.h"
 
@@ -23,6 +24,8 @@ struct model_source {
     size_t n_weights;
     uint64_t unit_bytes;    /* see weights.h; 0: no layer is cut */
     struct memory_use *use; /* owned; NULL: no bound */
+    /* Who passed the descriptors, if the call still has them counted. Loop thread only. */
+    struct passed_fd_owner *owner;
 };
 
 #define MODEL_SOURCE_NONE ((struct model_source){.fd = -1})
@@ -35,4 +38,5 @@ struct model_read_result {
     struct memory_use *use;            /* of the memory that they take; or NULL */
     struct definition_problem problem; /* set with -EBADMSG */
     const char *operation;             /* set with other errors: "open", "read"; static storage */
+    bool is_abandoned;                 /* with -ETIMEDOUT: a thread still waits for a file */
 };

@@ -135,6 +135,20 @@ def descriptors(path, _):
             receive(connection)
 
 
+def wrong_plans(path, _):
+    """The same in calls whose last parameter is wrong, after the method has taken the other descriptors."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    connections = [connect(path) for _ in range(16)]
+    text = message("Plan", definition="{}", weights=[
+        {"path": "p", "fileDescriptor": i} for i in (*range(252), 999)])
+    while True:
+        for connection in connections:
+            socket.send_fds(connection, [text], [null] * 253)
+        yield
+        for connection in connections:
+            receive(connection)
+
+
 def unread_lists(path, _):
     """32 connections that send List but read nothing."""
     connections = [connect(path) for _ in range(32)]
@@ -238,7 +252,7 @@ def half_messages(path, _):
 
 KINDS = {function.__name__.replace("_", "-"): function for function in (
     plans, unread_lists, watchers, busy_leases, pipelined_lists, half_messages, connections, half_open,
-    pipelined_stats, descriptors)}
+    pipelined_stats, descriptors, wrong_plans)}
 
 
 def main():

@@ -41,7 +41,7 @@ printf '%-18s %12s %12s %8s %14s\n' '' 'idle p99 ms' 'p99 ms' 'ratio' 'overhead 
 missed=0
 overhead_missed=0
 for kind in plans unread-lists watchers busy-leases pipelined-lists pipelined-stats half-messages half-open \
-    descriptors connections; do
+    descriptors wrong-plans connections; do
     start_daemon edgemind --capacity=50M --max-connections=10000 --max-connections-per-user=9900
     for file in client/examples/ffn10.json "$directory/big.json"; do
         "$build/emctl" --socket "$directory/edgemind" load-model "$file" >/dev/null

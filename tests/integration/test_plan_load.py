@@ -23,7 +23,7 @@ def large(name="large"):
 class Long(TestCase):
     options = {"capacity": "16M", "policy": "next-use"}
 
-    def plan(self, client, passes=20):
+    def plan(self, client, passes=10):
         """Sends a Plan and does not wait for its reply."""
         with memory_file(large()) as file:
             client.send_call("Plan", {"definitionFileDescriptor": 0, "passes": passes,
@@ -56,7 +56,7 @@ class Long(TestCase):
     def test_a_plan_ends_with_its_client(self):
         whole = self.whole_plan_seconds()
         began = self.cpu_seconds()
-        for _ in range(3):
+        for _ in range(2):
             with self.daemon.connect() as planner:
                 self.plan(planner)
                 self.wait_working()

@@ -4,13 +4,14 @@ import resource
 import signal
 import unittest
 
-from harness import MIB, wait_until
+from harness import MIB, sized_model, wait_until
 from leasing import LeaseTestCase, write_model
 from machine import IS_ROOT, NOBODY
 from slow_files import FLUSH, GETATTR, READ, SlowFiles
 from wire import VarlinkError
 
 LAYER_BYTES = 4 * MIB
+STUCK_MOST = 2  # plans of a user
 
 
 @unittest.skipUnless(IS_ROOT, "needs root to mount")
@@ -77,6 +78,37 @@ class SlowFilesTest(LeaseTestCase):
         self.assertServed()
         files.abort()
 
+    def test_plans_of_one_member_that_cannot_be_read(self):
+        """They take no thread that others need, however often the member hangs up."""
+        files = self.mount(*"abcdefgh")
+        files.hang(READ)
+        for i, name in enumerate(files.names):
+            file = files.open(name)
+            with self.connect_as(NOBODY) as member:
+                member.send_call("Plan", {"definitionFileDescriptor": 0, "name": name}, [file])
+                if i < STUCK_MOST:
+                    self.wait_hung(files, i + 1)
+        self.assertServed()
+        self.assertEqual(files.n_hung, STUCK_MOST)
+
+        def refusal():
+            with self.connect_as(NOBODY) as member:
+                member.send_call("Plan", {"definition": sized_model("m", MIB)})
+                member.socket.settimeout(1)
+                try:
+                    self.assertEqual(member.result("Plan")["stepsTotal"], 1)
+                except VarlinkError as refused:
+                    return refused.parameters
+                except TimeoutError:  # it waits at first
+                    pass
+                return None
+        self.assertEqual(wait_until(refusal, "a refusal"),
+                         {"limit": "plans of a user whose files do not answer", "maximum": STUCK_MOST})
+        with self.connect_as(NOBODY - 1) as other:
+            self.assertEqual(other.call("Plan", definition=sized_model("m", MIB))["stepsTotal"], 1)
+        files.resume()
+        wait_until(lambda: not refusal(), "the member's plans")
+
     def test_descriptors_that_cannot_be_closed(self):
         files = self.mount("slow", flushes=True)
         files.hang(FLUSH)
@@ -92,19 +124,27 @@ class SlowFilesTest(LeaseTestCase):
         files.abort()
 
     def test_descriptors_that_pile_up(self):
-        """A member's count until they are closed; root, and another member, still pass theirs."""
+        """A member's count until they are closed; root's, and another member's, are still taken and closed."""
         files = self.mount("slow", flushes=True)
         files.hang(FLUSH)
         fds = [files.open("slow")] * 253
         others = self.connect_as(NOBODY - 1)
         limits = resource.prlimit(self.daemon.pid, resource.RLIMIT_NOFILE)
-        for _ in range(2 * limits[0] // len(fds)):
+        wrong = {"definition": "{}", "weights": [{"path": "p", "fileDescriptor": i} for i in (*range(252), 999)]}
+        for i in range(2 * limits[0] // len(fds)):
+            method, parameters = (("Stats", {}), ("Plan", wrong))[i % 2]
             with self.connect_as(NOBODY) as hog:
-                hog.send_call("Stats", {}, fds)
+                hog.send_call(method, parameters, fds)
                 with contextlib.suppress(VarlinkError):  # no more of them are taken
-                    hog.reply("Stats")
+                    hog.reply(method)
         self.daemon.stats()
         self.assertLess(self.daemon.n_fds(), limits[0] * 3 // 4)
+        n_fds = self.daemon.n_fds()
+        with open("/dev/null", "rb") as null:
+            others.send_call("Stats", {}, [null.fileno()] * len(fds))
+            self.assertVarlinkError("org.varlink.service.InvalidParameter", others.result, "Stats")
+        wait_until(lambda: self.daemon.n_fds() <= n_fds, "the other member's to be closed")
+        self.assertEqual(files.n_hung, 1)
         path = self.directory() / "other"
         write_model(path, (LAYER_BYTES,), 1)
         with open(path, "rb") as file:

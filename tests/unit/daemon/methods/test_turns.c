@@ -64,6 +64,39 @@ START_TEST(test_members_keep_no_administrator_waiting)
 }
 END_TEST
 
+/* Files that do not answer: others may plan, and their user not for ever more. */
+START_TEST(test_stuck)
+{
+    struct turns turns;
+    struct work stuck[TURNS_STUCK_MAX] = {0}, mine = {0}, other = {0}, others[2] = {0};
+    turns_init(&turns);
+    for (int i = 0; i < TURNS_STUCK_MAX; i++) {
+        ck_assert_int_eq(await(&turns, &stuck[i], 1, TIER_MEMBER), 0);
+        ck_assert(stuck[i].n_begun);
+        turn_over(&stuck[i].turn);
+        turn_stuck(&stuck[i].turn);
+    }
+    ck_assert_int_eq(await(&turns, &mine, 1, TIER_MEMBER), 0);
+    ck_assert(!mine.n_begun);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(await(&turns, &others[i], 2 + (uid_t)i, TIER_MEMBER), 0);
+        ck_assert(others[i].n_begun);
+        turn_end(&others[i].turn);
+    }
+    for (int i = 0; i < TURNS_STUCK_MAX; i++)
+        stuck[i].turn.stuck_usec -= TURNS_STUCK_USEC;
+    ck_assert_int_eq(await(&turns, &other, 1, TIER_MEMBER), -EBUSY);
+    turn_end(&stuck[0].turn);
+    ck_assert(mine.n_begun);
+    ck_assert_int_eq(await(&turns, &other, 1, TIER_MEMBER), 0);
+    for (int i = 1; i < TURNS_STUCK_MAX; i++)
+        turn_end(&stuck[i].turn);
+    turn_end(&mine.turn);
+    ck_assert(other.n_begun);
+    turn_end(&other.turn);
+}
+END_TEST
+
 START_TEST(test_limits)
 {
     enum { N_USERS = TURNS_MAX / TURNS_PER_USER_MAX };
@@ -96,6 +129,7 @@ int main(void)
     TCase *tcase = tcase_create("turns");
     tcase_add_test(tcase, test_members_share_two_turns);
     tcase_add_test(tcase, test_members_keep_no_administrator_waiting);
+    tcase_add_test(tcase, test_stuck);
     tcase_add_test(tcase, test_limits);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);

@@ -258,6 +258,27 @@ START_TEST(given_up)
 }
 END_TEST
 
+/* Who waits for the place may be given up, too, and does not get it any more. */
+START_TEST(given_up_while_it_waits)
+{
+    struct memory_use *first = memory_use_new(&gate, false), *hung = memory_use_new(&gate, false);
+    struct memory_use *next = memory_use_new(&gate, false);
+    struct visitor visitor;
+
+    ck_assert(extend(first, MIB));
+    begin(&visitor, hung, MIB);
+    await_queue(PLACE_MEMBER, 1);
+    memory_use_give_up(hung);
+    ck_assert(!end(&visitor));
+    memory_use_free(first);
+    ck_assert_ptr_null(gate.inside[PLACE_MEMBER]);
+    ck_assert(extend(next, MIB));
+    memory_use_free(next);
+    memory_use_free(hung);
+    ck_assert_uint_eq(gate.taken_bytes, 0);
+}
+END_TEST
+
 /* What was kept counts, too, also before the system counts it. */
 START_TEST(kept)
 {
@@ -321,6 +342,7 @@ int main(void)
     tcase_add_loop_test(tcase, waits_for_the_other, 0, 2);
     tcase_add_loop_test(tcase, member_gives_way, 0, 2);
     tcase_add_test(tcase, given_up);
+    tcase_add_test(tcase, given_up_while_it_waits);
     tcase_add_test(tcase, kept);
     tcase_add_test(tcase, grace);
     tcase_add_test(tcase, measures);

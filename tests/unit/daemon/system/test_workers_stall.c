@@ -15,6 +15,7 @@ struct work {
     struct job job;
     sem_t entered, proceed; /* posted and awaited by the steps of a job that waits */
     bool moves;             /* a step goes on once before it ends */
+    bool is_untold;         /* the job has no `abandoned` */
     char mark;
     char *log;
     unsigned n_done, n_abandoned;
@@ -65,7 +66,7 @@ static void submit(struct work *work, const void *reads, uid_t uid)
     work->job = (struct job){.n_steps = 1,
                              .step = work->job.step ? work->job.step : step,
                              .done = done,
-                             .abandoned = abandoned,
+                             .abandoned = work->is_untold ? NULL : abandoned,
                              .file = reads,
                              .uid = uid};
     workers_submit(workers, &work->job);
@@ -181,6 +182,25 @@ START_TEST(a_cancelled_job_does_not_wait_for_a_stalled_one)
 }
 END_TEST
 
+/* Nobody is told, so what waits for the same file stays held, and takes no more threads. */
+START_TEST(what_nobody_is_told_of_is_not_abandoned)
+{
+    struct work stalled = {.is_untold = true}, same = {.is_untold = true}, other = {0};
+    submit_that_waits(&stalled, &file);
+    submit(&same, &file, 0);
+    uint64_t now_usec = clock_monotonic_usec();
+    workers_look(workers, now_usec + WORKERS_STALL_USEC);
+    workers_look(workers, now_usec + WORKERS_ABANDON_USEC);
+    submit(&other, &other_file, 0);
+    await(&other);
+    ck_assert_uint_eq(same.n_done, 0);
+    sem_post(&stalled.proceed);
+    await(&same);
+    await(&stalled);
+    ck_assert_int_eq(same.result, 0);
+}
+END_TEST
+
 START_TEST(what_stands_still_is_abandoned_with_what_waits_for_it)
 {
     struct work stalled = {0}, same = {0}, other = {0};
@@ -266,6 +286,7 @@ int main(void)
     tcase_add_test(tcase, a_step_that_moves_is_not_stalled);
     tcase_add_test(tcase, one_file_stalls_one_thread);
     tcase_add_test(tcase, a_cancelled_job_does_not_wait_for_a_stalled_one);
+    tcase_add_test(tcase, what_nobody_is_told_of_is_not_abandoned);
     tcase_add_test(tcase, what_stands_still_is_abandoned_with_what_waits_for_it);
     tcase_add_test(tcase, only_so_many_spares_start);
     tcase_add_test(tcase, the_end_does_not_wait_for_a_step_that_does_not_return);
