@@ -1,6 +1,7 @@
 /* edgemindd: parses the options, then runs the daemon. */
 #include "common/json_memory.h"
 #include "common/page.h"
+#include "common/standard_fds.h"
 #include "daemon/daemon.h"
 #include "daemon/dropin.h"
 #include "daemon/system/event_memory.h"
@@ -18,6 +19,9 @@ int main(int argc, char **argv)
     enum config_action action;
     char why[CONFIG_WHY_MAX];
 
+    int r = standard_fds_fill();
+    if (r < 0)
+        return EXIT_NEVER;
     /* All threads share one heap, because a heap for each would add to the overhead. */
     mallopt(M_ARENA_MAX, 1);
     /* A freed block joins its neighbours at once. Otherwise a later malloc joins all of them
@@ -28,7 +32,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     service_manager_log_to_journal();
 
-    int r = config_load(argc, argv, &config, &action, why);
+    r = config_load(argc, argv, &config, &action, why);
     if (r < 0) {
         log_error("%s", why);
         return EXIT_NEVER;

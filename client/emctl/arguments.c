@@ -3,6 +3,7 @@
 #include "client/emctl/arguments.h"
 
 #include "client/emctl/checks.h"
+#include "client/emctl/error_message.h"
 #include "client/emctl/spelling.h"
 #include "common/error.h"
 #include "common/policy_names.h"
@@ -132,7 +133,7 @@ __attribute__((format(printf, 2, 3))) static int usage(const struct verb *verb, 
 
     fputs("emctl: ", stderr);
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    error_message_vprint(format, arguments);
     va_end(arguments);
     fprintf(stderr, "%s Try 'emctl %s%s--help'.\n", format[strlen(format) - 1] == '?' ? "" : ".",
             verb ? verb->name : "", verb ? " " : "");

@@ -3,6 +3,7 @@
 #include "client/emctl/verb.h"
 #include "common/error.h"
 #include "common/json_memory.h"
+#include "common/standard_fds.h"
 
 #include <locale.h>
 #include <string.h>
@@ -71,7 +72,7 @@ static void print_help(void)
         "  2  usage                                  8    invalid definition or weights\n"
         "  3  no daemon                              9    permission denied\n"
         "  4  out of memory: larger than the arena   10   the model is known already\n"
-        "  5  must unload, and --on-full=ask         130  the load was interrupted\n"
+        "  5  must unload, and --on-full=ask         130  a load or top was interrupted\n"
         "  126, 127  hold and exec: cannot run the command, no such command\n");
     printf("\n'emctl VERB --help' shows a verb's own options; emctl(1) explains all.\n");
 }
@@ -113,6 +114,8 @@ int main(int argc, char **argv)
     struct arguments arguments;
     struct session session;
 
+    if (standard_fds_fill() < 0)
+        return EXIT_OTHER;
     /* Characters and their widths follow the locale. Numbers do not, so that programs can read
      * them. */
     setlocale(LC_CTYPE, "");

@@ -17,13 +17,24 @@
 
 #define CONFIG_FILE "/etc/edgemind/edgemindd.conf"
 
+void error_message_vprint(const char *format, va_list arguments)
+{
+    _cleanup_(freep) char *text = NULL;
+    _cleanup_(freep) char *safe = NULL;
+
+    if (vasprintf(&text, format, arguments) < 0)
+        text = NULL;
+    safe = text ? safe_text(text) : NULL;
+    fputs(safe ? safe : strerror(ENOMEM), stderr);
+}
+
 int error_message_print(int status, const char *format, ...)
 {
     va_list arguments;
 
     fputs("emctl: ", stderr);
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    error_message_vprint(format, arguments);
     va_end(arguments);
     fputc('\n', stderr);
     return status;

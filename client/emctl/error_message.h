@@ -5,6 +5,12 @@
 #include "client/emctl/output.h"
 #include "client/library/model_files.h"
 
+#include <stdarg.h>
+
+/* Writes text whose parts may come from anywhere: what is not safe to show is escaped. */
+void error_message_vprint(const char *format, va_list arguments)
+    __attribute__((format(printf, 1, 0)));
+
 /* Writes "emctl: " and the line; returns `status`. */
 int error_message_print(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

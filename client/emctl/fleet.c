@@ -55,7 +55,7 @@ int fleet_read(const char *path, struct fleet *ret)
     while (r == 0 && getline(&line, &size, file) >= 0)
         r = add_host(&fleet, line);
     if (r == 0 && ferror(file))
-        r = -EIO;
+        r = -errno;
     if (file)
         fclose(file);
     if (r < 0) {

@@ -17,7 +17,7 @@ static int read_trace(const struct arguments *arguments, const char *path, struc
     _cleanup_(closep) int fd = regular_file_open(arguments->trace);
 
     if (fd < 0)
-        return error_message_print(fd == -ENOENT ? EXIT_NOT_FOUND : EXIT_OTHER, "%s: %s.", path,
+        return error_message_print(EXIT_OTHER, "%s: %s.", path,
                                    fd == -EINVAL ? "it is not a regular file" : strerror(-fd));
     _cleanup_(fclosep) FILE *file = fdopen(fd, "r");
     if (!file)

@@ -208,6 +208,29 @@ class WithDaemon(TestCase):
                 self.assertEqual(done.returncode, 1)
                 self.assertIn(b"standard output", done.stderr)
 
+    def test_closed_standard_descriptors(self):
+        """Neither the socket nor the arena takes their numbers: nothing is written where it does not belong."""
+        self.daemon.load(sized_model("m", MIB))
+        shell = ["sh", "-c", 'exec "$0" "$@" >&-', EMCTL, "--socket", self.daemon.socket]
+        for words in (["list"], ["stats", "--json"], ["cat", "m", "l0"]):
+            result = self.assertExit(1, run(*shell, *words))
+            self.assertIn("cannot write to standard output: Bad file descriptor", result.err)
+        shell[2] = 'exec "$0" "$@" <&- 2>&-'
+        self.assertIn("m ", self.assertExit(0, run(*shell, "list")).out)
+        self.assertExit(7, run(*shell, "unload-model", "other"))
+        self.assertEqual(self.daemon.stats()["control"]["errors"], 1)  # the last one
+
+        daemon = self.start(prefix=["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-'])
+        for fd in range(3):
+            self.assertEqual(os.readlink("/proc/%d/fd/%d" % (daemon.pid, fd)), "/dev/null")
+
+    def test_control_characters_on_the_command_line(self):
+        for words in (["set-policy", "no\x1bx"], ["ver\x1bb"], ["load-model", "--name", "x\x1b", "f"],
+                      ["map", "--svg=/no\x1b/file"], ["--socket=/no\x1bx", "list"], ["hold", "m", "--", "no\x1b"]):
+            result = self.daemon.emctl(*words)
+            self.assertNotEqual(result.code, 0, words)
+            self.assertNotIn("\x1b", result.err)
+
     def test_list_of_more_than_a_reply_holds(self):
         path = self.daemon.directory / "many"
         path.write_text(sized_model("many", *[1] * 2500))
