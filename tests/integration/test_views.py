@@ -82,7 +82,7 @@ class Several(Views):
         """More readers than there is room for, some of them killed or stopped: there is no
         deadlock."""
         self.serve()
-        readers = [self.reader("random", 1500) for _ in range(6)]
+        readers = [self.reader("random", 6000) for _ in range(6)]
         for process in readers[:2]:
             time.sleep(0.2)
             process.kill()
