@@ -1,6 +1,5 @@
 #include "common/passed_fd.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -48,11 +47,10 @@ void passed_fds_closed(struct passed_fd_owner *owner, size_t n_fds)
 
 void passed_fds_close(const int *fds, size_t n_fds, struct passed_fd_owner *owner)
 {
-    if (n_fds > 0 && close_elsewhere)
-        close_elsewhere(fds, n_fds, owner, closer_context);
-    else
-        for (size_t i = 0; i < n_fds; i++)
-            close(fds[i]);
+    if (n_fds > 0 && close_elsewhere && close_elsewhere(fds, n_fds, owner, closer_context))
+        return;
+    for (size_t i = 0; i < n_fds; i++)
+        close(fds[i]);
 }
 
 void passed_fds_set_closer(passed_fds_closer *closer, void *context)

@@ -2,6 +2,7 @@
  * FUSE, for as long as that likes; so a program with an event loop has them closed elsewhere. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,7 +30,8 @@ static inline void passed_fd_closep(const int *fd)
     passed_fd_close(*fd);
 }
 
-typedef void passed_fds_closer(const int *fds, size_t n_fds, struct passed_fd_owner *owner,
+/* Returns false if it cannot; then passed_fds_close closes them itself. */
+typedef bool passed_fds_closer(const int *fds, size_t n_fds, struct passed_fd_owner *owner,
                                void *context);
 
 /* From now on `closer` closes them; NULL: passed_fds_close does so itself. Belongs before the first

@@ -50,24 +50,22 @@ static void closed(struct job *job, int error)
 
 /* One job, because to wake the thread and to be woken again for each descriptor costs the loop far
  * more than the closing. */
-static void close_elsewhere(const int *fds, size_t n_fds, struct passed_fd_owner *owner,
+static bool close_elsewhere(const int *fds, size_t n_fds, struct passed_fd_owner *owner,
                             void *context)
 {
     struct workers *closers = context;
     struct closing *closing = pthread_equal(pthread_self(), loop)
                                   ? calloc(1, sizeof *closing + n_fds * sizeof *fds)
                                   : NULL;
-    if (!closing) {
-        for (size_t i = 0; i < n_fds; i++)
-            close(fds[i]);
-        return;
-    }
+    if (!closing)
+        return false;
     /* While one of an owner's does not answer, no other thread begins to close more of his. */
     *closing = (struct closing){
         {.n_steps = 1, .step = close_step, .done = closed, .file = owner}, owner, n_fds};
     memcpy(closing->fds, fds, n_fds * sizeof *fds);
     passed_fds_later(owner, n_fds);
     workers_submit(closers, &closing->job);
+    return true;
 }
 
 int pools_start(struct pools *pools, unsigned n_loaders)

@@ -1,7 +1,6 @@
 /* Messages for failures on this side of the socket: no daemon, a broken connection, no file. */
 #include "client/emctl/error_message.h"
 
-#include "client/library/safe_text.h"
 #include "common/cleanup.h"
 #include "common/error.h"
 
@@ -112,33 +111,26 @@ int error_message_no_definition(const char *path, int error)
 int error_message_no_model_file(const char *path, const struct model_files_failure *failure,
                                 int error)
 {
-    _cleanup_(freep) char *failed = failure->path ? safe_text(failure->path) : NULL;
-    _cleanup_(freep) char *named = failure->named ? safe_text(failure->named) : NULL;
     _cleanup_(freep) char *before = NULL;
 
-    if (error != -ENOMEM && failed && !failure->named)
-        return no_file("", failed, error);
-    if (error == -ENOMEM || !failed || !named ||
-        asprintf(&before, "%s names the weight file %s, but ", path, named) < 0) {
+    if (error != -ENOMEM && failure->path && !failure->named)
+        return no_file("", failure->path, error);
+    if (error == -ENOMEM || !failure->path ||
+        asprintf(&before, "%s names the weight file %s, but ", path, failure->named) < 0) {
         before = NULL;
         return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     }
-    return no_file(before, failed, error);
+    return no_file(before, failure->path, error);
 }
 
 int error_message_no_folder(const char *folder, const char *list, int error)
 {
-    _cleanup_(freep) char *shown = safe_text(folder);
-    _cleanup_(freep) char *shown_list = safe_text(list);
-
-    if (!shown || !shown_list)
-        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
     if (error == -ENOENT)
         return error_message_print(EXIT_OTHER,
                                    "the folder %s has no weights in it: no index, no .safetensors "
                                    "and no .gguf file. Is the download complete?",
-                                   shown);
+                                   folder);
     return error_message_print(EXIT_OTHER,
                                "the folder %s has several models in it: %s. Name one of the files.",
-                               shown, shown_list);
+                               folder, list);
 }

@@ -3,18 +3,16 @@
 #include "client/emctl/error_message.h"
 #include "client/emctl/replay_reply.h"
 #include "client/library/regular_file.h"
-#include "client/library/safe_text.h"
 #include "common/cleanup.h"
 #include "common/units.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* `path` is safe to show. */
-static int read_trace(const struct arguments *arguments, const char *path, struct route_trace *ret)
+static int read_trace(const char *path, struct route_trace *ret)
 {
     struct route_failure failure;
-    _cleanup_(closep) int fd = regular_file_open(arguments->trace);
+    _cleanup_(closep) int fd = regular_file_open(path);
 
     if (fd < 0)
         return error_message_print(EXIT_OTHER, "%s: %s.", path,
@@ -72,9 +70,6 @@ int plan_trace(struct session *session)
         arguments->experts)
         return error_message_print(EXIT_USAGE, "plan --trace needs --capacity, and takes only "
                                                "--disk-rate besides. Try 'emctl plan --help'.");
-    _cleanup_(freep) char *path = safe_text(arguments->trace);
-    if (!path)
-        return error_message_print(EXIT_OTHER, "%s.", strerror(ENOMEM));
-    int r = read_trace(arguments, path, &trace);
+    int r = read_trace(arguments->trace, &trace);
     return r == EXIT_DONE ? replay_all(session, &trace) : r;
 }

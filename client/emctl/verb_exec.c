@@ -7,7 +7,6 @@
 #include "client/emctl/error_message.h"
 #include "client/emctl/verb.h"
 #include "client/emctl/view_models.h"
-#include "client/library/safe_text.h"
 #include "common/cleanup.h"
 #include "common/error.h"
 
@@ -103,9 +102,7 @@ static int check_command(char **command)
     const char *reason = reasons[command_preloading(path)];
     if (!reason)
         return EXIT_DONE;
-    _cleanup_(freep) char *shown = safe_text(path);
-    return error_message_print(EXIT_OTHER, "%s %s: it would map the plain files.",
-                               shown ? shown : command[0], reason);
+    return error_message_print(EXIT_OTHER, "%s %s: it would map the plain files.", path, reason);
 }
 
 /* Prepares views, or reports why there can be none. */

@@ -16,8 +16,8 @@ struct job {
      * error, or -ECANCELED. */
     void (*done)(struct job *job, int error);
     /* Runs on the loop thread, at most once, before `done`, if a step has not moved for
-     * WORKERS_ABANDON_USEC. That step still runs, and may never end. NULL: the job
-     * waits for it, and so do others with the same file. */
+     * WORKERS_ABANDON_USEC. That step still runs, and may never end. NULL: the job waits for it,
+     * and so do others with the same file. */
     void (*abandoned)(struct job *job);
 
     uid_t uid;        /* the user who requested it */

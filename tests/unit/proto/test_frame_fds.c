@@ -105,7 +105,7 @@ struct closings {
     size_t n_calls, n_fds;
 };
 
-static void close_counted(const int *fds, size_t n_fds, struct passed_fd_owner *owner,
+static bool close_counted(const int *fds, size_t n_fds, struct passed_fd_owner *owner,
                           void *context)
 {
     struct closings *closings = context;
@@ -115,6 +115,7 @@ static void close_counted(const int *fds, size_t n_fds, struct passed_fd_owner *
         ck_assert_int_eq(close(fds[i]), 0);
     closings->n_calls++;
     closings->n_fds += n_fds;
+    return true;
 }
 
 /* A loop that has each closed elsewhere by itself gets 253 answers to one message. */

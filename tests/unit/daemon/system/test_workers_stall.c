@@ -152,19 +152,26 @@ START_TEST(a_step_that_moves_is_not_stalled)
 }
 END_TEST
 
+/* What waits for the stalled job's file stays held while another job goes on. */
+static void expect_held(struct work *stalled, const struct work *same)
+{
+    struct work other = {0};
+    submit(&other, &other_file, 0);
+    await(&other);
+    ck_assert_uint_eq(same->n_done, 0);
+    sem_post(&stalled->proceed);
+    await(same);
+    await(stalled);
+    ck_assert_int_eq(same->result, 0);
+}
+
 START_TEST(one_file_stalls_one_thread)
 {
-    struct work stalled = {0}, same = {0}, other = {0};
+    struct work stalled = {0}, same = {0};
     submit_that_waits(&stalled, &file);
     submit(&same, &file, 0);
-    submit(&other, &other_file, 0);
     workers_look(workers, clock_monotonic_usec() + WORKERS_STALL_USEC);
-    await(&other);
-    ck_assert_uint_eq(same.n_done, 0);
-    sem_post(&stalled.proceed);
-    await(&same);
-    await(&stalled);
-    ck_assert_int_eq(same.result, 0);
+    expect_held(&stalled, &same);
 }
 END_TEST
 
@@ -185,19 +192,13 @@ END_TEST
 /* Nobody is told, so what waits for the same file stays held, and takes no more threads. */
 START_TEST(what_nobody_is_told_of_is_not_abandoned)
 {
-    struct work stalled = {.is_untold = true}, same = {.is_untold = true}, other = {0};
+    struct work stalled = {.is_untold = true}, same = {.is_untold = true};
     submit_that_waits(&stalled, &file);
     submit(&same, &file, 0);
     uint64_t now_usec = clock_monotonic_usec();
     workers_look(workers, now_usec + WORKERS_STALL_USEC);
     workers_look(workers, now_usec + WORKERS_ABANDON_USEC);
-    submit(&other, &other_file, 0);
-    await(&other);
-    ck_assert_uint_eq(same.n_done, 0);
-    sem_post(&stalled.proceed);
-    await(&same);
-    await(&stalled);
-    ck_assert_int_eq(same.result, 0);
+    expect_held(&stalled, &same);
 }
 END_TEST
 
