@@ -164,17 +164,18 @@ static void *make(size_t n_bytes, int prot, int flags, int fd, off64_t offset)
     struct view *view = find_model(n_bytes, fd, offset);
     if (!view)
         return NULL;
-    int r = start_once();
-    if (r == 0 &&
-        (r = view_map_file(view, prot, flags & ~(MAP_POPULATE | MAP_LOCKED), fd)) == -ENOMEM)
+    /* Before the threads start: for a thread malloc may reserve 64 MiB of addresses. */
+    int r = view_map_file(view, prot, flags & ~(MAP_POPULATE | MAP_LOCKED), fd);
+    if (r == -ENOMEM)
         tell_of_addresses(n_bytes, fd);
-    if (r < 0) {
-        view_free(view);
-        return NULL;
-    }
+    if (r == 0)
+        r = start_once();
     void *at = view->begin;
-    if (publish(view) < 0) {
-        real_munmap(at, n_bytes);
+    if (r == 0)
+        r = publish(view);
+    if (r < 0) {
+        if (at)
+            real_munmap(at, n_bytes);
         view_free(view);
         return NULL;
     }
