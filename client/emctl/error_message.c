@@ -66,7 +66,9 @@ static void advise_on_not_found(const json_t *parameters, const struct subject *
         fprintf(stderr, " 'emctl list %s' shows its layers.", subject->model);
     else
         fputs(" 'emctl list' shows the models.", stderr);
-    if (strcmp(kind, "model") == 0 && subject->file)
+    if (strcmp(kind, "model") == 0 && subject->is_folder)
+        fprintf(stderr, " If the folder of that name is meant, write ./%s.", subject->file);
+    else if (strcmp(kind, "model") == 0 && subject->file)
         fprintf(stderr, " There is no such file either; emctl looked for it at: %s.",
                 subject->file);
 }

@@ -18,6 +18,7 @@ struct subject {
     const char *layer;
     const char *policy;
     uint64_t elapsed_usec; /* how long a load took; 0: unknown */
+    bool is_folder;        /* `file` is one, which may not be meant */
     bool has_default_name; /* the model's name comes from its file, and --name could change it */
 };
 

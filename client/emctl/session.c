@@ -194,6 +194,7 @@ int session_open_model(struct session *session, const char *name, const char *ca
         return no_memory();
     }
     /* A model and a directory may have the same name. */
+    session->subject.is_folder = fd == -EISDIR;
     if ((fd == -ENOENT || fd == -EISDIR) && optional && !called)
         return EXIT_DONE;
     if (fd < 0)

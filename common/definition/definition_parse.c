@@ -309,6 +309,19 @@ static int read_model(struct definition_builder *builder, json_t *json,
     return r < 0 ? r : parse_layers(builder, elements, keys.dtype);
 }
 
+/* A text that does not begin as a definition: often it is a file of another kind. */
+static int check_beginning(const char *text, size_t n_bytes, struct json_problem *problem)
+{
+    size_t offset = 0, begin = json_next_token(text, n_bytes, &offset);
+
+    if (begin == n_bytes || text[begin] == '{' || text[begin] == '[')
+        return 0;
+    json_set_problem(problem, text, begin,
+                     "an object is expected: this is neither a model definition, nor a safetensors "
+                     "or GGUF file");
+    return -EBADMSG;
+}
+
 int definition_parse(const char *text, size_t n_bytes, struct definition **ret,
                      struct definition_problem *ret_problem)
 {
@@ -324,7 +337,9 @@ int definition_parse(const char *text, size_t n_bytes, struct definition **ret,
     size_t token_bytes;
     json_t *json;
 
-    int r = json_scan(text, n_bytes, &limits, &token_bytes, &syntax);
+    int r = check_beginning(text, n_bytes, &syntax);
+    if (r == 0)
+        r = json_scan(text, n_bytes, &limits, &token_bytes, &syntax);
     struct json_part whole = r == 0 ? json_whole(text, n_bytes) : (struct json_part){0};
     if (r == 0)
         r = json_parse_outline(&whole, "layers", &part_limits, &json, &elements, &syntax);

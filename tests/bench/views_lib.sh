@@ -17,7 +17,9 @@ need_engine() {
 }
 
 # run_engines ARM READERS TOKENS [OPTION...] -- [COMMAND...]: runs llama.cpp with these words before it, and
-# adds a line to the arm's figures (see engines.py). It reads a text if $text is set.
+# adds a line to the arm's figures (see engines.py). It reads a text if $text is set, and computes with
+# $threads threads.
+threads=2
 run_engines() {
     local arm=$1 readers=$2 n_tokens=$3 options=() tokens
     shift 3
@@ -27,7 +29,7 @@ run_engines() {
     done
     shift
     python3 tests/bench/engines.py "${options[@]}" "$readers" "${enter[@]}" "$@" \
-        node tests/engines/llama.js "$addon" "$model" "$n_tokens" 2 ${text:+text} >"$directory/line"
+        node tests/engines/llama.js "$addon" "$model" "$n_tokens" "$threads" ${text:+text} >"$directory/line"
     cat "$directory/line" >>"$directory/$arm"
     tokens=$(cut -d ' ' -f 6 "$directory/line"),
     expected_tokens=${expected_tokens:-$tokens}

@@ -183,6 +183,12 @@ class WithDaemon(TestCase):
         result = self.assertExit(4, self.daemon.emctl("plan", "--json", "--capacity=1M", FFN10))
         self.assertEqual(json.loads(result.out)["outOfMemory"], 10)
 
+    def test_plan_of_a_name_that_a_folder_has(self):
+        (self.daemon.directory / "weights").mkdir()
+        result = self.assertExit(7, self.daemon.emctl("plan", "weights", cwd=self.daemon.directory))
+        self.assertIn("there is no model weights.", result.err)
+        self.assertIn("write ./weights.", result.err)
+
     def test_plan_needs_no_daemon(self):
         environment = clean_environment(EDGEMIND_SOCKET="/nonexistent/s")
         result = run(EMCTL, "plan", FFN10, "--capacity=8G", "--json", env=environment)

@@ -95,8 +95,10 @@ END_TEST
 #define KINDS         "needs one of \"type\", \"bytes\", \"tensors\""
 #define NAME_LENGTH   "must have 1 to 255 bytes"
 #define NAME_CONTROLS "must not contain control characters"
-#define RELATIVE      "must be a relative path without \"..\""
-#define FIFTY         "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+#define OTHER_FILE \
+    "an object is expected: this is neither a model definition, nor a safetensors or GGUF file"
+#define RELATIVE "must be a relative path without \"..\""
+#define FIFTY    "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
 #define EURO10                                                     \
     "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac" \
     "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"
@@ -108,6 +110,8 @@ static const struct {
 } bad[] = {
     /* Syntax. */
     {"", 1, 1, "", "an object or an array is expected"},
+    {" text", 1, 2, "", OTHER_FILE},
+    {"PK\x03", 1, 1, "", OTHER_FILE},
     {"{\"name\":\"m\",\n \"layers\":[{\"bytes\":1,}]}", 2, 23, "", "a key or '}' is expected"},
     {"{\"name\":\"m\",\n \"name\":\"m\"}", 2, 2, "", "duplicate key"},
     {"{\"name\":\"\xff\"}", 1, 10, "", "invalid UTF-8"},
